@@ -1,0 +1,1 @@
+"""The huey tasks: poll, deliver, finalize, sweep; one module each, thin."""

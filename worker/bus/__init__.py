@@ -1,0 +1,1 @@
+"""The message system as seen from here: client, wire models, and the embedded loopback bus."""

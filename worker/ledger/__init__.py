@@ -1,0 +1,1 @@
+"""The truth: messages, deliveries and attempts in SQLite."""

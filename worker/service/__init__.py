@@ -1,0 +1,1 @@
+"""Running for months: launchd, systemd and Procfile set-up."""

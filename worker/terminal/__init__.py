@@ -1,0 +1,1 @@
+"""Text into a terminal agent: preamble, panes, profiles, submitting and proving it."""

@@ -1,0 +1,1 @@
+"""Running one argv safely: templates, allowlist, limits; the launcher and its receipts."""
