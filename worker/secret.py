@@ -1,0 +1,37 @@
+"""The one type that holds a token: it does not print, compare loosely, pickle or format itself."""
+
+import hmac
+from typing import Never
+
+
+class Secret:
+    """A token. `reveal()` is the only way to its value; every other rendering is `***`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value, for the one header and the one redaction table that need it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(("Secret", self._value))
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format("***", spec)
+
+    def __reduce__(self) -> Never:
+        raise TypeError("a Secret is never serialized")
