@@ -233,7 +233,7 @@ def message_outcome(states: Collection[State]) -> MessageState:
 
 
 def routes(message_class: str | None, transport_classes: Collection[str] | None) -> bool:
-    """Whether a message of this class goes to a transport that lists these classes (None: all but the log)."""
+    """Whether a message of this class goes to a transport with these classes (None: all but the log)."""
     actual = message_class or DEFAULT_CLASS
     if transport_classes is None:
         return actual != LOGGED_CLASS

@@ -1,7 +1,7 @@
 """The one type that holds a token: it does not print, compare loosely, pickle or format itself."""
 
 import hmac
-from typing import Never
+from typing import Any, Never
 
 
 class Secret:
@@ -35,3 +35,10 @@ class Secret:
 
     def __reduce__(self) -> Never:
         raise TypeError("a Secret is never serialized")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Let the settings hold one: a string in the file becomes a Secret."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - only the settings need pydantic here
+
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))

@@ -1,0 +1,303 @@
+"""The right to run a delivery: claimed and settled by compare-and-set, as the protocol has it.
+
+State, claim and attempt move in one transaction. Nothing here decides what an ending means: `worker.delivery` does.
+"""
+
+import random
+import secrets
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker import delivery
+from worker.delivery import Counters, Ending, MessageState, RetryPolicy, State
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Today's settings of a lane, as far as a claim depends on them."""
+
+    ordered: bool = True
+    timeout: float = 30.0
+    max_wakes_per_minute: int | None = None
+    max_wakes_per_source: int | None = None
+    expires_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that is ours to run, with all that its transport needs."""
+
+    delivery: int
+    attempt_id: str
+    attempt: int
+    lane: int
+    message: int
+    agent: str
+    transport: str
+    stream: str
+    message_id: str
+    source: str
+    text: str
+    message_class: str | None
+    project: str | None
+    sent_at: str | None
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotClaimed:
+    """Why a claim failed. `retry_at` is set where time alone will help; `finished` where it ended the message."""
+
+    why: str
+    lane: int | None = None
+    retry_at: float | None = None
+    finished: bool = False
+    message: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a settle did. `finished` is true where it was the one that finished the message."""
+
+    state: State
+    reason: str
+    lane: int
+    message: int
+    finished: bool
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A delivery to enqueue now, or to schedule at `at` (epoch seconds)."""
+
+    delivery: int
+    at: float | None
+
+
+def new_attempt_id(now: float) -> str:
+    """128 bits in hex: 48 of time, so that new rows lie together, and 80 random."""
+    return f"{int(now * 1000) & 0xFFFFFFFFFFFF:012x}{secrets.token_hex(10)}"
+
+
+def claim(
+    tx: sqlite3.Connection,
+    delivery_id: int,
+    *,
+    attempt_id: str,
+    worker: str,
+    boot_id: str,
+    rules: Callable[[str, str], Rules | None],
+    now: float,
+) -> Claim | NotClaimed:
+    """Claim a delivery for this worker, or say why not.
+
+    A failed claim changes nothing, but that a throttled delivery gets its next time and an expired one ends.
+    """
+    row = tx.execute(_CLAIMABLE, (delivery_id,)).fetchone()
+    if row is None:
+        return NotClaimed("it is not waiting")
+    found = rules(row["agent"], row["transport"])
+    if found is None:
+        return NotClaimed("its transport is not configured any more", row["lane"])
+    if row["paused"]:
+        return NotClaimed("its transport is paused", row["lane"])
+    if row["next_at"] is not None and row["next_at"] > now:
+        return NotClaimed("it is not due yet", row["lane"], row["next_at"])
+    if tx.execute("select 1 from deliveries where lane = ? and state = 'running'", (row["lane"],)).fetchone():
+        return NotClaimed("another delivery of its lane is running", row["lane"])
+    only_head = found.ordered or row["broken_since"] is not None
+    if only_head and _head(tx, row["lane"]) != delivery_id:
+        return NotClaimed("an earlier delivery of its lane comes first", row["lane"])
+    if found.expires_after is not None and now - row["received_at"] > found.expires_after and not row["starts"]:
+        return _expire(tx, row, now)
+    if (until := _throttled_until(tx, row, found, now)) is not None:
+        tx.execute("update deliveries set next_at = ?, reason = ? where id = ?", (until, _THROTTLED, delivery_id))
+        return NotClaimed(_THROTTLED, row["lane"], until)
+    tx.execute(
+        "update deliveries set state = 'running', attempt_id = ?, starts = starts + 1, next_at = null where id = ?",
+        (attempt_id, delivery_id),
+    )
+    tx.execute(
+        """
+        insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout)
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (
+            attempt_id, delivery_id, row["lane"], row["starts"] + 1, worker, boot_id, row["source"], now, found.timeout,
+        ),
+    )  # fmt: skip
+    return Claim(
+        delivery=delivery_id,
+        attempt_id=attempt_id,
+        attempt=row["starts"] + 1,
+        lane=row["lane"],
+        message=row["message"],
+        agent=row["agent"],
+        transport=row["transport"],
+        stream=row["stream"],
+        message_id=row["message_id"],
+        source=row["source"],
+        text=row["text"] or "",
+        message_class=row["class"],
+        project=row["project"],
+        sent_at=row["sent_at"],
+        received_at=row["received_at"],
+    )
+
+
+_THROTTLED = "held back: its transport has had its wakes for this minute"
+
+_CLAIMABLE = """
+select d.id, d.lane, d.message, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since,
+       m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at
+from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
+where d.id = ? and d.state in ('waiting', 'retrying')
+"""
+
+
+def _head(tx: sqlite3.Connection, lane: int) -> int | None:
+    row = tx.execute(
+        """
+        select id from deliveries indexed by deliveries_pending
+        where lane = ? and state in ('waiting', 'retrying') order by ms, seq, id limit 1
+        """,
+        (lane,),
+    ).fetchone()
+    return int(row["id"]) if row else None
+
+
+def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, rules: Rules, now: float) -> float | None:
+    until = None
+    for limit, source in ((rules.max_wakes_per_minute, None), (rules.max_wakes_per_source, row["source"])):
+        if limit is None:
+            continue
+        nth = tx.execute(
+            """
+            select started_at from attempts indexed by attempts_recent
+            where lane = ? and started_at > ? and started_at <= ? and (? is null or source = ?)
+            order by started_at desc limit 1 offset ?
+            """,
+            (row["lane"], now - 60.0, now, source, source, limit - 1),
+        ).fetchone()
+        if nth is not None:
+            until = max(until or 0.0, nth["started_at"] + 60.0)
+    return until
+
+
+def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
+    tx.execute(
+        "update deliveries set state = 'dead', reason = ?, ended_at = ?, next_at = null where id = ?",
+        ("expired: too old when its turn came", now, row["id"]),
+    )
+    return NotClaimed("it has expired", row["lane"], finished=finish(tx, row["message"], now), message=row["message"])
+
+
+def settle(
+    tx: sqlite3.Connection,
+    delivery_id: int,
+    attempt_id: str,
+    ending: Ending,
+    policy: RetryPolicy,
+    *,
+    now: float,
+    rng: random.Random,
+    output: str = "",
+) -> Settled | None:
+    """Write down how an attempt ended. None: somebody else has settled it."""
+    row = tx.execute(
+        """
+        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, m.received_at
+        from deliveries d join messages m on m.id = d.message
+        where d.id = ? and d.state = 'running' and d.attempt_id = ?
+        """,
+        (delivery_id, attempt_id),
+    ).fetchone()
+    if row is None:
+        return None
+    before = Counters(row["burnt"], row["frees"], row["voids"], row["received_at"])
+    verdict = delivery.settle(ending, before, policy, now=now, cancelled=bool(row["cancel"]), rng=rng)
+    after = verdict.counters
+    final = verdict.state in delivery.FINAL
+    tx.execute(
+        """
+        update deliveries set state = ?, burnt = ?, frees = ?, voids = ?, next_at = ?, reason = ?, attempt_id = null,
+                              cancel = 0, ended_at = ?
+        where id = ?
+        """,
+        (
+            verdict.state, after.burnt, after.frees, after.voids, verdict.next_at, verdict.reason,
+            now if final else None, delivery_id,
+        ),
+    )  # fmt: skip
+    tx.execute(
+        "update attempts set ended_at = ?, result = ?, output = ? where id = ?",
+        (now, delivery.describe(ending), output or None, attempt_id),
+    )
+    _note_circuit(tx, row["lane"], ending, now)
+    return Settled(
+        state=verdict.state,
+        reason=verdict.reason,
+        lane=row["lane"],
+        message=row["message"],
+        finished=final and finish(tx, row["message"], now),
+        attempt=row["starts"],
+    )
+
+
+def _note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float) -> None:
+    """A transport whose endings say "nobody there" is a broken circuit; any other real ending closes it again."""
+    if ending.kind == "exit" and ending.code == delivery.EX_UNAVAILABLE:
+        tx.execute(
+            "update lanes set broken_since = coalesce(broken_since, ?), broken_reason = ? where id = ?",
+            (now, delivery.describe(ending), lane),
+        )
+    elif ending.kind in {"exit", "signal", "timeout"}:
+        tx.execute(
+            "update lanes set broken_since = null, broken_reason = null where id = ? and broken_since is not null",
+            (lane,),
+        )
+
+
+def finish(tx: sqlite3.Connection, message: int, now: float) -> bool:
+    """Close the message if all of its deliveries are final; true for the one caller whose call did it."""
+    states = [State(r["state"]) for r in tx.execute("select state from deliveries where message = ?", (message,))]
+    outcome = delivery.message_outcome(states)
+    if outcome is MessageState.OPEN:
+        return False
+    changed = tx.execute(
+        "update messages set state = ?, finished_at = ? where id = ? and state = 'open'",
+        (outcome, now, message),
+    )
+    return changed.rowcount == 1
+
+
+def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Wake | None:
+    """What the lane has to do next, marked as woken; None while it is paused, running or empty."""
+    busy = tx.execute(
+        """
+        select l.paused, l.broken_since,
+               exists (select 1 from deliveries d where d.lane = l.id and d.state = 'running') as running
+        from lanes l where l.id = ?
+        """,
+        (lane,),
+    ).fetchone()
+    if busy is None or busy["paused"] or busy["running"]:
+        return None
+    if ordered or busy["broken_since"] is not None:
+        order = "ms, seq, id"
+    else:  # what is due goes first, in inbox order; else what will be due soonest
+        order = "max(coalesce(next_at, 0), :now), ms, seq, id"
+    row = tx.execute(
+        f"""
+        select id, next_at from deliveries indexed by deliveries_pending
+        where lane = :lane and state in ('waiting', 'retrying') order by {order} limit 1
+        """,  # noqa: S608 - one of two constants
+        {"lane": lane, "now": now},
+    ).fetchone()
+    if row is None:
+        return None
+    tx.execute("update deliveries set woken_at = ? where id = ?", (now, row["id"]))
+    due = row["next_at"]
+    return Wake(row["id"], due if due is not None and due > now else None)

@@ -1,0 +1,75 @@
+"""What can be wrong with the ledger, each with what to do about it."""
+
+import errno
+import sqlite3
+
+from worker.errors import BusWatchError
+
+
+class LedgerError(BusWatchError):
+    """The ledger cannot be used now; whatever was being written was rolled back."""
+
+    code = "ledger"
+
+
+class LedgerFullError(LedgerError):
+    """The disk is full: free some space; work goes on by itself."""
+
+    code = "ledger_full"
+
+
+class LedgerReadOnlyError(LedgerError):
+    """The ledger cannot be written: check its owner, its mode and the mount."""
+
+    code = "ledger_read_only"
+
+
+class LedgerBusyError(LedgerError):
+    """Another process holds the ledger's write lock for very long."""
+
+    code = "ledger_busy"
+
+
+class LedgerCorruptError(LedgerError):
+    """The file is damaged or is no ledger: `bus-watch ledger check`, then a backup."""
+
+    code = "ledger_corrupt"
+
+
+class LedgerTooNewError(LedgerError):
+    """A newer bus-watch made this ledger: it is refused, untouched."""
+
+    code = "ledger_too_new"
+
+
+class LedgerMissingError(LedgerError):
+    """There is no ledger yet: nothing has run with this configuration."""
+
+    code = "ledger_missing"
+
+
+_BY_CODE: dict[int, tuple[type[LedgerError], str]] = {
+    sqlite3.SQLITE_FULL: (LedgerFullError, "the disk is full; free some space"),
+    sqlite3.SQLITE_READONLY: (LedgerReadOnlyError, "it cannot be written; check owner, mode and mount"),
+    sqlite3.SQLITE_CANTOPEN: (LedgerReadOnlyError, "it cannot be opened; check the folder's owner and mode"),
+    sqlite3.SQLITE_PERM: (LedgerReadOnlyError, "it cannot be written; check owner, mode and mount"),
+    sqlite3.SQLITE_BUSY: (LedgerBusyError, "another process keeps it locked"),
+    sqlite3.SQLITE_LOCKED: (LedgerBusyError, "another connection keeps it locked"),
+    sqlite3.SQLITE_CORRUPT: (LedgerCorruptError, "it is damaged; see `bus-watch ledger check`"),
+    sqlite3.SQLITE_NOTADB: (LedgerCorruptError, "it is no SQLite file; see `bus-watch ledger check`"),
+    sqlite3.SQLITE_IOERR: (LedgerError, "the disk reports an error"),
+}
+
+
+def translated(error: sqlite3.Error, path: object) -> LedgerError:
+    """Our error for one of SQLite's. Extended result codes carry the primary one in their low byte."""
+    primary = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    kind, hint = _BY_CODE.get(primary, (LedgerError, str(error)))
+    return kind(f"ledger {path}: {hint}")
+
+
+def from_os(error: OSError, path: object) -> LedgerError:
+    """Our error for a file that could not even be made."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return LedgerFullError(f"ledger {path}: the disk is full; free some space")
+    return LedgerReadOnlyError(f"ledger {path}: {error.strerror}")

@@ -1,0 +1,140 @@
+"""What a person may do to deliveries: retry, drop, pause, resume. Each in one transaction, each says what it did."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from worker.errors import BusWatchError
+from worker.ledger import claims
+
+
+class NoSuchMessageError(BusWatchError):
+    """No message, or more than one, has this key."""
+
+    code = "no_such_message"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One delivery that an operator's command touched, or refused to touch."""
+
+    key: str
+    transport: str
+    done: bool
+    words: str
+    lane: int
+
+
+def find_message(db: sqlite3.Connection, key: str) -> int:
+    """The row of the message that a person means: `AGENT/STREAM/ID`, `AGENT/ID`, or an id that is unique.
+
+    Raises NoSuchMessageError, which lists the candidates where there are several.
+    """
+    agent, _, rest = key.partition("/")
+    stream, _, message_id = rest.rpartition("/")
+    if not rest:
+        agent, message_id = "", key
+    ms, _, seq = message_id.partition("-")
+    if not (ms.isdecimal() and seq.isdecimal()):
+        raise NoSuchMessageError(f"{key!r} is no message key; write AGENT/ID, for example hadi/1795300087770-0")
+    rows = db.execute(
+        """
+        select id, agent, stream, message_id from messages
+        where (:agent = '' or agent = :agent) and (:stream = '' or stream = :stream) and ms = :ms and seq = :seq
+        limit 20
+        """
+        if agent
+        else _BY_BARE_ID,
+        {"agent": agent, "stream": stream, "ms": int(ms), "seq": int(seq)},
+    ).fetchall()
+    if not rows:
+        raise NoSuchMessageError(f"no message {key} in the ledger; see `bus-watch history`")
+    if len(rows) > 1:
+        keys = ", ".join(f"{r['agent']}/{r['stream']}/{r['message_id']}" for r in rows)
+        raise NoSuchMessageError(f"{key} means {len(rows)} messages; say which: {keys}")
+    return int(rows[0]["id"])
+
+
+_BY_BARE_ID = """
+select m.id, m.agent, m.stream, m.message_id from inboxes i join messages m indexed by messages_by_time
+  on m.agent = i.agent and m.ms = :ms
+where m.seq = :seq limit 20
+"""
+
+
+def _deliveries(tx: sqlite3.Connection, message: int, transport: str | None) -> list[sqlite3.Row]:
+    return tx.execute(
+        """
+        select d.id, d.state, d.lane, l.transport, m.agent, m.message_id, m.id as message
+        from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
+        where d.message = ? and (? is null or l.transport = ?) order by d.id
+        """,
+        (message, transport, transport),
+    ).fetchall()
+
+
+def retry(tx: sqlite3.Connection, message: int, transport: str | None) -> list[Change]:
+    """Dead, held and cancelled deliveries wait again, with fresh attempts; others are left with a word why."""
+    changes = []
+    for row in _deliveries(tx, message, transport):
+        if row["state"] in {"dead", "held", "cancelled"}:
+            tx.execute(
+                """
+                update deliveries set state = 'waiting', burnt = 0, frees = 0, voids = 0, next_at = null, cancel = 0,
+                                      reason = '', ended_at = null
+                where id = ?
+                """,
+                (row["id"],),
+            )
+            tx.execute("update messages set state = 'open', finished_at = null where id = ?", (message,))
+            changes.append(_change(row, done=True, words=f"was {row['state']}, waits again"))
+        elif row["state"] == "retrying":
+            tx.execute("update deliveries set next_at = null where id = ?", (row["id"],))
+            changes.append(_change(row, done=True, words="was retrying, is due now"))
+        else:
+            changes.append(_change(row, done=False, words=f"is {row['state']}: nothing to retry"))
+    return changes
+
+
+def drop(tx: sqlite3.Connection, message: int, transport: str | None, now: float) -> list[Change]:
+    """Cancel what is not done; what runs is cancelled when it ends, unless it succeeds."""
+    changes = []
+    for row in _deliveries(tx, message, transport):
+        if row["state"] in {"waiting", "retrying", "held", "dead"}:
+            tx.execute(
+                """
+                update deliveries set state = 'cancelled', next_at = null, ended_at = ?, reason = 'dropped by a person'
+                where id = ?
+                """,
+                (now, row["id"]),
+            )
+            changes.append(_change(row, done=True, words=f"was {row['state']}, is cancelled"))
+        elif row["state"] == "running":
+            tx.execute("update deliveries set cancel = 1 where id = ?", (row["id"],))
+            changes.append(_change(row, done=True, words="is running: cancelled when it ends, unless it succeeds"))
+        else:
+            changes.append(_change(row, done=False, words=f"is {row['state']}: nothing to drop"))
+    claims.finish(tx, message, now)
+    return changes
+
+
+def _change(row: sqlite3.Row, *, done: bool, words: str) -> Change:
+    return Change(f"{row['agent']}/{row['message_id']}", row["transport"], done, words, row["lane"])
+
+
+def dead_messages(db: sqlite3.Connection) -> list[int]:
+    """Messages with a dead letter among their deliveries."""
+    rows = db.execute(
+        "select distinct message from deliveries indexed by deliveries_stuck where state = 'dead' order by message"
+    )
+    return [int(row["message"]) for row in rows]
+
+
+def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, paused: bool) -> list[sqlite3.Row]:
+    """Pause or resume a transport's lanes: what runs, finishes. Returns the lanes that it has."""
+    rows = tx.execute(
+        "select id, agent, transport, paused from lanes where transport = ? and (? is null or agent = ?) order by agent",
+        (transport, agent, agent),
+    ).fetchall()
+    for row in rows:
+        tx.execute("update lanes set paused = ? where id = ?", (int(paused), row["id"]))
+    return rows

@@ -1,0 +1,122 @@
+"""The tables of the ledger, and how an older ledger becomes today's.
+
+`PRAGMA user_version` counts the migrations that a file has been through. A migration, once released, never changes.
+Times are epoch seconds (REAL); `ms` and `seq` are the two numbers of a stream id, and order every lane.
+"""
+
+_V1 = """
+create table inboxes (                  -- one row an agent: its turns at the bus, and how the bus is
+  agent           text primary key,
+  floor_ms        integer not null,     -- older ids are history from before this ledger
+  next_poll_at    real not null default 0,
+  next_request_at real not null default 0,
+  polled_at       real,                 -- the last poll that the bus answered
+  announced_at    real,
+  failures        integer not null default 0,
+  failing_since   real,
+  error           text,                 -- why the last poll failed; null while it answers
+  malformed       integer not null default 0
+) without rowid;
+
+create table streams (                  -- retention never forgets that ids up to the floor are done
+  agent     text not null,
+  stream    text not null,
+  floor_ms  integer not null,
+  floor_seq integer not null,
+  primary key (agent, stream)
+) without rowid;
+
+create table imported (                 -- ids that the old watcher delivered; it knew no streams
+  agent text not null,
+  ms    integer not null,
+  seq   integer not null,
+  primary key (agent, ms, seq)
+) without rowid;
+
+create table messages (
+  id          integer primary key,
+  agent       text not null,
+  stream      text not null,
+  ms          integer not null,
+  seq         integer not null,
+  message_id  text not null,
+  source      text not null,
+  class       text,
+  project     text,
+  sent_at     text,
+  text        text,                     -- null once retention has cleared it
+  received_at real not null,
+  state       text not null check (state in ('open', 'delivered', 'failed', 'logged')),
+  finished_at real,
+  unique (agent, stream, ms, seq)
+);
+create index messages_by_time on messages (agent, ms);
+create index messages_open on messages (id) where state = 'open';
+create index messages_finished on messages (finished_at) where state <> 'open';
+
+create table lanes (
+  id            integer primary key,
+  agent         text not null,
+  transport     text not null,
+  paused        integer not null default 0,
+  broken_since  real,                   -- its last ending was "nobody there": only the head probes
+  broken_reason text,
+  unique (agent, transport)
+);
+
+create table deliveries (
+  id         integer primary key,
+  message    integer not null references messages (id) on delete cascade,
+  lane       integer not null references lanes (id),
+  ms         integer not null,
+  seq        integer not null,
+  state      text not null check (state in
+               ('waiting', 'running', 'retrying', 'held', 'succeeded', 'dead', 'cancelled')),
+  attempt_id text,
+  starts     integer not null default 0,  -- attempts started; never reset
+  burnt      integer not null default 0,  -- attempts that count towards max_attempts
+  frees      integer not null default 0,  -- endings in a row that used up no attempt
+  voids      integer not null default 0,
+  next_at    real,
+  cancel     integer not null default 0,
+  woken_at   real,
+  reason     text not null default '',
+  ended_at   real
+);
+create index deliveries_of_message on deliveries (message);
+create index deliveries_pending on deliveries (lane, ms, seq, id) where state in ('waiting', 'retrying');
+create index deliveries_running on deliveries (lane) where state = 'running';
+create index deliveries_stuck on deliveries (state, lane, ms, seq, id) where state in ('held', 'dead');
+
+create table attempts (
+  id         text primary key,          -- names its files; begins with its time, so that new rows lie together
+  delivery   integer not null references deliveries (id) on delete cascade,
+  lane       integer not null,
+  starts     integer not null,
+  worker     text not null,
+  boot_id    text not null,
+  source     text not null,
+  started_at real not null,
+  timeout    real not null,
+  ended_at   real,
+  result     text,                      -- `exit 0`, `timed out and was killed`, ...
+  output     text                       -- the tail of what it printed, redacted
+) without rowid;
+create index attempts_of_delivery on attempts (delivery, starts);
+create index attempts_running on attempts (worker) where ended_at is null;
+create index attempts_recent on attempts (lane, started_at);
+
+create table workers (
+  id         text primary key,
+  pid        integer not null,          -- for people only: a pid proves nothing
+  boot_id    text not null,
+  version    text not null,
+  kind       text not null,             -- 'consumer' or 'once'
+  started_at real not null,
+  swept_at   real,
+  stopped_at real
+) without rowid;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1,)
+VERSION = len(MIGRATIONS)

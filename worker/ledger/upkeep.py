@@ -1,0 +1,187 @@
+"""What the sweep asks of the ledger: running attempts, lanes to wake, messages to finish, rows to forget.
+
+Every query is bounded and goes through an index, so that a round costs the same with a million delivered rows.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ROUND = 500  # rows of work a query may return in one round; the next round goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that the ledger believes to be running."""
+
+    attempt_id: str
+    delivery: int
+    agent: str
+    transport: str
+    worker: str
+    boot_id: str
+    started_at: float
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane, as the sweep needs it."""
+
+    id: int
+    agent: str
+    transport: str
+
+
+def register_worker(
+    tx: sqlite3.Connection, worker: str, *, pid: int, boot_id: str, version: str, kind: str, now: float
+) -> None:
+    """Write down that this worker process lives."""
+    tx.execute(
+        "insert into workers (id, pid, boot_id, version, kind, started_at) values (?, ?, ?, ?, ?, ?)",
+        (worker, pid, boot_id, version, kind, now),
+    )
+
+
+def note_sweep(tx: sqlite3.Connection, worker: str, now: float) -> None:
+    """The worker swept: `status` and the watchdog look at this."""
+    tx.execute("update workers set swept_at = ? where id = ?", (now, worker))
+
+
+def note_stop(tx: sqlite3.Connection, worker: str, now: float) -> None:
+    """The worker stopped in good order, or was found dead."""
+    tx.execute("update workers set stopped_at = ? where id = ? and stopped_at is null", (now, worker))
+
+
+def unstopped_workers(db: sqlite3.Connection) -> list[sqlite3.Row]:
+    """Workers that have not been seen to stop: alive, killed, or another process's."""
+    return db.execute("select * from workers where stopped_at is null order by started_at").fetchall()
+
+
+def forget_workers(tx: sqlite3.Connection, before: float) -> None:
+    """Drop the rows of workers that stopped long ago and own no running attempt."""
+    tx.execute(
+        """
+        delete from workers where stopped_at < ?
+          and not exists (select 1 from attempts a indexed by attempts_running
+                          where a.worker = workers.id and a.ended_at is null)
+        """,
+        (before,),
+    )
+
+
+def running_attempts(db: sqlite3.Connection) -> list[Running]:
+    """All attempts that the ledger believes to be running; at most one a lane."""
+    rows = db.execute(
+        """
+        select a.id, a.delivery, l.agent, l.transport, a.worker, a.boot_id, a.started_at, a.timeout
+        from deliveries d indexed by deliveries_running
+        join attempts a on a.id = d.attempt_id join lanes l on l.id = d.lane
+        where d.state = 'running'
+        """
+    )
+    return [Running(*row) for row in rows]
+
+
+def lanes(db: sqlite3.Connection) -> list[Lane]:
+    """All lanes."""
+    return [Lane(*row) for row in db.execute("select id, agent, transport from lanes order by id")]
+
+
+def oversleeping_lanes(db: sqlite3.Connection, now: float, woken_before: float) -> list[Lane]:
+    """Lanes with something due, nothing running and nobody woken lately: what the queue forgot."""
+    rows = db.execute(
+        """
+        select l.id, l.agent, l.transport from lanes l
+        where l.paused = 0
+          and not exists (select 1 from deliveries r indexed by deliveries_running
+                          where r.lane = l.id and r.state = 'running')
+          and exists (select 1 from deliveries d indexed by deliveries_pending
+                      where d.lane = l.id and d.state in ('waiting', 'retrying')
+                        and (d.next_at is null or d.next_at <= :now)
+                        and (d.woken_at is null or d.woken_at < :woken or d.woken_at > :now or d.next_at > d.woken_at))
+        """,
+        {"now": now, "woken": woken_before},
+    )
+    return [Lane(*row) for row in rows]
+
+
+def clamp_next_at(tx: sqlite3.Connection, lane: int, latest: float) -> int:
+    """Bring back times that a jumping clock put further away than any delay can be; returns how many."""
+    changed = tx.execute(
+        """
+        update deliveries set next_at = :latest
+        where id in (select id from deliveries indexed by deliveries_pending
+                     where lane = :lane and state in ('waiting', 'retrying') and next_at > :latest limit :round)
+        """,
+        {"lane": lane, "latest": latest, "round": ROUND},
+    )
+    return changed.rowcount
+
+
+def unfinished_messages(db: sqlite3.Connection) -> list[int]:
+    """Open messages whose deliveries are all final: they only lack their finalizer."""
+    rows = db.execute(
+        """
+        select m.id from messages m indexed by messages_open
+        where m.state = 'open' and not exists
+          (select 1 from deliveries d where d.message = m.id
+             and d.state in ('waiting', 'running', 'retrying', 'held'))
+        limit ?
+        """,
+        (ROUND,),
+    )
+    return [int(row["id"]) for row in rows]
+
+
+def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> set[str]:
+    """Those of the attempts that no delivery is running any more: their files can go."""
+    done = set()
+    for attempt_id in attempt_ids:
+        row = db.execute(
+            """
+            select d.state = 'running' and d.attempt_id = a.id as running
+            from attempts a join deliveries d on d.id = a.delivery where a.id = ?
+            """,
+            (attempt_id,),
+        ).fetchone()
+        if row is None or not row["running"]:
+            done.add(attempt_id)
+    return done
+
+
+def clear_text(tx: sqlite3.Connection, finished_before: float) -> int:
+    """Forget what delivered messages said; what they were stays. Returns how many."""
+    changed = tx.execute(
+        """
+        update messages set text = null
+        where id in (select id from messages indexed by messages_finished
+                     where state in ('delivered', 'logged') and state <> 'open' and finished_at < ?
+                       and text is not null limit ?)
+        """,
+        (finished_before, ROUND),
+    )
+    return changed.rowcount
+
+
+def forget_messages(tx: sqlite3.Connection, finished_before: float) -> int:
+    """Remove delivered messages with their history, and raise their streams' floors. Returns how many."""
+    gone = tx.execute(
+        """
+        select id, agent, stream, ms, seq from messages indexed by messages_finished
+        where state in ('delivered', 'logged') and state <> 'open' and finished_at < ?
+        order by finished_at limit ?
+        """,
+        (finished_before, ROUND),
+    ).fetchall()
+    for row in gone:
+        tx.execute(
+            """
+            insert into streams (agent, stream, floor_ms, floor_seq) values (:agent, :stream, :ms, :seq)
+            on conflict (agent, stream) do update set floor_ms = :ms, floor_seq = :seq
+            where (:ms, :seq) > (floor_ms, floor_seq)
+            """,
+            {"agent": row["agent"], "stream": row["stream"], "ms": row["ms"], "seq": row["seq"]},
+        )
+        tx.execute("delete from messages where id = ?", (row["id"],))
+    return len(gone)

@@ -1,0 +1,344 @@
+"""The configuration: one JSON file, `BUS_WATCH_*` overrides, errors that name the key and the fix.
+
+The file of the old watcher (`~/.sos/bus-watch.json`) is read as it is. Keys outside `agents` are defaults for
+each agent. Durations are seconds, or a number with a unit: `90`, `"15m"`, `"24h"`, `"5d"`.
+"""
+
+import difflib
+import ipaddress
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from worker import template
+from worker.credentials import TokenSource
+from worker.delivery import CLASSES, PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
+from worker.errors import ConfigError
+from worker.secret import Secret
+
+DEFAULT_CONFIG = Path("~/.sos/bus-watch.json")
+CONFIG_VARIABLE = "BUS_WATCH_CONFIG"
+ENV_PREFIX = "BUS_WATCH_"
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: object) -> object:
+    """Seconds from `90`, `"90"`, `"15m"`, `"24h"` or `"5d"`; anything else is left for pydantic to refuse."""
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)):
+        return float(found[1]) * _UNITS[found[2] or "s"]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+AgentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+MessageClass = Literal["terminal-log", "actionable", "human", "reaction"]
+assert set(MessageClass.__args__) == set(CLASSES)  # type: ignore[attr-defined] # noqa: S101 - one list of classes, spelled twice for the type checker
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class TransportSettings(_Model):
+    """One way to wake an agent: an argv, and how patient to be with it."""
+
+    name: Name
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    timeout: PositiveDuration = 30.0
+    max_attempts: Annotated[int, Field(ge=1)] = 20
+    retry_delay: PositiveDuration = 2.0
+    retry_max_delay: PositiveDuration = 300.0
+    ordered: bool = True
+    on_unknown: OnUnknown = "redeliver"
+    permanent_exit_codes: frozenset[Annotated[int, Field(ge=1, le=255)]] = frozenset(PERMANENT_EXIT_CODES)
+    stdin: bool = False
+    env: dict[str, str] = Field(default_factory=dict)
+    classes: frozenset[MessageClass] | None = None
+    max_wakes_per_minute: Annotated[int, Field(ge=1)] | None = None
+    max_wakes_per_source: Annotated[int, Field(ge=1)] | None = None
+    give_up_after: PositiveDuration = 5 * 86400.0
+    expires_after: PositiveDuration | None = None
+
+    @field_validator("command")
+    @classmethod
+    def _templates(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in command:
+            try:
+                template.parse(argument)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        return command
+
+    @field_validator("env")
+    @classmethod
+    def _variables(cls, env: dict[str, str]) -> dict[str, str]:
+        for name, value in env.items():
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("SOS_"):
+                raise ValueError(f"{name!r} cannot be declared: names are letters, digits and _, and SOS_ is ours")
+            if "\0" in value:
+                raise ValueError(f"the value of {name} has a NUL in it")
+        return env
+
+    @property
+    def retry_policy(self) -> RetryPolicy:
+        """The part of this that the rules of delivery need."""
+        return RetryPolicy(
+            max_attempts=self.max_attempts,
+            retry_delay=self.retry_delay,
+            retry_max_delay=self.retry_max_delay,
+            on_unknown=self.on_unknown,
+            permanent_exit_codes=self.permanent_exit_codes,
+            give_up_after=self.give_up_after,
+        )
+
+
+class AgentSettings(_Model):
+    """One inbox: who, with which token, at which bridge, and the transports that wake its agent."""
+
+    agent: AgentName
+    token_file: str | None = None
+    token_env: str | None = None
+    token: Secret | None = None
+    project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    bridge_url: str = "http://localhost:6380"
+    allow_insecure_http: bool = False
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 10
+    poll_interval: Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=3600)] = 3.0
+    requests_per_minute: Annotated[int, Field(ge=1, le=600)] = 60
+    announce: bool = True
+    watch: bool = True
+    transports: tuple[TransportSettings, ...] = ()
+
+    @field_validator("bridge_url")
+    @classmethod
+    def _origin(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("not an http:// or https:// address")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must hold no user, password, query or fragment: only where the bridge is")
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("has a port that is no number from 1 to 65535") from None
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        names = [t.name for t in self.transports]
+        if doubled := {n for n in names if names.count(n) > 1}:
+            raise ValueError(f"transport names must differ: {', '.join(sorted(doubled))} is there twice")
+        parts = urlsplit(self.bridge_url)
+        if parts.scheme == "http" and not self.allow_insecure_http and not is_loopback(parts.hostname or ""):
+            raise ValueError(
+                f"bridge_url: the token would travel in the clear to {parts.hostname}; use https://, "
+                'or say "allow_insecure_http": true'
+            )
+        return self
+
+    def token_source(self, config: Path) -> TokenSource:
+        """Where this agent's token is read, each time it is needed."""
+        return TokenSource(
+            agent=self.agent, file=self.token_file, variable=self.token_env, literal=self.token, config=config
+        )
+
+    def transport(self, name: str) -> TransportSettings | None:
+        """Today's settings of the transport with this name, or None where it is gone (orphaned)."""
+        return next((t for t in self.transports if t.name == name), None)
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one worker."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    agents: tuple[AgentSettings, ...]
+    state_path: str = "~/.sos/bus-watch-state.json"
+    allowlist: tuple[str, ...] = ()
+    workers: Annotated[int, Field(ge=1, le=1000)] = 4
+    start_from: Literal["all", "now"] | Duration = 86400.0
+    clear_text_after: Duration = 7 * 86400.0
+    forget_after: Duration = 30 * 86400.0
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_file: str | None = None
+    metrics_file: str | None = None
+    sentry_dsn: Secret | None = None
+    sentry_environment: str | None = None
+    config_path: Path = DEFAULT_CONFIG  # set by load(): where this was read
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings decides this signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The file comes as init values; the environment goes before it."""
+        return env_settings, init_settings
+
+    @field_validator("allowlist")
+    @classmethod
+    def _absolute(cls, allowlist: tuple[str, ...]) -> tuple[str, ...]:
+        for path in allowlist:
+            if not path.startswith("/"):
+                raise ValueError(f"{path!r} is no absolute path")
+        return allowlist
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [a.agent for a in self.agents]
+        if not names:
+            raise ValueError('agents: there is none; add {"agent": NAME, ...}')
+        if doubled := {n for n in names if names.count(n) > 1}:
+            raise ValueError(f"agents must differ: {', '.join(sorted(doubled))} is there twice")
+        return self
+
+    def agent(self, name: str) -> AgentSettings | None:
+        """The settings of one agent, or None."""
+        return next((a for a in self.agents if a.agent == name), None)
+
+    def transport(self, agent: str, name: str) -> TransportSettings | None:
+        """Today's settings of one agent's transport, or None where either is gone."""
+        found = self.agent(agent)
+        return found.transport(name) if found else None
+
+    @property
+    def state_file(self) -> Path:
+        """`state_path` with the home directory filled in: the old ledger where it ends in `.json`."""
+        return Path(self.state_path).expanduser()
+
+    @property
+    def ledger_file(self) -> Path:
+        """Our ledger: beside the old one."""
+        return self.state_file.with_suffix(".db")
+
+    @property
+    def queue_file(self) -> Path:
+        """The huey queue: beside the ledger."""
+        return self.ledger_file.with_name(f"{self.ledger_file.stem}-queue.db")
+
+    @property
+    def files_dir(self) -> Path:
+        """Notes, receipts, message files and worker locks."""
+        return self.ledger_file.with_suffix(".d")
+
+
+_AGENT_KEYS = frozenset(AgentSettings.model_fields)
+_TOP_KEYS = frozenset(Settings.model_fields) - {"config_path"}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host name or address never leaves the machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def config_path(given: str | os.PathLike[str] | None = None) -> Path:
+    """`--config`, else `BUS_WATCH_CONFIG`, else `~/.sos/bus-watch.json`."""
+    return Path(given or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG).expanduser()
+
+
+def load(path: str | os.PathLike[str] | None = None) -> Settings:
+    """Read, merge and check the configuration.
+
+    Raises ConfigError, whose message has one line a problem.
+    """
+    where = config_path(path)
+    data = _read(where)
+    try:
+        return Settings(**_agents_filled_in(data, where), config_path=where)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _problems(error))) from None
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}") from None
+
+
+def _read(where: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(where.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{where} does not exist; write one with: bus-watch install --agent NAME") from None
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where} is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f'{where} must hold one JSON object: {{"agent": ..., ...}}')
+    return data
+
+
+def _agents_filled_in(data: dict[str, Any], where: Path) -> dict[str, Any]:
+    """Top-level agent keys (file, then environment) become defaults of each agent."""
+    if unknown := [key for key in data if key not in _AGENT_KEYS | _TOP_KEYS]:
+        lines = [f"{where}: {_unknown(key, _AGENT_KEYS | _TOP_KEYS)}" for key in unknown]
+        raise ConfigError("\n".join(lines))
+    defaults = {key: value for key, value in data.items() if key in _AGENT_KEYS}
+    overrides = _environment()
+    entries = data.get("agents", [{}])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(f"{where}: agents must be a list of objects")
+    top = {key: value for key, value in data.items() if key in _TOP_KEYS - {"agents"}}
+    return top | {"agents": [defaults | entry | overrides for entry in entries]}
+
+
+def _environment() -> dict[str, Any]:
+    """`BUS_WATCH_<FIELD>` for the fields of an agent; pydantic-settings itself reads those of the whole."""
+    found: dict[str, Any] = {}
+    for key in _AGENT_KEYS:
+        raw = os.environ.get(ENV_PREFIX + key.upper())
+        if raw is None:
+            continue
+        if key == "transports":
+            try:
+                found[key] = json.loads(raw)
+            except json.JSONDecodeError as error:
+                raise ConfigError(f"environment: {ENV_PREFIX}TRANSPORTS is not valid JSON: {error.msg}") from None
+        else:
+            found[key] = raw
+    return found
+
+
+def _unknown(key: str, known: frozenset[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        place = [str(part) for part in item["loc"]]
+        if item["type"] == "extra_forbidden":
+            known = frozenset(TransportSettings.model_fields) if "transports" in place else _AGENT_KEYS
+            text = _unknown(place.pop(), known)
+        elif item["type"] == "missing":
+            text = f"{place.pop()!r} is missing"
+        else:
+            text = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{'.'.join(place)}: {text}" if place else text)
+    return lines
