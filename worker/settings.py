@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -95,6 +96,11 @@ class TransportSettings(_Model):
             if "\0" in value:
                 raise ValueError(f"the value of {name} has a NUL in it")
         return env
+
+    @cached_property
+    def templates(self) -> tuple[template.Template, ...]:
+        """The command, parsed."""
+        return tuple(template.parse(argument) for argument in self.command)
 
     @property
     def retry_policy(self) -> RetryPolicy:

@@ -47,11 +47,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why a claim failed. `retry_at` is set where time alone will help; `finished` where it ended the message."""
+    """Why a claim failed. `retry_at` is set where time alone will help.
+
+    `ended`: the delivery expired instead of being claimed; `finished`: that ended its message too.
+    """
 
     why: str
     lane: int | None = None
     retry_at: float | None = None
+    ended: bool = False
     finished: bool = False
     message: int | None = None
 
@@ -158,13 +162,7 @@ where d.id = ? and d.state in ('waiting', 'retrying')
 
 
 def _head(tx: sqlite3.Connection, lane: int) -> int | None:
-    row = tx.execute(
-        """
-        select id from deliveries indexed by deliveries_pending
-        where lane = ? and state in ('waiting', 'retrying') order by ms, seq, id limit 1
-        """,
-        (lane,),
-    ).fetchone()
+    row = tx.execute(_HEAD, {"lane": lane}).fetchone()
     return int(row["id"]) if row else None
 
 
@@ -191,7 +189,7 @@ def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
         "update deliveries set state = 'dead', reason = ?, ended_at = ?, next_at = null where id = ?",
         ("expired: too old when its turn came", now, row["id"]),
     )
-    return NotClaimed("it has expired", row["lane"], finished=finish(tx, row["message"], now), message=row["message"])
+    return NotClaimed("it has expired", row["lane"], ended=True, finished=finish(tx, row["message"], now), message=row["message"])
 
 
 def settle(
@@ -273,9 +271,18 @@ def finish(tx: sqlite3.Connection, message: int, now: float) -> bool:
     return changed.rowcount == 1
 
 
-def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Wake | None:
-    """What the lane has to do next, marked as woken; None while it is paused, running or empty."""
-    busy = tx.execute(
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """The delivery that its lane would run next."""
+
+    delivery: int
+    next_at: float | None
+    woken_at: float | None
+
+
+def candidate(db: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Candidate | None:
+    """What the lane would run next; None while it is paused, running or empty."""
+    busy = db.execute(
         """
         select l.paused, l.broken_since,
                exists (select 1 from deliveries d where d.lane = l.id and d.state = 'running') as running
@@ -286,18 +293,35 @@ def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -
     if busy is None or busy["paused"] or busy["running"]:
         return None
     if ordered or busy["broken_since"] is not None:
-        order = "ms, seq, id"
-    else:  # what is due goes first, in inbox order; else what will be due soonest
-        order = "max(coalesce(next_at, 0), :now), ms, seq, id"
-    row = tx.execute(
-        f"""
-        select id, next_at from deliveries indexed by deliveries_pending
-        where lane = :lane and state in ('waiting', 'retrying') order by {order} limit 1
-        """,  # noqa: S608 - one of two constants
-        {"lane": lane, "now": now},
-    ).fetchone()
-    if row is None:
+        query = _HEAD
+    else:
+        query = _SOONEST
+    row = db.execute(query, {"lane": lane, "now": now}).fetchone()
+    return Candidate(row["id"], row["next_at"], row["woken_at"]) if row else None
+
+
+_HEAD = """
+select id, next_at, woken_at from deliveries indexed by deliveries_pending
+where lane = :lane and state in ('waiting', 'retrying') order by ms, seq, id limit 1
+"""
+
+# Where order does not matter: what is due goes first, in inbox order; else what will be due soonest.
+_SOONEST = """
+select * from (select id, next_at, woken_at from deliveries indexed by deliveries_pending
+               where lane = :lane and state in ('waiting', 'retrying') and (next_at is null or next_at <= :now)
+               order by ms, seq, id limit 1)
+union all
+select * from (select id, next_at, woken_at from deliveries indexed by deliveries_scheduled
+               where lane = :lane and state in ('waiting', 'retrying') and next_at is not null
+               order by next_at limit 1)
+limit 1
+"""
+
+
+def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Wake | None:
+    """What the lane has to do next, marked as woken; None while it is paused, running or empty."""
+    found = candidate(tx, lane, ordered=ordered, now=now)
+    if found is None:
         return None
-    tx.execute("update deliveries set woken_at = ? where id = ?", (now, row["id"]))
-    due = row["next_at"]
-    return Wake(row["id"], due if due is not None and due > now else None)
+    tx.execute("update deliveries set woken_at = ? where id = ?", (now, found.delivery))
+    return Wake(found.delivery, found.next_at if found.next_at is not None and found.next_at > now else None)

@@ -4,24 +4,11 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from worker.bus.wire import InboxMessage
 from worker.delivery import MessageState
 
+LONGEST_WAIT = 3600.0  # no poll is ever booked further ahead, whatever a Retry-After said
 OVERLAP_MS = 60_000  # ids of two streams, and of clocks that step back, may arrive this late
-
-
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """A message from the bus, as the ledger takes it in."""
-
-    stream: str
-    message_id: str
-    ms: int
-    seq: int
-    source: str
-    text: str
-    message_class: str | None
-    project: str | None
-    timestamp: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +21,14 @@ class Taken:
 
 
 def ensure_inbox(tx: sqlite3.Connection, agent: str, floor_ms: int) -> None:
-    """Make the agent's inbox row; the floor of an existing one stays as it is."""
-    tx.execute("insert or ignore into inboxes (agent, floor_ms) values (?, ?)", (agent, floor_ms))
+    """Make the agent's inbox row; a floor that was decided once stays as it is."""
+    tx.execute(
+        """
+        insert into inboxes (agent, floor_ms) values (?, ?)
+        on conflict (agent) do update set floor_ms = excluded.floor_ms where floor_ms < 0
+        """,
+        (agent, floor_ms),
+    )
 
 
 def ensure_lane(tx: sqlite3.Connection, agent: str, transport: str) -> int:
@@ -64,14 +57,14 @@ def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
     return int(row["n"])
 
 
-def known(db: sqlite3.Connection, agent: str, messages: Sequence[Incoming]) -> set[tuple[str, str]]:
+def known(db: sqlite3.Connection, agent: str, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
     """Those of the messages, as (stream, id), that are in the ledger, at or below a floor, or imported."""
     floor = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
     floor_ms = int(floor["floor_ms"]) if floor else 0
     return {(m.stream, m.message_id) for m in messages if m.ms < floor_ms or _is_known(db, agent, m)}
 
 
-def _is_known(db: sqlite3.Connection, agent: str, message: Incoming) -> bool:
+def _is_known(db: sqlite3.Connection, agent: str, message: InboxMessage) -> bool:
     row = db.execute(
         """
         select exists (select 1 from messages where agent = :agent and stream = :stream and ms = :ms and seq = :seq)
@@ -87,8 +80,8 @@ def _is_known(db: sqlite3.Connection, agent: str, message: Incoming) -> bool:
 def take_in(
     tx: sqlite3.Connection,
     agent: str,
-    messages: Sequence[Incoming],
-    route: Callable[[Incoming], tuple[str | None, Sequence[str]]],
+    messages: Sequence[InboxMessage],
+    route: Callable[[InboxMessage], tuple[str | None, Sequence[str]]],
     now: float,
 ) -> Taken:
     """Insert the messages that are new, each with its deliveries `waiting`: all of a poll, or nothing.
@@ -107,7 +100,8 @@ def take_in(
         row = tx.execute(
             """
             insert or ignore into messages
-              (agent, stream, ms, seq, message_id, source, class, project, sent_at, text, received_at, state, finished_at)
+              (agent, stream, ms, seq, message_id, source, class, project, sent_at, text, received_at,
+               state, finished_at)
             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id
             """,
             (
@@ -128,17 +122,23 @@ def take_in(
     return Taken(new=new, lanes=tuple(lanes.values()), logged=logged)
 
 
-def begin_poll(tx: sqlite3.Connection, agent: str, now: float, interval: float, *, rung: bool) -> bool:
-    """Whether it is this worker's turn to poll: the ledger keeps the rhythm, however many workers there are."""
-    row = tx.execute("select next_poll_at from inboxes where agent = ?", (agent,)).fetchone()
-    if row is None:
-        return False
-    # A clock that was set back must not silence the inbox: nobody books further ahead than an interval.
-    due = row["next_poll_at"] <= now or row["next_poll_at"] > now + 2 * max(interval, 900.0)
-    if not (due or rung):
-        return False
+def begin_poll(tx: sqlite3.Connection, agent: str, now: float, interval: float, *, rung: bool) -> float | None:
+    """Book this poll: None if it is the caller's to do, else when the next one is due.
+
+    The ledger keeps the rhythm, so that a second worker or a restart adds no polls. A ring does not wait for it.
+    """
+    due = next_poll_at(tx, agent)
+    # A clock that was set back must not silence the inbox: nobody books further ahead than the longest Retry-After.
+    if due > now and due <= now + LONGEST_WAIT and not rung:
+        return due
     tx.execute("update inboxes set next_poll_at = ? where agent = ?", (now + interval, agent))
-    return True
+    return None
+
+
+def next_poll_at(db: sqlite3.Connection, agent: str) -> float:
+    """When the next poll of this inbox is due, whichever worker does it."""
+    row = db.execute("select next_poll_at from inboxes where agent = ?", (agent,)).fetchone()
+    return float(row["next_poll_at"]) if row else 0.0
 
 
 def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float) -> float:
@@ -150,14 +150,36 @@ def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float) -> flo
     return slot - now
 
 
-def poll_answered(tx: sqlite3.Connection, agent: str, now: float, malformed: int) -> None:
-    """The bus answered: the inbox is healthy."""
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How soon to poll again while the bus answers. Seconds."""
+
+    gap: float  # the ordinary one: poll_interval
+    active_gap: float  # while messages have come lately
+    active_for: float
+
+
+def poll_answered(
+    tx: sqlite3.Connection, agent: str, now: float, rhythm: Rhythm, *, malformed: int, brought: bool
+) -> None:
+    """The bus answered: the inbox is healthy. What it skipped as malformed is counted, once it is seen anew."""
     tx.execute(
         """
-        update inboxes set polled_at = ?, failures = 0, failing_since = null, error = null, malformed = malformed + ?
-        where agent = ?
+        update inboxes set polled_at = :now, failures = 0, failing_since = null, error = null,
+          malformed = :malformed, brought_at = case when :brought then :now else brought_at end,
+          next_poll_at = :now + case when :brought or brought_at between :now - :active_for and :now
+                                     then :active_gap else :gap end
+        where agent = :agent
         """,
-        (now, malformed, agent),
+        {
+            "agent": agent,
+            "now": now,
+            "malformed": malformed,
+            "brought": brought,
+            "gap": rhythm.gap,
+            "active_gap": rhythm.active_gap,
+            "active_for": rhythm.active_for,
+        },
     )
 
 
@@ -173,6 +195,7 @@ def poll_failed(tx: sqlite3.Connection, agent: str, now: float, error: str, dela
     )
 
 
-def announced(tx: sqlite3.Connection, agent: str, now: float) -> None:
-    """The bus knows of this agent since `now`."""
-    tx.execute("update inboxes set announced_at = ? where agent = ?", (now, agent))
+def failures(db: sqlite3.Connection, agent: str) -> int:
+    """How many polls in a row have failed."""
+    row = db.execute("select failures from inboxes where agent = ?", (agent,)).fetchone()
+    return int(row["failures"]) if row else 0

@@ -132,7 +132,10 @@ def dead_messages(db: sqlite3.Connection) -> list[int]:
 def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, paused: bool) -> list[sqlite3.Row]:
     """Pause or resume a transport's lanes: what runs, finishes. Returns the lanes that it has."""
     rows = tx.execute(
-        "select id, agent, transport, paused from lanes where transport = ? and (? is null or agent = ?) order by agent",
+        """
+        select id, agent, transport, paused from lanes
+        where transport = ? and (? is null or agent = ?) order by agent
+        """,
         (transport, agent, agent),
     ).fetchall()
     for row in rows:

@@ -7,11 +7,12 @@ Times are epoch seconds (REAL); `ms` and `seq` are the two numbers of a stream i
 _V1 = """
 create table inboxes (                  -- one row an agent: its turns at the bus, and how the bus is
   agent           text primary key,
-  floor_ms        integer not null,     -- older ids are history from before this ledger
+  floor_ms        integer not null,     -- older ids are history; -1: not decided before the first start
+  imported        integer not null default 0,  -- the old watcher's state has been taken over
   next_poll_at    real not null default 0,
   next_request_at real not null default 0,
   polled_at       real,                 -- the last poll that the bus answered
-  announced_at    real,
+  brought_at      real,                 -- the last poll that brought something
   failures        integer not null default 0,
   failing_since   real,
   error           text,                 -- why the last poll failed; null while it answers
@@ -85,6 +86,8 @@ create table deliveries (
 );
 create index deliveries_of_message on deliveries (message);
 create index deliveries_pending on deliveries (lane, ms, seq, id) where state in ('waiting', 'retrying');
+create index deliveries_scheduled on deliveries (lane, next_at)
+  where state in ('waiting', 'retrying') and next_at is not null;
 create index deliveries_running on deliveries (lane) where state = 'running';
 create index deliveries_stuck on deliveries (state, lane, ms, seq, id) where state in ('held', 'dead');
 

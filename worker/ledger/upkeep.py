@@ -88,35 +88,29 @@ def lanes(db: sqlite3.Connection) -> list[Lane]:
     return [Lane(*row) for row in db.execute("select id, agent, transport from lanes order by id")]
 
 
-def oversleeping_lanes(db: sqlite3.Connection, now: float, woken_before: float) -> list[Lane]:
-    """Lanes with something due, nothing running and nobody woken lately: what the queue forgot."""
-    rows = db.execute(
-        """
-        select l.id, l.agent, l.transport from lanes l
-        where l.paused = 0
-          and not exists (select 1 from deliveries r indexed by deliveries_running
-                          where r.lane = l.id and r.state = 'running')
-          and exists (select 1 from deliveries d indexed by deliveries_pending
-                      where d.lane = l.id and d.state in ('waiting', 'retrying')
-                        and (d.next_at is null or d.next_at <= :now)
-                        and (d.woken_at is null or d.woken_at < :woken or d.woken_at > :now or d.next_at > d.woken_at))
-        """,
-        {"now": now, "woken": woken_before},
-    )
-    return [Lane(*row) for row in rows]
-
-
 def clamp_next_at(tx: sqlite3.Connection, lane: int, latest: float) -> int:
     """Bring back times that a jumping clock put further away than any delay can be; returns how many."""
     changed = tx.execute(
         """
         update deliveries set next_at = :latest
-        where id in (select id from deliveries indexed by deliveries_pending
+        where id in (select id from deliveries indexed by deliveries_scheduled
                      where lane = :lane and state in ('waiting', 'retrying') and next_at > :latest limit :round)
         """,
         {"lane": lane, "latest": latest, "round": ROUND},
     )
     return changed.rowcount
+
+
+def is_out_of_reach(db: sqlite3.Connection, lane: int, latest: float) -> bool:
+    """Whether a pending delivery of the lane is due later than any delay can explain."""
+    row = db.execute(
+        """
+        select exists (select 1 from deliveries indexed by deliveries_scheduled
+                       where lane = ? and state in ('waiting', 'retrying') and next_at > ?) as far
+        """,
+        (lane, latest),
+    ).fetchone()
+    return bool(row["far"])
 
 
 def unfinished_messages(db: sqlite3.Connection) -> list[int]:
@@ -134,19 +128,19 @@ def unfinished_messages(db: sqlite3.Connection) -> list[int]:
     return [int(row["id"]) for row in rows]
 
 
-def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> set[str]:
-    """Those of the attempts that no delivery is running any more: their files can go."""
-    done = set()
+def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> dict[str, str | None]:
+    """Those of the attempts that are not running any more, each with its worker (None: the ledger knows no such)."""
+    done: dict[str, str | None] = {}
     for attempt_id in attempt_ids:
         row = db.execute(
             """
-            select d.state = 'running' and d.attempt_id = a.id as running
+            select a.worker, d.state = 'running' and d.attempt_id = a.id as running
             from attempts a join deliveries d on d.id = a.delivery where a.id = ?
             """,
             (attempt_id,),
         ).fetchone()
         if row is None or not row["running"]:
-            done.add(attempt_id)
+            done[attempt_id] = row["worker"] if row else None
     return done
 
 
@@ -185,3 +179,8 @@ def forget_messages(tx: sqlite3.Connection, finished_before: float) -> int:
         )
         tx.execute("delete from messages where id = ?", (row["id"],))
     return len(gone)
+
+
+def return_pages(tx: sqlite3.Connection) -> None:
+    """Give some free pages back to the disk, a bounded number a round."""
+    tx.execute(f"pragma incremental_vacuum({ROUND})").fetchall()

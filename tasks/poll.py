@@ -1,0 +1,29 @@
+"""The poll: a periodic task that sends each inbox that is due to a worker of its own."""
+
+from datetime import datetime
+
+from worker.engine import polling
+from worker.queue import Band, huey
+
+
+def _anything_due(_now: datetime) -> bool:
+    return huey.polls.anything_due()
+
+
+@huey.periodic_task(_anything_due, priority=Band.UPKEEP)
+def poll() -> None:
+    """Enqueue a poll of each inbox that is due."""
+    for agent in huey.polls.take_due():
+        poll_inbox(agent)
+
+
+@huey.task(priority=Band.POLL)
+def poll_inbox(agent: str) -> None:
+    """Poll one inbox; its messages are in the ledger before their deliveries are enqueued."""
+    engine, polls = huey.engine, huey.polls
+    seconds = polling.FALLBACK_SECONDS
+    try:
+        _, due = polling.poll(engine, agent, rung=polls.begin(agent))
+        seconds = due - engine.clock()
+    finally:
+        polls.done(agent, min(max(0.0, seconds), polling.LONGEST_SECONDS))

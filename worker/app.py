@@ -1,0 +1,89 @@
+"""The composition root: `huey_consumer worker.app.huey` runs this program.
+
+Importing it reads the configuration (`BUS_WATCH_CONFIG`, else ~/.sos/bus-watch.json), opens ledger and queue, and
+registers the tasks. Only entry points import it.
+"""
+
+import sys
+from datetime import UTC, datetime
+
+import tasks.deliver
+import tasks.finalize
+import tasks.poll
+import tasks.sweep
+from worker import settings as settings_module
+from worker.bus.client import BusClient
+from worker.engine import Engine
+from worker.engine.polling import PollBook
+from worker.engine.sweeping import SweepBook, sweep
+from worker.errors import BusWatchError
+from worker.ledger.database import Database
+from worker.ledger.old_state import import_old_state
+from worker.queue import WatchConsumer, WatchHuey, huey
+from worker.settings import Settings
+
+__all__ = ["build", "huey"]
+
+
+class HueyWakeups:
+    """Hands work on as huey tasks: the wake-up list of the consumer."""
+
+    def deliver(self, delivery: int, at: float | None) -> None:
+        """Enqueue a delivery, or put it into huey's schedule, where it can be seen."""
+        if at is None:
+            tasks.deliver.deliver(delivery)
+        else:
+            tasks.deliver.deliver.schedule(args=(delivery,), eta=datetime.fromtimestamp(at, UTC).replace(tzinfo=None))
+
+    def finalize(self, message: int) -> None:
+        """Enqueue a finalizer."""
+        tasks.finalize.finalize(message)
+
+    def poll(self, agent: str) -> None:
+        """Enqueue a poll."""
+        tasks.poll.poll_inbox(agent)
+
+
+def build(settings: Settings) -> WatchHuey:
+    """Give the Huey of our tasks its queue and its engine.
+
+    Raises BusWatchError: the ledger cannot be opened, for instance.
+    """
+    database = Database(settings.ledger_file)
+    import_old_state(database, settings)
+    pollable = [agent.agent for agent in settings.agents if agent.transports]
+    huey.open(settings.queue_file, poll_workers=max(1, len(pollable)), default_workers=settings.workers)
+    huey.polls = PollBook(pollable)
+    huey.sweeps = SweepBook()
+    huey.engine = Engine(
+        settings=settings,
+        db=database,
+        wake=HueyWakeups(),
+        bus=BusClient(max_connections=len(pollable) + 4),
+    )
+    huey.before_start = _start
+    huey.after_stop = _stop
+    return huey
+
+
+def _start(_consumer: WatchConsumer) -> None:
+    engine = huey.engine
+    engine.start()
+    sweep(engine, first=True)
+
+
+def _stop() -> None:
+    huey.engine.stop()
+
+
+def _build_or_exit() -> WatchHuey:
+    try:
+        return build(settings_module.load())
+    except BusWatchError as error:
+        # Not an exception: huey_consumer would print its traceback to somebody who mistyped a path.
+        print(f"bus-watch: {error}", file=sys.stderr)  # noqa: T201 - there is no logging yet
+        raise SystemExit(error.exit_status) from None
+
+
+if not huey.is_open:
+    _build_or_exit()

@@ -1,0 +1,168 @@
+"""What the four tasks share: settings, ledger, launcher, bus client, and who we are."""
+
+import logging
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from worker import __version__
+from worker.bus.client import BusClient, Endpoint
+from worker.ledger import claims, intake, upkeep
+from worker.ledger.claims import Rules, Wake
+from worker.ledger.database import Database
+from worker.settings import AgentSettings, Settings, TransportSettings
+from worker.transports.client import Launcher
+from worker.transports.locks import boot_id, hold_lock
+
+logger = logging.getLogger("bus_watch.engine")
+
+
+class Wakeups(Protocol):
+    """How work is handed on: the huey tasks in the consumer, a plain list in `run --once`."""
+
+    def deliver(self, delivery: int, at: float | None) -> None:
+        """Run a delivery now, or at `at` (epoch seconds)."""
+        ...
+
+    def finalize(self, message: int) -> None:
+        """Do what is owed once a message is over."""
+        ...
+
+    def poll(self, agent: str) -> None:
+        """Poll an inbox."""
+        ...
+
+
+class StoppingError(Exception):
+    """The worker is stopping: what waits for a turn at the bus goes home."""
+
+
+@dataclass(slots=True)
+class Engine:
+    """One worker process at work on one ledger."""
+
+    settings: Settings
+    db: Database
+    wake: Wakeups
+    bus: BusClient
+    kind: str = "consumer"
+    clock: Callable[[], float] = time.time
+    redact: Callable[[str], str] = str
+    rng: random.Random = field(default_factory=random.Random)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    worker: str = field(default_factory=lambda: os.urandom(16).hex())
+    boot: str = field(default_factory=boot_id)
+    launcher: Launcher = field(init=False)
+    held: set[str] = field(default_factory=set)  # attempts that a thread of this process is busy with
+    _lock: int | None = None
+
+    def __post_init__(self) -> None:
+        self.launcher = Launcher(self.files, self.worker, on_death=self.stopping.set)
+
+    @property
+    def files(self) -> Path:
+        """The folder of notes, receipts and locks."""
+        return self.settings.files_dir
+
+    @property
+    def message_files(self) -> Path:
+        """The folder of the files that `{message_file}` names."""
+        return self.files / "messages"
+
+    def start(self) -> None:
+        """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for."""
+        self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.message_files.mkdir(mode=0o700, exist_ok=True)
+        self._lock = hold_lock(self.lock_path(self.worker))
+        self.db.write(self._register)
+        self.launcher.start()
+
+    def _register(self, tx: sqlite3.Connection) -> None:
+        now = self.clock()
+        upkeep.register_worker(
+            tx, self.worker, pid=os.getpid(), boot_id=self.boot, version=__version__, kind=self.kind, now=now
+        )
+        for agent in self.settings.agents:
+            intake.ensure_inbox(tx, agent.agent, self.first_floor(now))
+            for transport in agent.transports:
+                intake.ensure_lane(tx, agent.agent, transport.name)
+
+    def first_floor(self, now: float) -> int:
+        """Where a new inbox begins, in milliseconds: older messages are history."""
+        start = self.settings.start_from
+        if start == "all":
+            return 0
+        return int((now - (0.0 if start == "now" else float(start))) * 1000)
+
+    def stop(self) -> None:
+        """Let go: running transports go on under the launcher, which leaves their receipts."""
+        self.stopping.set()
+        self.launcher.close()
+        self.bus.close()
+        try:
+            self.db.write(lambda tx: upkeep.note_stop(tx, self.worker, self.clock()))
+        finally:
+            self.db.close()
+            if self._lock is not None:
+                os.close(self._lock)
+                self.lock_path(self.worker).unlink(missing_ok=True)
+
+    def lock_path(self, worker: str) -> Path:
+        """The lock file that proves a worker's life."""
+        return self.files / f"{worker}.lock"
+
+    def endpoint(self, agent: AgentSettings) -> Endpoint:
+        """An agent's inbox, as the bus client wants it."""
+        return Endpoint(
+            agent=agent.agent,
+            project=agent.project,
+            bridge_url=agent.bridge_url,
+            token=agent.token_source(self.settings.config_path).read,
+            limit=agent.limit,
+            presence=agent.announce,
+        )
+
+    def rules(self, agent: str, transport: str) -> Rules | None:
+        """What a claim must know of a lane's settings; None for an orphaned lane."""
+        found = self.settings.transport(agent, transport)
+        return rules_of(found) if found else None
+
+    def ordered(self, agent: str, transport: str) -> bool:
+        """Whether the lane keeps inbox order while its head retries."""
+        found = self.settings.transport(agent, transport)
+        return found.ordered if found else True
+
+    def wake_lanes(self, tx: sqlite3.Connection, lanes: Iterable[int]) -> list[Wake]:
+        """Mark what each lane has to do next; hand the result to `hand_on` once the transaction is done."""
+        wakes = []
+        for lane in lanes:
+            row = tx.execute("select agent, transport from lanes where id = ?", (lane,)).fetchone()
+            if row is None or self.rules(row["agent"], row["transport"]) is None:
+                continue
+            ordered = self.ordered(row["agent"], row["transport"])
+            wake = claims.next_wake(tx, lane, ordered=ordered, now=self.clock())
+            if wake is not None:
+                wakes.append(wake)
+        return wakes
+
+    def hand_on(self, wakes: Iterable[Wake]) -> None:
+        """Enqueue or schedule; what is lost here is brought back by the sweep."""
+        for wake in wakes:
+            self.wake.deliver(wake.delivery, wake.at)
+
+
+def rules_of(transport: TransportSettings) -> Rules:
+    """The part of a transport's settings that a claim depends on."""
+    return Rules(
+        ordered=transport.ordered,
+        timeout=transport.timeout,
+        max_wakes_per_minute=transport.max_wakes_per_minute,
+        max_wakes_per_source=transport.max_wakes_per_source,
+        expires_after=transport.expires_after,
+    )

@@ -1,0 +1,214 @@
+"""One delivery: claim it, run its transport through the launcher, settle how that ended, wake who is next."""
+
+import logging
+import os
+import sqlite3
+from pathlib import Path
+
+from worker.delivery import DEFAULT_CLASS, Ending, MessageState, State
+from worker.engine.context import Engine
+from worker.engine.faults import step
+from worker.ledger import claims
+from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
+from worker.settings import TransportSettings
+from worker.transports.client import LauncherGone
+from worker.transports.command import CannotRun, CommandNotAllowed, Envelope, prepare, write_message_file
+from worker.transports.receipts import Outcome, remove_files
+
+logger = logging.getLogger("bus_watch.deliver")
+
+OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
+
+
+def deliver(engine: Engine, delivery_id: int) -> Settled | None:
+    """Run a delivery if it can be claimed. None: it could not, or nobody knows yet how it ended."""
+    attempt_id = claims.new_attempt_id(engine.clock())
+    engine.held.add(attempt_id)  # before the claim: the sweep of this process must not take it for abandoned
+    try:
+        claim = engine.db.write(
+            lambda tx: claims.claim(
+                tx,
+                delivery_id,
+                attempt_id=attempt_id,
+                worker=engine.worker,
+                boot_id=engine.boot,
+                rules=engine.rules,
+                now=engine.clock(),
+            )
+        )
+        if isinstance(claim, NotClaimed):
+            _not_claimed(engine, delivery_id, claim)
+            return None
+        step("claimed")
+        transport = engine.settings.transport(claim.agent, claim.transport)
+        assert transport is not None  # noqa: S101 - the claim's rules came from it
+        logger.info(
+            "attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim)
+        )
+        try:
+            ending, output = _run(engine, claim, transport)
+        except LauncherGone:
+            logger.critical("the launcher is gone; this worker stops", extra=fields_of(claim))
+            engine.stopping.set()
+            return None
+        step("ended")
+        return settle(engine, claim.delivery, attempt_id, ending, output, transport)
+    finally:
+        engine.held.discard(attempt_id)
+
+
+def _not_claimed(engine: Engine, delivery_id: int, refusal: NotClaimed) -> None:
+    logger.debug("delivery %d not claimed: %s", delivery_id, refusal.why)
+    if refusal.retry_at is not None:
+        engine.wake.deliver(delivery_id, refusal.retry_at)
+    if refusal.finished and refusal.message is not None:
+        engine.wake.finalize(refusal.message)
+    if refusal.ended and refusal.lane is not None:
+        lane = refusal.lane
+        engine.hand_on(engine.db.write(lambda tx: engine.wake_lanes(tx, [lane])))
+
+
+def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[Ending, str]:
+    envelope = Envelope(
+        agent=claim.agent,
+        project=claim.project or "",
+        stream=claim.stream,
+        message_id=claim.message_id,
+        source=claim.source,
+        text=claim.text,
+        message_class=claim.message_class or DEFAULT_CLASS,
+        timestamp=claim.sent_at or "",
+        key=key_of(claim),
+        attempt=claim.attempt,
+    )
+    try:
+        prepared = prepare(
+            transport.templates,
+            envelope,
+            allowlist=engine.settings.allowlist,
+            extra_env=transport.env,
+            stdin=transport.stdin,
+            message_file=_message_file(engine, claim, transport),
+        )
+    except (CannotRun, CommandNotAllowed) as error:
+        return Ending("refused", detail=str(error)), ""
+    step("prepared")
+    outcome = engine.launcher.run(claim.attempt_id, prepared, transport.timeout)
+    return ending_of(outcome), engine.redact(outcome.tail.decode("utf-8", "replace"))
+
+
+def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) -> Path | None:
+    if not any("message_file" in template.fields for template in transport.templates):
+        return None
+    path = engine.message_files / f"{claim.message}.txt"
+    write_message_file(path, claim.text)
+    return path
+
+
+def ending_of(outcome: Outcome) -> Ending:
+    """The rules' word for what the launcher saw."""
+    detail = os.strerror(outcome.code) if outcome.kind in {"spawn_error", "not_started"} else ""
+    return Ending(outcome.kind, outcome.code, detail)
+
+
+def settle(
+    engine: Engine,
+    delivery: int,
+    attempt_id: str,
+    ending: Ending,
+    output: str,
+    transport: TransportSettings,
+) -> Settled | None:
+    """Write down the ending, then wake the lane's next head, then remove the files: in this order."""
+    shown = _with_output(ending, output)
+
+    def operation(tx: sqlite3.Connection) -> tuple[Settled | None, list[Wake]]:
+        settled = claims.settle(
+            tx,
+            delivery,
+            attempt_id,
+            shown,
+            transport.retry_policy,
+            now=engine.clock(),
+            rng=engine.rng,
+            output=output,
+        )
+        return settled, engine.wake_lanes(tx, [settled.lane]) if settled else []
+
+    settled, wakes = engine.db.write(operation)
+    step("settled")
+    engine.hand_on(wakes)
+    if settled is None:
+        return None
+    if settled.finished:
+        engine.wake.finalize(settled.message)
+    if ending.kind != "void":  # a void note must outlive the launcher that may still come to it: the sweep removes it
+        remove_files(engine.files, attempt_id)
+    _log(settled, delivery, transport.name)
+    return settled
+
+
+def _with_output(ending: Ending, output: str) -> Ending:
+    """A failure's reason says what the transport said last: `exit 1: can't find pane`."""
+    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
+    if not last or ending.detail or (ending.kind == "exit" and ending.code == 0):
+        return ending
+    return Ending(ending.kind, ending.code, "".join(c if c.isprintable() else "?" for c in last)[:OUTPUT_SHOWN])
+
+
+def _log(settled: Settled, delivery: int, transport: str) -> None:
+    level = {State.SUCCEEDED: logging.INFO, State.DEAD: logging.ERROR}.get(settled.state, logging.WARNING)
+    logger.log(
+        level,
+        "delivery %d by %s: %s%s",
+        delivery,
+        transport,
+        settled.state,
+        f": {settled.reason}" if settled.reason else "",
+        extra={"delivery": delivery, "transport": transport, "state": str(settled.state), "attempt": settled.attempt},
+    )
+
+
+def key_of(claim: Claim) -> str:
+    """The message's key, for people and for SOS_MESSAGE_KEY."""
+    return f"{claim.agent}/{claim.stream}/{claim.message_id}"
+
+
+def fields_of(claim: Claim) -> dict[str, object]:
+    """The ids that every log line about this delivery carries."""
+    return {
+        "agent": claim.agent,
+        "stream": claim.stream,
+        "message_id": claim.message_id,
+        "transport": claim.transport,
+        "delivery": claim.delivery,
+        "attempt": claim.attempt,
+    }
+
+
+def finalize(engine: Engine, message: int) -> MessageState | None:
+    """Close the message if that is not done yet, and do what is owed once: remove its file, say so in the log.
+
+    Idempotent: a settle has usually closed it already, in its own transaction; the sweep calls this again for
+    messages whose finalizer was lost.
+    """
+    row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
+    if row is None:
+        return None
+    if row["state"] == MessageState.OPEN:
+        engine.db.write(lambda tx: claims.finish(tx, message, engine.clock()))
+        row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
+    state = MessageState(row["state"])
+    if state is not MessageState.OPEN:
+        (engine.message_files / f"{message}.txt").unlink(missing_ok=True)
+        logger.info(
+            "message %s/%s is %s",
+            row["agent"],
+            row["message_id"],
+            state,
+            extra={"agent": row["agent"], "message_id": row["message_id"], "state": str(state)},
+        )
+    return state
+
+
+_MESSAGE = "select agent, message_id, state from messages where id = ?"

@@ -1,0 +1,180 @@
+"""One poll: everything that is new in an inbox, taken into the ledger in one transaction, then its lanes woken."""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from worker import delivery
+from worker.bus.backoff import poll_delay
+from worker.bus.client import Collected
+from worker.bus.errors import BusError, UnauthorizedError
+from worker.bus.wire import InboxMessage
+from worker.engine.context import Engine, StoppingError
+from worker.engine.faults import step
+from worker.errors import TokenError
+from worker.ledger import intake
+from worker.ledger.claims import Wake
+from worker.ledger.intake import Rhythm, Taken
+from worker.settings import AgentSettings
+from worker.terminal.preamble import class_of
+
+logger = logging.getLogger("bus_watch.poll")
+
+ACTIVE_SECONDS = 15.0  # after a message came, poll as fast as the budget allows for this long
+FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that nobody foresaw
+LONGEST_SECONDS = 3600.0
+LOST_SECONDS = 600.0  # a poll that never came back: its task was lost with the queue file
+BUDGET_MARGIN = 1.1  # a little under the limit: the bridge's minutes and ours do not begin together
+
+
+def request_gap(agent: AgentSettings) -> float:
+    """Seconds between two requests with this agent's token."""
+    return 60.0 / agent.requests_per_minute * BUDGET_MARGIN
+
+
+@dataclass(slots=True)
+class _Ledger:
+    """What the bus client may ask the ledger while it completes a page."""
+
+    engine: Engine
+    agent: str
+
+    def cursor(self) -> tuple[int, int]:
+        return self.engine.db.read(lambda db: intake.cursor(db, self.agent, self.engine.clock()))
+
+    def overlap(self) -> int:
+        ms, _ = self.cursor()
+        return self.engine.db.read(lambda db: intake.known_after(db, self.agent, ms))
+
+    def known(self, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
+        return self.engine.db.read(lambda db: intake.known(db, self.agent, messages))
+
+
+def poll(engine: Engine, name: str, *, rung: bool = False) -> tuple[Taken | None, float]:
+    """Poll one inbox. Returns what it brought (None: it was not our turn, or the bus failed) and the next due time.
+
+    A bus that fails is written down and backed off from; it is never an exception.
+    """
+    agent = engine.settings.agent(name)
+    if agent is None or not agent.transports:
+        return None, engine.clock() + 3600.0
+    interval = agent.poll_interval
+    due = engine.db.write(lambda tx: intake.begin_poll(tx, name, engine.clock(), interval, rung=rung))
+    if due is not None:
+        return None, due
+    try:
+        collected = engine.bus.collect(engine.endpoint(agent), _Ledger(engine, name), lambda: _turn(engine, agent))
+    except StoppingError:
+        return None, engine.clock()
+    except (BusError, TokenError) as error:
+        return None, _failed(engine, agent, error)
+    step("collected")
+    taken = _take(engine, agent, collected)
+    return taken, engine.db.read(lambda db: intake.next_poll_at(db, name))
+
+
+def _turn(engine: Engine, agent: AgentSettings) -> None:
+    """Wait for this token's next request slot: it is booked in the ledger, so two workers share the budget."""
+    gap = request_gap(agent)
+    wait = engine.db.write(lambda tx: intake.take_turn(tx, agent.agent, engine.clock(), gap))
+    if engine.stopping.wait(wait) if wait > 0 else engine.stopping.is_set():
+        raise StoppingError
+
+
+def _failed(engine: Engine, agent: AgentSettings, error: BusError | TokenError) -> float:
+    now = engine.clock()
+    failures = engine.db.read(lambda db: intake.failures(db, agent.agent)) + 1
+    # A token that cannot be read is treated as one that the bus refuses: looked at again soon.
+    cause = error if isinstance(error, BusError) else UnauthorizedError(str(error))
+    delay = poll_delay(cause, failures, engine.rng)
+    engine.db.write(lambda tx: intake.poll_failed(tx, agent.agent, now, str(error), delay))
+    level = logging.WARNING if failures == 1 else logging.DEBUG
+    logger.log(level, "%s: %s; next try in %.1f s", agent.agent, error, delay, extra={"agent": agent.agent})
+    return now + delay
+
+
+def _take(engine: Engine, agent: AgentSettings, collected: Collected) -> Taken:
+    def route(message: InboxMessage) -> tuple[str | None, list[str]]:
+        message_class = class_of(message.message_class, message.text)
+        return message_class, [t.name for t in agent.transports if delivery.routes(message_class, t.classes)]
+
+    rhythm = Rhythm(
+        gap=agent.poll_interval,
+        active_gap=min(agent.poll_interval, request_gap(agent)),
+        active_for=ACTIVE_SECONDS,
+    )
+
+    def operation(tx: sqlite3.Connection) -> tuple[Taken, list[Wake]]:
+        now = engine.clock()
+        taken = intake.take_in(tx, agent.agent, collected.messages, route, now)
+        intake.poll_answered(
+            tx, agent.agent, now, rhythm, malformed=len(collected.malformed), brought=taken.new > 0
+        )
+        return taken, engine.wake_lanes(tx, taken.lanes)
+
+    taken, wakes = engine.db.write(operation)
+    step("taken")
+    engine.hand_on(wakes)
+    if taken.new:
+        logger.info("%s: %d new message(s)", agent.agent, taken.new, extra={"agent": agent.agent})
+    for reason in collected.malformed:
+        logger.warning("%s: skipped an entry that is no message: %s", agent.agent, reason, extra={"agent": agent.agent})
+    return taken
+
+
+class PollBook:
+    """Which inboxes this process polls next: asked four times a second, so it lives in memory, not in the ledger."""
+
+    def __init__(self, agents: Iterable[str]) -> None:
+        self._lock = threading.Lock()
+        self._due = dict.fromkeys(agents, 0.0)  # monotonic seconds
+        self._busy: dict[str, float] = {}
+        self._rung: set[str] = set()
+
+    def take_due(self) -> list[str]:
+        """The inboxes to poll now; each is busy until `done` is called for it."""
+        now = time.monotonic()
+        with self._lock:
+            due = [a for a in self._due if self._is_due(a, now)]
+            self._busy.update(dict.fromkeys(due, now))
+            return due
+
+    def _is_due(self, agent: str, now: float) -> bool:
+        if agent in self._busy and now - self._busy[agent] < LOST_SECONDS:
+            return False
+        return self._due[agent] <= now or agent in self._rung
+
+    def anything_due(self) -> bool:
+        """Whether `take_due` would return something."""
+        now = time.monotonic()
+        with self._lock:
+            return any(self._is_due(a, now) for a in self._due)
+
+    def ring(self, agent: str) -> None:
+        """The doorbell rang: poll as soon as the budget allows."""
+        with self._lock:
+            if agent in self._due:
+                self._rung.add(agent)
+
+    def begin(self, agent: str) -> bool:
+        """A poll of this inbox begins; true if the doorbell had rung for it."""
+        with self._lock:
+            rung = agent in self._rung
+            self._rung.discard(agent)
+            return rung
+
+    def done(self, agent: str, seconds: float) -> None:
+        """The poll is over; the next one is due in `seconds`."""
+        with self._lock:
+            self._busy.pop(agent, None)
+            if agent in self._due:
+                self._due[agent] = time.monotonic() + max(0.0, seconds)
+
+    def overdue(self, seconds: float) -> list[str]:
+        """Inboxes whose poll has been under way for longer than this: a hung thread, or a very slow bus."""
+        now = time.monotonic()
+        with self._lock:
+            return [a for a, since in self._busy.items() if now - since > seconds]

@@ -1,0 +1,242 @@
+"""The sweep: makes the queue agree with the ledger again, at start-up and every few seconds.
+
+It settles claims whose owner is dead, wakes what the queue forgot, finishes what only lacks its finalizer, clears
+away files and old rows. Each round does a bounded amount of work; whatever it does twice is harmless.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import dataclass
+
+from worker.delivery import Ending, longest_delay
+from worker.engine.context import Engine
+from worker.engine.delivering import ending_of, settle
+from worker.ledger import claims, upkeep
+from worker.ledger.claims import Candidate, Wake
+from worker.ledger.upkeep import Running
+from worker.settings import TransportSettings
+from worker.transports import recovery
+from worker.transports.locks import flock_is_free
+from worker.transports.receipts import attempt_files, remove_files
+
+logger = logging.getLogger("bus_watch.sweep")
+
+SWEEP_SECONDS = 5.0
+OVERSLEPT_SECONDS = 30.0  # a task woken this long ago, and nothing running: the queue has lost it
+SCHEDULE_GRACE_SECONDS = 2.0  # the scheduler looks four times a second; later than this it has forgotten
+RETENTION_SECONDS = 600.0
+LOST_SECONDS = 120.0  # a sweep that never came back: its task was lost with the queue file
+WORKER_ROWS_SECONDS = 7 * 86400.0
+ORPHAN_FILE_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one round did."""
+
+    settled: int = 0
+    running: int = 0
+    woken: int = 0
+    finished: int = 0
+    files: int = 0
+    forgotten: int = 0
+
+
+def sweep(engine: Engine, *, first: bool = False) -> Swept:
+    """One round. `first`: at start-up nothing that was woken before counts as awake."""
+    done = Swept()
+    _recover(engine, done)
+    _bury_workers(engine)
+    _finish(engine, done)
+    _wake(engine, done, first=first)
+    _clear_files(engine, done)
+    engine.db.write(lambda tx: upkeep.note_sweep(tx, engine.worker, engine.clock()))
+    return done
+
+
+def _recover(engine: Engine, done: Swept) -> None:
+    """Settle attempts whose worker is dead, and our own that no thread holds any more."""
+    for attempt in engine.db.read(upkeep.running_attempts):
+        if attempt.worker == engine.worker:
+            if attempt.attempt_id in engine.held:
+                continue
+        elif not flock_is_free(engine.lock_path(attempt.worker)):
+            continue
+        finding = recovery.inspect(
+            engine.files,
+            attempt.attempt_id,
+            same_boot=attempt.boot_id == engine.boot,
+            writer_alive=lambda worker=attempt.worker: _launcher_lives(engine, worker),  # type: ignore[misc]
+            started_at=attempt.started_at,
+            timeout=attempt.timeout,
+            now=engine.clock(),
+        )
+        match finding:
+            case recovery.Running():
+                done.running += 1
+            case recovery.Void():
+                done.settled += _settle(engine, attempt, Ending("void"))
+            case recovery.Unknown():
+                done.settled += _settle(engine, attempt, Ending("interrupted"))
+            case recovery.Finished(outcome):
+                output = engine.redact(outcome.tail.decode("utf-8", "replace"))
+                done.settled += _settle(engine, attempt, ending_of(outcome), output)
+
+
+def _launcher_lives(engine: Engine, worker: str) -> bool:
+    return not flock_is_free(engine.files / f"{worker}.launcher")
+
+
+def _settle(engine: Engine, attempt: Running, ending: Ending, output: str = "") -> bool:
+    transport = engine.settings.transport(attempt.agent, attempt.transport)
+    if transport is None:  # its transport is gone from the settings: the defaults decide
+        transport = TransportSettings(name=attempt.transport, command=("/gone",))
+    logger.warning("recovered attempt %s of delivery %d: %s", attempt.attempt_id, attempt.delivery, ending.kind)
+    return settle(engine, attempt.delivery, attempt.attempt_id, ending, output, transport) is not None
+
+
+def _bury_workers(engine: Engine) -> None:
+    """Workers whose lock is free are gone; their lock files can go once none of their attempts needs settling."""
+    busy = {attempt.worker for attempt in engine.db.read(upkeep.running_attempts)}
+    dead = [
+        row["id"]
+        for row in engine.db.read(upkeep.unstopped_workers)
+        if row["id"] != engine.worker and row["id"] not in busy and flock_is_free(engine.lock_path(row["id"]))
+    ]
+    if not dead:
+        return
+
+    def operation(tx: sqlite3.Connection) -> None:
+        now = engine.clock()
+        for worker in dead:
+            upkeep.note_stop(tx, worker, now)
+        upkeep.forget_workers(tx, now - WORKER_ROWS_SECONDS)
+
+    engine.db.write(operation)
+    for worker in dead:
+        engine.lock_path(worker).unlink(missing_ok=True)
+
+
+def _finish(engine: Engine, done: Swept) -> None:
+    for message in engine.db.read(upkeep.unfinished_messages):
+        engine.wake.finalize(message)
+        done.finished += 1
+
+
+def _wake(engine: Engine, done: Swept, *, first: bool) -> None:
+    """Enqueue due heads that nobody woke, and bring back times that a jumping clock put out of reach."""
+    asleep, jumped = engine.db.read(lambda db: _forgotten_lanes(engine, db, first=first))
+    if not asleep and not jumped:
+        return
+
+    def operation(tx: sqlite3.Connection) -> list[Wake]:
+        for lane, latest in jumped.items():
+            upkeep.clamp_next_at(tx, lane, latest)
+        return engine.wake_lanes(tx, asleep | set(jumped))
+
+    wakes = engine.db.write(operation)
+    engine.hand_on(wakes)
+    done.woken += len(wakes)
+
+
+def _forgotten_lanes(engine: Engine, db: sqlite3.Connection, *, first: bool) -> tuple[set[int], dict[int, float]]:
+    """Lanes whose next delivery is due though nobody is about to run it; and lanes with times out of reach."""
+    now = engine.clock()
+    asleep: set[int] = set()
+    jumped: dict[int, float] = {}
+    for lane in upkeep.lanes(db):
+        transport = engine.settings.transport(lane.agent, lane.transport)
+        if transport is None:
+            continue
+        latest = now + longest_delay(transport.retry_policy)
+        if upkeep.is_out_of_reach(db, lane.id, latest):
+            jumped[lane.id] = latest
+        found = claims.candidate(db, lane.id, ordered=transport.ordered, now=now)
+        if found is not None and _is_asleep(found, now, first=first):
+            asleep.add(lane.id)
+    return asleep, jumped
+
+
+def _is_asleep(found: Candidate, now: float, *, first: bool) -> bool:
+    if found.next_at is not None and found.next_at > now - SCHEDULE_GRACE_SECONDS:
+        return first and found.next_at <= now
+    if first or found.woken_at is None or found.woken_at > now:
+        return True
+    if found.next_at is not None and found.next_at > found.woken_at:
+        return True  # it was scheduled for then, and the schedule did not fire
+    return now - found.woken_at > OVERSLEPT_SECONDS
+
+
+def _clear_files(engine: Engine, done: Swept) -> None:
+    """Remove the files of settled attempts.
+
+    A void note stays until the launcher that could still come to its attempt is gone: it is what stops it.
+    """
+    found = attempt_files(engine.files)
+    if not found:
+        return
+    ids = [attempt_id for attempt_id in found if attempt_id not in engine.held][: upkeep.ROUND]
+    for attempt_id, worker in engine.db.read(lambda db: upkeep.settled(db, ids)).items():
+        if worker is None:
+            if not _is_old(engine, attempt_id):
+                continue
+        elif _launcher_lives(engine, worker):
+            continue
+        remove_files(engine.files, attempt_id)
+        done.files += 1
+
+
+def _is_old(engine: Engine, attempt_id: str) -> bool:
+    """Files of an attempt that the ledger does not know: its claim never reached the disk."""
+    try:
+        newest = max(os.stat(path).st_mtime for path in engine.files.glob(f"{attempt_id}.*"))
+    except (OSError, ValueError):
+        return False
+    return engine.clock() - newest > ORPHAN_FILE_SECONDS
+
+
+def retain(engine: Engine) -> Swept:
+    """Clear the text of old delivered messages, then forget the oldest ones; give freed pages back to the disk."""
+    done = Swept()
+    now = engine.clock()
+    settings = engine.settings
+    engine.db.write(lambda tx: upkeep.clear_text(tx, now - settings.clear_text_after))
+    done.forgotten = engine.db.write(lambda tx: upkeep.forget_messages(tx, now - settings.forget_after))
+    engine.db.write(upkeep.return_pages)
+    return done
+
+
+class SweepBook:
+    """When this process sweeps next: asked four times a second, so it lives in memory."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due = 0.0  # monotonic seconds
+        self._retention_due = time.monotonic() + RETENTION_SECONDS
+        self._busy_since: float | None = None
+
+    def take_due(self) -> bool:
+        """Whether a sweep is due; if so it is the caller's to do, until `done`."""
+        now = time.monotonic()
+        with self._lock:
+            lost = self._busy_since is not None and now - self._busy_since > LOST_SECONDS
+            if now < self._due or (self._busy_since is not None and not lost):
+                return False
+            self._busy_since = now
+            return True
+
+    def done(self) -> None:
+        """The sweep is over."""
+        with self._lock:
+            self._busy_since = None
+            self._due = time.monotonic() + SWEEP_SECONDS
+
+    def retention_due(self) -> bool:
+        """Whether it is time for retention; asked by the sweep only."""
+        if time.monotonic() < self._retention_due:
+            return False
+        self._retention_due = time.monotonic() + RETENTION_SECONDS
+        return True
