@@ -1,0 +1,200 @@
+"""From a configured command and a message to what is executed: argv, environment, standard input; or why it cannot be.
+
+No shell, no inheritance: the argv is what the owner configured with the message's values put in, and the environment is
+listed here in full.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import BusWatchError, ConfigError
+from worker.template import Template
+
+MAX_STRING = 131_072 if sys.platform == "linux" else sys.maxsize
+"""Bytes of one argument or variable with its NUL: MAX_ARG_STRLEN, 32 pages (Linux, include/uapi/linux/binfmts.h)."""
+
+INHERITED = ("PATH", "HOME", "LANG", "TERM", "USER")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SLACK = 4096  # what the kernel itself puts on the new stack: the path, the auxiliary vector
+
+
+class CommandNotAllowed(ConfigError):  # noqa: N818 - a verdict, read as a sentence
+    """The command is not an executable that the allowlist names; the message says which step failed."""
+
+    code = "command-not-allowed"
+
+
+class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
+    """This message cannot be passed to this command, today or ever (`permanent`); `reason` says why, without its text."""
+
+    code = "cannot-run"
+
+    def __init__(self, reason: str, *, permanent: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.permanent = permanent
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A message as its transports see it; `key` is the message's KEY, `attempt` counts from 1."""
+
+    agent: str
+    project: str
+    stream: str
+    message_id: str
+    source: str
+    text: str
+    message_class: str
+    timestamp: str
+    key: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What the launcher is asked to execute; standard input is empty when `stdin` is None."""
+
+    argv: list[bytes]
+    env: dict[bytes, bytes]
+    stdin: bytes | None
+
+
+def check_command(argv0: str, allowlist: Sequence[str]) -> None:
+    """Raise CommandNotAllowed unless `argv0` is an absolute path to an executable file that the allowlist names.
+
+    Named means: its resolved target is the resolved target of a listed path, so that /bin/true may be a link.
+    """
+    if not os.path.isabs(argv0):
+        raise CommandNotAllowed(
+            f"command {argv0!r} is not an absolute path; write the whole path of the executable"
+        )
+    # Equal strings have equal targets; only others are worth resolving at every delivery.
+    if argv0 not in allowlist:
+        target = os.path.realpath(argv0)
+        if not any(os.path.isabs(listed) and os.path.realpath(listed) == target for listed in allowlist):
+            raise CommandNotAllowed(
+                f"command {argv0!r} is not on the allowlist; add it there if it may be run"
+            )
+    if not Path(argv0).is_file():
+        raise CommandNotAllowed(f"command {argv0!r} is not a file; install it or correct its path")
+    if not os.access(argv0, os.X_OK):
+        raise CommandNotAllowed(f"command {argv0!r} is not executable; chmod +x it or name another")
+
+
+def prepare(
+    command: Sequence[Template],
+    envelope: Envelope,
+    *,
+    allowlist: Sequence[str],
+    extra_env: Mapping[str, str],
+    stdin: bool,
+    message_file: Path | None,
+) -> Prepared:
+    """Put the message into the command.
+
+    `message_file` is where its text was written (see `write_message_file`), needed when a template names it. Raises CannotRun
+    when the message does not fit, CommandNotAllowed when the command may not be run (any more).
+    """
+    program = command[0]
+    if program.fields:
+        raise CommandNotAllowed(
+            f"command {program.argument!r} is chosen by the message; write the executable's path"
+        )
+    check_command(program.render({}), allowlist)
+    text = _SURROGATE.sub("\ufffd", envelope.text)
+    values = {
+        "text": text,
+        "source": _word(envelope.source),
+        "agent": envelope.agent,
+        "stream_id": _word(envelope.message_id),
+        "project": _word(envelope.project),
+        "class": _word(envelope.message_class),
+        "message_file": str(message_file) if message_file else "",
+    }
+    argv = [_argument(template, values) for template in command]
+    variables = _environment(envelope, values, extra_env)
+    env = {os.fsencode(name): _encode(value) for name, value in variables.items()}
+    encoded_text = _encode(text)
+    room = os.sysconf("SC_ARG_MAX") - _SLACK - _size(argv) - _size(env)
+    name = b"SOS_MESSAGE_TEXT"
+    whole = len(name) + len(encoded_text) + 2
+    if b"\0" in encoded_text or whole > MAX_STRING or whole + 8 > room:
+        env[b"SOS_MESSAGE_TEXT_OMITTED"] = b"1"
+    else:
+        env[name] = encoded_text
+    for variable, value in env.items():
+        if b"\0" in value or len(variable) + len(value) + 2 > MAX_STRING:
+            raise CannotRun(
+                f"the value of {os.fsdecode(variable)} cannot be passed in an environment variable"
+            )
+    if room < 64:
+        raise CannotRun("the command and its environment are together longer than this system can execute")
+    return Prepared(argv, env, encoded_text if stdin else None)
+
+
+def write_message_file(path: Path, text: str) -> None:
+    """Write a message's text for `{message_file}`: 0600, complete or not there; OSError when the disk refuses."""
+    partial = path.with_name(path.name + ".new")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(_encode(_SURROGATE.sub("\ufffd", text)))
+        partial.rename(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _argument(template: Template, values: Mapping[str, str]) -> bytes:
+    if "message_file" in template.fields and not values["message_file"]:
+        raise CannotRun("the command wants {message_file}, and none was written", permanent=False)
+    argument = _encode(template.render(values))
+    subject = "the message's text" if "text" in template.fields else f"the argument {template.argument!r}"
+    remedy = '; use {message_file} or "stdin": true instead of {text}' if "text" in template.fields else ""
+    if b"\0" in argument:
+        raise CannotRun(f"{subject} contains NUL, which no argument can carry{remedy}")
+    if len(argument) + 1 > MAX_STRING:
+        raise CannotRun(f"{subject} is longer than one argument can be ({MAX_STRING - 1} bytes){remedy}")
+    return argument
+
+
+def _environment(
+    envelope: Envelope, values: Mapping[str, str], extra_env: Mapping[str, str]
+) -> dict[str, str]:
+    """All variables but the text; ours come last, so that a declared one never hides them."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {
+        **inherited,
+        **extra_env,
+        "SOS_AGENT": envelope.agent,
+        "SOS_PROJECT": values["project"],
+        "SOS_MESSAGE_STREAM_ID": values["stream_id"],
+        "SOS_MESSAGE_SOURCE": values["source"],
+        "SOS_MESSAGE_CLASS": values["class"],
+        "SOS_MESSAGE_TIMESTAMP": _word(envelope.timestamp),
+        "SOS_MESSAGE_KEY": _word(envelope.key),
+        "SOS_DELIVERY_ATTEMPT": str(envelope.attempt),
+    }
+
+
+def _word(value: str) -> str:
+    """A short field of the message, fit for an argument: NUL and lone surrogates become U+FFFD."""
+    return _SURROGATE.sub("\ufffd", value.replace("\0", "\ufffd"))
+
+
+def _encode(value: str) -> bytes:
+    # surrogateescape: a configured path, or an inherited variable, need not be UTF-8.
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _size(strings: Sequence[bytes] | Mapping[bytes, bytes]) -> int:
+    """What these take on the new process's stack: each with its NUL and a pointer."""
+    if isinstance(strings, Mapping):
+        return sum(len(name) + len(value) + 10 for name, value in strings.items())
+    return sum(len(string) + 9 for string in strings)

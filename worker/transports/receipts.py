@@ -1,0 +1,85 @@
+"""What an attempt leaves in the ledger's directory, read and made from the worker's side: receipts, notes, their removal."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from worker.transports import records
+
+Kind = Literal["exit", "signal", "timeout", "spawn_error", "void", "not_started"]
+SUFFIXES = (".receipt", ".note", ".stdin", ".message")
+READ_LIMIT = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    `code` by `kind`: exit status; signal number (`signal`, `timeout`); errno (`spawn_error`: the transport's program could not be
+    started, `not_started`: something of ours could not be made and nothing has run); 0 for `void`. Times are seconds of the
+    epoch, 0 where there is none. `tail` is the last output, any bytes.
+    """
+
+    kind: Kind
+    code: int = 0
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    pid: int = 0
+    tail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who started an attempt: `void` is somebody who forbade it; else the launcher, with the transport's pid once known."""
+
+    void: bool
+    pid: int | None = None
+    start: str = ""
+
+
+def path_of(directory: Path, attempt_id: str, suffix: str) -> Path:
+    """The file of an attempt; `suffix` is one of SUFFIXES."""
+    return directory / (attempt_id + suffix)
+
+
+def read_receipt(directory: Path, attempt_id: str) -> Outcome | None:
+    """The outcome in the attempt's receipt; None when there is none, or it is not complete, which is the same."""
+    try:
+        with path_of(directory, attempt_id, ".receipt").open("rb") as source:
+            parsed = records.parse_receipt(source.read(READ_LIMIT))
+    except FileNotFoundError:
+        return None
+    if parsed is None:
+        return None
+    _boot, kind, code, started_at, ended_at, pid, tail = parsed
+    return Outcome(cast("Kind", kind), code, started_at, ended_at, pid, tail)
+
+
+def read_note(directory: Path, attempt_id: str) -> Note | None:
+    """The attempt's note, None when it was neither started nor voided."""
+    path = path_of(directory, attempt_id, ".note")
+    try:
+        if path.is_symlink():
+            return Note(void=True)
+        known = records.parse_note(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return Note(void=False, pid=known[0], start=known[1]) if known else Note(void=False)
+
+
+def create_void_note(directory: Path, attempt_id: str) -> bool:
+    """Forbid the attempt to start; True when it is forbidden now, False when it has started."""
+    path = path_of(directory, attempt_id, ".note")
+    try:
+        os.symlink(records.VOID, path)
+    except FileExistsError:
+        note = read_note(directory, attempt_id)
+        return note is not None and note.void
+    return True
+
+
+def remove_files(directory: Path, attempt_id: str) -> None:
+    """Remove what a settled attempt left. The note goes last: while anything is there, nobody takes it for never started."""
+    for suffix in (".receipt", ".stdin", ".message", ".note"):
+        path_of(directory, attempt_id, suffix).unlink(missing_ok=True)
