@@ -1,0 +1,127 @@
+"""What an answer's status means: the wire contract's table of failures, as a function."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+from worker.bus.errors import (
+    BadAnswerError,
+    BusError,
+    CoherenceError,
+    ForbiddenError,
+    IdentityError,
+    NotFoundError,
+    RateLimitedError,
+    RedirectError,
+    RefusedError,
+    ServerError,
+    UnauthorizedError,
+)
+from worker.bus.wire import parse_object
+
+_BY_STATUS: dict[int, tuple[type[BusError], str]] = {
+    401: (
+        UnauthorizedError,
+        "The bus does not know this token (401). If this lasts, put a valid one into the token file.",
+    ),
+    404: (NotFoundError, "The bus has no such address (404); is bridge_url right?"),
+    429: (RateLimitedError, "The bus is limiting this token's requests (429). Waiting."),
+}
+
+_BY_CODE: dict[str, tuple[type[BusError], str]] = {
+    "coherence_violation": (
+        CoherenceError,
+        "The bus wants this agent announced and alive first (403 coherence_violation).",
+    ),
+    "identity_binding_mismatch": (
+        IdentityError,
+        "The token belongs to another agent (403 identity_binding_mismatch). Check agent and token.",
+    ),
+    "malformed_token_record": (
+        IdentityError,
+        "The bridge's record of this token names no agent (403 malformed_token_record). Ask for a new token.",
+    ),
+}
+
+
+def failure_of(
+    status: int, headers: Mapping[str, str], body: bytes | bytearray, now: datetime
+) -> BusError | None:
+    """The error that an answer stands for; None for 200.
+
+    `body` may be cut short; `now` is what a date in `Retry-After` is compared with.
+    """
+    if status == HTTPStatus.OK:
+        return None
+    fields = _fields(body)
+    kind, sentence = _forbidden(fields) if status == HTTPStatus.FORBIDDEN else _meaning(status)
+    return kind(sentence, retry_after=_retry_after(headers, fields, now))
+
+
+def _meaning(status: int) -> tuple[type[BusError], str]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status in range(300, 400):
+        return RedirectError, (
+            f"The bus answered with a redirect ({status}), which is never followed with a token. "
+            "Set bridge_url to the bridge's own address."
+        )
+    if status in range(400, 500):
+        return RefusedError, f"The bus refused the request ({status})."
+    if status >= 500:
+        return ServerError, f"The bus is failing ({status}). Retrying."
+    return BadAnswerError, f"The bus answered with status {status}, which no bridge uses."
+
+
+def _forbidden(fields: Mapping[str, Any]) -> tuple[type[BusError], str]:
+    for code in sorted(_codes(fields) & _BY_CODE.keys()):
+        return _BY_CODE[code]
+    return ForbiddenError, "The bus forbids this (403). Check agent, project and token."
+
+
+def _codes(fields: Mapping[str, Any]) -> set[str]:
+    """Every string found where bridges put their error codes."""
+    found: set[str] = set()
+    for name in ("error", "code", "detail"):
+        value = fields.get(name)
+        if isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, dict):
+            found.update(inner for inner in value.values() if isinstance(inner, str))
+    return found
+
+
+def _fields(body: bytes | bytearray) -> dict[str, Any]:
+    try:
+        return parse_object(body)
+    except BadAnswerError:
+        return {}
+
+
+def _retry_after(headers: Mapping[str, str], fields: Mapping[str, Any], now: datetime) -> float | None:
+    """Seconds from the header (a number or an HTTP date), else from the body; None when neither says."""
+    header = headers.get("retry-after", "").strip()
+    seconds = _number(header)
+    if seconds is None and header:
+        try:
+            date = parsedate_to_datetime(header)
+        except ValueError:
+            pass
+        else:
+            seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+    if seconds is None:
+        seconds = _number(fields.get("retry_after_seconds"))
+    return None if seconds is None else max(0.0, seconds)
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, (str, int, float)) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,231 @@
+"""Requests to a bridge of any generation, bounded in size and time, with the token going nowhere else.
+
+All go through `BusRequests._exchange`; `worker.bus.client` decides which of them to make.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import TracebackType
+from typing import Any, Self
+
+import httpcore
+import httpx
+
+from worker.bus.answers import failure_of
+from worker.bus.deadline import Deadline, DeadlineTransport
+from worker.bus.errors import (
+    BadAnswerError,
+    ClosedError,
+    TooLargeError,
+    TooSlowError,
+    UnreachableError,
+    UnsendableError,
+)
+from worker.bus.wire import Page, parse_object, parse_page
+from worker.secret import Secret
+
+LARGEST_LIMIT = 100_000
+"""The largest `limit` that every generation accepts."""
+
+LONGEST_TEXT = 16_384
+"""Characters; bridges refuse more."""
+
+_CONNECT_TIMEOUT = 5.0
+_HEALTH_TIMEOUT = 10.0
+_SMALL_ANSWER = 1024 * 1024
+_ERROR_ANSWER = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One agent's access to its bridge.
+
+    `token` is called before each request and reads a rotated file again itself. `limit` is the usual page
+    size. `max_page_bytes` bounds one answer, `request_timeout` (seconds) one request from connect to last
+    byte: bridges whose Redis is down have been seen to answer after 36 s. `presence` allows announcing and
+    heartbeats.
+    """
+
+    agent: str
+    project: str | None
+    bridge_url: str
+    token: Callable[[], Secret]
+    limit: int
+    max_page_bytes: int = 16 * 1024 * 1024
+    request_timeout: float = 45.0
+    presence: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """Where a sent message lies: stream and `MS-SEQ` entry id; its message id and project."""
+
+    stream: str
+    entry_id: str
+    message_id: str
+    project: str | None
+
+
+class BusRequests:
+    """Single requests, over connections shared by all threads. Every method may raise BusError."""
+
+    def __init__(self, *, max_connections: int = 32) -> None:
+        self._deadline = Deadline()
+        self._http = httpx.Client(
+            transport=DeadlineTransport(self._deadline, max_connections),
+            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),
+            trust_env=False,
+            follow_redirects=False,
+            # One agent's session cookie must not travel with another agent's token.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def inbox(self, endpoint: Endpoint, since: tuple[int, int], limit: int) -> Page:
+        """One page of the inbox as the bridge cuts it; `since` is exclusive, where the bridge knows it."""
+        params = {"agent": endpoint.agent, "limit": str(limit), "format": "json"}
+        if endpoint.project:
+            params["project"] = endpoint.project
+        params["since"] = f"{since[0]}-{since[1]}"
+        body = self._exchange(endpoint, "GET", "/inbox", params=params, max_bytes=endpoint.max_page_bytes)
+        return parse_page(body, endpoint.agent, endpoint.project)
+
+    def send(self, endpoint: Endpoint, to: str, text: str, project: str | None = None) -> SentMessage:
+        """Send `text` to agent `to`, as this endpoint's agent.
+
+        Never repeated here: behind a lost answer the message may have been queued.
+        """
+        if not text or len(text) > LONGEST_TEXT:
+            raise UnsendableError(f"A text has 1 to {LONGEST_TEXT:,} characters; this one has {len(text):,}.")
+        fields = {"from": endpoint.agent, "to": to, "text": text}
+        project = project or endpoint.project
+        if project:
+            fields["project"] = project
+        answer = self._post(endpoint, "/send", fields)
+        stream, entry_id = answer.get("stream"), answer.get("entry_id")
+        if answer.get("ok") is not True or not isinstance(stream, str) or not isinstance(entry_id, str):
+            raise BadAnswerError(
+                "The bus did not say that it queued the message; look before sending it again."
+            )
+        return SentMessage(stream, entry_id, str(answer.get("message_id") or ""), answer.get("project"))
+
+    def announce(self, endpoint: Endpoint) -> None:
+        """Tell the bus's registry that the agent is here; the entry lives 600 s."""
+        fields = {"agent": endpoint.agent, "tool": "bus-watch", "summary": "bus-watch delivers its messages"}
+        self._post(
+            endpoint, "/announce", fields | ({"project": endpoint.project} if endpoint.project else {})
+        )
+
+    def heartbeat(self, endpoint: Endpoint) -> None:
+        """Keep the registry's entry alive."""
+        fields = {"agent": endpoint.agent}
+        self._post(
+            endpoint, "/heartbeat", fields | ({"project": endpoint.project} if endpoint.project else {})
+        )
+
+    def peers(self, endpoint: Endpoint) -> dict[str, Any]:
+        """Who else is there, as the bridge says it: `project`, `registered`, `streams`."""
+        params = {"agent": endpoint.agent} | ({"project": endpoint.project} if endpoint.project else {})
+        return parse_object(self._exchange(endpoint, "GET", "/peers", params=params, max_bytes=_SMALL_ANSWER))
+
+    def health(self, bridge_url: str) -> dict[str, Any]:
+        """The bridge's word about itself (`status`, `redis`); needs no token and sends none."""
+        nobody = Endpoint("", None, bridge_url, lambda: Secret(""), 1, request_timeout=_HEALTH_TIMEOUT)
+        return parse_object(self._exchange(nobody, "GET", "/health", max_bytes=_SMALL_ANSWER))
+
+    def _post(self, endpoint: Endpoint, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        content = json.dumps(fields).encode()
+        return parse_object(self._exchange(endpoint, "POST", path, content=content, max_bytes=_SMALL_ANSWER))
+
+    def _exchange(
+        self,
+        endpoint: Endpoint,
+        method: str,
+        path: str,
+        *,
+        max_bytes: int,
+        params: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+    ) -> bytearray:
+        """One request and its whole 200 answer, or the BusError that it stands for.
+
+        Foreign exceptions are never chained: their messages may quote a header, and the header is the token.
+        """
+        try:
+            request = self._http.build_request(
+                method,
+                endpoint.bridge_url.rstrip("/") + path,
+                params=params,
+                content=content,
+                headers=_headers(endpoint.token(), has_content=content is not None),
+            )
+        except (httpx.InvalidURL, ValueError):
+            raise UnsendableError("bridge_url is not a usable address.") from None
+        try:
+            with self._deadline.within(endpoint.request_timeout):
+                # httpx.Auth() does nothing: without it httpx would take credentials out of the address.
+                response = self._http.send(request, stream=True, auth=httpx.Auth())
+                try:
+                    ok = response.status_code == httpx.codes.OK
+                    body, whole = _read(response, max_bytes if ok else _ERROR_ANSWER)
+                finally:
+                    response.close()
+        except (httpcore.ConnectError, httpcore.ConnectTimeout):
+            raise UnreachableError("Nobody answers at bridge_url; is the bridge running? Retrying.") from None
+        except (httpcore.TimeoutException, TimeoutError):
+            raise TooSlowError(
+                f"The bus did not complete its answer within {endpoint.request_timeout:g} s. Retrying."
+            ) from None
+        except (httpcore.NetworkError, httpcore.RemoteProtocolError):
+            raise ClosedError(
+                "The bus closed the connection instead of answering: its way to report most errors. Retrying."
+            ) from None
+        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.HTTPError):
+            raise BadAnswerError(
+                "The bus does not speak HTTP as a bridge does; is bridge_url right?"
+            ) from None
+        failure = failure_of(response.status_code, response.headers, body, datetime.now(UTC))
+        if failure is not None:
+            raise failure
+        if not whole:
+            raise TooLargeError(f"The bus sent more than {max_bytes:,} bytes in one answer; it was cut off.")
+        return body
+
+
+def _headers(token: Secret, *, has_content: bool) -> dict[str, str]:
+    # identity: a compressed answer could unfold to any size.
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "bus-watch"}
+    if token:
+        value = token.reveal()
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise UnsendableError(
+                "The token holds characters that no token has (blank, line end, not ASCII)."
+            )
+        headers["Authorization"] = f"Bearer {value}"
+    if has_content:
+        headers["Content-Type"] = "application/json"
+    return headers
+
+
+def _read(response: httpx.Response, max_bytes: int) -> tuple[bytearray, bool]:
+    """The body as sent, up to `max_bytes`, and whether that was all of it."""
+    body = bytearray()
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > max_bytes:
+            return body[:max_bytes], False
+    return body, True
