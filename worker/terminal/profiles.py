@@ -1,72 +1,7 @@
-r"""Agent profiles: what one agent's UI looks like and how it wants to be typed into, as data.
+"""Agent profiles: what one agent's UI looks like and how it wants to be typed into, as data.
 
-One TOML file per agent: the shipped ones in `worker/terminal/profiles/NAME.toml`, a user's own in
-`~/.config/bus-watch/profiles/NAME.toml` (`$XDG_CONFIG_HOME` is honoured), where a file of the same name replaces
-the shipped one. UIs change monthly: every marker is data that can drift, and a screen that no marker explains is
-`unknown`, which is never typed into.
-
-The file, all keys optional unless said so; regexes are Python's, searched (anchor them), in TOML 'single quotes'::
-
-    name = "codex"                  # required, the file's name
-    about = "Codex CLI"             # for people
-    measured = "0.169.0"            # the version these facts were measured on
-
-    [process]                       # required: what the pane's foreground process group must execute, one of:
-    commands = ["codex"]            # base names of the program, its comm, its argv[0], or of the script
-                                    # (without .js/.mjs/.cjs/.py) or `-m` module that node, bun, python... runs
-    scripts = ["@openai/codex/"]    # parts of the path of such a script
-
-    [composer]                      # required: where the input box is and what is in it
-    start = '^› '                   # the lowest line that matches is the box's first line; the match is the prompt
-    above = '^─+$'                  # the line before it must match (a rule, a border)
-    end = '^\s*$'                   # the box ends before the first later line that matches; with `end_required`
-    end_required = false            # true: without such a line there is no box
-    line = '^  '                    # what to take off the left of the box's further lines (and where they must match,
-                                    # if `line_required`: the first that does not ends the box)
-    line_required = false
-                                    # Without `start`: the box is the block of lines that match `line` right above
-                                    # the lowest line that matches `end` (pi: between rules; opencode: `┃ `).
-    right = '\s*│$'                 # what to take off the right of each line
-    placeholder = ['^Type your message']      # text in the box that is no draft (dim text never is)
-    muted = ["90", "38;5;8"]        # SGR colours of placeholders, besides dim (2)
-    collapsed = ['\[Pasted Content (?P<chars>\d+) chars\]']   # stands for a long paste; groups chars or lines (the
-                                    # newlines in it) are compared with ours when they are there
-    cursor = "prompt"               # an empty box has its cursor right behind the prompt; "any": no such rule;
-                                    # "off": additionally the cursor is hidden
-
-    [[signs]]                       # each: a state and what shows it; all the given conditions must hold
-    state = "dialog"                # "dialog", "busy" or "queued" (a message waits for the agent)
-    title = '^\[ [!.] \] '          # the pane's title
-    screen = 'Press enter to confirm'   # one of the lowest `lines` non-blank lines outside the box (one line at a time)
-    lines = 15
-    composer = "absent"             # or "present"
-    cursor = "off"                  # or "on", or "outside" (not in the box's rows)
-
-    [typing]
-    pause = 0.3                     # seconds between paste and Enter
-    enter = "Enter"                 # tmux's name for the key: "Enter" or "C-m"
-    still = 0.25                    # seconds for which the box must not have changed before the paste
-    young = 6.0                     # an agent younger than this many seconds ...
-    young_still = 1.5               # ... must have been still for so long: it draws its box before it listens
-    busy = "type"                   # or "wait": hold while it is busy (bracketed paste is off then)
-    tabs = 0                        # a number of spaces to send for each tab, for UIs that lose tabs; 0: keep them
-    leading = {"!" = " ", "/" = " "}  # a text that starts with the key gets this in front
-    trailing = {'\' = " ", "@" = " "} # a text that ends with the key gets this behind; "@": its last word starts with @
-    max_chars = 0                   # longer texts are refused; 0: no limit
-
-    [record]                        # the agent's own record, read only; what is appended after Enter is proof
-    format = "jsonl"                # or "sqlite"
-    paths = ["{home}/.codex/sessions/*/*/*/rollout-*.jsonl"]   # globs; {home} and {env:NAME|fallback} are those of the
-                                    # agent's process, {cwd_dashed} is its directory with each of its non-letters
-                                    # and non-digits as `-`. {env:CODEX_HOME|{home}/.codex} works.
-    wait = 4.0                      # seconds to wait for it before the screen's word is taken
-    [[record.entries]]              # jsonl: which lines are a submitted prompt, and where its text is
-    where = {"type" = "response_item", "payload.role" = "user"}   # dotted keys and the values they must have
-    text = "payload.content"        # a string, or a list of strings and of objects with `text`
-    verdict = "submitted"           # or "queued"
-                                    # sqlite: `query`, a SELECT of texts with one `?`: the time of our Enter in
-                                    # milliseconds since 1970
-
+One TOML file per agent; `profiles/README.md` documents every key. The shipped ones lie beside that page, a user's
+own in `~/.config/bus-watch/profiles/`, where a file of the same name replaces the shipped one.
 `worker.terminal.screen` gives the states their meaning; `worker.terminal.submit` uses the rest.
 """
 
