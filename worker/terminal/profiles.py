@@ -1,7 +1,7 @@
 """Agent profiles: what one agent's UI looks like and how it wants to be typed into, as data.
 
-One TOML file per agent; `profiles/README.md` documents every key. The shipped ones lie beside that page, a user's
-own in `~/.config/bus-watch/profiles/`, where a file of the same name replaces the shipped one.
+One TOML file per agent; `profiles/README.md` documents every key. The shipped ones lie beside that page, a
+user's own in `~/.config/bus-watch/profiles/`, where a file of the same name replaces the shipped one.
 `worker.terminal.screen` gives the states their meaning; `worker.terminal.submit` uses the rest.
 """
 
