@@ -1,0 +1,78 @@
+r"""The address in front of a terminal message: `[src -> dst class=c] text`. Pure.
+
+Consumers read `^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$`; the lines after
+the first belong to the body. Without a class the line is byte for byte the classic one, and means `actionable`.
+"""
+
+import re
+from dataclasses import dataclass
+
+CLASSES = ("terminal-log", "actionable", "human", "reaction")
+GRAMMAR = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$")
+
+# Anything that a reader, person or program, could take for the start of an addressed line. Programs split lines at
+# more than LF, and zero-width characters are invisible: both are allowed for.
+_FORGED = re.compile(
+    "(^|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])(?=[\\s\u200b-\u200f\u2060-\u2064\ufeff]*\\[[^\\n\\]]*->)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A message line taken apart: who wrote it, to whom, for what, and the body with all its lines."""
+
+    source: str
+    destination: str
+    message_class: str | None
+    body: str
+
+    @property
+    def effective_class(self) -> str:
+        """The class a consumer acts on: an absent one means `actionable`, so that the agent still sees it."""
+        return self.message_class or "actionable"
+
+
+def label(name: str) -> str:
+    """`name` as it can stand in a preamble: no white space, no control characters, never empty."""
+    return "".join("_" if one.isspace() or not one.isprintable() else one for one in name) or "unknown"
+
+
+def prefix(source: str, destination: str, message_class: str | None = None) -> str:
+    """The preamble with the space behind it.
+
+    Raises:
+        ValueError: the class is none of CLASSES.
+    """
+    if message_class is not None and message_class not in CLASSES:
+        raise ValueError(f"class must be one of {', '.join(CLASSES)}")
+    tag = f" class={message_class}" if message_class else ""
+    return f"[{label(source)} -> {label(destination)}{tag}] "
+
+
+def compose(source: str, destination: str, message_class: str | None, body: str) -> str:
+    """The whole message. Lines of the body after the first that look like a preamble are quoted.
+
+    The first stands behind ours, where no consumer takes it for an address.
+    """
+    first, newline, rest = body.partition("\n")
+    return prefix(source, destination, message_class) + first + newline + (quote_forged(rest) if rest else "")
+
+
+def parse(text: str) -> Addressed | None:
+    """Read a message that starts with a preamble; None if it does not."""
+    first, newline, rest = text.partition("\n")
+    match = GRAMMAR.match(first)
+    if match is None:
+        return None
+    source, destination, message_class, body = match.groups()
+    return Addressed(source, destination, message_class, body + newline + rest)
+
+
+def flip(received: Addressed) -> tuple[str, str]:
+    """The source and destination of a reply."""
+    return received.destination, received.source
+
+
+def quote_forged(body: str) -> str:
+    """`body` with `> ` before every line that looks like a preamble: a body can never forge one."""
+    return _FORGED.sub(r"\1> ", body)

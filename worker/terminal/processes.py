@@ -1,0 +1,191 @@
+"""Who would read what is typed into a pane: the foreground process group of its tty, and what it executes.
+
+A pane's command name proves nothing (`node` is codex, gemini and a thousand others; a suspended agent leaves its
+shell in front), so this asks the kernel: `/proc` here on Linux, portable `ps` elsewhere.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.terminal.profiles import Profile
+from worker.terminal.runner import LocalRunner, Runner
+
+SHELLS = frozenset(
+    "sh bash rbash dash ash zsh ksh ksh93 mksh oksh fish csh tcsh yash nu elvish xonsh pwsh busybox login su".split()
+)
+CARRIERS = {
+    "tmux": "a tmux client; send to the session that it shows",
+    "screen": "screen",
+    "zellij": "zellij",
+    "ssh": "ssh; use -H with the session on the far host",
+    "mosh-client": "mosh; use -H with the session on the far host",
+    "autossh": "ssh; use -H with the session on the far host",
+}
+_INTERPRETER = re.compile(r"(?:node|nodejs|bun|deno|ruby|python[\d.]*|pypy[\d.]*|uv|npx)$")
+_SUFFIX = re.compile(r"\.(?:[cm]?js|ts|py|rb)$")
+_OPTIONS_WITH_VALUE = frozenset(["-r", "--require", "--import", "--loader", "-X", "-W", "-C", "--conditions"])
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of the foreground group."""
+
+    pid: int
+    names: frozenset[str]
+    """What it may be called: program, comm, argv[0], and the script or module it interprets."""
+    script: str
+    """The path of the script that an interpreter runs, or empty."""
+    age: float
+    """Seconds since it started."""
+
+    @property
+    def name(self) -> str:
+        """The shortest name, for messages."""
+        return min(self.names, key=lambda one: (len(one), one)) if self.names else "?"
+
+
+def foreground(runner: Runner, tty: str) -> list[Process]:
+    """The processes that read the terminal `tty` now, by pid; empty if that cannot be found out."""
+    if isinstance(runner, LocalRunner) and Path("/proc/self/stat").exists():
+        return _from_proc(tty)
+    return _from_ps(runner, tty)
+
+
+def match(processes: Iterable[Process], profile: Profile) -> Process | None:
+    """The process that `profile` knows, if one is among them."""
+    for one in processes:
+        if one.names & profile.commands or any(part in one.script for part in profile.scripts if one.script):
+            return one
+    return None
+
+
+def only_shells(processes: Sequence[Process]) -> bool:
+    """Whether a shell would read the text. A wrapper script's shell has its agent beside it in the group."""
+    return bool(processes) and all(one.names & SHELLS for one in processes)
+
+
+def carrier(processes: Iterable[Process]) -> str:
+    """What a process is that only carries another terminal; empty if none is."""
+    for one in processes:
+        for name in one.names:
+            if name in CARRIERS or name.startswith("tmux: "):
+                return CARRIERS.get(name, CARRIERS["tmux"])
+    return ""
+
+
+def names_of(argv: Sequence[str], comm: str = "", exe: str = "") -> tuple[frozenset[str], str]:
+    """The names of a process and the script it runs, from its argument vector."""
+    program = argv[0].lstrip("-") if argv else ""
+    names = {_base(program), _base(comm.lstrip("-")), _base(exe.removesuffix(" (deleted)"))} - {""}
+    script = ""
+    if any(_INTERPRETER.match(one) for one in names):
+        script = _script(argv[1:])
+        if script:
+            names.add(_base(script))
+    return frozenset(names), script
+
+
+def _base(path: str) -> str:
+    return _SUFFIX.sub("", path.rsplit("/", 1)[-1].strip())
+
+
+def _script(arguments: Sequence[str]) -> str:
+    words = iter(arguments)
+    for word in words:
+        if word == "-m":
+            return next(words, "")
+        if word in {"-c", "-e", "--eval", "-p", "--print"}:
+            return ""
+        if word in _OPTIONS_WITH_VALUE:
+            next(words, None)
+        elif not word.startswith("-") and word != "run":
+            return word
+    return ""
+
+
+def _from_proc(tty: str) -> list[Process]:
+    try:
+        device = Path(tty).stat().st_rdev
+    except OSError:
+        return []
+    major, minor = os.major(device), os.minor(device)
+    number = (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)  # as /proc/PID/stat encodes it, proc(5)
+    uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    ticks = os.sysconf("SC_CLK_TCK")
+    found: list[Process] = []
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        try:
+            stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+            comm, _, rest = stat.partition("(")[2].rpartition(")")
+            fields = rest.split()
+            # From the field after comm on: state ppid pgrp session tty_nr tpgid ... starttime is the 20th.
+            if int(fields[4]) != number or fields[2] != fields[5] or fields[0] in "ZX":
+                continue
+            cmdline = Path(entry.path, "cmdline").read_bytes().decode("utf-8", "replace")
+        except (OSError, IndexError, ValueError):
+            continue
+        # A process that writes its own title joins its arguments with blanks (node, claude).
+        argv = cmdline.rstrip("\0").split("\0")
+        argv = argv[0].split() if len(argv) == 1 else argv
+        names, script = names_of(argv, comm, _exe(entry.path))
+        found.append(Process(int(entry.name), names, script, uptime - int(fields[19]) / ticks))
+    return sorted(found, key=lambda one: one.pid)
+
+
+def _exe(directory: str) -> str:
+    try:
+        return str(Path(directory, "exe").readlink())
+    except OSError:
+        return ""
+
+
+def _from_ps(runner: Runner, tty: str) -> list[Process]:
+    terminal = tty.removeprefix("/dev/")
+    listed = runner.run(
+        [
+            "ps",
+            "-ww",
+            "-t",
+            terminal,
+            "-o",
+            "pid=",
+            "-o",
+            "pgid=",
+            "-o",
+            "tpgid=",
+            "-o",
+            "stat=",
+            "-o",
+            "etime=",
+            "-o",
+            "args=",
+        ]
+    )
+    commands = runner.run(["ps", "-ww", "-t", terminal, "-o", "pid=", "-o", "comm="])
+    comm_of = {}
+    for line in commands.text.splitlines():
+        pid, _, comm = line.strip().partition(" ")
+        comm_of[pid] = comm.strip()
+    found = []
+    for line in listed.text.splitlines():
+        words = line.split(None, 5)
+        if len(words) < 6 or not words[0].isdigit() or words[1] != words[2] or words[3][:1] in "ZX":
+            continue
+        names, script = names_of(words[5].split(), comm_of.get(words[0], ""))
+        found.append(Process(int(words[0]), names, script, _seconds(words[4])))
+    return sorted(found, key=lambda one: one.pid)
+
+
+def _seconds(elapsed: str) -> float:
+    """`ps`'s etime, [[dd-]hh:]mm:ss, as seconds."""
+    days, _, clock = elapsed.rpartition("-")
+    total = 0
+    for part in clock.split(":"):
+        total = total * 60 + (int(part) if part.isdigit() else 0)
+    return float(total + 86400 * (int(days) if days.isdigit() else 0))

@@ -1,0 +1,60 @@
+"""Text is data: what of a message may reach a terminal, and how its first and last characters stay text.
+
+A terminal UI executes control characters (`ESC[201~` ends a bracketed paste: bash, IPython and codex then ran the
+rest of the text as input of its own), so none of them passes: they become visible or vanish. Everything else,
+line feeds and tabs included, stays as it is.
+"""
+
+from collections.abc import Mapping
+
+MAX_BYTES = 1024 * 1024  # far above the bus's 16,384 characters; a pane that is fed more is a mistake
+
+_KEPT = "\t\n"
+_TABLE: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in _KEPT}
+_TABLE[0x00] = None  # a NUL is nothing
+_TABLE[0x7F] = "\u2421"  # the picture of DEL, as U+2400 + c are the pictures of C0
+_TABLE.update(dict.fromkeys(range(0x80, 0xA0), "\ufffd"))  # C1, the 8-bit CSI 0x9B among them
+_TABLE.update(dict.fromkeys(range(0xD800, 0xE000), "\ufffd"))  # lone surrogates: no UTF-8 can carry them
+
+
+def sanitise(text: str) -> str:
+    r"""`text` without anything that a terminal would execute.
+
+    CR LF and a lone CR become LF. Other C0 controls and DEL become their pictures (ESC: `␛`), C1 controls and lone
+    surrogates U+FFFD, NUL nothing. Line feeds at the end go, since Enter is pressed after it anyway. Idempotent.
+    """
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_TABLE).rstrip("\n")
+
+
+def decode(data: bytes) -> str:
+    """Bytes from a file or standard input as text; what is not UTF-8 becomes U+FFFD."""
+    return data.decode("utf-8", "replace")
+
+
+def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) -> str:
+    r"""Make a UI take the text as text: what its profile says goes in front or behind.
+
+    Args:
+        text: sanitised.
+        leading: first character -> what to put before it (`!` runs a shell, `/` is a command).
+        trailing: last character -> what to put behind it (a `\` makes Enter a newline). The key `@` stands for a last
+            word that starts with `@` (it opens a completion that Enter would accept).
+    """
+    start = text.lstrip(" \n")
+    front = next((put for key, put in leading.items() if start.startswith(key)), "")
+    last_word = text.rsplit(maxsplit=1)[-1] if text.strip() else ""
+    ends = text[-1:].strip() != ""
+    behind = next(
+        (
+            put
+            for key, put in trailing.items()
+            if ends and (last_word.startswith("@") if key == "@" else text.endswith(key))
+        ),
+        "",
+    )
+    return front + text + behind
+
+
+def squeeze(text: str) -> str:
+    """The text without any white space: UIs wrap, indent and pad, so that is how text on a screen is compared."""
+    return "".join(text.split())

@@ -1,0 +1,317 @@
+"""One tmux server: exact panes, what they show, the pane's lock, and keys that arrive only if nothing has changed.
+
+Facts, from tmux 3.3a: a server runs one command list at a time, so a condition and the paste behind it in one
+`if-shell -F` are one step to everybody else. `paste-buffer` into a dead pane crashes the server; in copy-mode it
+sends no brackets and `send-keys Enter` is swallowed with status 0; `synchronize-panes` copies keys, not pastes, to
+the window's other panes. `-u` keeps output UTF-8 whatever the locale. Target names match prefixes and patterns, so
+targets are compared here and tmux sees pane ids only.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.errors import BusWatchError
+from worker.terminal.runner import Runner
+
+_PANES = ":".join(
+    f"#{{{name}}}"
+    for name in (
+        *("pane_id", "pane_dead", "pane_pid", "pane_tty", "window_index", "pane_index"),
+        *("session_name", "window_name"),
+    )
+)
+_LOOK = "|".join(
+    f"#{{{name}}}"
+    for name in (
+        *("pane_dead", "pane_in_mode", "pane_input_off", "pane_synchronized", "pane_pid", "pane_tty"),
+        *("cursor_x", "cursor_y", "cursor_flag", "pane_width", "pane_height", "pane_title"),
+    )
+)
+_LOCK = "@bus_watch_lock"
+
+# $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or unknowable), and the time.
+_LIFE = (
+    'if [ -r "/proc/$1/stat" ]; then '
+    "s=$(sed 's/^.*) //' \"/proc/$1/stat\" 2>/dev/null | cut -d' ' -f1,20); "
+    "case $s in Z*|X*) s= ;; *) s=${s#* } ;; esac; "
+    'else s=$(ps -o lstart= -p "$1" 2>/dev/null | tr -cd A-Za-z0-9); fi; '
+    'echo "$1 ${s:-none} $(date +%s)"'
+)
+
+
+class Gone(BusWatchError):
+    """The pane, its session or its tmux server is not there."""
+
+    code = "gone"
+    exit_status = 69
+
+
+class Refused(BusWatchError):
+    """The target is not one pane that a message belongs into."""
+
+    code = "refused"
+    exit_status = 69
+
+
+class TmuxError(BusWatchError):
+    """tmux did something that we do not understand; its own words are in the message."""
+
+    code = "tmux"
+    exit_status = 69
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """One pane, as `list-panes` has it."""
+
+    id: str
+    dead: bool
+    pid: int
+    tty: str
+    window: str
+    index: str
+    session: str
+    window_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a pane showed at one moment; columns and rows count from 0."""
+
+    dead: bool
+    in_mode: bool
+    input_off: bool
+    synchronized: bool
+    pid: int
+    tty: str
+    cursor_x: int
+    cursor_y: int
+    cursor_on: bool
+    width: int
+    height: int
+    title: str
+    screen: str
+    """The visible lines with their SGR sequences (`capture-pane -e`)."""
+
+
+class Server:
+    """The tmux server that a runner's host and the given socket name or path mean."""
+
+    def __init__(
+        self, runner: Runner, *, program: str = "tmux", socket_name: str = "", socket_path: str = ""
+    ) -> None:
+        self.runner = runner
+        self._base = [program, "-u"]
+        if socket_path:
+            self._base += ["-S", socket_path]
+        elif socket_name:
+            self._base += ["-L", socket_name]
+
+    def call(self, *words: str, stdin: bytes = b"", timeout: float = 5.0) -> str:
+        """Run tmux commands (`;` as a word of its own between them) and give their output.
+
+        Raises:
+            Gone: the server, session or pane does not exist.
+            TmuxError: any other failure.
+            HostError: the host is out of reach.
+        """
+        result = self.runner.run([*self._base, *words], stdin, timeout=timeout)
+        if result.status == 0:
+            return result.text
+        said = " ".join(result.text.split())[-200:]
+        missing = ("no server running", "error connecting", "can't find", "server exited", "lost server")
+        if any(one in said for one in missing):
+            raise Gone(f"tmux{self._on()} says: {said}")
+        if result.status == 127:
+            raise TmuxError(f"there is no tmux{self._on()}: {said} (--tmux or --remote-tmux names its path)")
+        raise TmuxError(f"tmux{self._on()} failed with status {result.status}: {said}")
+
+    def panes(self) -> list[Pane]:
+        """Every pane of every session, each once."""
+        found: dict[str, Pane] = {}
+        for line in self.call("list-panes", "-a", "-F", _PANES).splitlines():
+            words = line.split(":", 7)
+            if len(words) == 8 and words[0] not in found:
+                found[words[0]] = Pane(
+                    words[0],
+                    words[1] != "0",
+                    int(words[2] or 0),
+                    words[3],
+                    words[4],
+                    words[5],
+                    words[6],
+                    words[7],
+                )
+        return list(found.values())
+
+    def candidates(self, target: str) -> list[Pane]:
+        """The panes that `target` means, exactly: `%ID`, `SESSION`, `SESSION:WINDOW` or `SESSION:WINDOW.PANE`.
+
+        WINDOW is an index or a name. Never a prefix, never a pattern.
+
+        Raises:
+            Gone: there are none.
+        """
+        panes = self.panes()
+        session, colon, rest = target.partition(":")
+        if target.startswith("%"):
+            found = [one for one in panes if one.id == target]
+        elif not colon:
+            found = [one for one in panes if one.session == session]
+        else:
+            within = [one for one in panes if one.session == session]
+            found = [one for one in within if rest in {one.window, one.window_name}]
+            window, dot, index = rest.rpartition(".")
+            if not found and dot:
+                found = [
+                    one for one in within if window in {one.window, one.window_name} and one.index == index
+                ]
+        if not found:
+            sessions = ", ".join(sorted({one.session for one in panes})) or "none"
+            raise Gone(
+                f"no pane is called {target!r} (names are matched exactly); sessions{self._on()}: {sessions}"
+            )
+        return found
+
+    def look(self, pane: str, timeout: float = 5.0) -> Look:
+        """What `pane` shows now: its state and its screen in one step."""
+        said = self.call(
+            *("display-message", "-p", "-t", pane, _LOOK, ";", "capture-pane", "-p", "-e", "-t", pane),
+            timeout=timeout,
+        )
+        head, _, screen = said.partition("\n")
+        words = head.split("|", 11)
+        if len(words) != 12 or not words[4].isdigit():
+            raise Gone(f"pane {pane} has vanished{self._on()}")
+        return Look(
+            dead=words[0] == "1",
+            in_mode=words[1] not in {"", "0"},
+            input_off=words[2] == "1",
+            synchronized=words[3] == "1",
+            pid=int(words[4]),
+            tty=words[5],
+            cursor_x=int(words[6] or 0),
+            cursor_y=int(words[7] or 0),
+            cursor_on=words[8] != "0",
+            width=int(words[9] or 0),
+            height=int(words[10] or 0),
+            title=words[11],
+            screen=screen,
+        )
+
+    def leave_mode(self, pane: str) -> None:
+        """End copy-mode or whatever mode the pane is in."""
+        self.call("if-shell", "-F", "-t", pane, "#{pane_in_mode}", f"send-keys -t {pane} -X cancel")
+
+    def _on(self) -> str:
+        return f" on {self.runner.host}" if self.runner.host else ""
+
+
+class Hold:
+    """The right to type into one pane, kept in the pane itself, as the pane option `@bus_watch_lock`.
+
+    tmux sets and compares it in one step, so local and remote senders exclude each other with tmux and `sh` alone.
+    Its value names the process on the pane's host whose life it depends on (this one, or the far `sh` that dies with
+    the connection) and a time after which it counts for nothing: it can neither be left behind nor live for ever.
+    Each paste and each key is sent under the condition that the lock is still ours.
+    """
+
+    def __init__(self, server: Server, pane: Pane) -> None:
+        self._server = server
+        self.pane = pane.id
+        self._pid = pane.pid
+        self._token = ""
+
+    def acquire(self, lease: float) -> bool:
+        """Try once to take the lock for at most `lease` seconds. False: a living sender has it."""
+        parent = self._run("sh", "-c", "echo $PPID").strip()
+        pid, started, now = self._life(parent)
+        token = f"{secrets.token_hex(8)}.{pid}.{started}.{int(now) + int(lease) + 1}"
+        holder = self._swap("", token)
+        if holder != token and not self._alive(holder):
+            holder = self._swap(holder, token)
+        self._token = token if holder == token else ""
+        return bool(self._token)
+
+    def release(self) -> None:
+        """Give the lock back, if it is still ours."""
+        if self._token:
+            token, self._token = self._token, ""
+            self._server.call(
+                *("if-shell", "-F", "-t", self.pane, f"#{{==:#{{{_LOCK}}},{token}}}"),
+                f"set-option -p -u -t {self.pane} {_LOCK}",
+            )
+
+    def load(self, text: bytes) -> str:
+        """Put `text` into a buffer of our own and give its name."""
+        name = f"bus-watch-{secrets.token_hex(8)}"
+        self._server.call("load-buffer", "-b", name, "-", stdin=text, timeout=10.0)
+        return name
+
+    def unload(self, name: str) -> None:
+        """Forget a buffer that was not pasted."""
+        self._server.call("delete-buffer", "-b", name)
+
+    def paste(self, name: str, cursor: tuple[int, int] | None) -> bool:
+        """Paste the buffer, in brackets, and delete it. False: something changed, and nothing was sent.
+
+        Args:
+            name: what `load` gave.
+            cursor: where the cursor must still be (column, row), or None.
+        """
+        return self._guarded(f"paste-buffer -p -d -b {name} -t {self.pane}", cursor)
+
+    def press(self, key: str) -> bool:
+        """Press `key` (`Enter` or `C-m`). False: something changed, and nothing was sent."""
+        return self._guarded(f"send-keys -t {self.pane} {key}", None)
+
+    def _guarded(self, command: str, cursor: tuple[int, int] | None) -> bool:
+        conditions = [
+            f"#{{==:#{{{_LOCK}}},{self._token}}}",
+            f"#{{==:#{{pane_pid}},{self._pid}}}",
+            *(
+                f"#{{?#{{{flag}}},0,1}}"
+                for flag in ("pane_dead", "pane_in_mode", "pane_input_off", "pane_synchronized")
+            ),
+        ]
+        if cursor is not None:
+            conditions += [f"#{{==:#{{cursor_x}}/#{{cursor_y}},{cursor[0]}/{cursor[1]}}}"]
+        test = conditions[0]
+        for one in conditions[1:]:
+            test = f"#{{&&:{test},{one}}}"
+        # The answer comes first: a command that crashed the server or lost the connection must not look unsent.
+        said = self._server.call(
+            *("if-shell", "-F", "-t", self.pane, test),
+            f"display-message -p sent ; {command}",
+            "display-message -p unsent",
+        )
+        return said.strip() == "sent"
+
+    def _swap(self, old: str, new: str) -> str:
+        """Set the lock to `new` if it is free or `old`; who has it now."""
+        test = f"#{{==:#{{{_LOCK}}},{old}}}"
+        self_set = f"set-option -p -t {self.pane} {_LOCK} {new} ; display-message -p {new}"
+        show = f"display-message -p -t {self.pane} '#{{{_LOCK}}}'"
+        return self._server.call("if-shell", "-F", "-t", self.pane, test, self_set, show).strip()
+
+    def _alive(self, holder: str) -> bool:
+        words = holder.split(".")
+        if len(words) != 4 or not (words[1].isdigit() and words[3].isdigit()):
+            return False
+        _, started, now = self._life(words[1])
+        return started == words[2] and int(now) <= int(words[3])
+
+    def _life(self, pid: str) -> tuple[str, str, str]:
+        words = self._run("sh", "-c", _LIFE, "sh", pid).split()
+        if len(words) != 3 or not words[2].isdigit():
+            raise TmuxError("the pane's host has no working sh, sed, cut and date")
+        return words[0], words[1], words[2]
+
+    def _run(self, *argv: str) -> str:
+        return self._server.runner.run(list(argv)).text
+
+
+def describe(panes: Sequence[Pane]) -> str:
+    """The panes' ids with where they are, for a message."""
+    return ", ".join(f"{one.id} ({one.session}:{one.window}.{one.index})" for one in panes)
