@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 import tasks.deliver
 import tasks.finalize
 import tasks.poll
-import tasks.sweep
+import tasks.sweep  # noqa: F401 - imported for its periodic task
 from worker import settings as settings_module
 from worker.bus.client import BusClient
 from worker.engine import Engine
 from worker.engine.polling import PollBook
-from worker.engine.sweeping import SweepBook, sweep
+from worker.engine.sweeping import SweepBook
 from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
-from worker.queue import WatchConsumer, WatchHuey, huey
+from worker.queue import WatchHuey, huey
 from worker.settings import Settings
 
 __all__ = ["build", "huey"]
@@ -61,19 +61,7 @@ def build(settings: Settings) -> WatchHuey:
         wake=HueyWakeups(),
         bus=BusClient(max_connections=len(pollable) + 4),
     )
-    huey.before_start = _start
-    huey.after_stop = _stop
     return huey
-
-
-def _start(_consumer: WatchConsumer) -> None:
-    engine = huey.engine
-    engine.start()
-    sweep(engine, first=True)
-
-
-def _stop() -> None:
-    huey.engine.stop()
 
 
 def _build_or_exit() -> WatchHuey:

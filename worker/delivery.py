@@ -32,9 +32,7 @@ class MessageState(StrEnum):
 
 
 FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
-PENDING = frozenset(
-    {State.WAITING, State.RETRYING}
-)  # what can be claimed, and what an ordered lane waits for
+PENDING = frozenset({State.WAITING, State.RETRYING})  # what can be claimed, and what an ordered lane waits for
 
 EX_UNAVAILABLE = 69
 EX_TEMPFAIL = 75
@@ -65,9 +63,7 @@ class Meaning(StrEnum):
     NOT_STARTED = "not_started"  # this host could not start it now (disk full): wait, nothing is used up
 
 
-EndingKind = Literal[
-    "exit", "signal", "timeout", "spawn_error", "interrupted", "void", "not_started", "refused"
-]
+EndingKind = Literal["exit", "signal", "timeout", "spawn_error", "interrupted", "void", "not_started", "refused"]
 
 
 @dataclass(frozen=True, slots=True)

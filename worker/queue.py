@@ -19,7 +19,7 @@ import time
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huey import Huey
 from huey.consumer import Consumer, Scheduler, Worker
@@ -30,7 +30,7 @@ from huey.storage import SqliteStorage
 
 from worker.engine import Engine
 from worker.engine.polling import PollBook
-from worker.engine.sweeping import SweepBook
+from worker.engine.sweeping import SweepBook, sweep
 
 logger = logging.getLogger("bus_watch.queue")
 
@@ -46,7 +46,7 @@ class Band(IntEnum):
     UPKEEP = 200
 
 
-class JsonSerializer(Serializer):  # type: ignore[misc] # huey ships no types
+class JsonSerializer(Serializer):
     """A task as a JSON list; its arguments are ids. Only what our own tasks use can be stored."""
 
     def _serialize(self, data: Any) -> bytes:
@@ -73,7 +73,7 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else repr(value)
 
 
-class WakeupStorage(SqliteStorage):  # type: ignore[misc] # huey ships no types
+class WakeupStorage(SqliteStorage):
     """SQLite storage whose `dequeue` waits until there is something, for the calling thread's band of tasks."""
 
     blocking = True
@@ -139,7 +139,7 @@ class WakeupStorage(SqliteStorage):  # type: ignore[misc] # huey ships no types
             (self.name, ts.timestamp()),
             results=True,
         )
-        return super().read_schedule(ts) if due else []  # type: ignore[no-any-return]
+        return cast("list[bytes]", super().read_schedule(ts)) if due else []
 
     def delete_data(self, key: str) -> bool:
         """Look before writing: huey deletes a revocation that is hardly ever there after every task."""
@@ -153,7 +153,7 @@ class WakeupStorage(SqliteStorage):  # type: ignore[misc] # huey ships no types
             self.wake()
 
 
-class BandWorker(Worker):  # type: ignore[misc] # huey ships no types
+class BandWorker(Worker):
     """A worker that takes the tasks of one band."""
 
     band = Band.DELIVER
@@ -175,7 +175,7 @@ class UpkeepWorker(BandWorker):
     band = Band.UPKEEP
 
 
-class QuickScheduler(Scheduler):  # type: ignore[misc] # huey ships no types
+class QuickScheduler(Scheduler):
     """A scheduler that looks every quarter of a second, at the schedule and at the periodic tasks."""
 
     periodic_task_seconds = SCHEDULER_SECONDS
@@ -194,7 +194,7 @@ class QuickScheduler(Scheduler):  # type: ignore[misc] # huey ships no types
             self.huey.enqueue(task)
 
 
-class WatchConsumer(Consumer):  # type: ignore[misc] # huey ships no types
+class WatchConsumer(Consumer):
     """huey's consumer with reserved workers, our scheduler, and the engine's start and stop around it."""
 
     worker_class = BandWorker
@@ -219,7 +219,8 @@ class WatchConsumer(Consumer):  # type: ignore[misc] # huey ships no types
         return worker, self._create_process(worker, f"{kind.__name__}-{number}")
 
     def start(self) -> None:
-        self.huey.before_start(self)
+        self.huey.engine.start()
+        sweep(self.huey.engine, first=True)
         super().start()
         for _, thread in self.reserved:
             thread.start()
@@ -229,8 +230,12 @@ class WatchConsumer(Consumer):  # type: ignore[misc] # huey ships no types
         self.huey.storage.wake()  # those who wait for work look at the flag
         super().stop(graceful)
 
+    def also_graceful(self) -> None:
+        """Make the other stop signal graceful too: for `bus-watch run`, where a person's Ctrl-C is no emergency."""
+        self._signal_actions[self._interrupt_sig] = (False, True)
+
     def _join_workers(self) -> bool:
-        workers = self.worker_threads
+        workers: list[tuple[BandWorker, threading.Thread]] = self.worker_threads
         try:
             self.worker_threads = workers + self.reserved
             return bool(super()._join_workers())
@@ -253,18 +258,18 @@ class WatchConsumer(Consumer):  # type: ignore[misc] # huey ships no types
             logger.critical("the worker stops itself; its supervisor starts it again")
             self.stop()
             self.failed = True
-        return super().loop(health_check_ts)  # type: ignore[no-any-return]
+        return cast("float | None", super().loop(health_check_ts))
 
     def run(self) -> None:
         try:
             super().run()
         finally:
-            self.huey.after_stop()
+            self.huey.engine.stop()
         if self.failed:
             raise SystemExit(1)
 
 
-class WatchHuey(Huey):  # type: ignore[misc] # huey ships no types
+class WatchHuey(Huey):
     """The Huey that our tasks decorate with. It is made before the configuration is read: `open` gives it its file."""
 
     engine: Engine  # set by the composition root, as are the two books
@@ -280,7 +285,7 @@ class WatchHuey(Huey):  # type: ignore[misc] # huey ships no types
 
     def create_storage(self) -> WakeupStorage:
         if self._immediate:
-            return self.get_immediate_storage()  # type: ignore[no-any-return]
+            return cast("WakeupStorage", self.get_immediate_storage())
         return WakeupStorage(self.name, filename=self.filename)
 
     def open(self, filename: Path, *, poll_workers: int, default_workers: int) -> None:
@@ -296,12 +301,5 @@ class WatchHuey(Huey):  # type: ignore[misc] # huey ships no types
         if not any(argument.startswith(("-w", "--workers")) for argument in sys.argv[1:]):
             options["workers"] = max(options.get("workers", 1), self.default_workers)
         return WatchConsumer(self, **options)
-
-    def before_start(self, consumer: WatchConsumer) -> None:
-        """What the program does before the first worker starts; set by the composition root."""
-
-    def after_stop(self) -> None:
-        """What the program does when the consumer is done; set by the composition root."""
-
 
 huey = WatchHuey()

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from worker import __version__
-from worker.bus.client import BusClient, Endpoint
+from worker.bus.client import BusClient
+from worker.bus.requests import Endpoint
 from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Rules, Wake
 from worker.ledger.database import Database
@@ -54,7 +55,7 @@ class Engine:
     kind: str = "consumer"
     clock: Callable[[], float] = time.time
     redact: Callable[[str], str] = str
-    rng: random.Random = field(default_factory=random.Random)
+    rng: random.Random = field(default_factory=random.Random)  # noqa: S311 - jitter, not secrets
     stopping: threading.Event = field(default_factory=threading.Event)
     worker: str = field(default_factory=lambda: os.urandom(16).hex())
     boot: str = field(default_factory=boot_id)
@@ -89,16 +90,9 @@ class Engine:
             tx, self.worker, pid=os.getpid(), boot_id=self.boot, version=__version__, kind=self.kind, now=now
         )
         for agent in self.settings.agents:
-            intake.ensure_inbox(tx, agent.agent, self.first_floor(now))
+            intake.ensure_inbox(tx, agent.agent, intake.floor_ms(self.settings.start_from, now))
             for transport in agent.transports:
                 intake.ensure_lane(tx, agent.agent, transport.name)
-
-    def first_floor(self, now: float) -> int:
-        """Where a new inbox begins, in milliseconds: older messages are history."""
-        start = self.settings.start_from
-        if start == "all":
-            return 0
-        return int((now - (0.0 if start == "now" else float(start))) * 1000)
 
     def stop(self) -> None:
         """Let go: running transports go on under the launcher, which leaves their receipts."""

@@ -3,10 +3,10 @@
 import os
 import signal
 
-_STEP = os.environ.get("BUS_WATCH_FAULT_STEP", "")
+_asked = os.environ.get("BUS_WATCH_FAULT_STEP", "")
 
 
 def step(name: str) -> None:
     """Die here, as by `kill -9`, if the harness asked for it."""
-    if _STEP and _STEP == f"worker.{name}":
+    if _asked and f"worker.{name}" == _asked:
         os.kill(os.getpid(), signal.SIGKILL)

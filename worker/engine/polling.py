@@ -19,7 +19,7 @@ from worker.ledger import intake
 from worker.ledger.claims import Wake
 from worker.ledger.intake import Rhythm, Taken
 from worker.settings import AgentSettings
-from worker.terminal.preamble import class_of
+from worker.terminal import preamble
 
 logger = logging.getLogger("bus_watch.poll")
 
@@ -96,9 +96,17 @@ def _failed(engine: Engine, agent: AgentSettings, error: BusError | TokenError) 
     return now + delay
 
 
+def class_of(message: InboxMessage) -> str | None:
+    """What the message is for: the bus's field, else the class in its preamble. Only the class of that is believed."""
+    if message.message_class in delivery.CLASSES:
+        return message.message_class
+    addressed = preamble.parse(message.text)
+    return addressed.message_class if addressed else None
+
+
 def _take(engine: Engine, agent: AgentSettings, collected: Collected) -> Taken:
     def route(message: InboxMessage) -> tuple[str | None, list[str]]:
-        message_class = class_of(message.message_class, message.text)
+        message_class = class_of(message)
         return message_class, [t.name for t in agent.transports if delivery.routes(message_class, t.classes)]
 
     rhythm = Rhythm(
@@ -110,9 +118,7 @@ def _take(engine: Engine, agent: AgentSettings, collected: Collected) -> Taken:
     def operation(tx: sqlite3.Connection) -> tuple[Taken, list[Wake]]:
         now = engine.clock()
         taken = intake.take_in(tx, agent.agent, collected.messages, route, now)
-        intake.poll_answered(
-            tx, agent.agent, now, rhythm, malformed=len(collected.malformed), brought=taken.new > 0
-        )
+        intake.poll_answered(tx, agent.agent, now, rhythm, malformed=len(collected.malformed), brought=taken.new > 0)
         return taken, engine.wake_lanes(tx, taken.lanes)
 
     taken, wakes = engine.db.write(operation)

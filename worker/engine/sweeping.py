@@ -5,7 +5,6 @@ away files and old rows. Each round does a bounded amount of work; whatever it d
 """
 
 import logging
-import os
 import sqlite3
 import threading
 import time
@@ -192,7 +191,7 @@ def _clear_files(engine: Engine, done: Swept) -> None:
 def _is_old(engine: Engine, attempt_id: str) -> bool:
     """Files of an attempt that the ledger does not know: its claim never reached the disk."""
     try:
-        newest = max(os.stat(path).st_mtime for path in engine.files.glob(f"{attempt_id}.*"))
+        newest = max(path.stat().st_mtime for path in engine.files.glob(f"{attempt_id}.*"))
     except (OSError, ValueError):
         return False
     return engine.clock() - newest > ORPHAN_FILE_SECONDS

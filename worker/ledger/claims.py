@@ -189,7 +189,9 @@ def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
         "update deliveries set state = 'dead', reason = ?, ended_at = ?, next_at = null where id = ?",
         ("expired: too old when its turn came", now, row["id"]),
     )
-    return NotClaimed("it has expired", row["lane"], ended=True, finished=finish(tx, row["message"], now), message=row["message"])
+    return NotClaimed(
+        "it has expired", row["lane"], ended=True, finished=finish(tx, row["message"], now), message=row["message"]
+    )
 
 
 def settle(
@@ -292,10 +294,7 @@ def candidate(db: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -
     ).fetchone()
     if busy is None or busy["paused"] or busy["running"]:
         return None
-    if ordered or busy["broken_since"] is not None:
-        query = _HEAD
-    else:
-        query = _SOONEST
+    query = _HEAD if ordered or busy["broken_since"] is not None else _SOONEST
     row = db.execute(query, {"lane": lane, "now": now}).fetchone()
     return Candidate(row["id"], row["next_at"], row["woken_at"]) if row else None
 

@@ -20,15 +20,16 @@ class Taken:
     logged: int
 
 
-def ensure_inbox(tx: sqlite3.Connection, agent: str, floor_ms: int) -> None:
-    """Make the agent's inbox row; a floor that was decided once stays as it is."""
-    tx.execute(
-        """
-        insert into inboxes (agent, floor_ms) values (?, ?)
-        on conflict (agent) do update set floor_ms = excluded.floor_ms where floor_ms < 0
-        """,
-        (agent, floor_ms),
-    )
+def floor_ms(start_from: str | float, now: float) -> int:
+    """Where a new inbox begins, in milliseconds: `"all"`, `"now"`, or so many seconds ago."""
+    if start_from == "all":
+        return 0
+    return int((now - (0.0 if start_from == "now" else float(start_from))) * 1000)
+
+
+def ensure_inbox(tx: sqlite3.Connection, agent: str, floor: int) -> None:
+    """Make the agent's inbox row; the floor of an existing one stays as it is."""
+    tx.execute("insert or ignore into inboxes (agent, floor_ms) values (?, ?)", (agent, floor))
 
 
 def ensure_lane(tx: sqlite3.Connection, agent: str, transport: str) -> int:
@@ -199,3 +200,9 @@ def failures(db: sqlite3.Connection, agent: str) -> int:
     """How many polls in a row have failed."""
     row = db.execute("select failures from inboxes where agent = ?", (agent,)).fetchone()
     return int(row["failures"]) if row else 0
+
+
+def last_error(db: sqlite3.Connection, agent: str) -> str | None:
+    """Why the last poll failed; None while the bus answers."""
+    row = db.execute("select error from inboxes where agent = ?", (agent,)).fetchone()
+    return row["error"] if row else None

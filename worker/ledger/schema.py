@@ -7,7 +7,7 @@ Times are epoch seconds (REAL); `ms` and `seq` are the two numbers of a stream i
 _V1 = """
 create table inboxes (                  -- one row an agent: its turns at the bus, and how the bus is
   agent           text primary key,
-  floor_ms        integer not null,     -- older ids are history; -1: not decided before the first start
+  floor_ms        integer not null,     -- older ids are history from before this ledger
   imported        integer not null default 0,  -- the old watcher's state has been taken over
   next_poll_at    real not null default 0,
   next_request_at real not null default 0,

@@ -79,6 +79,12 @@ def create_void_note(directory: Path, attempt_id: str) -> bool:
     return True
 
 
+def attempt_files(directory: Path) -> list[str]:
+    """The attempts that have a file in the directory, oldest first (ids begin with their time)."""
+    found = (name.partition(".") for name in os.listdir(directory))
+    return sorted({stem for stem, dot, suffix in found if dot + suffix in SUFFIXES})
+
+
 def remove_files(directory: Path, attempt_id: str) -> None:
     """Remove what a settled attempt left. The note goes last: while anything is there, nobody takes it for never started."""
     for suffix in (".receipt", ".stdin", ".message", ".note"):

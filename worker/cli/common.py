@@ -1,0 +1,81 @@
+"""What several commands share: options, the configuration, tables, durations and JSON as a person or a script wants them."""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from worker.settings import Settings, load
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The `--config` that every command has."""
+    parser.add_argument(
+        "--config", metavar="PATH", help="the configuration (default: $BUS_WATCH_CONFIG, else ~/.sos/bus-watch.json)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The `--json` that every command with something to say has."""
+    parser.add_argument("--json", action="store_true", help="print JSON for scripts; its keys only ever grow")
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """The configuration that the command line names."""
+    return load(args.config)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def span(seconds: float) -> str:
+    """A duration as people say it: `42 s`, `7 min`, `3 h 20 min`, `5 d`."""
+    seconds = max(0.0, seconds)
+    if seconds < 1:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{seconds / 86400:.0f} d"
+
+
+def ago(when: float | None, now: float | None = None) -> str:
+    """A moment as people say it: `never`, `3 s ago`, `in 42 s`."""
+    if when is None:
+        return "never"
+    passed = (time.time() if now is None else now) - when
+    return f"{span(passed)} ago" if passed >= 0 else f"in {span(-passed)}"
+
+
+def stamp(when: float | None) -> str | None:
+    """A moment for JSON and logs: ISO 8601 in UTC, or null."""
+    return None if when is None else datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
+
+
+def one_line(text: str, width: int) -> str:
+    """Text that came from somewhere else, made safe for a terminal and short enough for a column."""
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= width else plain[: max(0, width - 1)] + "…"
+
+
+def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
+    """Columns as wide as they need to be; the last one takes what is left of a terminal's line."""
+    lines = [tuple(headings), *(tuple(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    left = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = max(20, shutil.get_terminal_size().columns - left) if sys.stdout.isatty() else max(widths[-1], 1)
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)), one_line(line[-1], room)])
+        .rstrip()
+        for line in lines
+    )  # fmt: skip

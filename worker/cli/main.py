@@ -1,0 +1,106 @@
+"""`bus-watch`: finds the command, imports only that one, and turns our errors into one line and an exit status."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from worker import __version__
+from worker.errors import BusWatchError, UsageError
+
+COMMANDS: dict[str, str] = {
+    "install": "write a configuration, and service files if asked to",
+    "uninstall": "take away the service files that install wrote",
+    "doctor": "check configuration, token, transports and bus before running",
+    "status": "show whether it runs, how the bus is, and what waits",
+    "test-send": "send a probe message through the bus",
+    "run": "poll, wake transports, record deliveries (--once: what is there now)",
+    "queue": "show what waits, runs, retries, is held or dead, and why",
+    "show": "tell the whole story of one message",
+    "history": "list messages that came, newest first",
+    "retry": "let dead, held or cancelled deliveries wait again",
+    "drop": "cancel deliveries that are not done",
+    "pause": "stop starting a transport; messages wait",
+    "resume": "start a paused transport again",
+    "ledger": "check the ledger, or back it up",
+    "bus": "serve the embedded loopback bus",
+    "completion": "print shell completion",
+}
+
+EXAMPLES = """examples:
+  bus-watch install --agent hadi-codex --token-file ~/.sos/token --tmux codex
+  bus-watch doctor && bus-watch run
+  bus-watch queue                      why did it not wake?
+
+Every command has --help with examples of its own.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with the exit status that usage errors have here (64, EX_USAGE)."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(UsageError.exit_status, f"{self.prog}: {message}\n")
+
+
+def overview() -> Parser:
+    """The parser of `bus-watch` itself; commands add theirs when they are used."""
+    parser = Parser(
+        prog="bus-watch",
+        description="A durable delivery worker between an agent message bus and the agent.",
+        epilog=_listing() + "\n" + EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="bus-watch COMMAND [options]",
+    )
+    parser.add_argument("--version", action="version", version=f"bus-watch {__version__}")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
+    return parser
+
+
+def _listing() -> str:
+    width = max(map(len, COMMANDS))
+    return "commands:\n" + "".join(f"  {name:<{width}}  {words}\n" for name, words in COMMANDS.items())
+
+
+def command_parser(name: str) -> Parser:
+    """The parser of one command; imports its module."""
+    module = importlib.import_module(f"worker.cli.{name.replace('-', '_')}")
+    parser = Parser(
+        prog=f"bus-watch {name}",
+        description=module.__doc__.partition("\n\n")[0] if module.__doc__ else None,
+        epilog=getattr(module, "EXAMPLES", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.configure(parser)
+    parser.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else None
+    if name not in COMMANDS:
+        parser = overview()
+        if name is None:
+            parser.print_help(sys.stderr)
+            return UsageError.exit_status
+        parser.parse_args(arguments)
+        parser.error(f"there is no command {name!r}; see bus-watch --help")
+    args = command_parser(name).parse_args(arguments[1:])
+    try:
+        return int(args.run(args))
+    except BusWatchError as error:
+        print(f"bus-watch {name}: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # `bus-watch history | head`
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

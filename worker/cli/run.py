@@ -1,0 +1,72 @@
+"""Poll the bus, wake transports and record deliveries, in the foreground.
+
+Without --once this is the consumer: the same engine as `huey_consumer worker.app.huey`, until SIGINT or SIGTERM.
+With --once it polls each inbox, delivers what can be delivered now, says how many, and ends: 0 if all went well,
+1 if something went dead or the bus could not be read.
+"""
+
+import argparse
+import logging
+import sys
+
+from worker.cli import common
+from worker.telemetry import log
+
+EXAMPLES = """examples:
+  bus-watch run                        until stopped; the supervisor's command
+  bus-watch run --once                 deliver what is there, then end
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_config(parser)
+    common.add_json(parser)
+    parser.add_argument("--once", action="store_true", help="deliver what is there now, then end")
+    parser.add_argument("-w", "--workers", type=int, metavar="N", help="transports at a time (default: workers, 4)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log at DEBUG, message texts included")
+    parser.add_argument("--log-format", choices=("auto", "json", "text"), help="log lines for machines or for people")
+    parser.add_argument(
+        "-t", "--shutdown-timeout", type=float, metavar="SECONDS", default=10.0,
+        help="how long to wait for running transports when stopped; they finish on their own all the same (10)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    settings = common.settings(args)
+    if args.workers is not None:
+        if args.workers < 1:
+            print("bus-watch run: -w must be at least 1", file=sys.stderr)
+            return 64
+        settings = settings.model_copy(update={"workers": args.workers})
+    log.configure(settings, verbose=args.verbose, log_format=args.log_format)
+    if args.once:
+        return _once(args, settings)
+    from worker.app import build
+
+    # Supervisors send SIGTERM, people SIGINT: the first of either is graceful.
+    consumer = build(settings).create_consumer(
+        workers=settings.workers, shutdown_timeout=args.shutdown_timeout, graceful_signal="TERM"
+    )
+    consumer.also_graceful()
+    consumer.run()
+    logging.shutdown()
+    return 0
+
+
+def _once(args: argparse.Namespace, settings: common.Settings) -> int:
+    from worker.engine.once import run_once
+
+    result = run_once(settings)
+    if args.json:
+        common.print_json(
+            {"delivered": result.delivered, "dead": result.dead, "retrying": result.retrying, "errors": result.errors}
+        )
+    else:
+        print(f"delivered {result.delivered} message(s)")
+    for line in [*result.errors, *result.dead]:
+        print(f"bus-watch run: {line}", file=sys.stderr)
+    for line in result.retrying:
+        print(f"bus-watch run: not yet: {line}", file=sys.stderr)
+    return 1 if result.errors or result.dead else 0
