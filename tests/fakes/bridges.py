@@ -164,14 +164,10 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         if parts.path.startswith("/_control/"):
-            answer_json(
-                self, 200, self._control(parts.path.removeprefix("/_control/"), json.loads(body or "{}"))
-            )
+            answer_json(self, 200, self._control(parts.path.removeprefix("/_control/"), json.loads(body or "{}")))
             return
         self.server.requests.append(
-            Request(
-                time.monotonic(), self.command, parts.path, query, self.headers.get("Authorization"), body
-            )
+            Request(time.monotonic(), self.command, parts.path, query, self.headers.get("Authorization"), body)
         )
         fault = self.server.take_fault(parts.path)
         if fault is not None:
@@ -191,9 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _token(self) -> Token:
         header = self.headers.get("Authorization", "")
-        token = (
-            self.server.tokens.get(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
-        )
+        token = self.server.tokens.get(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
         if token is None:
             raise _RefusalError(401, "Invalid token")
         return token

@@ -47,9 +47,7 @@ def misbehave(fault: Fault, handler: BaseHTTPRequestHandler, server: Faulty) -> 
     _KINDS[fault.kind](fault, handler, server)
 
 
-def answer_json(
-    handler: BaseHTTPRequestHandler, status: int, body: Any, headers: dict[str, str] | None = None
-) -> None:
+def answer_json(handler: BaseHTTPRequestHandler, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
     _answer(handler, status, json.dumps(body).encode(), "application/json", headers)
 
 

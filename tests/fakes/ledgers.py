@@ -26,9 +26,7 @@ class MemoryLedger:
 
     def known(self, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
         return {
-            message.key
-            for message in messages
-            if message.key in self.keys or (message.ms, message.seq) <= self.floor
+            message.key for message in messages if message.key in self.keys or (message.ms, message.seq) <= self.floor
         }
 
     def take(self, messages: Sequence[InboxMessage]) -> None:

@@ -62,9 +62,7 @@ def collect(client: BusClient, endpoint: Endpoint, ledger: MemoryLedger) -> list
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 200, 1_000])
-def test_everything_sent_while_off_comes_once_in_order(
-    bridge: FakeBridge, client: BusClient, count: int
-) -> None:
+def test_everything_sent_while_off_comes_once_in_order(bridge: FakeBridge, client: BusClient, count: int) -> None:
     texts = [f"message {number}" for number in range(count)]
     for text in texts:
         bridge.streams.add("bob", text)
