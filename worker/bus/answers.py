@@ -47,9 +47,7 @@ _BY_CODE: dict[str, tuple[type[BusError], str]] = {
 }
 
 
-def failure_of(
-    status: int, headers: Mapping[str, str], body: bytes | bytearray, now: datetime
-) -> BusError | None:
+def failure_of(status: int, headers: Mapping[str, str], body: bytes | bytearray, now: datetime) -> BusError | None:
     """The error that an answer stands for; None for 200.
 
     `body` may be cut short; `now` is what a date in `Retry-After` is compared with.

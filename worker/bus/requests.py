@@ -118,24 +118,18 @@ class BusRequests:
         answer = self._post(endpoint, "/send", fields)
         stream, entry_id = answer.get("stream"), answer.get("entry_id")
         if answer.get("ok") is not True or not isinstance(stream, str) or not isinstance(entry_id, str):
-            raise BadAnswerError(
-                "The bus did not say that it queued the message; look before sending it again."
-            )
+            raise BadAnswerError("The bus did not say that it queued the message; look before sending it again.")
         return SentMessage(stream, entry_id, str(answer.get("message_id") or ""), answer.get("project"))
 
     def announce(self, endpoint: Endpoint) -> None:
         """Tell the bus's registry that the agent is here; the entry lives 600 s."""
         fields = {"agent": endpoint.agent, "tool": "bus-watch", "summary": "bus-watch delivers its messages"}
-        self._post(
-            endpoint, "/announce", fields | ({"project": endpoint.project} if endpoint.project else {})
-        )
+        self._post(endpoint, "/announce", fields | ({"project": endpoint.project} if endpoint.project else {}))
 
     def heartbeat(self, endpoint: Endpoint) -> None:
         """Keep the registry's entry alive."""
         fields = {"agent": endpoint.agent}
-        self._post(
-            endpoint, "/heartbeat", fields | ({"project": endpoint.project} if endpoint.project else {})
-        )
+        self._post(endpoint, "/heartbeat", fields | ({"project": endpoint.project} if endpoint.project else {}))
 
     def peers(self, endpoint: Endpoint) -> dict[str, Any]:
         """Who else is there, as the bridge says it: `project`, `registered`, `streams`."""
@@ -195,9 +189,7 @@ class BusRequests:
                 "The bus closed the connection instead of answering: its way to report most errors. Retrying."
             ) from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.HTTPError):
-            raise BadAnswerError(
-                "The bus does not speak HTTP as a bridge does; is bridge_url right?"
-            ) from None
+            raise BadAnswerError("The bus does not speak HTTP as a bridge does; is bridge_url right?") from None
         failure = failure_of(response.status_code, response.headers, body, datetime.now(UTC))
         if failure is not None:
             raise failure
@@ -212,9 +204,7 @@ def _headers(token: Secret, *, has_content: bool) -> dict[str, str]:
     if token:
         value = token.reveal()
         if not value.isascii() or not value.isprintable() or " " in value:
-            raise UnsendableError(
-                "The token holds characters that no token has (blank, line end, not ASCII)."
-            )
+            raise UnsendableError("The token holds characters that no token has (blank, line end, not ASCII).")
         headers["Authorization"] = f"Bearer {value}"
     if has_content:
         headers["Content-Type"] = "application/json"

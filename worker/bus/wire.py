@@ -103,9 +103,7 @@ def parse_page(body: bytes | bytearray, agent: str, project: str | None) -> Page
         raise BadAnswerError("The bus sent no list of messages; is bridge_url really a bridge? Retrying.")
     start, end = fields["messages"]
     if body[start : start + 1] != b"[":
-        raise BadAnswerError(
-            "The bus sent messages that are not a list; is bridge_url really a bridge? Retrying."
-        )
+        raise BadAnswerError("The bus sent messages that are not a list; is bridge_url really a bridge? Retrying.")
     if "project" in fields:
         project = _page_project(body, fields["project"], project)
     unnamed = stream_name(agent, project)
