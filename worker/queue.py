@@ -84,6 +84,7 @@ class WakeupStorage(SqliteStorage):
         self._enqueued = 0
         self._thread = threading.local()
         self._data_version = -1
+        self._stopping = False
         self.patience = 1.0  # seconds a dequeue waits at most before it lets its worker look at the stop flag
         super().__init__(name, filename=filename, **kwargs)
 
@@ -106,6 +107,11 @@ class WakeupStorage(SqliteStorage):
             self._enqueued += 1
             self._changed.notify_all()
 
+    def stop(self) -> None:
+        """Let every waiting worker go home."""
+        self._stopping = True
+        self.wake()
+
     def dequeue(self) -> bytes | None:
         deadline = time.monotonic() + self.patience
         while True:
@@ -116,7 +122,7 @@ class WakeupStorage(SqliteStorage):
                 return data
             with self._changed:
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait_for(lambda: self._enqueued != seen, left):  # noqa: B023 - called here
+                if self._stopping or left <= 0 or not self._changed.wait_for(lambda: self._enqueued != seen, left):  # noqa: B023 - called here
                     return None
 
     def _take(self, band: Band) -> bytes | None:
@@ -198,6 +204,7 @@ class WatchConsumer(Consumer):
     """huey's consumer with reserved workers, our scheduler, and the engine's start and stop around it."""
 
     worker_class = BandWorker
+    worker_threads: list[tuple[BandWorker, threading.Thread]]
     scheduler_class = QuickScheduler
 
     def __init__(self, huey: "WatchHuey", **options: Any) -> None:
@@ -227,7 +234,7 @@ class WatchConsumer(Consumer):
 
     def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
         self.stop_flag.set()
-        self.huey.storage.wake()  # those who wait for work look at the flag
+        self.huey.storage.stop()  # those who wait for work look at the flag
         super().stop(graceful)
 
     def also_graceful(self) -> None:
@@ -235,7 +242,7 @@ class WatchConsumer(Consumer):
         self._signal_actions[self._interrupt_sig] = (False, True)
 
     def _join_workers(self) -> bool:
-        workers: list[tuple[BandWorker, threading.Thread]] = self.worker_threads
+        workers = self.worker_threads
         try:
             self.worker_threads = workers + self.reserved
             return bool(super()._join_workers())

@@ -1,4 +1,4 @@
-"""What several commands share: options, the configuration, tables, durations and JSON as a person or a script wants them."""
+"""What several commands share: options, the configuration, and how tables, durations and JSON look."""
 
 import argparse
 import json
@@ -74,8 +74,9 @@ def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     left = sum(widths[:-1]) + 2 * (len(widths) - 1)
     room = max(20, shutil.get_terminal_size().columns - left) if sys.stdout.isatty() else max(widths[-1], 1)
-    return "\n".join(
-        "  ".join([*(cell.ljust(width) for cell, width in zip(line[:-1], widths[:-1], strict=True)), one_line(line[-1], room)])
-        .rstrip()
-        for line in lines
-    )  # fmt: skip
+    return "\n".join(_aligned(line, widths, room) for line in lines)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
+    padded = [cell.ljust(width) for cell, width in zip(cells[:-1], widths[:-1], strict=True)]
+    return "  ".join([*padded, one_line(cells[-1], room)]).rstrip()

@@ -41,6 +41,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, with the exit status that usage errors have here (64, EX_USAGE)."""
 
     def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
         self.print_usage(sys.stderr)
         self.exit(UsageError.exit_status, f"{self.prog}: {message}\n")
 

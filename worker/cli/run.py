@@ -10,6 +10,7 @@ import logging
 import sys
 
 from worker.cli import common
+from worker.settings import Settings
 from worker.telemetry import log
 
 EXAMPLES = """examples:
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _once(args: argparse.Namespace, settings: common.Settings) -> int:
+def _once(args: argparse.Namespace, settings: Settings) -> int:
     from worker.engine.once import run_once
 
     result = run_once(settings)

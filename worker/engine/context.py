@@ -132,7 +132,7 @@ class Engine:
         found = self.settings.transport(agent, transport)
         return found.ordered if found else True
 
-    def wake_lanes(self, tx: sqlite3.Connection, lanes: Iterable[int]) -> list[Wake]:
+    def wake_lanes(self, tx: sqlite3.Connection, lanes: Iterable[int], *, only_new: bool = False) -> list[Wake]:
         """Mark what each lane has to do next; hand the result to `hand_on` once the transaction is done."""
         wakes = []
         for lane in lanes:
@@ -140,7 +140,7 @@ class Engine:
             if row is None or self.rules(row["agent"], row["transport"]) is None:
                 continue
             ordered = self.ordered(row["agent"], row["transport"])
-            wake = claims.next_wake(tx, lane, ordered=ordered, now=self.clock())
+            wake = claims.next_wake(tx, lane, ordered=ordered, now=self.clock(), only_new=only_new)
             if wake is not None:
                 wakes.append(wake)
         return wakes

@@ -119,7 +119,7 @@ def _take(engine: Engine, agent: AgentSettings, collected: Collected) -> Taken:
         now = engine.clock()
         taken = intake.take_in(tx, agent.agent, collected.messages, route, now)
         intake.poll_answered(tx, agent.agent, now, rhythm, malformed=len(collected.malformed), brought=taken.new > 0)
-        return taken, engine.wake_lanes(tx, taken.lanes)
+        return taken, engine.wake_lanes(tx, taken.lanes, only_new=True)
 
     taken, wakes = engine.db.write(operation)
     step("taken")

@@ -47,7 +47,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why a claim failed. `retry_at` is set where time alone will help.
+    """Why a claim failed. `retry_at` is set where nobody else will wake it: it is throttled until then.
 
     `ended`: the delivery expired instead of being claimed; `finished`: that ended its message too.
     """
@@ -108,7 +108,7 @@ def claim(
     if row["paused"]:
         return NotClaimed("its transport is paused", row["lane"])
     if row["next_at"] is not None and row["next_at"] > now:
-        return NotClaimed("it is not due yet", row["lane"], row["next_at"])
+        return NotClaimed("it is not due yet", row["lane"])
     if tx.execute("select 1 from deliveries where lane = ? and state = 'running'", (row["lane"],)).fetchone():
         return NotClaimed("another delivery of its lane is running", row["lane"])
     only_head = found.ordered or row["broken_since"] is not None
@@ -317,10 +317,15 @@ limit 1
 """
 
 
-def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Wake | None:
-    """What the lane has to do next, marked as woken; None while it is paused, running or empty."""
+def next_wake(
+    tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float, only_new: bool = False
+) -> Wake | None:
+    """What the lane has to do next, marked as woken; None while it is paused, running or empty.
+
+    `only_new`: None also for a delivery that was woken before; its task is in the queue, or the sweep will see.
+    """
     found = candidate(tx, lane, ordered=ordered, now=now)
-    if found is None:
+    if found is None or (only_new and found.woken_at is not None):
         return None
     tx.execute("update deliveries set woken_at = ? where id = ?", (now, found.delivery))
     return Wake(found.delivery, found.next_at if found.next_at is not None and found.next_at > now else None)
