@@ -33,7 +33,10 @@ class HueyWakeups:
         if at is None:
             tasks.deliver.deliver(delivery)
         else:
-            tasks.deliver.deliver.schedule(args=(delivery,), eta=datetime.fromtimestamp(at, UTC).replace(tzinfo=None))
+            # Not `deliver.schedule()`: it drops the fraction of the second, and goes through the queue first.
+            task = tasks.deliver.deliver.s(delivery)
+            task.eta = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
+            huey.add_schedule(task)
 
     def finalize(self, message: int) -> None:
         """Enqueue a finalizer."""
