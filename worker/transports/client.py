@@ -109,7 +109,7 @@ class Launcher:
                 self._socket.sendall(request)
         except OSError:
             pass  # it is dying: the reader sees the end too, and wakes this thread with all others
-        waiter.lock.acquire()  # noqa: SIM115 - released by the reader: a lock used as the cheapest one-shot event
+        waiter.lock.acquire()
         if waiter.outcome is None:
             raise LauncherGone(self._epitaph())
         return waiter.outcome

@@ -70,14 +70,14 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
 
     Named means: its resolved target is the resolved target of a listed path, so that /bin/true may be a link.
     """
-    if not os.path.isabs(argv0):
+    if not Path(argv0).is_absolute():
         raise CommandNotAllowed(
             f"command {argv0!r} is not an absolute path; write the whole path of the executable"
         )
     # Equal strings have equal targets; only others are worth resolving at every delivery.
     if argv0 not in allowlist:
         target = os.path.realpath(argv0)
-        if not any(os.path.isabs(listed) and os.path.realpath(listed) == target for listed in allowlist):
+        if not any(Path(listed).is_absolute() and os.path.realpath(listed) == target for listed in allowlist):
             raise CommandNotAllowed(
                 f"command {argv0!r} is not on the allowlist; add it there if it may be run"
             )

@@ -6,7 +6,7 @@ It imports next to nothing, so that it stays small and starts fast. See `records
 For each request, in this order: what can fail for want of space or descriptors is made first (output pipe, standard input,
 receipt at its full size), so that nothing has run when it fails; then the note with `O_EXCL`, from which moment the attempt
 counts as started; then the transport. When the transport's own process ends (what it leaves behind may hold the pipe as long
-as it likes), its tail and status go into the receipt, fsynced, and then to the worker.
+as it likes), its tail and status go into the receipt, and then to the worker.
 
 Signals that stop a worker do not stop it. When the worker's end of the socket closes it takes no new requests and goes on
 until its last transport has ended and its last receipt is written.
@@ -14,6 +14,7 @@ until its last transport has ended and its last receipt is written.
 
 import errno
 import os
+import pathlib
 import select
 import signal
 import socket
@@ -21,7 +22,8 @@ import sys
 import time
 
 from worker.transports import records, sessions
-from worker.transports.locks import boot_id, hold_lock
+from worker.transports.locks import hold_lock
+from worker.transports.writer import Child, Faults, Writer, write_all
 
 READ_BYTES = 65536
 LAST_READS = (
@@ -29,47 +31,8 @@ LAST_READS = (
 )
 KILL_EVERY = 0.01  # seconds between two looks at a session that is being killed
 KILL_PATIENCE = 5.0  # seconds to wait for unkillable leftovers once the transport itself has ended
-WRITE_AGAIN = 1.0  # seconds between two tries to write a receipt that the disk refuses
-WRITE_TRIES = 60
 
 _RESET = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ]
-_NONE = -1
-
-
-class _Child:
-    """One transport from its start to its receipt."""
-
-    __slots__ = (
-        "attempt", "deadline", "ended_at", "leftovers_until", "output", "pid", "receipt", "start", "started_at",
-        "status", "tail", "tail_bytes", "timed_out", "tries",
-    )  # fmt: skip
-
-    def __init__(self, attempt: str, receipt: int, output: int, timeout: float, tail_bytes: int) -> None:
-        self.attempt = attempt
-        self.receipt = receipt
-        self.output = output
-        self.tail_bytes = tail_bytes
-        self.tail = b""
-        self.pid = 0
-        self.start = ""
-        self.started_at = time.time()
-        self.ended_at = 0.0
-        self.deadline = time.monotonic() + timeout
-        self.leftovers_until = 0.0
-        self.status: int | None = None
-        self.timed_out = False
-        self.tries = 0
-
-    def keep(self, data: bytes) -> None:
-        """Remember the last `tail_bytes` of what the transport prints."""
-        self.tail = (self.tail + data)[-self.tail_bytes :] if self.tail_bytes else b""
-
-    def outcome(self) -> tuple[str, int]:
-        """`(kind, code)` by the real wait status: an exit that raced the time-out's kill counts as the exit it is."""
-        status = self.status or 0
-        if os.WIFEXITED(status):
-            return "exit", os.WEXITSTATUS(status)
-        return ("timeout" if self.timed_out else "signal"), os.WTERMSIG(status)
 
 
 class Launcher:
@@ -83,15 +46,14 @@ class Launcher:
         self._speaking = True  # the worker may still read
         self._incoming = bytearray()
         self._outgoing = bytearray()
-        self._boot = boot_id()
-        self._children: dict[int, _Child] = {}  # by pid
+        self._children: dict[int, Child] = {}  # by pid
         self._outputs: dict[
-            int, _Child | None
+            int, Child | None
         ] = {}  # by descriptor; None: only a background process is left on it
-        self._overdue: dict[int, _Child] = {}  # by pid: sessions that are being killed
-        self._unwritten: list[_Child] = []
+        self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
+        self._faults = Faults(fault)
+        self._writer = Writer(self._faults)
         self._wake_at = float("inf")
-        self._fault = fault
         self._poll = select.poll()
         self._watched = 0  # the events of the worker's socket that poll looks for
         self._woken, wake = os.pipe()
@@ -108,7 +70,7 @@ class Launcher:
 
     def run(self) -> None:
         """Serve until the worker is gone, the last transport has ended and the last receipt is written."""
-        while self._listening or self._children or self._overdue or self._unwritten:
+        while self._listening or self._children or self._overdue or self._writer.busy:
             for descriptor, _ in self._poll.poll(self._patience()):
                 if descriptor in self._outputs:
                     self._read_output(descriptor)
@@ -182,7 +144,7 @@ class Launcher:
         try:
             output, write_end = os.pipe()
             made += [output, write_end]
-            given = _NONE
+            given = Child.NONE
             if standard_input is not None:
                 given = _unnamed_file(path + ".stdin", standard_input)
                 made.append(given)
@@ -190,11 +152,11 @@ class Launcher:
             made.append(receipt)
             try:
                 # Written, not fallocated: as safe against a full disk, and 9 us instead of 75 us on ext4.
-                _write_all(receipt, bytes(records.LINE_BYTES + tail_bytes), 0)
-                self._step("after_receipt_presized")
+                write_all(receipt, bytes(records.LINE_BYTES + tail_bytes), 0)
+                self._faults.step("after_receipt_presized")
                 note = os.open(path + ".note", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except OSError:
-                os.unlink(path + ".receipt")
+                pathlib.Path(path + ".receipt").unlink()
                 raise
             made.append(note)
         except OSError as error:
@@ -204,30 +166,30 @@ class Launcher:
             else:
                 self._say(("not_started", attempt, error.errno or errno.EIO))
             return
-        self._step("after_note")
-        child = _Child(attempt, receipt, output, timeout, tail_bytes)
+        self._faults.step("after_note")
+        child = Child(attempt, receipt, output, timeout, tail_bytes)
         actions = [(os.POSIX_SPAWN_DUP2, write_end, 1), (os.POSIX_SPAWN_DUP2, write_end, 2)]
-        if given != _NONE:
+        if given != Child.NONE:
             actions.append((os.POSIX_SPAWN_DUP2, given, 0))
         try:
             child.pid = os.posix_spawn(
                 argv[0], argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
             )
         except OSError as error:
-            _close([output, write_end, note, *([] if given == _NONE else [given])])
-            child.output = _NONE
-            self._finish([child], ("spawn_error", error.errno or errno.EIO))
+            _close([output, write_end, note, *([] if given == Child.NONE else [given])])
+            child.output = Child.NONE
+            child.spawn_error = error.errno or errno.EIO
+            self._finish(child)
             return
-        self._step("after_spawn")
-        _close([write_end] if given == _NONE else [write_end, given])
+        self._faults.step("after_spawn")
+        _close([write_end] if given == Child.NONE else [write_end, given])
         # Even if it has ended already its start time can be read: it is a zombie until it is reaped here.
-        child.start = sessions.start_time(child.pid) or ""
         try:
-            os.write(note, records.note_line(child.pid, child.start))
+            os.write(note, records.note_line(child.pid, sessions.start_time(child.pid) or "0"))
         except OSError:
             pass  # only recovery after the launcher's own death would have read it
         os.close(note)
-        self._step("after_note_recorded")
+        self._faults.step("after_note_recorded")
         os.set_blocking(output, False)
         self._children[child.pid] = child
         self._outputs[output] = child
@@ -250,7 +212,7 @@ class Launcher:
         del self._outputs[descriptor]
         os.close(descriptor)
         if child:
-            child.output = _NONE
+            child.output = Child.NONE
         return False
 
     def _patience(self) -> float | None:
@@ -268,20 +230,16 @@ class Launcher:
                 self._overdue[pid] = child
         if self._overdue:
             self._kill_overdue(now)
-        if self._unwritten:
-            again, self._unwritten = self._unwritten, []
-            self._write(again)
+        self._writer.keep_time(now if self._listening else float("inf"))
         alarms = [child.deadline for child in self._children.values() if not child.timed_out]
         if self._overdue:
             alarms.append(now + KILL_EVERY)
-        if self._unwritten:
-            alarms.append(now + WRITE_AGAIN)
+        alarms += self._writer.alarms(now)
         self._wake_at = min(alarms, default=float("inf"))
 
     def _kill_overdue(self, now: float) -> None:
         """Kill what is left of each overdue session; one that is empty, its transport reaped, is finished."""
         alive = sessions.members(set(self._overdue))
-        finished = []
         for pid, child in list(self._overdue.items()):
             left = alive.get(pid, [])
             if child.status is None:
@@ -292,13 +250,10 @@ class Launcher:
                 sessions.kill(left)
                 continue
             del self._overdue[pid]
-            finished.append(child)
-        if finished:
-            self._finish(finished)
+            self._finish(child)
 
     def _reap(self) -> None:
         """Take the status of every transport that has ended."""
-        ended = []
         while self._children:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -314,76 +269,34 @@ class Launcher:
             if child.timed_out:
                 child.leftovers_until = time.monotonic() + KILL_PATIENCE
             else:
-                ended.append(child)
-        if ended:
-            self._finish(ended)
+                self._finish(child)
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
-    def _finish(self, children: list[_Child], outcome: tuple[str, int] | None = None) -> None:
-        """Write the receipts of transports that have ended, then tell the worker."""
-        for child in children:
+    def _finish(self, child: Child) -> None:
+        """Take the last output of a transport that has ended, write its receipt, then tell the worker."""
+        if child.output in self._outputs:
+            for _ in range(LAST_READS):
+                if not self._read_output(child.output):
+                    break
             if child.output in self._outputs:
-                for _ in range(LAST_READS):
-                    if not self._read_output(child.output):
-                        break
-                if child.output in self._outputs:
-                    self._outputs[child.output] = (
-                        None  # a background process holds it: read on, so that it never breaks
-                    )
-        self._write(children, outcome)
-        for child in children:
-            kind, code = outcome or child.outcome()
-            self._say(
-                (
-                    "ended",
-                    child.attempt,
-                    kind,
-                    code,
-                    child.started_at,
-                    child.ended_at or time.time(),
-                    child.pid,
-                    child.tail,
+                self._outputs[child.output] = (
+                    None  # a background process holds it: read on, so that it never breaks
                 )
+        child.ended_at = child.ended_at or time.time()
+        self._writer.complete(child)
+        self._wake_at = min(self._wake_at, *self._writer.alarms(time.monotonic()))
+        self._say(
+            (
+                "ended",
+                child.attempt,
+                *child.outcome(),
+                child.started_at,
+                child.ended_at,
+                child.pid,
+                child.tail,
             )
-
-    def _write(self, children: list[_Child], outcome: tuple[str, int] | None = None) -> None:
-        """Complete these receipts: the tail first, then the line that makes them count, then fsync."""
-        self._step("before_receipt_write")
-        written = []
-        for child in children:
-            kind, code = outcome or child.outcome()
-            line = records.receipt_line(
-                boot=self._boot, kind=kind, code=code, started_at=child.started_at,
-                ended_at=child.ended_at or time.time(), pid=child.pid, tail_length=len(child.tail),
-            )  # fmt: skip
-            try:
-                if child.tail:
-                    _write_all(child.receipt, child.tail, records.LINE_BYTES)
-                _write_all(child.receipt, line, 0)
-            except OSError:
-                child.tries += 1
-                if child.tries < WRITE_TRIES and outcome is None:
-                    self._unwritten.append(child)
-                    self._wake_at = min(self._wake_at, time.monotonic() + WRITE_AGAIN)
-                continue
-            written.append(child)
-        self._step("after_receipt_write")
-        for child in written:
-            try:
-                os.fsync(child.receipt)
-            except OSError:
-                pass  # the line stands in the page cache; what fsync protects from is a power loss
-            os.close(child.receipt)
-        self._step("after_receipt_fsync")
-
-    def _step(self, name: str) -> None:
-        """Die here if a fault harness asked for it when it started this process (`launcher.NAME:kill[:PASS]`)."""
-        if self._fault and self._fault.startswith(f"launcher.{name}:kill"):
-            passes = int(self._fault.rpartition(":kill")[2].lstrip(":") or 1) - 1
-            if passes <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self._fault = f"launcher.{name}:kill:{passes}"
+        )
 
 
 def _read(descriptor: int) -> bytes | None:
@@ -396,18 +309,12 @@ def _read(descriptor: int) -> bytes | None:
         return b""
 
 
-def _write_all(descriptor: int, data: bytes, offset: int) -> None:
-    """All of `data` at `offset`, or OSError: a short write means that the space has run out."""
-    if os.pwrite(descriptor, data, offset) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def _unnamed_file(path: str, data: bytes) -> int:
     """A descriptor that reads `data` and then ends: a transport that never reads cannot block anybody."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.unlink(path)
-        _write_all(descriptor, data, 0)
+        pathlib.Path(path).unlink()
+        write_all(descriptor, data, 0)
     except OSError:
         os.close(descriptor)
         raise
@@ -433,4 +340,4 @@ def main(directory: str, worker_id: str, descriptor: int, fault: str) -> None:
 
         os.write(lock, traceback.format_exc().encode("utf-8", "replace"))
         sys.exit(70)
-    os.unlink(lock_path)
+    pathlib.Path(lock_path).unlink()

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-import sys
+import pathlib
 
 
 def hold_lock(path: str | os.PathLike[str]) -> int:
@@ -37,11 +37,10 @@ def flock_is_free(path: str | os.PathLike[str]) -> bool:
 
 def boot_id() -> str:
     """What differs between two boots of this machine: the kernel's own id, without spaces; "unknown" if there is none."""
-    if sys.platform == "linux":
-        try:
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
-                return source.read().strip()
-        except OSError:
-            return "unknown"
+    try:
+        with pathlib.Path("/proc/sys/kernel/random/boot_id").open(encoding="ascii") as source:
+            return source.read().strip()
+    except OSError:
+        pass  # not Linux
     with os.popen("/usr/sbin/sysctl -n kern.bootsessionuuid 2>/dev/null") as source:
         return source.read().strip() or "unknown"

@@ -9,6 +9,7 @@ symbolic link: one system call makes its name and its content, and `O_EXCL` of t
 """
 
 import marshal
+from typing import Any
 
 LINE_BYTES = 256
 VOID = "void"
@@ -58,7 +59,7 @@ def parse_note(data: bytes) -> tuple[int, str] | None:
         return None
 
 
-def frame(message: object) -> bytes:
+def frame(message: Any) -> bytes:
     """One message for the other side: four bytes of length, then marshal (both sides run the same interpreter)."""
     body = marshal.dumps(message)
     return len(body).to_bytes(4, "big") + body

@@ -51,7 +51,7 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)
-        except OSError:  # noqa: PERF203 - each on its own: one that is gone must not spare the next
+        except OSError:
             continue
 
 

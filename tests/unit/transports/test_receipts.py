@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.transports import records
+from worker.transports.receipts import Note, create_void_note, read_note, read_receipt, remove_files
+
+LINE = records.receipt_line(boot="b", kind="exit", code=3, started_at=1.5, ended_at=2.25, pid=77, tail_length=4)
+
+
+def test_a_receipt_round_trips(tmp_path: Path) -> None:
+    (tmp_path / "a.receipt").write_bytes(LINE + b"\xff\x00ab" + bytes(90))
+    outcome = read_receipt(tmp_path, "a")
+    assert outcome is not None
+    assert (outcome.kind, outcome.code, outcome.started_at, outcome.ended_at, outcome.pid) == ("exit", 3, 1.5, 2.25, 77)
+    assert outcome.tail == b"\xff\x00ab"
+
+
+@pytest.mark.parametrize("length", range(0, records.LINE_BYTES, 5))
+def test_incomplete_means_absent(tmp_path: Path, length: int) -> None:
+    (tmp_path / "a.receipt").write_bytes(LINE[:length] + bytes(500))
+    assert read_receipt(tmp_path, "a") is None
+    (tmp_path / "a.receipt").write_bytes(LINE[:length])
+    assert read_receipt(tmp_path, "a") is None
+
+
+def test_an_absent_receipt_is_none(tmp_path: Path) -> None:
+    assert read_receipt(tmp_path, "a") is None
+    assert read_note(tmp_path, "a") is None
+
+
+@given(st.binary(max_size=600))
+def test_no_bytes_break_the_reader(data: bytes) -> None:
+    records.parse_receipt(data)
+    records.parse_note(data)
+
+
+def test_notes(tmp_path: Path) -> None:
+    assert create_void_note(tmp_path, "a")
+    assert create_void_note(tmp_path, "a")
+    assert read_note(tmp_path, "a") == Note(void=True)
+    (tmp_path / "b.note").touch()
+    assert not create_void_note(tmp_path, "b")
+    assert read_note(tmp_path, "b") == Note(void=False)
+    (tmp_path / "b.note").write_bytes(records.note_line(12, "345"))
+    assert read_note(tmp_path, "b") == Note(void=False, pid=12, start="345")
+    for attempt in "ab":
+        remove_files(tmp_path, attempt)
+        remove_files(tmp_path, attempt)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.lists(st.binary(max_size=50), max_size=8), st.integers(1, 20))
+def test_frames_survive_any_chopping(bodies: list[bytes], size: int) -> None:
+    stream = b"".join(records.frame((body,)) for body in bodies)
+    buffer = bytearray()
+    taken: list[object] = []
+    for at in range(0, len(stream), size):
+        buffer += stream[at : at + size]
+        taken += records.take_frames(buffer)
+    assert taken == [(body,) for body in bodies]

@@ -1,0 +1,140 @@
+"""Receipts on their way to the disk: written the moment a transport has ended, fsynced if they are still wanted then.
+
+The launcher imports this, so it imports next to nothing.
+
+A receipt outlives a crash of worker and launcher as soon as it is written. Fsync adds power loss, costs more than the start of
+the transport itself, and is superfluous once the worker has settled the attempt (a commit that is synced, and removes the
+receipt). So it happens SYNC_AFTER later, and only for a receipt that is still there; at once when no worker is left.
+"""
+
+import collections
+import errno
+import os
+import signal
+import time
+
+from worker.transports import records
+from worker.transports.locks import boot_id
+
+SYNC_AFTER = 0.1  # seconds
+WRITE_AGAIN = 1.0  # seconds between two tries to write a receipt that the disk refuses
+WRITE_TRIES = 60
+
+
+class Faults:
+    """Named steps at which a fault harness kills this process: `launcher.NAME:kill[:PASS]`; without one, nothing."""
+
+    def __init__(self, wanted: str) -> None:
+        head, _, passes = wanted.partition(":kill")
+        self._name = head.removeprefix("launcher.")
+        self._passes = int(passes.lstrip(":") or 1)
+
+    def step(self, name: str) -> None:
+        """Die here, if this is the step and the pass that was asked for."""
+        if name == self._name:
+            self._passes -= 1
+            if self._passes == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Child:
+    """One transport from its start to its receipt; descriptors are NONE once they are closed."""
+
+    NONE = -1
+    __slots__ = (
+        "attempt", "deadline", "ended_at", "leftovers_until", "output", "pid", "receipt", "spawn_error", "started_at",
+        "status", "tail", "tail_bytes", "timed_out", "tries",
+    )  # fmt: skip
+
+    def __init__(self, attempt: str, receipt: int, output: int, timeout: float, tail_bytes: int) -> None:
+        self.attempt = attempt
+        self.receipt = receipt
+        self.output = output
+        self.tail_bytes = tail_bytes
+        self.tail = b""
+        self.pid = 0
+        self.started_at = time.time()
+        self.ended_at = 0.0
+        self.deadline = time.monotonic() + timeout
+        self.leftovers_until = 0.0
+        self.status: int | None = None
+        self.spawn_error = 0
+        self.timed_out = False
+        self.tries = 0
+
+    def keep(self, data: bytes) -> None:
+        """Remember the last `tail_bytes` of what the transport prints."""
+        self.tail = (self.tail + data)[-self.tail_bytes :] if self.tail_bytes else b""
+
+    def outcome(self) -> tuple[str, int]:
+        """`(kind, code)` by the real wait status: an exit that raced the time-out's kill counts as the exit it is."""
+        if self.spawn_error:
+            return "spawn_error", self.spawn_error
+        status = self.status or 0
+        if os.WIFEXITED(status):
+            return "exit", os.WEXITSTATUS(status)
+        return ("timeout" if self.timed_out else "signal"), os.WTERMSIG(status)
+
+
+class Writer:
+    """Completes receipts. What the disk refuses is tried again; what is written waits for its fsync."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._boot = boot_id()
+        self._faults = faults
+        self._unwritten: list[Child] = []
+        self._unsynced: collections.deque[tuple[float, int]] = collections.deque()  # (when, receipt)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a receipt still waits for something."""
+        return bool(self._unwritten or self._unsynced)
+
+    def alarms(self, now: float) -> list[float]:
+        """When `keep_time` wants to be called next."""
+        again = [now + WRITE_AGAIN] if self._unwritten else []
+        return [*again, self._unsynced[0][0]] if self._unsynced else again
+
+    def keep_time(self, now: float) -> None:
+        """Write again what the disk refused, and fsync what is due; `inf` for all that is left."""
+        if self._unwritten:
+            again, self._unwritten = self._unwritten, []
+            for child in again:
+                self.complete(child)
+        while self._unsynced and self._unsynced[0][0] <= now:
+            receipt = self._unsynced.popleft()[1]
+            try:
+                if os.fstat(receipt).st_nlink:
+                    os.fsync(receipt)
+            except OSError:
+                pass  # the line stands in the page cache, where all but a power loss leaves it
+            os.close(receipt)
+            self._faults.step("after_receipt_fsync")
+
+    def complete(self, child: Child) -> None:
+        """Write the tail first, then the line that makes the receipt count."""
+        self._faults.step("before_receipt_write")
+        kind, code = child.outcome()
+        line = records.receipt_line(
+            boot=self._boot, kind=kind, code=code, started_at=child.started_at,
+            ended_at=child.ended_at, pid=child.pid, tail_length=len(child.tail),
+        )  # fmt: skip
+        try:
+            if child.tail:
+                write_all(child.receipt, child.tail, records.LINE_BYTES)
+            write_all(child.receipt, line, 0)
+        except OSError:
+            child.tries += 1
+            if child.tries < WRITE_TRIES:
+                self._unwritten.append(child)
+            else:
+                os.close(child.receipt)
+            return
+        self._unsynced.append((time.monotonic() + SYNC_AFTER, child.receipt))
+        self._faults.step("after_receipt_write")
+
+
+def write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """All of `data` at `offset`, or OSError: a short write means that the space has run out."""
+    if os.pwrite(descriptor, data, offset) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
