@@ -79,8 +79,7 @@ class BusRequests:
             timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),
             trust_env=False,
             follow_redirects=False,
-            # One agent's session cookie must not travel with another agent's token.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            cookies=no_cookies(),
         )
 
     def __enter__(self) -> Self:
@@ -165,7 +164,7 @@ class BusRequests:
                 endpoint.bridge_url.rstrip("/") + path,
                 params=params,
                 content=content,
-                headers=_headers(endpoint.token(), has_content=content is not None),
+                headers=request_headers(endpoint.token(), has_content=content is not None),
             )
         except (httpx.InvalidURL, ValueError):
             raise UnsendableError("bridge_url is not a usable address.") from None
@@ -198,7 +197,13 @@ class BusRequests:
         return body
 
 
-def _headers(token: Secret, *, has_content: bool) -> dict[str, str]:
+def no_cookies() -> CookieJar:
+    """A jar that keeps nothing: one agent's cookie must not travel with another agent's token."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
+def request_headers(token: Secret, *, has_content: bool) -> dict[str, str]:
+    """The headers of any request; UnsendableError for a token that could not be one. An empty token is not sent."""
     # identity: a compressed answer could unfold to any size.
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "bus-watch"}
     if token:
