@@ -57,7 +57,7 @@ def build(settings: Settings) -> WatchHuey:
     pollable = [agent.agent for agent in settings.agents if agent.transports]
     huey.open(settings.queue_file, poll_workers=max(1, len(pollable)), default_workers=settings.workers)
     huey.polls = PollBook(pollable)
-    huey.sweeps = SweepBook()
+    huey.sweeps = SweepBook(settings.files_dir)
     huey.engine = Engine(
         settings=settings,
         db=database,

@@ -5,7 +5,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 from worker.settings import Settings, load
@@ -80,3 +80,21 @@ def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:
 def _aligned(cells: Sequence[str], widths: Sequence[int], room: int) -> str:
     padded = [cell.ljust(width) for cell, width in zip(cells[:-1], widths[:-1], strict=True)]
     return "  ".join([*padded, one_line(cells[-1], room)]).rstrip()
+
+
+def watch(text: Callable[[], str], seconds: float = 1.0) -> int:
+    """Show `text()` live until Ctrl-C: in place on a terminal, one block after the other elsewhere."""
+    live = sys.stdout.isatty()
+    shown = None
+    try:
+        while True:
+            now = text()
+            if live:
+                sys.stdout.write("\x1b[H\x1b[2J" + now)
+            elif now != shown:
+                sys.stdout.write(now + "\n")
+            sys.stdout.flush()
+            shown = now
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        return 0

@@ -65,14 +65,15 @@ def _listing() -> str:
     return "commands:\n" + "".join(f"  {name:<{width}}  {words}\n" for name, words in COMMANDS.items())
 
 
-def command_parser(name: str) -> Parser:
+def command_parser(name: str, *, add_help: bool = True) -> Parser:
     """The parser of one command; imports its module."""
     module = importlib.import_module(f"worker.cli.{name.replace('-', '_')}")
     parser = Parser(
         prog=f"bus-watch {name}",
-        description=module.__doc__.partition("\n\n")[0] if module.__doc__ else None,
+        description=module.__doc__,
         epilog=getattr(module, "EXAMPLES", None),
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=add_help,
     )
     module.configure(parser)
     parser.set_defaults(run=module.run)

@@ -9,11 +9,12 @@ import sqlite3
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker.delivery import Ending, longest_delay
 from worker.engine.context import Engine
 from worker.engine.delivering import ending_of, settle
-from worker.ledger import claims, upkeep
+from worker.ledger import claims, nudge, upkeep
 from worker.ledger.claims import Candidate, Wake
 from worker.ledger.upkeep import Running
 from worker.settings import TransportSettings
@@ -211,7 +212,9 @@ def retain(engine: Engine) -> Swept:
 class SweepBook:
     """When this process sweeps next: asked four times a second, so it lives in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, files_dir: Path) -> None:
+        self._files_dir = files_dir
+        self._nudged = nudge.stamp(files_dir)
         self._lock = threading.Lock()
         self._due = 0.0  # monotonic seconds
         self._retention_due = time.monotonic() + RETENTION_SECONDS
@@ -221,9 +224,12 @@ class SweepBook:
         """Whether a sweep is due; if so it is the caller's to do, until `done`."""
         now = time.monotonic()
         with self._lock:
-            lost = self._busy_since is not None and now - self._busy_since > LOST_SECONDS
-            if now < self._due or (self._busy_since is not None and not lost):
+            if self._busy_since is not None and now - self._busy_since < LOST_SECONDS:
                 return False
+            stamp = nudge.stamp(self._files_dir)
+            if now < self._due and stamp == self._nudged:
+                return False
+            self._nudged = stamp
             self._busy_since = now
             return True
 

@@ -80,7 +80,7 @@ def retry(tx: sqlite3.Connection, message: int, transport: str | None) -> list[C
             tx.execute(
                 """
                 update deliveries set state = 'waiting', burnt = 0, frees = 0, voids = 0, next_at = null, cancel = 0,
-                                      reason = '', ended_at = null
+                                      reason = '', ended_at = null, woken_at = null
                 where id = ?
                 """,
                 (row["id"],),
@@ -88,7 +88,7 @@ def retry(tx: sqlite3.Connection, message: int, transport: str | None) -> list[C
             tx.execute("update messages set state = 'open', finished_at = null where id = ?", (message,))
             changes.append(_change(row, done=True, words=f"was {row['state']}, waits again"))
         elif row["state"] == "retrying":
-            tx.execute("update deliveries set next_at = null where id = ?", (row["id"],))
+            tx.execute("update deliveries set next_at = null, woken_at = null where id = ?", (row["id"],))
             changes.append(_change(row, done=True, words="was retrying, is due now"))
         else:
             changes.append(_change(row, done=False, words=f"is {row['state']}: nothing to retry"))
@@ -140,4 +140,13 @@ def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, pau
     ).fetchall()
     for row in rows:
         tx.execute("update lanes set paused = ? where id = ?", (int(paused), row["id"]))
+        if not paused:  # its head may have been woken while it was paused, and has done nothing
+            tx.execute(
+                """
+                update deliveries set woken_at = null where id =
+                  (select id from deliveries indexed by deliveries_pending
+                   where lane = ? and state in ('waiting', 'retrying') order by ms, seq, id limit 1)
+                """,
+                (row["id"],),
+            )
     return rows

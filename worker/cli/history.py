@@ -1,0 +1,58 @@
+"""List messages that came, newest first, with what became of them."""
+
+import argparse
+
+from worker.cli import common, looking
+from worker.ledger import report
+
+EXAMPLES = """examples:
+  bus-watch history                    the last 20
+  bus-watch history -n 100 --agent hadi-codex
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_config(parser)
+    common.add_json(parser)
+    parser.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument("--agent", metavar="NAME", help="only this agent's")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    with looking.ledger_of(common.settings(args)) as db:
+        rows = report.history(db, args.agent, args.limit)
+    if args.json:
+        common.print_json(
+            [
+                {
+                    "key": f"{r['agent']}/{r['message_id']}",
+                    "agent": r["agent"],
+                    "stream": r["stream"],
+                    "id": r["message_id"],
+                    "source": r["source"],
+                    "class": r["class"],
+                    "state": r["state"],
+                    "received_at": common.stamp(r["received_at"]),
+                    "finished_at": common.stamp(r["finished_at"]),
+                    "deliveries": dict(word.rpartition("=")[::2] for word in (r["deliveries"] or "").split()),
+                }
+                for r in rows
+            ]
+        )
+        return 0
+    cells = [
+        (
+            common.ago(r["received_at"]),
+            f"{r['agent']}/{r['message_id']}",
+            common.one_line(r["source"], 30),
+            r["class"] or "-",
+            r["state"],
+            r["deliveries"] or "logged, nobody woken",
+        )
+        for r in rows
+    ]
+    headings = ("CAME", "MESSAGE", "FROM", "CLASS", "STATE", "DELIVERIES")
+    print(common.table(cells, headings) if cells else "no messages yet")
+    return 0

@@ -1,0 +1,44 @@
+"""What the commands that only look share: the ledger opened for reading, and lanes put together for sentences."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+from worker.cli.words import Lane
+from worker.ledger import report
+from worker.ledger.database import reading
+from worker.settings import Settings
+from worker.transports.locks import flock_is_free
+
+
+@contextlib.contextmanager
+def ledger_of(settings: Settings) -> Iterator[sqlite3.Connection]:
+    """The ledger of this configuration, read-only; one moment of it, however long the command looks."""
+    with reading(settings.ledger_file) as db:
+        db.execute("begin")
+        yield db
+
+
+def living_workers(db: sqlite3.Connection, settings: Settings) -> list[sqlite3.Row]:
+    """The workers whose locks are held: alive, whatever their rows say."""
+    return [row for row in report.workers(db) if not flock_is_free(settings.files_dir / f"{row['id']}.lock")]
+
+
+def lane_of(db: sqlite3.Connection, settings: Settings, lane: report.LaneReport, workers: frozenset[str]) -> Lane:
+    """A lane with its running delivery and its head."""
+    transport = settings.transport(lane.agent, lane.transport)
+    heads = report.pending(db, lane.id, 1)
+    running = report.running(db, lane.id)
+    return Lane(
+        report=lane,
+        ordered=transport.ordered if transport else True,
+        orphaned=transport is None,
+        running=running[0] if running else None,
+        head=heads[0] if heads else None,
+        workers=workers,
+    )
+
+
+def key_of(row: report.DeliveryReport) -> str:
+    """The short key of a delivery's message."""
+    return f"{row.agent}/{row.message_id}"

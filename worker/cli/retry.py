@@ -1,0 +1,21 @@
+"""Let dead, held or cancelled deliveries wait again, with fresh attempts; a retrying one becomes due now.
+
+Refused for what runs or has succeeded: nothing is ever delivered twice by this command.
+"""
+
+import argparse
+
+from worker.cli import changing
+from worker.ledger import operate
+
+EXAMPLES = """examples:
+  bus-watch retry hadi-codex/1795300087770-0
+  bus-watch retry --dead               every dead letter, after the cause is mended
+"""
+
+configure = changing.configure
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    return changing.change(args, lambda tx, message: operate.retry(tx, message, args.transport))

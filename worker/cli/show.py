@@ -1,0 +1,101 @@
+"""Tell the whole story of one message: what it is, and every attempt of every transport.
+
+KEY is AGENT/ID, AGENT/STREAM/ID where that is ambiguous, or a bare id that is unique.
+"""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from worker.cli import common, looking
+from worker.cli.words import sentence
+from worker.ledger import operate, report
+
+EXAMPLES = """examples:
+  bus-watch show hadi-codex/1795300087770-0
+  bus-watch show 1795300087770-0 --json
+"""
+
+TEXT_SHOWN = 2000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_config(parser)
+    common.add_json(parser)
+    parser.add_argument("key", metavar="KEY", help="the message: AGENT/ID, AGENT/STREAM/ID, or an id")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    settings = common.settings(args)
+    with looking.ledger_of(settings) as db:
+        message = operate.find_message(db, args.key)
+        row = report.message(db, message)
+        workers = frozenset(str(w["id"]) for w in looking.living_workers(db, settings))
+        lanes = {lane.id: looking.lane_of(db, settings, lane, workers) for lane in report.lanes(db)}
+        now = time.time()
+        story: dict[str, object] = {
+            "key": f"{row['agent']}/{row['stream']}/{row['message_id']}",
+            "agent": row["agent"],
+            "stream": row["stream"],
+            "id": row["message_id"],
+            "source": row["source"],
+            "class": row["class"],
+            "project": row["project"],
+            "state": row["state"],
+            "sent_at": row["sent_at"],
+            "received_at": common.stamp(row["received_at"]),
+            "finished_at": common.stamp(row["finished_at"]),
+            "text": row["text"],
+        }
+        deliveries: list[dict[str, Any]] = [
+            {
+                "transport": d.transport,
+                "state": d.state,
+                "words": sentence(d, lanes[d.lane], now),
+                "attempts": [
+                    {
+                        "attempt": a["starts"],
+                        "started_at": common.stamp(a["started_at"]),
+                        "ended_at": common.stamp(a["ended_at"]),
+                        "seconds": None if a["ended_at"] is None else round(a["ended_at"] - a["started_at"], 3),
+                        "result": a["result"],
+                        "output": a["output"],
+                    }
+                    for a in report.attempts(db, d.id)
+                ],
+            }
+            for d in report.of_message(db, message)
+        ]
+    story["deliveries"] = deliveries
+    if args.json:
+        common.print_json(story)
+    else:
+        sys.stdout.write(_text(story, deliveries))
+    return 0
+
+
+def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
+    lines = [f"{name}: {story[name]}" for name in ("key", "state", "source", "class", "project") if story[name]]
+    lines += [f"{name}: {story[name]}" for name in ("sent_at", "received_at", "finished_at") if story[name]]
+    if story["text"] is None:
+        lines.append("text: cleared by retention")
+    else:
+        text = str(story["text"])
+        lines += ["text:", *(f"  | {common.one_line(part, 200)}" for part in text[:TEXT_SHOWN].split("\n"))]
+        if len(text) > TEXT_SHOWN:
+            lines.append(f"  | ... {len(text)} characters in all")
+    if not deliveries:
+        lines.append("no delivery: its class is only logged")
+    for delivery in deliveries:
+        lines.append(f"{delivery['transport']}: {delivery['state']}: {delivery['words']}")
+        for attempt in delivery["attempts"]:
+            took = "" if attempt["seconds"] is None else f" after {attempt['seconds']} s"
+            lines.append(
+                f"  attempt {attempt['attempt']} at {attempt['started_at']}: {attempt['result'] or 'running'}{took}"
+            )
+            output = attempt["output"] or ""
+            lines += [f"    > {common.one_line(part, 200)}" for part in output.splitlines()[-10:]]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,58 @@
+"""Send a probe message through the bus, by default to the agent itself."""
+
+import argparse
+import sys
+import time
+
+from worker.cli import common
+from worker.errors import UsageError
+from worker.settings import AgentSettings, Settings
+
+EXAMPLES = """examples:
+  bus-watch test-send                  does a message come back to me?
+  bus-watch test-send --to bob --text 'hello bob'
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_config(parser)
+    common.add_json(parser)
+    parser.add_argument("--agent", metavar="NAME", help="whose token to use (default: the only agent)")
+    parser.add_argument("--to", metavar="AGENT", help="who gets it (default: the agent itself)")
+    parser.add_argument("--text", help="what it says")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from worker.bus.requests import BusRequests, Endpoint
+
+    settings = common.settings(args)
+    agent = _agent(settings, args.agent)
+    endpoint = Endpoint(
+        agent=agent.agent,
+        project=agent.project,
+        bridge_url=agent.bridge_url,
+        token=agent.token_source(settings.config_path).read,
+        limit=agent.limit,
+    )
+    text = args.text or f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    with BusRequests() as bus:
+        sent = bus.send(endpoint, args.to or agent.agent, text, agent.project)
+    if args.json:
+        common.print_json({"to": args.to or agent.agent, "stream": sent.stream, "id": sent.entry_id})
+    else:
+        print(f"sent {sent.entry_id} to {args.to or agent.agent}")
+        print("bus-watch history shows it once the worker has polled", file=sys.stderr)
+    return 0
+
+
+def _agent(settings: Settings, name: str | None) -> AgentSettings:
+    if name is None:
+        if len(settings.agents) > 1:
+            raise UsageError(f"say which --agent sends it: {', '.join(a.agent for a in settings.agents)}")
+        return settings.agents[0]
+    found = settings.agent(name)
+    if found is None:
+        raise UsageError(f"no agent {name!r} in the configuration")
+    return found

@@ -1,0 +1,86 @@
+"""Every state that an operator can meet, as a sentence."""
+
+import time
+from dataclasses import dataclass
+
+from worker.cli.common import span
+from worker.ledger.report import DeliveryReport, LaneReport
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What a sentence about a delivery needs to know of its lane."""
+
+    report: LaneReport
+    ordered: bool = True
+    orphaned: bool = False
+    running: DeliveryReport | None = None
+    head: DeliveryReport | None = None
+    workers: frozenset[str] = frozenset()  # those that live
+
+
+def sentence(delivery: DeliveryReport, lane: Lane, now: float | None = None) -> str:
+    """Why this delivery is where it is, and what comes next."""
+    moment = time.time() if now is None else now
+    match delivery.state:
+        case "running":
+            return _running(delivery, lane, moment)
+        case "waiting" | "retrying":
+            return _pending(delivery, lane, moment)
+        case "held":
+            return delivery.reason or "nobody knows whether it was done; retry it or drop it"
+        case "succeeded":
+            return f"done, in attempt {delivery.starts}"
+        case _:
+            return delivery.reason or delivery.state
+
+
+def _running(delivery: DeliveryReport, lane: Lane, now: float) -> str:
+    since = now - (delivery.started_at or now)
+    words = f"attempt {delivery.starts} runs since {span(since)} (time-out {span(delivery.timeout or 0)})"
+    if delivery.worker not in lane.workers:
+        words += "; its worker is gone: a running worker's sweep settles it"
+    elif delivery.timeout is not None and since > delivery.timeout + 10:
+        words += "; its worker does not answer: is the process stopped?"
+    return words + ("; dropped when it ends, unless it succeeds" if delivery.cancel else "")
+
+
+def _pending(delivery: DeliveryReport, lane: Lane, now: float) -> str:
+    name = lane.report.transport
+    if lane.orphaned:
+        return f"transport {name} is not configured any more: configure it again, or drop this"
+    if lane.report.paused:
+        return f"paused: bus-watch resume {name}" + _last(delivery)
+    if lane.running is not None:
+        return f"behind {lane.running.message_id}, which {_now(lane.running, now)}"
+    head = lane.head
+    keeps_order = lane.ordered or lane.report.broken_since is not None
+    if keeps_order and head is not None and head.id != delivery.id:
+        return f"behind {head.message_id}, which {_now(head, now)}"
+    if delivery.next_at is not None and delivery.next_at > now:
+        return _later(delivery, lane, now)
+    if not lane.workers:
+        return "due now, but no worker is running: bus-watch run" + _last(delivery)
+    return "due now" + _last(delivery)
+
+
+def _later(delivery: DeliveryReport, lane: Lane, now: float) -> str:
+    wait = span((delivery.next_at or now) - now)
+    if delivery.state == "waiting":
+        return f"{delivery.reason or 'put off'}; looks again in {wait}"
+    if lane.report.broken_since is not None:
+        return f"nobody there since {span(now - lane.report.broken_since)}; looks again in {wait}{_last(delivery)}"
+    return f"attempt {delivery.starts + 1} in {wait}{_last(delivery)}"
+
+
+def _now(delivery: DeliveryReport, now: float) -> str:
+    if delivery.state == "running":
+        return f"runs since {span(now - (delivery.started_at or now))}"
+    if delivery.next_at is not None and delivery.next_at > now:
+        verb = "retries" if delivery.state == "retrying" else "is put off and due"
+        return f"{verb} in {span(delivery.next_at - now)}{_last(delivery)}"
+    return f"is due now{_last(delivery)}"
+
+
+def _last(delivery: DeliveryReport) -> str:
+    return f": {delivery.reason}" if delivery.reason else ""

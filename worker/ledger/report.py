@@ -1,0 +1,173 @@
+"""What commands read from the ledger to tell people: bounded queries, each through an index, none that writes."""
+
+import sqlite3
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LaneReport:
+    """One lane: who it wakes, what it has to do, and what keeps it."""
+
+    id: int
+    agent: str
+    transport: str
+    paused: bool
+    broken_since: float | None
+    broken_reason: str | None
+    waiting: int
+    retrying: int
+    running: int
+    held: int
+    dead: int
+    oldest: float | None  # received_at of the first message that is not done
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """One delivery that is not done, with what a sentence about it needs."""
+
+    id: int
+    lane: int
+    agent: str
+    transport: str
+    stream: str
+    message_id: str
+    source: str
+    state: str
+    starts: int
+    burnt: int
+    next_at: float | None
+    reason: str
+    cancel: bool
+    received_at: float
+    attempt_id: str | None
+    started_at: float | None
+    timeout: float | None
+    worker: str | None
+
+
+def lanes(db: sqlite3.Connection) -> list[LaneReport]:
+    """All lanes with their counts. Only what is not done is counted, so a long history costs nothing."""
+    return [_lane(db, row) for row in db.execute("select * from lanes order by agent, transport")]
+
+
+def _lane(db: sqlite3.Connection, row: sqlite3.Row) -> LaneReport:
+    pending = dict(
+        db.execute(
+            """
+            select state, count(*) from deliveries indexed by deliveries_pending
+            where lane = ? and state in ('waiting', 'retrying') group by state
+            """,
+            (row["id"],),
+        ).fetchall()
+    )
+    stuck = dict(
+        db.execute(
+            """
+            select state, count(*) from deliveries indexed by deliveries_stuck
+            where state in ('held', 'dead') and lane = ? group by state
+            """,
+            (row["id"],),
+        ).fetchall()
+    )
+    running = db.execute(
+        "select count(*) as n from deliveries indexed by deliveries_running where lane = ? and state = 'running'",
+        (row["id"],),
+    ).fetchone()["n"]
+    oldest = db.execute(
+        """
+        select m.received_at from deliveries d indexed by deliveries_pending join messages m on m.id = d.message
+        where d.lane = ? and d.state in ('waiting', 'retrying') order by d.ms, d.seq, d.id limit 1
+        """,
+        (row["id"],),
+    ).fetchone()
+    return LaneReport(
+        id=row["id"],
+        agent=row["agent"],
+        transport=row["transport"],
+        paused=bool(row["paused"]),
+        broken_since=row["broken_since"],
+        broken_reason=row["broken_reason"],
+        waiting=pending.get("waiting", 0),
+        retrying=pending.get("retrying", 0),
+        running=running,
+        held=stuck.get("held", 0),
+        dead=stuck.get("dead", 0),
+        oldest=oldest["received_at"] if oldest else None,
+    )
+
+
+_DELIVERY = """
+select d.id, d.lane, l.agent, l.transport, m.stream, m.message_id, m.source, d.state, d.starts, d.burnt, d.next_at,
+       d.reason, d.cancel, m.received_at, d.attempt_id, a.started_at, a.timeout, a.worker
+from deliveries d {index} join lanes l on l.id = d.lane join messages m on m.id = d.message
+left join attempts a on a.id = d.attempt_id
+"""
+
+
+def running(db: sqlite3.Connection, lane: int) -> list[DeliveryReport]:
+    """What runs in a lane: at most one."""
+    query = _DELIVERY.format(index="indexed by deliveries_running") + "where d.lane = ? and d.state = 'running'"
+    return _deliveries(db.execute(query, (lane,)))
+
+
+def pending(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]:
+    """What waits or retries in a lane, in inbox order."""
+    query = _DELIVERY.format(index="indexed by deliveries_pending") + (
+        "where d.lane = ? and d.state in ('waiting', 'retrying') order by d.ms, d.seq, d.id limit ?"
+    )
+    return _deliveries(db.execute(query, (lane, limit)))
+
+
+def stuck(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]:
+    """What is held or dead in a lane: it needs a person."""
+    found = []
+    for state in ("held", "dead"):  # literals: only they match a partial index
+        query = _DELIVERY.format(index="indexed by deliveries_stuck") + (
+            f"where d.state = '{state}' and d.lane = ? order by d.ms, d.seq, d.id limit ?"
+        )
+        found += _deliveries(db.execute(query, (lane, limit)))
+    return found
+
+
+def of_message(db: sqlite3.Connection, message: int) -> list[DeliveryReport]:
+    """All deliveries of a message."""
+    return _deliveries(db.execute(_DELIVERY.format(index="") + "where d.message = ? order by d.id", (message,)))
+
+
+def _deliveries(rows: sqlite3.Cursor) -> list[DeliveryReport]:
+    return [DeliveryReport(**{**dict(row), "cancel": bool(row["cancel"])}) for row in rows]
+
+
+def message(db: sqlite3.Connection, message_row: int) -> sqlite3.Row:
+    """One message, whole."""
+    row: sqlite3.Row = db.execute("select * from messages where id = ?", (message_row,)).fetchone()
+    return row
+
+
+def attempts(db: sqlite3.Connection, delivery: int) -> list[sqlite3.Row]:
+    """The attempts of a delivery, oldest first."""
+    return db.execute("select * from attempts where delivery = ? order by starts", (delivery,)).fetchall()
+
+
+def history(db: sqlite3.Connection, agent: str | None, limit: int) -> list[sqlite3.Row]:
+    """The newest messages, newest first, with the states of their deliveries as `transport=state` words."""
+    return db.execute(
+        """
+        select m.id, m.agent, m.stream, m.message_id, m.source, m.class, m.state, m.received_at, m.finished_at,
+               (select group_concat(l.transport || '=' || d.state, ' ')
+                from deliveries d join lanes l on l.id = d.lane where d.message = m.id) as deliveries
+        from messages m where (? is null or m.agent = ?) order by m.id desc limit ?
+        """,
+        (agent, agent, limit),
+    ).fetchall()
+
+
+def inboxes(db: sqlite3.Connection) -> dict[str, sqlite3.Row]:
+    """How each inbox is: last good poll, and why polls fail where they do."""
+    return {row["agent"]: row for row in db.execute("select * from inboxes")}
+
+
+def workers(db: sqlite3.Connection) -> list[sqlite3.Row]:
+    """Workers that were not seen to stop; whether they live is told by their locks."""
+    return db.execute("select * from workers where stopped_at is null order by started_at desc").fetchall()
