@@ -332,6 +332,7 @@ def main(directory: str, worker_id: str, descriptor: int, fault: str) -> None:
     A failure of our own ends up as text in the lock file, because nobody reads this process's standard error.
     """
     lock_path = f"{directory}/{worker_id}.launcher"
+    os.set_inheritable(descriptor, False)  # it was passed to us; a transport that held it would hide our death
     lock = hold_lock(lock_path)
     try:
         Launcher(directory, socket.socket(fileno=descriptor), fault=fault).run()

@@ -9,7 +9,6 @@ symbolic link: one system call makes its name and its content, and `O_EXCL` of t
 """
 
 import marshal
-from typing import Any
 
 LINE_BYTES = 256
 VOID = "void"
@@ -24,7 +23,7 @@ def receipt_line(
     *, boot: str, kind: str, code: int, started_at: float, ended_at: float, pid: int, tail_length: int
 ) -> bytes:
     """The fixed-size line that says how an attempt ended; times are seconds of the epoch."""
-    fields = f" {boot} {kind} {code} {started_at:.6f} {ended_at:.6f} {pid} {tail_length}".encode()
+    fields = f" {boot} {kind} {code} {started_at!r} {ended_at!r} {pid} {tail_length}".encode()
     return (_MARK + fields).ljust(LINE_BYTES - len(_END)) + _END
 
 
@@ -59,9 +58,9 @@ def parse_note(data: bytes) -> tuple[int, str] | None:
         return None
 
 
-def frame(message: Any) -> bytes:
+def frame(message: object) -> bytes:
     """One message for the other side: four bytes of length, then marshal (both sides run the same interpreter)."""
-    body = marshal.dumps(message)
+    body = marshal.dumps(message)  # type: ignore[arg-type]  # its type is private to typeshed; both callers send tuples
     return len(body).to_bytes(4, "big") + body
 
 
