@@ -16,7 +16,6 @@ requests and goes on until its last transport has ended and its last receipt is 
 
 import errno
 import os
-import pathlib
 import select
 import signal
 import socket
@@ -87,7 +86,6 @@ class Launcher:
             self._watch_worker()
 
     # -- the worker's end
-    # ------------------------------------------------------------------------------------------
 
     def _hear(self) -> None:
         """Read requests, to the end; once the worker is gone, those not yet started never will be."""
@@ -132,7 +130,6 @@ class Launcher:
         self._watched = wanted
 
     # -- starting
-    # --------------------------------------------------------------------------------------------------
 
     def _start(
         self,
@@ -147,8 +144,7 @@ class Launcher:
         made: list[int] = []
         try:
             output, write_end = os.pipe()
-            made += [output, write_end]
-            given = Child.NONE
+            made, given = [output, write_end], Child.NONE
             if standard_input is not None:
                 given = _unnamed_file(path + ".stdin", standard_input)
                 made.append(given)
@@ -160,7 +156,7 @@ class Launcher:
                 self._faults.step("after_receipt_presized")
                 note = os.open(path + ".note", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except OSError:
-                pathlib.Path(path + ".receipt").unlink()
+                os.unlink(path + ".receipt")  # noqa: PTH108 - no pathlib here
                 raise
             made.append(note)
         except OSError as error:
@@ -188,11 +184,7 @@ class Launcher:
         self._faults.step("after_spawn")
         _close([write_end] if given == Child.NONE else [write_end, given])
         # Even if it has ended already its start time can be read: it is a zombie until it is reaped here.
-        line = records.note_line(child.pid, sessions.start_time(child.pid) or "0")
-        try:
-            os.write(note, line)
-        except OSError:  # noqa: SIM105 - no contextlib here; and only recovery from our own death would read it
-            pass
+        _try_write(note, records.note_line(child.pid, sessions.start_time(child.pid) or "0"))
         os.close(note)
         self._faults.step("after_note_recorded")
         os.set_blocking(output, False)
@@ -202,7 +194,6 @@ class Launcher:
         self._wake_at = min(self._wake_at, child.deadline)
 
     # -- running
-    # ---------------------------------------------------------------------------------------------------
 
     def _read_output(self, descriptor: int) -> bool:
         """One read: no chatty transport takes more than its turn. False when there is nothing (more)."""
@@ -278,7 +269,6 @@ class Launcher:
                 self._finish(child)
 
     # -- ending
-    # ----------------------------------------------------------------------------------------------------
 
     def _finish(self, child: Child) -> None:
         """Take the last output of a transport that has ended, write its receipt, then tell the worker."""
@@ -320,12 +310,20 @@ def _unnamed_file(path: str, data: bytes) -> int:
     """A descriptor that reads `data` and then ends: a transport that never reads cannot block anybody."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        pathlib.Path(path).unlink()
+        os.unlink(path)  # noqa: PTH108 - no pathlib here
         write_all(descriptor, data, 0)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _try_write(note: int, line: bytes) -> None:
+    """Name the transport in its note; only recovery from this process's own death would miss it."""
+    try:
+        os.write(note, line)
+    except OSError:
+        return
 
 
 def _close(descriptors: list[int]) -> None:
@@ -348,4 +346,4 @@ def main(directory: str, worker_id: str, descriptor: int, fault: str) -> None:
 
         os.write(lock, traceback.format_exc().encode("utf-8", "replace"))
         sys.exit(70)
-    pathlib.Path(lock_path).unlink()
+    os.unlink(lock_path)  # noqa: PTH108 - no pathlib here

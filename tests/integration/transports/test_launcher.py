@@ -1,5 +1,6 @@
 """The launcher as a real process, with real transports."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -95,7 +96,7 @@ def test_a_transport_starts_clean(launcher: Launcher) -> None:
     )
     argv = [os.fsencode(sys.executable), b"-I", b"-c", script.encode()]
     outcome = launcher.run("a", Prepared(argv, {}, None), 30)
-    # SigIgn: python itself ignores SIGPIPE (bit 12) and SIGXFSZ (bit 24); glibc's posix_spawn its own 32 and 33.
+    # SigIgn: python itself ignores SIGPIPE (bit 12) and SIGXFSZ (bit 24); glibc its own 32 and 33.
     assert outcome.tail == b"['0', '1', '2'] 4 True set() b'' 0x1001000\n"
 
 
@@ -104,7 +105,7 @@ def test_the_launcher_has_an_empty_environment(monkeypatch: pytest.MonkeyPatch, 
     launcher = Launcher(tmp_path, "w")
     launcher.start()
     assert Path(f"/proc/{launcher.pid}/environ").read_bytes() == b""
-    targets = [os.readlink(entry) for entry in Path(f"/proc/{launcher.pid}/fd").iterdir()]
+    targets = [str(entry.readlink()) for entry in Path(f"/proc/{launcher.pid}/fd").iterdir()]
     assert len([target for target in targets if target.startswith("socket:")]) == 1
     assert len(targets) <= 8
     assert os.getsid(launcher.pid) == launcher.pid
@@ -329,10 +330,8 @@ def test_death_at_each_step(
     monkeypatch.setenv(FAULT_VARIABLE, f"launcher.{step}:kill")
     launcher = Launcher(tmp_path, "w1")
     launcher.start()
-    try:
+    with contextlib.suppress(LauncherGone):
         launcher.run("a", shell("exit 0"), 30)
-    except LauncherGone:
-        pass
     launcher.join(PATIENCE)
     until(lambda: flock_is_free(launcher.lock_path), "the lock to be free")
     until(

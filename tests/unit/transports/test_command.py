@@ -19,7 +19,8 @@ from worker.transports.command import (
 
 MESSAGE = Envelope(
     agent="bob", project="acme", stream="s", message_id="1795300087770-0", source="agent:alice",
-    text="hello {agent} $HOME", message_class="actionable", timestamp="2026-11-21T22:28:07Z", key="bob/1795300087770-0", attempt=3,
+    text="hello {agent} $HOME", message_class="actionable", timestamp="2026-11-21T22:28:07Z",
+    key="bob/1795300087770-0", attempt=3,
 )  # fmt: skip
 
 
