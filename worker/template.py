@@ -1,7 +1,7 @@
 """Command templates: `{text}` and its few siblings inside one argument of a transport's command.
 
-Parsed once, when the configuration is read, so that a mistake is found there and not at a delivery. Rendering puts values
-in and never looks into them: braces in a message stay braces.
+Parsed once, when the configuration is read, so that a mistake is found there and not at a delivery.
+Rendering puts values in and never looks into them: braces in a message stay braces.
 """
 
 import difflib
@@ -18,7 +18,7 @@ _NAME = re.compile(r"\w+")
 
 
 class TemplateError(ConfigError):
-    """An argument of a command holds a placeholder that means nothing; the message names both and the nearest known."""
+    """An argument holds a placeholder that means nothing; the message names the nearest known."""
 
     code = "template"
 
@@ -36,7 +36,7 @@ class Template:
         return frozenset(piece for is_field, piece in self.pieces if is_field)
 
     def render(self, values: Mapping[str, str]) -> str:
-        """The argument with its values put in, each taken as it is; KeyError for a name that `values` lacks."""
+        """The argument with its values put in as they are; KeyError for a name that `values` lacks."""
         return "".join(values[piece] if is_field else piece for is_field, piece in self.pieces)
 
 

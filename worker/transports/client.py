@@ -45,8 +45,8 @@ class _Waiter:
 class Launcher:
     """One launcher process and the threads that wait for it.
 
-    `start` it once; `run` from any number of threads; `close` lets it go on until what it runs has ended. `on_death` is called
-    once, from the reader's thread, when it died without being asked to.
+    `start` it once; `run` from any number of threads; `close` lets it go on until what it runs has ended.
+    `on_death` is called once, from the reader's thread, when it died without being asked to.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Launcher:
         with theirs:
             # Its environment is empty: the token may be in ours, and it would pass on whatever it had.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _MAIN, _ROOT, str(self.directory.absolute()), self.worker_id,
-                 str(theirs.fileno()), os.environ.get(FAULT_VARIABLE, "")],
+                [sys.executable, "-I", "-S", "-c", _MAIN, _ROOT, str(self.directory.absolute()),
+                self.worker_id, str(theirs.fileno()), os.environ.get(FAULT_VARIABLE, "")],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env={}, close_fds=True, pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
@@ -95,7 +95,7 @@ class Launcher:
             raise LauncherGone(self._epitaph())
 
     def run(self, attempt_id: str, prepared: Prepared, timeout: float, tail_bytes: int = 4096) -> Outcome:
-        """Run one transport and wait for its end; `timeout` in seconds. LauncherGone when the launcher dies first."""
+        """Run one transport to its end; `timeout` in seconds. LauncherGone when the launcher dies first."""
         request = records.frame(
             (attempt_id, prepared.argv, prepared.env, prepared.stdin, float(timeout), tail_bytes)
         )
@@ -115,7 +115,7 @@ class Launcher:
         return waiter.outcome
 
     def close(self) -> None:
-        """Ask for nothing more. What runs goes on; threads that wait still get their outcomes while this process lives."""
+        """Ask for nothing more. What runs goes on, and threads that wait still get their outcomes."""
         with self._lock:
             self._closing = True
             self._open = False
@@ -126,7 +126,7 @@ class Launcher:
                 return
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the process has ended; subprocess.TimeoutExpired when it takes longer than `timeout` seconds."""
+        """Wait for the process to end; subprocess.TimeoutExpired after `timeout` seconds."""
         if self._process is not None:
             self._process.wait(timeout)
 
@@ -179,4 +179,4 @@ class Launcher:
         except OSError:
             words = []
         why = f" ({words[-1]})" if words else ""
-        return f"the launcher of this worker is gone{why}; restart the worker: what was running settles from its receipts"
+        return f"the launcher is gone{why}; restart the worker: what was running settles from its receipts"

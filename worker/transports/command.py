@@ -1,7 +1,7 @@
-"""From a configured command and a message to what is executed: argv, environment, standard input; or why it cannot be.
+"""From a configured command and a message to what is executed, or why it cannot be.
 
-No shell, no inheritance: the argv is what the owner configured with the message's values put in, and the environment is
-listed here in full.
+No shell, no inheritance: the argv is what the owner configured with the message's values put in, and the
+environment is listed here in full.
 """
 
 import os
@@ -15,7 +15,7 @@ from worker.errors import BusWatchError, ConfigError
 from worker.template import Template
 
 MAX_STRING = 131_072 if sys.platform == "linux" else sys.maxsize
-"""Bytes of one argument or variable with its NUL: MAX_ARG_STRLEN, 32 pages (Linux, include/uapi/linux/binfmts.h)."""
+"""Bytes of one argument or variable with its NUL: MAX_ARG_STRLEN (Linux, uapi/linux/binfmts.h)."""
 
 INHERITED = ("PATH", "HOME", "LANG", "TERM", "USER")
 
@@ -30,7 +30,7 @@ class CommandNotAllowed(ConfigError):  # noqa: N818 - a verdict, read as a sente
 
 
 class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
-    """This message cannot be passed to this command, today or ever (`permanent`); `reason` says why, without its text."""
+    """This message cannot be passed to this command, now or ever (`permanent`); `reason` says why."""
 
     code = "cannot-run"
 
@@ -66,7 +66,7 @@ class Prepared:
 
 
 def check_command(argv0: str, allowlist: Sequence[str]) -> None:
-    """Raise CommandNotAllowed unless `argv0` is an absolute path to an executable file that the allowlist names.
+    """Raise CommandNotAllowed unless `argv0` is an absolute path to an executable that the allowlist names.
 
     Named means: its resolved target is the resolved target of a listed path, so that /bin/true may be a link.
     """
@@ -98,8 +98,9 @@ def prepare(
 ) -> Prepared:
     """Put the message into the command.
 
-    `message_file` is where its text was written (see `write_message_file`), needed when a template names it. Raises CannotRun
-    when the message does not fit, CommandNotAllowed when the command may not be run (any more).
+    `message_file` is where its text was written (see `write_message_file`), needed when a template names
+    it. Raises CannotRun when the message does not fit, CommandNotAllowed when the command may not be run
+    (any more).
     """
     program = command[0]
     if program.fields:
@@ -139,7 +140,7 @@ def prepare(
 
 
 def write_message_file(path: Path, text: str) -> None:
-    """Write a message's text for `{message_file}`: 0600, complete or not there; OSError when the disk refuses."""
+    """Write a text for `{message_file}`: 0600, complete or not there; OSError when the disk refuses."""
     partial = path.with_name(path.name + ".new")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:

@@ -1,20 +1,21 @@
 """The launcher: starts transports for one worker, outlives it, and leaves each exit status in a receipt.
 
-A process of its own: own session, one thread, one loop. `main` runs in it; `worker.transports.client` is its other end.
-It imports next to nothing, so that it stays small and starts fast. See `records` for its files and frames.
+A process of its own: own session, one thread, one loop. `main` runs in it; `worker.transports.client` is
+its other end. It imports next to nothing, so that it stays small and starts fast. See `records` for its
+files and frames.
 
-For each request, in this order: what can fail for want of space or descriptors is made first (output pipe, standard input,
-receipt at its full size), so that nothing has run when it fails; then the note with `O_EXCL`, from which moment the attempt
-counts as started; then the transport. When the transport's own process ends (what it leaves behind may hold the pipe as long
-as it likes), its tail and status go into the receipt, and then to the worker.
+For each request, in this order: what can fail for want of space or descriptors is made first (output pipe,
+standard input, receipt at its full size), so that nothing has run when it fails; then the note with
+`O_EXCL`, from which moment the attempt counts as started; then the transport. When the transport's own
+process ends (what it leaves behind may hold the pipe as long as it likes), its tail and status go into the
+receipt, and then to the worker.
 
-Signals that stop a worker do not stop it. When the worker's end of the socket closes it takes no new requests and goes on
-until its last transport has ended and its last receipt is written.
+Signals that stop a worker do not stop it. When the worker's end of the socket closes it takes no new
+requests and goes on until its last transport has ended and its last receipt is written.
 """
 
 import errno
 import os
-import pathlib
 import select
 import signal
 import socket
@@ -84,10 +85,10 @@ class Launcher:
             self._send()
             self._watch_worker()
 
-    # -- the worker's end ------------------------------------------------------------------------------------------
+    # -- the worker's end
 
     def _hear(self) -> None:
-        """Read requests, to the end; once the worker's end is closed, those that were not yet started never will be."""
+        """Read requests, to the end; once the worker is gone, those not yet started never will be."""
         while self._listening:
             try:
                 data = self._worker.recv(READ_BYTES)
@@ -101,10 +102,10 @@ class Launcher:
                 return
             self._incoming += data
         for request in records.take_frames(self._incoming):
-            self._start(*request)  # type: ignore[misc]  # marshal has no types; the client sends exactly these
+            self._start(*request)  # type: ignore[misc]  # the client sends exactly these
 
     def _say(self, event: tuple[object, ...]) -> None:
-        """Tell the worker, if it still listens; what it cannot take now waits (bounded by the attempts in flight)."""
+        """Tell the worker; what it cannot take now waits (bounded by the attempts in flight)."""
         if self._speaking:
             self._outgoing += records.frame(event)
 
@@ -128,7 +129,7 @@ class Launcher:
             self._poll.unregister(self._worker)
         self._watched = wanted
 
-    # -- starting --------------------------------------------------------------------------------------------------
+    # -- starting
 
     def _start(
         self,
@@ -143,8 +144,7 @@ class Launcher:
         made: list[int] = []
         try:
             output, write_end = os.pipe()
-            made += [output, write_end]
-            given = Child.NONE
+            made, given = [output, write_end], Child.NONE
             if standard_input is not None:
                 given = _unnamed_file(path + ".stdin", standard_input)
                 made.append(given)
@@ -156,7 +156,7 @@ class Launcher:
                 self._faults.step("after_receipt_presized")
                 note = os.open(path + ".note", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except OSError:
-                pathlib.Path(path + ".receipt").unlink()
+                os.unlink(path + ".receipt")  # noqa: PTH108 - no pathlib here
                 raise
             made.append(note)
         except OSError as error:
@@ -184,10 +184,7 @@ class Launcher:
         self._faults.step("after_spawn")
         _close([write_end] if given == Child.NONE else [write_end, given])
         # Even if it has ended already its start time can be read: it is a zombie until it is reaped here.
-        try:
-            os.write(note, records.note_line(child.pid, sessions.start_time(child.pid) or "0"))
-        except OSError:
-            pass  # only recovery after the launcher's own death would have read it
+        _try_write(note, records.note_line(child.pid, sessions.start_time(child.pid) or "0"))
         os.close(note)
         self._faults.step("after_note_recorded")
         os.set_blocking(output, False)
@@ -196,10 +193,10 @@ class Launcher:
         self._poll.register(output, select.POLLIN)
         self._wake_at = min(self._wake_at, child.deadline)
 
-    # -- running ---------------------------------------------------------------------------------------------------
+    # -- running
 
     def _read_output(self, descriptor: int) -> bool:
-        """One read, so that no chatty transport takes more than its turn; False when there is nothing (more) to read."""
+        """One read: no chatty transport takes more than its turn. False when there is nothing (more)."""
         data = _read(descriptor)
         if data is None:
             return False
@@ -222,7 +219,7 @@ class Launcher:
         return max(0.0, self._wake_at - time.monotonic()) * 1000 + 1
 
     def _keep_time(self) -> None:
-        """What is due: sessions past their time-out, receipts that could not be written; sets the next alarm."""
+        """Do what is due: overdue sessions, receipts that wait; then set the next alarm."""
         now = time.monotonic()
         for pid, child in self._children.items():
             if child.deadline <= now:
@@ -271,7 +268,7 @@ class Launcher:
             else:
                 self._finish(child)
 
-    # -- ending ----------------------------------------------------------------------------------------------------
+    # -- ending
 
     def _finish(self, child: Child) -> None:
         """Take the last output of a transport that has ended, write its receipt, then tell the worker."""
@@ -313,12 +310,20 @@ def _unnamed_file(path: str, data: bytes) -> int:
     """A descriptor that reads `data` and then ends: a transport that never reads cannot block anybody."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        pathlib.Path(path).unlink()
+        os.unlink(path)  # noqa: PTH108 - no pathlib here
         write_all(descriptor, data, 0)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _try_write(note: int, line: bytes) -> None:
+    """Name the transport in its note; only recovery from this process's own death would miss it."""
+    try:
+        os.write(note, line)
+    except OSError:
+        return
 
 
 def _close(descriptors: list[int]) -> None:
@@ -332,12 +337,13 @@ def main(directory: str, worker_id: str, descriptor: int, fault: str) -> None:
     A failure of our own ends up as text in the lock file, because nobody reads this process's standard error.
     """
     lock_path = f"{directory}/{worker_id}.launcher"
+    os.set_inheritable(descriptor, False)  # a transport that held it would hide our death
     lock = hold_lock(lock_path)
     try:
         Launcher(directory, socket.socket(fileno=descriptor), fault=fault).run()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it dies of must be found somewhere
         import traceback  # noqa: PLC0415 - only a dying launcher pays for it
 
         os.write(lock, traceback.format_exc().encode("utf-8", "replace"))
         sys.exit(70)
-    pathlib.Path(lock_path).unlink()
+    os.unlink(lock_path)  # noqa: PTH108 - no pathlib here

@@ -1,4 +1,4 @@
-"""What an attempt leaves in the ledger's directory, read and made from the worker's side: receipts, notes, their removal."""
+"""What an attempt leaves in the ledger's directory, from the worker's side: receipts and notes."""
 
 import os
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ READ_LIMIT = 1 << 20
 class Outcome:
     """How an attempt ended.
 
-    `code` by `kind`: exit status; signal number (`signal`, `timeout`); errno (`spawn_error`: the transport's program could not be
-    started, `not_started`: something of ours could not be made and nothing has run); 0 for `void`. Times are seconds of the
-    epoch, 0 where there is none. `tail` is the last output, any bytes.
+    `code` by `kind`: exit status; signal number (`signal`, `timeout`); errno (`spawn_error`: the
+    transport's program could not be started, `not_started`: something of ours could not be made and nothing
+    has run); 0 for `void`. Times are seconds of the epoch, 0 where there is none. `tail` is the last
+    output, any bytes.
     """
 
     kind: Kind
@@ -31,7 +32,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Who started an attempt: `void` is somebody who forbade it; else the launcher, with the transport's pid once known."""
+    """Who started an attempt: `void` forbids it; else the launcher, with the transport's pid once known."""
 
     void: bool
     pid: int | None = None
@@ -44,7 +45,7 @@ def path_of(directory: Path, attempt_id: str, suffix: str) -> Path:
 
 
 def read_receipt(directory: Path, attempt_id: str) -> Outcome | None:
-    """The outcome in the attempt's receipt; None when there is none, or it is not complete, which is the same."""
+    """The outcome in the attempt's receipt; None when there is none, or it is not complete."""
     try:
         with path_of(directory, attempt_id, ".receipt").open("rb") as source:
             parsed = records.parse_receipt(source.read(READ_LIMIT))
@@ -86,8 +87,12 @@ def attempt_files(directory: Path) -> list[str]:
 
 
 def remove_files(directory: Path, attempt_id: str) -> None:
-    """Remove what a settled attempt left. The note goes last: while anything is there, nobody takes it for never started."""
-    stem = os.path.join(directory, attempt_id)  # noqa: PTH118 - per delivery; pathlib costs more than the unlink itself
+    """Remove what a settled attempt left; its note last.
+
+    A void note must stay until the lock of that worker's launcher is free: a launcher that was stopped with
+    the request still unread would start the attempt when it goes on.
+    """
+    stem = os.path.join(directory, attempt_id)  # noqa: PTH118 - pathlib costs more than the unlink
     for suffix in (".receipt", ".note"):
         try:
             Path(stem + suffix).unlink()

@@ -2,14 +2,14 @@
 
 The launcher imports this, so it imports next to nothing.
 
-A receipt is one line of LINE_BYTES at offset 0 with an end mark, then up to `tail_bytes` of the transport's last output. The
-line lies within one sector and is written by one call, so that it is there or not; what lacks the end mark counts as absent.
-A launcher's note is empty from before the start until the transport's process is known, and names it then. A void note is a
-symbolic link: one system call makes its name and its content, and `O_EXCL` of the launcher fails on it.
+A receipt is one line of LINE_BYTES at offset 0 with an end mark, then up to `tail_bytes` of the transport's
+last output. The line lies within one sector and is written by one call, so that it is there or not; what
+lacks the end mark counts as absent. A launcher's note is empty from before the start until the transport's
+process is known, and names it then. A void note is a symbolic link: one system call makes its name and its
+content, and `O_EXCL` of the launcher fails on it.
 """
 
 import marshal
-from typing import Any
 
 LINE_BYTES = 256
 VOID = "void"
@@ -24,7 +24,7 @@ def receipt_line(
     *, boot: str, kind: str, code: int, started_at: float, ended_at: float, pid: int, tail_length: int
 ) -> bytes:
     """The fixed-size line that says how an attempt ended; times are seconds of the epoch."""
-    fields = f" {boot} {kind} {code} {started_at:.6f} {ended_at:.6f} {pid} {tail_length}".encode()
+    fields = f" {boot} {kind} {code} {started_at!r} {ended_at!r} {pid} {tail_length}".encode()
     return (_MARK + fields).ljust(LINE_BYTES - len(_END)) + _END
 
 
@@ -44,7 +44,7 @@ def parse_receipt(data: bytes) -> tuple[str, str, int, float, float, int, bytes]
 
 
 def note_line(pid: int, start: str) -> bytes:
-    """The launcher's note once the transport runs: its pid (also its session) and that process's start time."""
+    """The launcher's note once the transport runs: its pid (also its session) and its start time."""
     return b"%s %d %s%s" % (_NOTE_MARK, pid, start.encode(), _END)
 
 
@@ -59,9 +59,9 @@ def parse_note(data: bytes) -> tuple[int, str] | None:
         return None
 
 
-def frame(message: Any) -> bytes:
-    """One message for the other side: four bytes of length, then marshal (both sides run the same interpreter)."""
-    body = marshal.dumps(message)
+def frame(message: object) -> bytes:
+    """One message for the other side: four bytes of length, then marshal (one interpreter on both)."""
+    body = marshal.dumps(message)  # type: ignore[arg-type]  # the type is private to typeshed
     return len(body).to_bytes(4, "big") + body
 
 
@@ -74,7 +74,7 @@ def take_frames(buffer: bytearray) -> list[object]:
         if len(buffer) < end:
             break
         with memoryview(buffer) as view:
-            messages.append(marshal.loads(view[at + 4 : end]))  # noqa: S302 - our own other half, over a private socket
+            messages.append(marshal.loads(view[at + 4 : end]))  # noqa: S302 - from our other half
         at = end
     del buffer[:at]
     return messages

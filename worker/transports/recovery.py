@@ -1,6 +1,6 @@
-"""What became of an attempt whose thread is gone: the four steps of recovery, in the order that makes them safe.
+"""What became of an attempt whose thread is gone: recovery in the order that makes it safe.
 
-"Is there a receipt, then is its writer alive" run once would call an attempt unknown that ended between the two looks; hence
+Asking for a receipt and then for its writer would call an attempt unknown that ended between the two; hence
 the second look at the receipt.
 """
 
@@ -51,9 +51,9 @@ def inspect(
 ) -> Finding:
     """Find out about an attempt that nobody holds; times in seconds of the epoch, `timeout` in seconds.
 
-    `writer_alive` tells whether the launcher that was to write its receipt lives (its lock is held). Kills the session of a
-    transport that has outlived its launcher and its time-out, if it is still proven to be that session. OSError when the
-    directory cannot be read or written: look again later.
+    `writer_alive` tells whether the launcher that was to write its receipt lives (its lock is held). Kills
+    the session of a transport that has outlived its launcher and its time-out, if it is still proven to be
+    that session. OSError when the directory cannot be read or written: look again later.
     """
     if same_boot and create_void_note(directory, attempt_id):
         return Void()
@@ -73,7 +73,8 @@ def inspect(
 def _outlives_its_launcher(directory: Path, attempt_id: str, *, overdue: bool) -> bool:
     """Whether the transport may still be running; an overdue one is killed.
 
-    The launcher died between start and note when no process is named: the transport may run, so wait out its time-out.
+    The launcher died between start and note when no process is named: the transport may run, so wait out
+    its time-out.
     """
     note = read_note(directory, attempt_id)
     if note is None or note.pid is None:

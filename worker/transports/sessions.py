@@ -1,7 +1,8 @@
-"""Whose process is it: start times and members of POSIX sessions, so that only what is proven ours is ever killed.
+"""Whose process is it: start times and sessions, so that only what is proven ours is ever killed.
 
-The launcher imports this, so it imports next to nothing. Linux tells through /proc (proc(5), /proc/pid/stat: field 3 state,
-6 session, 22 start time in clock ticks since boot); elsewhere `ps` and `getsid` tell.
+The launcher imports this, so it imports next to nothing. Linux tells through /proc (proc(5),
+/proc/pid/stat: field 3 state, 6 session, 22 start time in clock ticks since boot); elsewhere `ps` and
+`getsid` tell.
 """
 
 import os
@@ -29,7 +30,7 @@ def _stat(pid: int | str) -> list[bytes] | None:
 
 
 def start_time(pid: int) -> str | None:
-    """A token that differs for two processes that had the same pid since boot; None when it is gone (a zombie is not)."""
+    """What tells two processes with the same pid apart; None when it is gone (a zombie is not)."""
     if _LINUX:
         fields = _stat(pid)
         return fields[19].decode() if fields else None
@@ -58,8 +59,9 @@ def kill(pids: list[int]) -> None:
 def kill_session(session: int, start: str, *, patience: float = 5.0) -> bool:
     """Kill every process of a session whose leader is still proven ours; True once none is left.
 
-    False: the leader is not (or no longer) the process that was started, and nothing was killed; or something did not die
-    within `patience` seconds. The leader goes last, because its living pid is the proof for all others.
+    False: the leader is not (or no longer) the process that was started, and nothing was killed; or
+    something did not die within `patience` seconds. The leader goes last, because its living pid is the
+    proof for all others.
     """
     if start_time(session) != start:
         return False
@@ -95,9 +97,9 @@ def _sessions() -> list[tuple[int, int]]:
     """`(pid, session)` of every living process of this machine."""
     found = []
     if _LINUX:
-        for name in os.listdir("/proc"):
+        for name in os.listdir("/proc"):  # noqa: PTH208 - imported by the launcher: no pathlib
             if name.isdigit() and (fields := _stat(name)) and fields[0] not in {b"Z", b"X"}:
-                found.append((int(name), int(fields[3])))
+                found.append((int(name), int(fields[3])))  # noqa: PERF401 - a comprehension would hide the look-up
         return found
     # `ps -o sess` prints a kernel address on macOS; getsid(2) tells the number.
     for line in _ps("-axo", "pid=,stat=").splitlines():

@@ -1,10 +1,11 @@
-"""Receipts on their way to the disk: written the moment a transport has ended, fsynced if they are still wanted then.
+"""Receipts on their way to the disk: written at once, fsynced if they are still wanted then.
 
 The launcher imports this, so it imports next to nothing.
 
-A receipt outlives a crash of worker and launcher as soon as it is written. Fsync adds power loss, costs more than the start of
-the transport itself, and is superfluous once the worker has settled the attempt (a commit that is synced, and removes the
-receipt). So it happens SYNC_AFTER later, and only for a receipt that is still there; at once when no worker is left.
+A receipt outlives a crash of worker and launcher as soon as it is written. Fsync adds power loss, costs
+more than the start of the transport itself, and is superfluous once the worker has settled the attempt (a
+commit that is synced, and removes the receipt). So it happens SYNC_AFTER later, and only for a receipt that
+is still there; at once when no worker is left.
 """
 
 import collections
@@ -22,7 +23,7 @@ WRITE_TRIES = 60
 
 
 class Faults:
-    """Named steps at which a fault harness kills this process: `launcher.NAME:kill[:PASS]`; without one, nothing."""
+    """Steps at which a fault harness kills this process: `launcher.NAME:kill[:PASS]`."""
 
     def __init__(self, wanted: str) -> None:
         head, _, passes = wanted.partition(":kill")
@@ -42,8 +43,8 @@ class Child:
 
     NONE = -1
     __slots__ = (
-        "attempt", "deadline", "ended_at", "leftovers_until", "output", "pid", "receipt", "spawn_error", "started_at",
-        "status", "tail", "tail_bytes", "timed_out", "tries",
+        "attempt", "deadline", "ended_at", "leftovers_until", "output", "pid", "receipt", "spawn_error",
+        "started_at", "status", "tail", "tail_bytes", "timed_out", "tries",
     )  # fmt: skip
 
     def __init__(self, attempt: str, receipt: int, output: int, timeout: float, tail_bytes: int) -> None:
@@ -67,7 +68,7 @@ class Child:
         self.tail = (self.tail + data)[-self.tail_bytes :] if self.tail_bytes else b""
 
     def outcome(self) -> tuple[str, int]:
-        """`(kind, code)` by the real wait status: an exit that raced the time-out's kill counts as the exit it is."""
+        """`(kind, code)` by the real wait status: an exit that raced the kill is the exit it is."""
         if self.spawn_error:
             return "spawn_error", self.spawn_error
         status = self.status or 0
