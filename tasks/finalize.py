@@ -1,4 +1,4 @@
-"""The finalizer: once all transports of a message have reported, it is marked, cleared up after and logged."""
+"""The finalizer: once all transports of a message have reported, it is marked and logged."""
 
 from worker.engine import delivering
 from worker.queue import Band, huey

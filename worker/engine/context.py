@@ -71,15 +71,9 @@ class Engine:
         """The folder of notes, receipts and locks."""
         return self.settings.files_dir
 
-    @property
-    def message_files(self) -> Path:
-        """The folder of the files that `{message_file}` names."""
-        return self.files / "messages"
-
     def start(self) -> None:
         """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for."""
         self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.message_files.mkdir(mode=0o700, exist_ok=True)
         self._lock = hold_lock(self.lock_path(self.worker))
         self.db.write(self._register)
         self.launcher.start()

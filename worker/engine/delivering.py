@@ -13,7 +13,7 @@ from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
 from worker.settings import TransportSettings
 from worker.transports.client import LauncherGone
 from worker.transports.command import CannotRun, CommandNotAllowed, Envelope, prepare, write_message_file
-from worker.transports.receipts import Outcome, remove_files
+from worker.transports.receipts import Outcome, path_of, remove_files
 
 logger = logging.getLogger("bus_watch.deliver")
 
@@ -91,7 +91,9 @@ def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[En
             message_file=_message_file(engine, claim, transport),
         )
     except (CannotRun, CommandNotAllowed) as error:
-        return Ending("refused", detail=str(error)), ""
+        return Ending("refused" if error.permanent else "spawn_error", detail=str(error)), ""
+    except OSError as error:  # the message file could not be written: a full disk, for instance
+        return Ending("not_started", detail=error.strerror or "a file could not be written"), ""
     step("prepared")
     outcome = engine.launcher.run(claim.attempt_id, prepared, transport.timeout)
     return ending_of(outcome), engine.redact(outcome.tail.decode("utf-8", "replace"))
@@ -100,7 +102,7 @@ def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[En
 def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) -> Path | None:
     if not any("message_file" in template.fields for template in transport.templates):
         return None
-    path = engine.message_files / f"{claim.message}.txt"
+    path = path_of(engine.files, claim.attempt_id, ".message")  # removed with the attempt's other files
     write_message_file(path, claim.text)
     return path
 
@@ -187,7 +189,7 @@ def fields_of(claim: Claim) -> dict[str, object]:
 
 
 def finalize(engine: Engine, message: int) -> MessageState | None:
-    """Close the message if that is not done yet, and do what is owed once: remove its file, say so in the log.
+    """Close the message if that is not done yet, and do what is owed once: say so in the log.
 
     Idempotent: a settle has usually closed it already, in its own transaction; the sweep calls this again for
     messages whose finalizer was lost.
@@ -200,7 +202,6 @@ def finalize(engine: Engine, message: int) -> MessageState | None:
         row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
     state = MessageState(row["state"])
     if state is not MessageState.OPEN:
-        (engine.message_files / f"{message}.txt").unlink(missing_ok=True)
         logger.info(
             "message %s/%s is %s",
             row["agent"],

@@ -124,7 +124,10 @@ def _change(row: sqlite3.Row, *, done: bool, words: str) -> Change:
 def dead_messages(db: sqlite3.Connection) -> list[int]:
     """Messages with a dead letter among their deliveries."""
     rows = db.execute(
-        "select distinct message from deliveries indexed by deliveries_stuck where state = 'dead' order by message"
+        """
+        select distinct message from deliveries indexed by deliveries_stuck
+        where state in ('held', 'dead') and state = 'dead' order by message
+        """
     )
     return [int(row["message"]) for row in rows]
 

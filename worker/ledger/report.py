@@ -122,11 +122,12 @@ def pending(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryRepor
 def stuck(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]:
     """What is held or dead in a lane: it needs a person."""
     found = []
-    for state in ("held", "dead"):  # literals: only they match a partial index
+    for state in ("held", "dead"):
+        # The first condition repeats the partial index's own: without it SQLite does not see that it may use it.
         query = _DELIVERY.format(index="indexed by deliveries_stuck") + (
-            f"where d.state = '{state}' and d.lane = ? order by d.ms, d.seq, d.id limit ?"
+            "where d.state in ('held', 'dead') and d.state = ? and d.lane = ? order by d.ms, d.seq, d.id limit ?"
         )
-        found += _deliveries(db.execute(query, (lane, limit)))
+        found += _deliveries(db.execute(query, (state, lane, limit)))
     return found
 
 

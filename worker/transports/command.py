@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from worker.errors import BusWatchError, ConfigError
 from worker.template import Template
@@ -27,6 +28,14 @@ class CommandNotAllowed(ConfigError):  # noqa: N818 - a verdict, read as a sente
     """The command is not an executable that the allowlist names; the message says which step failed."""
 
     code = "command-not-allowed"
+    permanent: ClassVar[bool] = True
+
+
+class CommandMissing(CommandNotAllowed):
+    """The allowlisted executable is not there just now, as while it is being upgraded: worth another attempt."""
+
+    code = "command-missing"
+    permanent = False
 
 
 class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
@@ -82,9 +91,9 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
                 f"command {argv0!r} is not on the allowlist; add it there if it may be run"
             )
     if not Path(argv0).is_file():
-        raise CommandNotAllowed(f"command {argv0!r} is not a file; install it or correct its path")
+        raise CommandMissing(f"command {argv0!r} is not a file; install it or correct its path")
     if not os.access(argv0, os.X_OK):
-        raise CommandNotAllowed(f"command {argv0!r} is not executable; chmod +x it or name another")
+        raise CommandMissing(f"command {argv0!r} is not executable; chmod +x it or name another")
 
 
 def prepare(
