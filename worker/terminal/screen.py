@@ -185,9 +185,13 @@ def judge(look: Look, profile: Profile) -> Seen:
     ]
     lowest = [one for one in others if one.strip()]
     holds = {"dialog": "", "busy": "", "queued": ""}
+    live = True
     for sign in profile.signs:
-        if not holds[sign.state]:
-            holds[sign.state] = _holds(sign, look, box, lowest)
+        why = _holds(sign, look, box, lowest)
+        holds[sign.state] = holds[sign.state] or why
+        # Busy, and the cursor says so: what looks like the box is the last input, which is being worked on.
+        live = live and not (why and sign.state == "busy" and sign.cursor)
+    box = box if live else None
     busy, queued = bool(holds["busy"]), bool(holds["queued"])
     outside = squeeze("".join(others))
     if holds["dialog"]:
