@@ -22,7 +22,7 @@ class ProfileError(ConfigError):
     """An agent profile cannot be used; the message names the file, the key and what is wrong."""
 
     code = "profile"
-    exit_status = 78
+    exit_status = 75  # nothing was typed, and a mended file lets the message through
 
 
 @dataclass(frozen=True, slots=True)

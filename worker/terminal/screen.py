@@ -50,12 +50,13 @@ class Seen:
     """The text outside the box, without white space."""
 
 
-def lines_of(screen: str, muted: frozenset[str] = frozenset()) -> list[Line]:
+def lines_of(screen: str, muted: frozenset[str] = frozenset(), width: int = 0) -> list[Line]:
     """Take the SGR sequences out of a capture.
 
     Args:
         screen: `capture-pane -p -e` output; attributes carry over from line to line, as tmux writes them.
         muted: foreground colours (`90`, `38;5;8`, `38;2;R;G;B`) that count as dim.
+        width: columns to fill each line up to with blanks: tmux drops those at a line's end, those of a prompt too.
     """
     dim = reverse = False
     colour = ""
@@ -75,7 +76,9 @@ def lines_of(screen: str, muted: frozenset[str] = frozenset()) -> list[Line]:
             position = sequence.end()
             if sequence.group(1) is not None:
                 dim, reverse, colour = _apply(sequence.group(1), dim=dim, reverse=reverse, colour=colour)
-        found.append(Line("".join(text), tuple(dims), tuple(reverses)))
+        blanks = width - len(dims)
+        text.append(" " * blanks)
+        found.append(Line("".join(text), (*dims, *[False] * blanks), (*reverses, *[False] * blanks)))
     return found
 
 
@@ -178,7 +181,7 @@ def judge(look: Look, profile: Profile) -> Seen:
     how = profile.composer
     if how is None:
         raise ValueError(f"the profile {profile.name} has no composer to look for")
-    lines = lines_of(look.screen, how.muted)
+    lines = lines_of(look.screen, how.muted, look.width)
     box = find_box(lines, how)
     others = [
         one.text for number, one in enumerate(lines) if box is None or not box.first <= number <= box.last
@@ -259,8 +262,9 @@ def holds_ours(draft: str, text: str, how: Composer) -> str:
     for pattern in how.collapsed:
         if (mark := pattern.search(draft)) is not None:
             rest = squeeze(draft[: mark.start()]) + squeeze(draft[mark.end() :])
-            fits = _fits(mark, text)
-            return ("collapsed" if fits and (not rest or rest in ours) else "mixed") if fits else ""
+            if not _fits(mark, text):
+                return ""
+            return "collapsed" if rest in ours else "mixed"
     if ours in shown:
         return "mixed"
     return ""

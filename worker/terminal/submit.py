@@ -149,7 +149,9 @@ class _Submission:
             known = [one for one in found if not one.dead and self._known(one.tty)]
             if len(known) != 1:
                 reason = "no pane of it runs" if not known else "several panes of it run"
-                raise Refused(f"{self.target!r}: {reason} a known agent; give one pane's id: {describe(found)}")
+                raise Refused(
+                    f"{self.target!r}: {reason} a known agent; give one pane's id: {describe(found)}"
+                )
             found = known
         self._step("resolved")
         self._say(f"{self.target} is pane {describe(found)}")
@@ -207,12 +209,7 @@ class _Submission:
         self.outcome.agent = profile.name
         self._say(f"agent {profile.name}, process {agent.pid if agent else 'unknown'}")
         text = self._prepare(profile)
-        buffer = hold.load(text.encode())
-        try:
-            before = self._paste(pane, hold, profile, agent, buffer)
-        finally:
-            if not self.typed:
-                self.server.call("delete-buffer", "-b", buffer)
+        before = self._paste(pane, hold, profile, agent, text)
         pasted = time.monotonic()
         self._step("pasted")
         if profile.composer is None:
@@ -233,7 +230,9 @@ class _Submission:
         if profile.typing.tabs:
             text = text.replace("\t", " " * profile.typing.tabs)
         if profile.typing.max_chars and len(text) > profile.typing.max_chars:
-            raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
+            raise TextError(
+                f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}"
+            )
         return guard(text, profile.typing.leading, profile.typing.trailing)
 
     def _alive(self, pane: Pane) -> Look:
@@ -250,24 +249,37 @@ class _Submission:
             if look.in_mode and not self.typed:
                 raise _Held("the pane does not leave copy-mode")
         if look.input_off or look.synchronized:
-            why = "takes no input (select-pane -d)" if look.input_off else "copies its keys to others (synchronize-panes)"
+            why = (
+                "takes no input (select-pane -d)"
+                if look.input_off
+                else "copies its keys to others (synchronize-panes)"
+            )
             raise Refused(f"pane {pane.id} {why}")
         return look
 
-    def _paste(self, pane: Pane, hold: Hold, profile: Profile, agent: Process | None, buffer: str) -> screen.Seen | None:
+    def _paste(
+        self, pane: Pane, hold: Hold, profile: Profile, agent: Process | None, text: str
+    ) -> screen.Seen | None:
         """Wait until the agent is ready, and paste; what the screen meant just before."""
         while True:
             seen, look = self._ready(pane, profile, agent)
             self._same_agent(look.tty, profile, agent)
             cursor = None
-            if seen is not None and seen.state == "idle" and profile.composer and profile.composer.cursor == "prompt":
+            if (
+                seen is not None
+                and seen.state == "idle"
+                and profile.composer
+                and profile.composer.cursor == "prompt"
+            ):
                 cursor = (look.cursor_x, look.cursor_y)
             self._step("ready")
+            buffer = hold.load(text.encode())
             self.typed = True  # from here on a failure may have come after the paste
             if hold.paste(buffer, cursor):
                 self._say(f"pasted while {seen.state if seen else 'not looking'}")
                 return seen
             self.typed = False
+            hold.unload(buffer)
             self._say("the pane changed in the last moment; nothing was pasted")
             if time.monotonic() > self.deadline - self.reserve:
                 raise _Held("the pane keeps changing")
@@ -288,7 +300,12 @@ class _Submission:
             seen = screen.judge(look, profile)
             young = agent is not None and agent.age + time.monotonic() - self.started < typing.young
             now = time.monotonic()
-            sign = (seen.state, seen.box.draft if seen.box else None, look.cursor_x, look.screen if young else "")
+            sign = (
+                seen.state,
+                seen.box.draft if seen.box else None,
+                look.cursor_x,
+                look.screen if young else "",
+            )
             if sign != last:
                 last, since = sign, now
                 self._say(f"{seen.state}: {seen.why}")
@@ -299,7 +316,12 @@ class _Submission:
             late = now > self.deadline - self.reserve
             if late or (still and seen.state in {"draft", "dialog"} and not young):
                 raise _Held(f"{seen.state}: {seen.why}")
-            if seen.state == "unknown" and not young and now - began > _PATIENCE and now - since > typing.still:
+            if (
+                seen.state == "unknown"
+                and not young
+                and now - began > _PATIENCE
+                and now - since > typing.still
+            ):
                 raise _Held(f"unknown: {seen.why}")
             time.sleep(_GLANCE)
 
@@ -348,7 +370,9 @@ class _Submission:
     def _watch(self, profile: Profile, agent: Process | None, pane: Pane, text: str) -> record.Watch | None:
         if profile.record is None or agent is None or not isinstance(self.server.runner, LocalRunner):
             return None
-        directory = self.server.call("display-message", "-p", "-t", pane.id, "#{pane_current_path}").rstrip("\n")
+        directory = self.server.call("display-message", "-p", "-t", pane.id, "#{pane_current_path}").rstrip(
+            "\n"
+        )
         return record.Watch(profile.record, record.surroundings(agent.pid, directory), text)
 
     # -- the proof ------------------------------------------------------------------------------------------------
@@ -361,7 +385,9 @@ class _Submission:
         entered = time.monotonic()
         gap = max(0.8, 2 * profile.typing.pause)
         again, presses, emptied = entered + gap, 1, 0.0
-        record_wait = profile.record.wait if sent.watch and profile.record else 0.0
+        record_wait = 0.0
+        if sent.watch and profile.record:
+            record_wait = profile.record.wait if sent.watch.available else min(profile.record.wait, 1.5)
         last = "nothing was seen"
         while time.monotonic() < self.deadline - 0.3:
             if sent.watch and (proof := sent.watch.look()) is not None:
