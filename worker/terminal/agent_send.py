@@ -26,7 +26,8 @@ The message goes out as `[src_host:src_session -> dst_host:dst_session] text`, w
 bracket only when -C is given; an absent class means actionable.
 
 environment:
-  AGENT_SEND_SENDER   instead of this host and session: `host:session`; or, for tests, a program that is run as
+  AGENT_SEND_SENDER   instead of this host and session: `host:session`; or, for tests, a program that is run
+  as
                       `PROGRAM -t SESSION -b BASE64 ...` in place of the built-in submitter
   AGENT_SEND_SSH_CONFIG   a file to use instead of ~/.ssh/config
 """
@@ -114,11 +115,11 @@ def _host_name(server: "Server | None", options: "argparse.Namespace") -> str:
 def _session(server: "Server | None", target: str) -> str:
     """The session's name in a target; a pane's id is looked up."""
     if target.startswith("%") and server is not None:
-        from worker.terminal.tmux import Gone
+        from worker.terminal.tmux import GoneError
 
         try:
             return server.candidates(target)[0].session
-        except Gone:  # the submitter will say so
+        except GoneError:  # the submitter will say so
             return target
     return target.partition(":")[0]
 
@@ -127,7 +128,8 @@ def _flip(options: "argparse.Namespace") -> tuple[str, str, str]:
     """For an answer: its source, its destination and the session to send it to.
 
     Raises:
-        UsageError: the line has no preamble, or comes from another host and no -H says how to get there. (A line is
+        UsageError: the line has no preamble, or comes from another host and no -H says how to get there. (A
+        line is
             other people's text: it must not choose a host to connect to.)
     """
     from worker.errors import UsageError

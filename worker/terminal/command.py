@@ -210,7 +210,7 @@ def _submit(
 
 
 def report(outcome: "Outcome", *, as_json: bool) -> None:
-    """Say what became of the message: success on standard output, the rest on standard error; JSON always there."""
+    """Say what became of the message: success on standard output, failure on standard error; JSON there too."""
     if as_json:
         import json
 
@@ -227,7 +227,8 @@ def report(outcome: "Outcome", *, as_json: bool) -> None:
             ],
         )
     )
-    line = f"{outcome.verdict}{' ' + place if place else ''}: {outcome.reason}{f' [{outcome.proof}]' if outcome.proof else ''}"
+    proof = f" [{outcome.proof}]" if outcome.proof else ""
+    line = f"{outcome.verdict}{' ' + place if place else ''}: {outcome.reason}{proof}"
     print(line, file=sys.stdout if outcome.exit_status == 0 else sys.stderr, flush=True)
 
 

@@ -30,14 +30,13 @@ def show(options: argparse.Namespace) -> int:
                 print(json.dumps({"host": host, **row}, ensure_ascii=False))
             else:
                 place = f"{row['session']}:{row['window']}.{row['index']}"
-                print(
-                    f"{host + ' ' if host else ''}{place:<24} {row['pane']:<5} {row['agent'] or '-':<10} {row['runs']}"
-                )
+                words = [f"{place:<24}", f"{row['pane']:<5}", f"{row['agent'] or '-':<10}", row["runs"]]
+                print(*filter(None, [host]), *words)
     return worst
 
 
 def panes(server: Server, loaded: dict[str, Profile]) -> list[dict[str, str]]:
-    """Each pane of the server: `session window index pane agent runs`; `agent` is empty if no profile knows it."""
+    """Each pane: `session window index pane agent runs`; `agent` is empty if no profile knows it."""
     rows = []
     for pane in sorted(server.panes(), key=lambda one: (one.session, one.window, one.index)):
         group = [] if pane.dead else processes.foreground(server.runner, pane.tty)

@@ -42,8 +42,8 @@ class Proof:
 def surroundings(pid: int, directory: str) -> Surroundings:
     """Home, working directory and environment of the process `pid` of this host.
 
-    Linux tells those of the process itself, if it is the caller's own; elsewhere they are guessed: this process's
-    environment, and `directory`, which tmux knows.
+    Linux tells those of the process itself, if it is the caller's own; elsewhere they are guessed: this
+    process's environment, and `directory`, which tmux knows.
     """
     environment: dict[str, str] = dict(os.environ)
     with contextlib.suppress(OSError):
@@ -74,7 +74,7 @@ class Watch:
         self._globs = [expand(one, where) for one in record.paths] if where.home else []
         self._text = text
         self._started_ms = int(time.time() * 1000)
-        self._read = {path: size for path, size in self._files()}
+        self._read = dict(self._files())
         self.mixed = False
         """Whether our text was seen inside a prompt that holds other words on the same lines."""
 
@@ -102,7 +102,7 @@ class Watch:
 
     def _files(self) -> Iterator[tuple[str, int]]:
         for pattern in self._globs:
-            for path in glob.iglob(pattern):
+            for path in glob.iglob(pattern):  # noqa: PTH207  the pattern is absolute; Path.glob takes none
                 with contextlib.suppress(OSError):
                     yield path, Path(path).stat().st_size
 
@@ -142,7 +142,7 @@ class Watch:
         return None
 
     def _ours(self, said: str) -> bool:
-        """Whether a prompt is our message: alone, or as whole lines among other queued ones (gemini joins them)."""
+        """Whether a prompt is our message, alone or whole lines among queued ones (gemini joins them)."""
         ours = squeeze(self._text)
         if squeeze(said) == ours:
             return True

@@ -1,7 +1,7 @@
 """Reading a captured screen with a profile's eyes. Pure.
 
-A capture is `tmux capture-pane -e` output: lines of text with SGR sequences. Colours matter, because placeholders
-look like drafts except that they are dim or gray.
+A capture is `tmux capture-pane -e` output: lines of text with SGR sequences. Colours matter, because
+placeholders look like drafts except that they are dim or gray.
 """
 
 import re
@@ -18,7 +18,7 @@ _SEQUENCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its text, and for each character whether it is dim or in a colour, and whether it is reversed."""
+    """One line: its text, and for each character whether it is muted and whether it is reversed."""
 
     text: str
     muted: tuple[bool, ...]
@@ -56,7 +56,8 @@ def lines_of(screen: str, muted: frozenset[str] = frozenset(), width: int = 0) -
     Args:
         screen: `capture-pane -p -e` output; attributes carry over from line to line, as tmux writes them.
         muted: foreground colours (`90`, `38;5;8`, `38;2;R;G;B`) that count as dim.
-        width: columns to fill each line up to with blanks: tmux drops those at a line's end, those of a prompt too.
+        width: columns to fill each line up to with blanks: tmux drops those at a line's end, those of a
+        prompt too.
     """
     dim = reverse = False
     colour = ""
@@ -249,8 +250,8 @@ def holds_ours(draft: str, text: str, how: Composer) -> str:
         how: the profile's composer.
 
     Returns:
-        `whole`; `tail` (the box shows only the end of it); `collapsed` (a placeholder of fitting size stands for it);
-        `mixed` (ours and something else); or empty (not ours).
+        `whole`; `tail` (the box shows only the end of it); `collapsed` (a placeholder of fitting size stands
+        for it); `mixed` (ours and something else); or empty (not ours).
     """
     shown, ours = squeeze(draft), squeeze(text)
     if not shown or not ours:
@@ -260,14 +261,10 @@ def holds_ours(draft: str, text: str, how: Composer) -> str:
     if ours.endswith(shown) and len(shown) >= min(len(ours), 16):
         return "tail"
     for pattern in how.collapsed:
-        if (mark := pattern.search(draft)) is not None:
+        if (mark := pattern.search(draft)) is not None and _fits(mark, text):
             rest = squeeze(draft[: mark.start()]) + squeeze(draft[mark.end() :])
-            if not _fits(mark, text):
-                return ""
             return "collapsed" if rest in ours else "mixed"
-    if ours in shown:
-        return "mixed"
-    return ""
+    return "mixed" if ours in shown else ""
 
 
 def _fits(mark: re.Match[str], text: str) -> bool:

@@ -63,8 +63,8 @@ def _parser() -> "argparse.ArgumentParser":
 
     parser = command.Parser(
         prog="send-message",
-        description="Submit one text to the agent in one tmux pane, as one prompt, and prove it. It never types into a "
-        "shell, a dialog or somebody's draft.",
+        description="Submit one text to the agent in one tmux pane, as one prompt, and prove it. "
+        "It never types into a shell, a dialog or somebody's draft.",
         epilog=EXAMPLES + "\n" + command.DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
