@@ -164,10 +164,7 @@ def _parser() -> "argparse.ArgumentParser":
     parser = command.Parser(
         prog="agent-send",
         description="Send an addressed message to the agent in a tmux session, here or over ssh.",
-        epilog=EXAMPLES
-        + "\n"
-        + command.DETAILS
-        + f"  {BAD_CLASS}   -C is not one of the classes; nothing was sent",
+        epilog=EXAMPLES + "\n" + command.DETAILS + f"  {BAD_CLASS}   -C is not one of the classes; nothing was sent",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -198,9 +195,7 @@ def _parser() -> "argparse.ArgumentParser":
     )
     command.add_text_options(parser)
     parser.add_argument("--reply", metavar="LINE", help="answer this received line: its preamble, flipped")
-    parser.add_argument(
-        "--list", action="store_true", help="show the sessions one can reach, and the agents in them"
-    )
+    parser.add_argument("--list", action="store_true", help="show the sessions one can reach, and the agents in them")
     command.add_pane_options(parser)
     return parser
 

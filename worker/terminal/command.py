@@ -46,9 +46,7 @@ def add_pane_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--agent", default="", metavar="NAME", help="the profile to go by (default: found from the pane)"
     )
-    parser.add_argument(
-        "--allow-shell", action="store_true", help="type into a shell if that is what the pane runs"
-    )
+    parser.add_argument("--allow-shell", action="store_true", help="type into a shell if that is what the pane runs")
     parser.add_argument("--when-idle", action="store_true", help="hold the message while the agent is busy")
     parser.add_argument("--accept", choices=["unproven"], help="exit 0 for this verdict too")
     parser.add_argument(
@@ -59,9 +57,7 @@ def add_pane_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="repeat a swallowed Enter at most N times (3)",
     )
-    parser.add_argument(
-        "--timeout", type=float, default=15.0, metavar="SECONDS", help="for the whole call (15)"
-    )
+    parser.add_argument("--timeout", type=float, default=15.0, metavar="SECONDS", help="for the whole call (15)")
     parser.add_argument(
         "-H",
         "--host",
@@ -156,9 +152,7 @@ def send(options: argparse.Namespace, target: str, compose: "Callable[[Server], 
     """
     loaded = load_profiles()
     if options.agent and options.agent not in loaded:
-        raise UsageError(
-            f"--agent {options.agent!r}: no such profile; there are: {', '.join(sorted(loaded))}"
-        )
+        raise UsageError(f"--agent {options.agent!r}: no such profile; there are: {', '.join(sorted(loaded))}")
     worst = 0
     for host in options.host or [""]:
         outcome = _submit(options, host, target, compose, loaded)

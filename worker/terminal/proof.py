@@ -122,7 +122,5 @@ class Prover:
     def _shown(self, seen: screen.Seen) -> bool:
         """Whether the screen shows what became of it: the text above the box, a queue, or work that began."""
         lines = [one for one in map(squeeze, self._entered.text.split("\n")) if one]
-        above = (
-            any(one[:20] in seen.outside for one in (lines[0], lines[-1])) or lines[-1][-20:] in seen.outside
-        )
+        above = any(one[:20] in seen.outside for one in (lines[0], lines[-1])) or lines[-1][-20:] in seen.outside
         return above or seen.queued or (seen.busy and not self._entered.was_busy)

@@ -23,9 +23,7 @@ from worker.errors import BusWatchError, UsageError
 # launchd and bare ssh sessions have a PATH without the places where Homebrew and others put tmux.
 EXTRA_PATH = "/usr/local/bin:/opt/homebrew/bin:/opt/local/bin:/usr/bin:/bin"
 
-_DESTINATION = re.compile(
-    r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
-)
+_DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])")
 # The far shell runs only lines that start with the connection's secret word and ends at the first that does
 # not: if ever something read too little of a message's text, the rest of it could not become a command.
 _LOOP = (

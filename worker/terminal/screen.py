@@ -117,9 +117,7 @@ def find_box(lines: list[Line], how: Composer) -> Box | None:
     for number, width in zip(range(first, last + 1), widths, strict=True):
         rows.append(_unmuted(lines[number], width, how))
     draft = "\n".join(rows).strip("\n")
-    whole = "\n".join(
-        lines[number].text[width:] for number, width in zip(range(first, last + 1), widths, strict=True)
-    )
+    whole = "\n".join(lines[number].text[width:] for number, width in zip(range(first, last + 1), widths, strict=True))
     if any(one.search(whole) for one in how.placeholder):
         draft = ""
     return Box(first, last, widths[0], "" if not draft.strip() else draft)
@@ -184,9 +182,7 @@ def judge(look: Look, profile: Profile) -> Seen:
         raise ValueError(f"the profile {profile.name} has no composer to look for")
     lines = lines_of(look.screen, how.muted, look.width)
     box = find_box(lines, how)
-    others = [
-        one.text for number, one in enumerate(lines) if box is None or not box.first <= number <= box.last
-    ]
+    others = [one.text for number, one in enumerate(lines) if box is None or not box.first <= number <= box.last]
     lowest = [one for one in others if one.strip()]
     holds = {"dialog": "", "busy": "", "queued": ""}
     live = True

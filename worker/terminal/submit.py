@@ -73,9 +73,7 @@ class Outcome:
         return EXIT_STATUS[self.verdict]
 
 
-def submit(
-    server: Server, place: str, message: str, options: Options, profiles: Mapping[str, Profile]
-) -> Outcome:
+def submit(server: Server, place: str, message: str, options: Options, profiles: Mapping[str, Profile]) -> Outcome:
     """Submit `message` to the pane that `place` means, and say what became of it. Keeps the time-out.
 
     Raises:
@@ -207,9 +205,7 @@ class _Submission:
         if profile.typing.tabs:
             text = text.replace("\t", " " * profile.typing.tabs)
         if profile.typing.max_chars and len(text) > profile.typing.max_chars:
-            raise TextError(
-                f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}"
-            )
+            raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
         return guard(text, profile.typing.leading, profile.typing.trailing)
 
     def _alive(self, pane: Pane) -> Look:
@@ -227,9 +223,7 @@ class _Submission:
                 raise _HeldError("the pane does not leave copy-mode")
         if look.input_off or look.synchronized:
             why = (
-                "takes no input (select-pane -d)"
-                if look.input_off
-                else "copies its keys to others (synchronize-panes)"
+                "takes no input (select-pane -d)" if look.input_off else "copies its keys to others (synchronize-panes)"
             )
             raise RefusedError(f"pane {pane.id} {why}")
         return look

@@ -99,9 +99,7 @@ class Look:
 class Server:
     """The tmux server that a runner's host and the given socket name or path mean."""
 
-    def __init__(
-        self, runner: Runner, *, program: str = "tmux", socket_name: str = "", socket_path: str = ""
-    ) -> None:
+    def __init__(self, runner: Runner, *, program: str = "tmux", socket_name: str = "", socket_path: str = "") -> None:
         self.runner = runner
         self._base = [program, "-u"]
         if socket_path:
@@ -165,9 +163,7 @@ class Server:
             found = [one for one in within if rest in {one.window, one.window_name}]
             window, dot, index = rest.rpartition(".")
             if not found and dot:
-                found = [
-                    one for one in within if window in {one.window, one.window_name} and one.index == index
-                ]
+                found = [one for one in within if window in {one.window, one.window_name} and one.index == index]
         if not found:
             sessions = ", ".join(sorted({one.session for one in panes})) or "none"
             raise GoneError(

@@ -24,9 +24,7 @@ from worker.transports import records, sessions
 from worker.transports.locks import boot_id, hold_lock
 
 READ_BYTES = 65536
-LAST_READS = (
-    32  # bounds what is still read of a transport that has ended while something else floods its pipe
-)
+LAST_READS = 32  # bounds what is still read of a transport that has ended while something else floods its pipe
 KILL_EVERY = 0.01  # seconds between two looks at a session that is being killed
 KILL_PATIENCE = 5.0  # seconds to wait for unkillable leftovers once the transport itself has ended
 WRITE_AGAIN = 1.0  # seconds between two tries to write a receipt that the disk refuses
@@ -85,9 +83,7 @@ class Launcher:
         self._outgoing = bytearray()
         self._boot = boot_id()
         self._children: dict[int, _Child] = {}  # by pid
-        self._outputs: dict[
-            int, _Child | None
-        ] = {}  # by descriptor; None: only a background process is left on it
+        self._outputs: dict[int, _Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, _Child] = {}  # by pid: sessions that are being killed
         self._unwritten: list[_Child] = []
         self._wake_at = float("inf")
