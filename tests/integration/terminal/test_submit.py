@@ -32,7 +32,7 @@ def test_one_submission_whole_and_proven(terminal: Terminal, text: str) -> None:
     outcome = terminal.submit("a", text)
     assert (outcome.verdict, outcome.agent, outcome.pane) == ("submitted", "standin", agent.pane), outcome
     assert outcome.proof.startswith("record ")
-    assert agent.submitted() == [text.rstrip()]
+    assert agent.submitted() == [text]
 
 
 def test_the_screen_proves_it_where_there_is_no_record(terminal: Terminal) -> None:
@@ -44,8 +44,8 @@ def test_the_screen_proves_it_where_there_is_no_record(terminal: Terminal) -> No
 
 def test_same_text_again_is_proven_again(terminal: Terminal) -> None:
     agent = terminal.agent("a", record=False)
-    assert [terminal.submit("a", "again").verdict for _ in range(3)] == ["submitted"] * 3
-    assert agent.submitted() == ["again"] * 3
+    assert [terminal.submit("a", "again").verdict for _ in range(2)] == ["submitted"] * 2
+    assert agent.submitted() == ["again"] * 2
 
 
 @pytest.mark.parametrize("record", [True, False])
@@ -90,14 +90,14 @@ def test_an_open_dialog_is_never_answered(terminal: Terminal) -> None:
 def test_a_dialog_that_opens_after_the_paste_gets_no_enter(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("dialog-on-paste")
-    outcome = terminal.submit("a", "hello", timeout=4)
+    outcome = terminal.submit("a", "hello", timeout=2)
     assert (outcome.verdict, outcome.exit_status) == ("unproven", 76), outcome
     assert agent.events("approve", "stray", "submit") == []
 
 
 def test_a_swallowed_enter_is_pressed_again_and_nothing_pasted_twice(terminal: Terminal) -> None:
     agent = terminal.agent("a")
-    agent.tell("swallow 2")
+    agent.tell("swallow 1")
     outcome = terminal.submit("a", "stubborn")
     assert outcome.verdict == "submitted", outcome
     assert agent.submitted() == ["stubborn"]
@@ -113,7 +113,7 @@ def test_enter_that_became_a_line_feed_is_pressed_again(terminal: Terminal) -> N
 def test_a_draft_that_stays_is_unproven(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("swallow 99")
-    outcome = terminal.submit("a", "stuck", retries=1, timeout=4)
+    outcome = terminal.submit("a", "stuck", retries=1, timeout=2.5)
     assert (outcome.verdict, outcome.exit_status) == ("unproven", 76), outcome
     assert "still in the input box" in outcome.reason
     assert agent.submitted() == []
@@ -122,7 +122,7 @@ def test_a_draft_that_stays_is_unproven(terminal: Terminal) -> None:
 def test_a_deaf_ui_gets_no_enter(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("deaf")
-    outcome = terminal.submit("a", "hello?", timeout=4)
+    outcome = terminal.submit("a", "hello?", timeout=2)
     assert outcome.verdict == "unproven", outcome
     assert agent.submitted() == []
 
@@ -289,13 +289,13 @@ def test_no_buffer_and_no_lock_stays_behind(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     terminal.submit("a", "hello")
     assert terminal.tmux("list-buffers") == ""
-    assert terminal.tmux("show-options", "-p", "-t", agent.pane, "@bus_watch_lock") == ""
+    assert "bus_watch" not in terminal.tmux("show-options", "-p", "-t", agent.pane)
 
 
 def test_the_time_out_is_kept(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("busy")
-    for commands, timeout in ((("idle", "swallow 99"), 3.0), (("deaf",), 2.0)):
+    for commands, timeout in ((("idle", "swallow 99"), 2.0), (("deaf",), 1.0)):
         agent.tell(*commands)
         began = time.monotonic()
         terminal.submit("a", "hello", timeout=timeout)
@@ -305,7 +305,7 @@ def test_the_time_out_is_kept(terminal: Terminal) -> None:
 def test_a_pane_that_vanishes_meanwhile_is_an_honest_verdict(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("swallow 99")
-    killer = threading.Timer(1.0, terminal.tmux, ("kill-pane", "-t", agent.pane))
+    killer = threading.Timer(0.8, terminal.tmux, ("kill-pane", "-t", agent.pane))
     killer.start()
     outcome = terminal.submit("a", "hello")
     killer.join()
