@@ -309,4 +309,5 @@ class WatchHuey(Huey):
             options["workers"] = max(options.get("workers", 1), self.default_workers)
         return WatchConsumer(self, **options)
 
+
 huey = WatchHuey()

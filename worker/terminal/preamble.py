@@ -1,7 +1,8 @@
 r"""The address in front of a terminal message: `[src -> dst class=c] text`. Pure.
 
-Consumers read `^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$`; the lines after
-the first belong to the body. Without a class the line is byte for byte the classic one, and means `actionable`.
+Consumers read `^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$`; the lines
+after the first belong to the body. Without a class the line is byte for byte the classic one, and means
+`actionable`.
 """
 
 import re
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 CLASSES = ("terminal-log", "actionable", "human", "reaction")
 GRAMMAR = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$")
 
-# Anything that a reader, person or program, could take for the start of an addressed line. Programs split lines at
-# more than LF, and zero-width characters are invisible: both are allowed for.
+# Anything that a reader, person or program, could take for the start of an addressed line. Programs split
+# lines at more than LF, and zero-width characters are invisible: both are allowed for.
 _FORGED = re.compile(
     "(^|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])(?=[\\s\u200b-\u200f\u2060-\u2064\ufeff]*\\[[^\\n\\]]*->)"
 )

@@ -1,7 +1,7 @@
 """Who would read what is typed into a pane: the foreground process group of its tty, and what it executes.
 
-A pane's command name proves nothing (`node` is codex, gemini and a thousand others; a suspended agent leaves its
-shell in front), so this asks the kernel: `/proc` here on Linux, portable `ps` elsewhere.
+A pane's command name proves nothing (`node` is codex, gemini and a thousand others; a suspended agent leaves
+its shell in front), so this asks the kernel: `/proc` here on Linux, portable `ps` elsewhere.
 """
 
 import os
@@ -15,7 +15,10 @@ from worker.terminal.profiles import Profile
 from worker.terminal.runner import LocalRunner, Runner
 
 SHELLS = frozenset(
-    "sh bash rbash dash ash zsh ksh ksh93 mksh oksh fish csh tcsh yash nu elvish xonsh pwsh busybox login su".split()
+    [
+        *("sh", "bash", "rbash", "dash", "ash", "busybox", "zsh", "ksh", "ksh93", "mksh", "oksh", "yash"),
+        *("csh", "tcsh", "fish", "nu", "elvish", "xonsh", "pwsh", "login", "su"),
+    ]
 )
 CARRIERS = {
     "tmux": "a tmux client; send to the session that it shows",

@@ -22,7 +22,7 @@ class ProfileError(ConfigError):
     """An agent profile cannot be used; the message names the file, the key and what is wrong."""
 
     code = "profile"
-    exit_status = 78
+    exit_status = 75  # nothing was typed, and a mended file lets the message through
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +125,7 @@ class _Table:
     def choice(self, key: str, *choices: str) -> str:
         value: str = self.take(key, choices[0])
         if value not in choices:
-            raise ProfileError(
-                f"{self.where}: `{key}` is {value!r}; it can be {', '.join(map(repr, choices))}"
-            )
+            raise ProfileError(f"{self.where}: `{key}` is {value!r}; it can be {', '.join(map(repr, choices))}")
         return value
 
     def pattern(self, key: str) -> re.Pattern[str] | None:
@@ -293,9 +291,7 @@ def user_directory(environment: Mapping[str, str]) -> Path:
     """Where a person keeps profiles of their own."""
     base = environment.get("XDG_CONFIG_HOME", "")
     home = environment.get("HOME") or "~"
-    return (
-        Path(base) if base.startswith("/") else Path(home).expanduser() / ".config"
-    ) / "bus-watch/profiles"
+    return (Path(base) if base.startswith("/") else Path(home).expanduser() / ".config") / "bus-watch/profiles"
 
 
 def load(name: str, directories: Iterable[Path]) -> Profile:

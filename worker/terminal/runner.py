@@ -1,9 +1,9 @@
 """Running small commands on the pane's host: this one, or another over one ssh connection.
 
-The state machine in `submit` knows only `Runner`. Locally each command is a process started from an argv. Remotely
-one `ssh` runs one `sh`, which reads command lines from its standard input and answers on its standard output:
-nothing is installed there, message text crosses only as data on standard input, one connection serves the whole
-exchange, and when it breaks that `sh`, whose pid the pane's lock names, is gone.
+The state machine in `submit` knows only `Runner`. Locally each command is a process started from an argv.
+Remotely one `ssh` runs one `sh`, which reads command lines from its standard input and answers on its
+standard output: nothing is installed there, message text crosses only as data on standard input, one
+connection serves the whole exchange, and when it breaks that `sh`, whose pid the pane's lock names, is gone.
 """
 
 import os
@@ -23,12 +23,13 @@ from worker.errors import BusWatchError, UsageError
 # launchd and bare ssh sessions have a PATH without the places where Homebrew and others put tmux.
 EXTRA_PATH = "/usr/local/bin:/opt/homebrew/bin:/opt/local/bin:/usr/bin:/bin"
 
-_DESTINATION = re.compile(
-    r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])"
+_DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])")
+# The far shell runs only lines that start with the connection's secret word and ends at the first that does
+# not: if ever something read too little of a message's text, the rest of it could not become a command.
+_LOOP = (
+    "exec /bin/sh -c "
+    """'while IFS= read -r l; do case $l in "%s "*) eval "${l#* }";; *) exit 9;; esac; done'"""
 )
-# The far shell runs only lines that start with the connection's secret word and ends at the first that does not: if
-# ever something read too little of a message's text, the rest of it could not become a command.
-_LOOP = """exec /bin/sh -c 'while IFS= read -r l; do case $l in "%s "*) eval "${l#* }";; *) exit 9;; esac; done'"""
 _MAX_REPLY = 4 * 1024 * 1024
 
 
@@ -116,7 +117,8 @@ def check_destination(destination: str) -> str:
 def ssh_argv(destination: str, secret: str, config: str = "", connect_timeout: float = 5.0) -> list[str]:
     """The ssh command line; it asks nothing, forwards nothing and becomes nobody's background master.
 
-    `secret` is the word that each command line must start with. Options follow OpenSSH 9's ssh_config(5). A control master of the user's own is used if one runs.
+    `secret` is the word that each command line must start with. Options follow OpenSSH 9's ssh_config(5). A
+    control master of the user's own is used if one runs.
     """
     options = {
         "BatchMode": "yes",
@@ -175,14 +177,14 @@ class SshRunner:
             raise
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
-        """See `Runner.run`. A late or broken answer ends the connection: what came after it could not be trusted."""
+        """See `Runner.run`. A late or broken answer ends the connection."""
         deadline = time.monotonic() + timeout
         mark = secrets.token_hex(8)
         command = shlex.join(argv)
         if "\n" in command:
             raise UsageError("a command for the remote shell holds a line feed")
         if stdin:
-            # `dd bs=1` takes exactly the bytes that are the command's; `cat` takes what a failed command left.
+            # `dd bs=1` takes exactly the command's bytes; `cat` takes what a failed command left.
             feed = f"dd bs=1 count={len(stdin)} 2>/dev/null"
             command = f"{feed} | ({command} 2>&1; r=$?; cat >/dev/null; exit $r)"
         else:
@@ -226,7 +228,7 @@ class SshRunner:
                 raise HostError(f"the connection to {self.host} broke: {self._complaint()}") from None
 
     def _answer(self, mark: bytes, deadline: float) -> Result:
-        """What stands between the first line with the mark and the last; whatever a login script printed is not ours."""
+        """What stands between the two lines with the mark; what a login script printed is not ours."""
         pipe = self._ssh.stdout
         if pipe is None:
             raise HostError(f"the connection to {self.host} has ended")

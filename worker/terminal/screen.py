@@ -1,7 +1,7 @@
 """Reading a captured screen with a profile's eyes. Pure.
 
-A capture is `tmux capture-pane -e` output: lines of text with SGR sequences. Colours matter, because placeholders
-look like drafts except that they are dim or gray.
+A capture is `tmux capture-pane -e` output: lines of text with SGR sequences. Colours matter, because
+placeholders look like drafts except that they are dim or gray.
 """
 
 import re
@@ -18,7 +18,7 @@ _SEQUENCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: its text, and for each character whether it is dim or in a colour, and whether it is reversed."""
+    """One line: its text, and for each character whether it is muted and whether it is reversed."""
 
     text: str
     muted: tuple[bool, ...]
@@ -50,12 +50,14 @@ class Seen:
     """The text outside the box, without white space."""
 
 
-def lines_of(screen: str, muted: frozenset[str] = frozenset()) -> list[Line]:
+def lines_of(screen: str, muted: frozenset[str] = frozenset(), width: int = 0) -> list[Line]:
     """Take the SGR sequences out of a capture.
 
     Args:
         screen: `capture-pane -p -e` output; attributes carry over from line to line, as tmux writes them.
         muted: foreground colours (`90`, `38;5;8`, `38;2;R;G;B`) that count as dim.
+        width: columns to fill each line up to with blanks: tmux drops those at a line's end, those of a
+        prompt too.
     """
     dim = reverse = False
     colour = ""
@@ -75,7 +77,9 @@ def lines_of(screen: str, muted: frozenset[str] = frozenset()) -> list[Line]:
             position = sequence.end()
             if sequence.group(1) is not None:
                 dim, reverse, colour = _apply(sequence.group(1), dim=dim, reverse=reverse, colour=colour)
-        found.append(Line("".join(text), tuple(dims), tuple(reverses)))
+        blanks = width - len(dims)
+        text.append(" " * blanks)
+        found.append(Line("".join(text), (*dims, *[False] * blanks), (*reverses, *[False] * blanks)))
     return found
 
 
@@ -113,9 +117,7 @@ def find_box(lines: list[Line], how: Composer) -> Box | None:
     for number, width in zip(range(first, last + 1), widths, strict=True):
         rows.append(_unmuted(lines[number], width, how))
     draft = "\n".join(rows).strip("\n")
-    whole = "\n".join(
-        lines[number].text[width:] for number, width in zip(range(first, last + 1), widths, strict=True)
-    )
+    whole = "\n".join(lines[number].text[width:] for number, width in zip(range(first, last + 1), widths, strict=True))
     if any(one.search(whole) for one in how.placeholder):
         draft = ""
     return Box(first, last, widths[0], "" if not draft.strip() else draft)
@@ -178,16 +180,18 @@ def judge(look: Look, profile: Profile) -> Seen:
     how = profile.composer
     if how is None:
         raise ValueError(f"the profile {profile.name} has no composer to look for")
-    lines = lines_of(look.screen, how.muted)
+    lines = lines_of(look.screen, how.muted, look.width)
     box = find_box(lines, how)
-    others = [
-        one.text for number, one in enumerate(lines) if box is None or not box.first <= number <= box.last
-    ]
+    others = [one.text for number, one in enumerate(lines) if box is None or not box.first <= number <= box.last]
     lowest = [one for one in others if one.strip()]
     holds = {"dialog": "", "busy": "", "queued": ""}
+    live = True
     for sign in profile.signs:
-        if not holds[sign.state]:
-            holds[sign.state] = _holds(sign, look, box, lowest)
+        why = _holds(sign, look, box, lowest)
+        holds[sign.state] = holds[sign.state] or why
+        # Busy, and the cursor says so: what looks like the box is the last input, which is being worked on.
+        live = live and not (why and sign.state == "busy" and sign.cursor)
+    box = box if live else None
     busy, queued = bool(holds["busy"]), bool(holds["queued"])
     outside = squeeze("".join(others))
     if holds["dialog"]:
@@ -242,8 +246,8 @@ def holds_ours(draft: str, text: str, how: Composer) -> str:
         how: the profile's composer.
 
     Returns:
-        `whole`; `tail` (the box shows only the end of it); `collapsed` (a placeholder of fitting size stands for it);
-        `mixed` (ours and something else); or empty (not ours).
+        `whole`; `tail` (the box shows only the end of it); `collapsed` (a placeholder of fitting size stands
+        for it); `mixed` (ours and something else); or empty (not ours).
     """
     shown, ours = squeeze(draft), squeeze(text)
     if not shown or not ours:
@@ -253,13 +257,10 @@ def holds_ours(draft: str, text: str, how: Composer) -> str:
     if ours.endswith(shown) and len(shown) >= min(len(ours), 16):
         return "tail"
     for pattern in how.collapsed:
-        if (mark := pattern.search(draft)) is not None:
+        if (mark := pattern.search(draft)) is not None and _fits(mark, text):
             rest = squeeze(draft[: mark.start()]) + squeeze(draft[mark.end() :])
-            fits = _fits(mark, text)
-            return ("collapsed" if fits and (not rest or rest in ours) else "mixed") if fits else ""
-    if ours in shown:
-        return "mixed"
-    return ""
+            return "collapsed" if rest in ours else "mixed"
+    return "mixed" if ours in shown else ""
 
 
 def _fits(mark: re.Match[str], text: str) -> bool:

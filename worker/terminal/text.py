@@ -1,8 +1,8 @@
 """Text is data: what of a message may reach a terminal, and how its first and last characters stay text.
 
-A terminal UI executes control characters (`ESC[201~` ends a bracketed paste: bash, IPython and codex then ran the
-rest of the text as input of its own), so none of them passes: they become visible or vanish. Everything else,
-line feeds and tabs included, stays as it is.
+A terminal UI executes control characters (`ESC[201~` ends a bracketed paste: bash, IPython and codex then ran
+the rest of the text as input of its own), so none of them passes: they become visible or vanish. Everything
+else, line feeds and tabs included, stays as it is.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,9 @@ _TABLE.update(dict.fromkeys(range(0xD800, 0xE000), "\ufffd"))  # lone surrogates
 def sanitise(text: str) -> str:
     r"""`text` without anything that a terminal would execute.
 
-    CR LF and a lone CR become LF. Other C0 controls and DEL become their pictures (ESC: `␛`), C1 controls and lone
-    surrogates U+FFFD, NUL nothing. Line feeds at the end go, since Enter is pressed after it anyway. Idempotent.
+    CR LF and a lone CR become LF. Other C0 controls and DEL become their pictures (ESC: `␛`), C1 controls and
+    lone surrogates U+FFFD, NUL nothing. Line feeds at the end go, since Enter is pressed after it anyway.
+    Idempotent.
     """
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(_TABLE).rstrip("\n")
 
@@ -37,8 +38,8 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
     Args:
         text: sanitised.
         leading: first character -> what to put before it (`!` runs a shell, `/` is a command).
-        trailing: last character -> what to put behind it (a `\` makes Enter a newline). The key `@` stands for a last
-            word that starts with `@` (it opens a completion that Enter would accept).
+        trailing: last character -> what to put behind it (a `\` makes Enter a newline). The key `@` stands
+            for a last word that starts with `@` (it opens a completion that Enter would accept).
     """
     start = text.lstrip(" \n")
     front = next((put for key, put in leading.items() if start.startswith(key)), "")
@@ -56,5 +57,5 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
 
 
 def squeeze(text: str) -> str:
-    """The text without any white space: UIs wrap, indent and pad, so that is how text on a screen is compared."""
+    """The text without any white space: UIs wrap, indent and pad, so this is how it is compared."""
     return "".join(text.split())

@@ -1,10 +1,10 @@
-"""One tmux server: exact panes, what they show, the pane's lock, and keys that arrive only if nothing has changed.
+"""One tmux server: exact panes, what they show, the pane's lock, keys that arrive only if nothing changed.
 
 Facts, from tmux 3.3a: a server runs one command list at a time, so a condition and the paste behind it in one
-`if-shell -F` are one step to everybody else. `paste-buffer` into a dead pane crashes the server; in copy-mode it
-sends no brackets and `send-keys Enter` is swallowed with status 0; `synchronize-panes` copies keys, not pastes, to
-the window's other panes. `-u` keeps output UTF-8 whatever the locale. Target names match prefixes and patterns, so
-targets are compared here and tmux sees pane ids only.
+`if-shell -F` are one step to everybody else. `paste-buffer` into a dead pane crashes the server; in copy-mode
+it sends no brackets and `send-keys Enter` is swallowed with status 0; `synchronize-panes` copies keys, not
+pastes, to the window's other panes. `-u` keeps output UTF-8 whatever the locale. Target names match prefixes
+and patterns, so targets are compared here and tmux sees pane ids only.
 """
 
 import secrets
@@ -30,7 +30,8 @@ _LOOK = "|".join(
 )
 _LOCK = "@bus_watch_lock"
 
-# $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or unknowable), and the time.
+# $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or unknowable),
+# and the time.
 _LIFE = (
     'if [ -r "/proc/$1/stat" ]; then '
     "s=$(sed 's/^.*) //' \"/proc/$1/stat\" 2>/dev/null | cut -d' ' -f1,20); "
@@ -40,14 +41,14 @@ _LIFE = (
 )
 
 
-class Gone(BusWatchError):
+class GoneError(BusWatchError):
     """The pane, its session or its tmux server is not there."""
 
     code = "gone"
     exit_status = 69
 
 
-class Refused(BusWatchError):
+class RefusedError(BusWatchError):
     """The target is not one pane that a message belongs into."""
 
     code = "refused"
@@ -98,9 +99,7 @@ class Look:
 class Server:
     """The tmux server that a runner's host and the given socket name or path mean."""
 
-    def __init__(
-        self, runner: Runner, *, program: str = "tmux", socket_name: str = "", socket_path: str = ""
-    ) -> None:
+    def __init__(self, runner: Runner, *, program: str = "tmux", socket_name: str = "", socket_path: str = "") -> None:
         self.runner = runner
         self._base = [program, "-u"]
         if socket_path:
@@ -112,7 +111,7 @@ class Server:
         """Run tmux commands (`;` as a word of its own between them) and give their output.
 
         Raises:
-            Gone: the server, session or pane does not exist.
+            GoneError: the server, session or pane does not exist.
             TmuxError: any other failure.
             HostError: the host is out of reach.
         """
@@ -122,7 +121,7 @@ class Server:
         said = " ".join(result.text.split())[-200:]
         missing = ("no server running", "error connecting", "can't find", "server exited", "lost server")
         if any(one in said for one in missing):
-            raise Gone(f"tmux{self._on()} says: {said}")
+            raise GoneError(f"tmux{self._on()} says: {said}")
         if result.status == 127:
             raise TmuxError(f"there is no tmux{self._on()}: {said} (--tmux or --remote-tmux names its path)")
         raise TmuxError(f"tmux{self._on()} failed with status {result.status}: {said}")
@@ -146,12 +145,12 @@ class Server:
         return list(found.values())
 
     def candidates(self, target: str) -> list[Pane]:
-        """The panes that `target` means, exactly: `%ID`, `SESSION`, `SESSION:WINDOW` or `SESSION:WINDOW.PANE`.
+        """The panes that `target` means exactly: `%ID`, `SESSION`, `SESSION:WINDOW`, `SESSION:WINDOW.PANE`.
 
         WINDOW is an index or a name. Never a prefix, never a pattern.
 
         Raises:
-            Gone: there are none.
+            GoneError: there are none.
         """
         panes = self.panes()
         session, colon, rest = target.partition(":")
@@ -164,12 +163,10 @@ class Server:
             found = [one for one in within if rest in {one.window, one.window_name}]
             window, dot, index = rest.rpartition(".")
             if not found and dot:
-                found = [
-                    one for one in within if window in {one.window, one.window_name} and one.index == index
-                ]
+                found = [one for one in within if window in {one.window, one.window_name} and one.index == index]
         if not found:
             sessions = ", ".join(sorted({one.session for one in panes})) or "none"
-            raise Gone(
+            raise GoneError(
                 f"no pane is called {target!r} (names are matched exactly); sessions{self._on()}: {sessions}"
             )
         return found
@@ -183,7 +180,7 @@ class Server:
         head, _, screen = said.partition("\n")
         words = head.split("|", 11)
         if len(words) != 12 or not words[4].isdigit():
-            raise Gone(f"pane {pane} has vanished{self._on()}")
+            raise GoneError(f"pane {pane} has vanished{self._on()}")
         return Look(
             dead=words[0] == "1",
             in_mode=words[1] not in {"", "0"},
@@ -211,10 +208,10 @@ class Server:
 class Hold:
     """The right to type into one pane, kept in the pane itself, as the pane option `@bus_watch_lock`.
 
-    tmux sets and compares it in one step, so local and remote senders exclude each other with tmux and `sh` alone.
-    Its value names the process on the pane's host whose life it depends on (this one, or the far `sh` that dies with
-    the connection) and a time after which it counts for nothing: it can neither be left behind nor live for ever.
-    Each paste and each key is sent under the condition that the lock is still ours.
+    tmux sets and compares it in one step, so local and remote senders exclude each other with tmux and `sh`
+    alone. Its value names the process on the pane's host whose life it depends on (this one, or the far `sh`
+    that dies with the connection) and a time after which it counts for nothing: it can neither be left behind
+    nor live for ever. Each paste and each key is sent under the condition that the lock is still ours.
     """
 
     def __init__(self, server: Server, pane: Pane) -> None:
@@ -280,7 +277,7 @@ class Hold:
         test = conditions[0]
         for one in conditions[1:]:
             test = f"#{{&&:{test},{one}}}"
-        # The answer comes first: a command that crashed the server or lost the connection must not look unsent.
+        # The answer comes first: a command that crashed the server must not look unsent.
         said = self._server.call(
             *("if-shell", "-F", "-t", self.pane, test),
             f"display-message -p sent ; {command}",

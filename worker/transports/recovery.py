@@ -61,9 +61,7 @@ def inspect(
         return Finished(outcome)
     if writer_alive():
         return Running()
-    if same_boot and _outlives_its_launcher(
-        directory, attempt_id, overdue=now >= started_at + timeout + GRACE
-    ):
+    if same_boot and _outlives_its_launcher(directory, attempt_id, overdue=now >= started_at + timeout + GRACE):
         return Running()
     if outcome := read_receipt(directory, attempt_id):
         return Finished(outcome)

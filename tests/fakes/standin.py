@@ -1,0 +1,174 @@
+"""A stand-in agent UI for tests: a full-screen program with a composer, whose log is the truth.
+
+Run in a pane: `python standin.py LOG CONTROL [RECORD]`. LOG gets one JSON object a line for whatever happened:
+`submit`, `queue`, `approve` (a dialog was answered), `stray` (keys into a dialog), `ready`. CONTROL is a FIFO that
+takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `slow SECONDS` (an
+Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `deaf` (pastes vanish), `title TEXT`, `exit`.
+"""
+
+import json
+import os
+import select
+import shutil
+import sys
+import termios
+import time
+import tty
+from pathlib import Path
+
+START, END = b"\x1b[200~", b"\x1b[201~"
+
+
+class StandIn:
+    def __init__(self, log: Path, control: Path, record: Path | None) -> None:
+        self.log_path, self.record = log, record
+        self.control = os.open(control, os.O_RDWR | os.O_NONBLOCK)
+        self.draft = ""
+        self.history: list[str] = []
+        self.queue: list[str] = []
+        self.busy = self.dialog = self.dialog_on_paste = self.deaf = False
+        self.swallow = 0
+        self.slow = 0.0
+        self.pasted_at = 0.0
+        self.input = b""
+        self.commands = b""
+
+    def log(self, event: str, text: str = "") -> None:
+        with self.log_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, "text": text}) + "\n")
+
+    def draw(self) -> None:
+        width, height = shutil.get_terminal_size()
+        rule = "─" * width
+        lines = [line for text in self.history for line in f"> {text}".split("\n")]
+        if self.busy:
+            lines.append("* Working (esc to interrupt)")
+        if self.dialog:
+            lines += [rule, " Do you want to proceed?", " ❯ 1. Yes", "   2. No", " Esc to cancel"]
+            column = 0
+        else:
+            if self.queue:
+                lines += [f"  ❯ {text}" for text in self.queue] + ["  Press up to edit queued messages"]
+            shown = self.draft
+            if len(shown) > 800 or shown.count("\n") > 8:
+                shown = f"[Pasted text #1 +{shown.count(chr(10)) + 1} lines]"
+            rows = shown.split("\n")
+            wrapped = [row[at : at + width - 2] for row in rows for at in range(0, len(row) or 1, width - 2)]
+            placeholder = "" if self.draft else "\x1b[2mTry something\x1b[0m"
+            box = [("❯ " if number == 0 else "  ") + row for number, row in enumerate(wrapped)]
+            column = len(box[-1].expandtabs())
+            lines += [rule, *box[:-1], box[-1] + placeholder, rule, "  ? for shortcuts"]
+        lines = lines[-height:]
+        row = len(lines) - 2 if not self.dialog else len(lines)
+        body = "\r\n".join(lines)
+        os.write(1, f"\x1b[?25l\x1b[H\x1b[2J{body}\x1b[{row};{column + 1}H\x1b[?25h".encode())
+
+    def submit(self) -> None:
+        text, self.draft = self.draft, ""
+        if not text.strip():
+            return
+        if self.busy:
+            self.queue.append(text)
+            self.log("queue", text)
+            self.write_record({"type": "queue-operation", "operation": "enqueue", "content": text})
+            return
+        self.history.append(text)
+        self.log("submit", text)
+        self.write_record({"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": text}]}})
+
+    def write_record(self, entry: object) -> None:
+        if self.record is not None:
+            with self.record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    def enter(self) -> None:
+        if self.dialog:
+            self.dialog = False
+            self.log("approve")
+        elif self.swallow:
+            self.swallow -= 1
+        elif time.monotonic() - self.pasted_at < self.slow:
+            self.draft += "\n"
+        else:
+            self.submit()
+
+    def feed(self, data: bytes) -> None:
+        self.input += data
+        while self.input:
+            if self.input.startswith(START):
+                end = self.input.find(END)
+                if end < 0:
+                    return
+                text = self.input[len(START) : end].decode("utf-8", "replace").replace("\r", "\n")
+                self.input = self.input[end + len(END) :]
+                self.pasted_at = time.monotonic()
+                if self.dialog:
+                    self.log("stray", text)
+                elif not self.deaf:
+                    self.draft += text
+                if self.dialog_on_paste:
+                    self.dialog_on_paste, self.dialog = False, True
+                continue
+            if START.startswith(self.input):
+                return
+            key, self.input = self.input[:1], self.input[1:]
+            if key == b"\r":
+                self.enter()
+            elif self.dialog:
+                self.log("stray", key.decode("latin-1"))
+            else:
+                self.draft += key.decode("latin-1")
+
+    def obey(self, line: str) -> bool:
+        word, _, rest = line.partition(" ")
+        if word == "idle":
+            self.busy = self.dialog = False
+            for text in self.queue:
+                self.history.append(text)
+                self.log("submit", text)
+            self.queue = []
+        elif word in {"busy", "dialog", "deaf"}:
+            setattr(self, word, True)
+        elif word == "dialog-on-paste":
+            self.dialog_on_paste = True
+        elif word == "draft":
+            self.draft = rest
+        elif word == "swallow":
+            self.swallow = int(rest)
+        elif word == "slow":
+            self.slow = float(rest)
+        elif word == "title":
+            os.write(1, f"\x1b]2;{rest}\x07".encode())
+        elif word == "exit":
+            return False
+        return True
+
+    def run(self) -> None:
+        saved = termios.tcgetattr(0)
+        tty.setraw(0)
+        os.write(1, b"\x1b[?2004h")
+        try:
+            self.draw()
+            self.log("ready")
+            while True:
+                ready = select.select([0, self.control], [], [])[0]
+                if 0 in ready:
+                    data = os.read(0, 65536)
+                    if not data:
+                        return
+                    self.feed(data)
+                if self.control in ready:
+                    self.commands += os.read(self.control, 65536)
+                    *lines, self.commands = self.commands.split(b"\n")
+                    for line in lines:
+                        if not self.obey(line.decode()):
+                            return
+                        self.draw()
+                        self.log("obeyed", line.decode())
+                self.draw()
+        finally:
+            termios.tcsetattr(0, termios.TCSADRAIN, saved)
+
+
+if __name__ == "__main__":
+    StandIn(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None).run()

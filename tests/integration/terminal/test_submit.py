@@ -1,0 +1,312 @@
+"""Into a real pane: submitted once and whole, or not typed at all. The stand-in agent's log is the truth."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.fakes.terminals import ROOT, Terminal, until
+
+LONG = int(os.environ.get("TERMINAL_RUNS", "10"))  # the long form: TERMINAL_RUNS=100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hello",
+        "one\ntwo\n\nthree\tfour\nfive",
+        "ü ∑ 漢字 🙂",
+        "x" * 8192,
+        "word " * 1600,
+        "-t %1; kill-server",
+        "$(id) `id` 'q' \"q\"",
+    ],
+    ids=["short", "lines", "unicode", "8k", "8k words", "looks like options", "shell characters"],
+)
+def test_one_submission_whole_and_proven(terminal: Terminal, text: str) -> None:
+    agent = terminal.agent("a")
+    outcome = terminal.submit("a", text)
+    assert (outcome.verdict, outcome.agent, outcome.pane) == ("submitted", "standin", agent.pane), outcome
+    assert outcome.proof.startswith("record ")
+    assert agent.submitted() == [text]
+
+
+def test_the_screen_proves_it_where_there_is_no_record(terminal: Terminal) -> None:
+    agent = terminal.agent("a", record=False)
+    outcome = terminal.submit("a", "hello there\nsecond line")
+    assert (outcome.verdict, outcome.proof) == ("submitted", "screen"), outcome
+    assert agent.submitted() == ["hello there\nsecond line"]
+
+
+def test_same_text_again_is_proven_again(terminal: Terminal) -> None:
+    agent = terminal.agent("a", record=False)
+    assert [terminal.submit("a", "again").verdict for _ in range(2)] == ["submitted"] * 2
+    assert agent.submitted() == ["again"] * 2
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_queued_while_busy(terminal: Terminal, record: bool) -> None:
+    agent = terminal.agent("a", record=record)
+    agent.tell("busy")
+    outcome = terminal.submit("a", "for later")
+    assert outcome.verdict == "queued", outcome
+    assert agent.events("queue", "submit") == [("queue", "for later")]
+
+
+def test_when_idle_holds_while_busy(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("busy")
+    outcome = terminal.submit("a", "not now", when_idle=True, timeout=3)
+    assert (outcome.verdict, outcome.exit_status) == ("held", 75)
+    agent.tell("idle")
+    assert agent.events("queue", "submit") == []
+
+
+def test_a_persons_draft_survives(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("draft rm -rf important")
+    for _ in range(LONG):
+        outcome = terminal.submit("a", "hello")
+        assert (outcome.verdict, outcome.exit_status) == ("held", 75), outcome
+    assert agent.submitted() == []
+    terminal.tmux("send-keys", "-t", agent.pane, "Enter")
+    agent.wait("submit")
+    assert agent.submitted() == ["rm -rf important"]
+
+
+def test_an_open_dialog_is_never_answered(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("dialog")
+    for _ in range(LONG):
+        outcome = terminal.submit("a", "y")
+        assert outcome.verdict == "held", outcome
+    assert agent.events("approve", "stray", "submit") == []
+
+
+def test_a_dialog_that_opens_after_the_paste_gets_no_enter(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("dialog-on-paste")
+    outcome = terminal.submit("a", "hello", timeout=2)
+    assert (outcome.verdict, outcome.exit_status) == ("unproven", 76), outcome
+    assert agent.events("approve", "stray", "submit") == []
+
+
+def test_a_swallowed_enter_is_pressed_again_and_nothing_pasted_twice(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("swallow 1")
+    outcome = terminal.submit("a", "stubborn")
+    assert outcome.verdict == "submitted", outcome
+    assert agent.submitted() == ["stubborn"]
+
+
+def test_enter_that_became_a_line_feed_is_pressed_again(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("slow 0.5")
+    assert terminal.submit("a", "slowly").verdict == "submitted"
+    assert agent.submitted() == ["slowly\n"]
+
+
+def test_a_draft_that_stays_is_unproven(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("swallow 99")
+    outcome = terminal.submit("a", "stuck", retries=1, timeout=2.5)
+    assert (outcome.verdict, outcome.exit_status) == ("unproven", 76), outcome
+    assert "still in the input box" in outcome.reason
+    assert agent.submitted() == []
+
+
+def test_a_deaf_ui_gets_no_enter(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("deaf")
+    outcome = terminal.submit("a", "hello?", timeout=2)
+    assert outcome.verdict == "unproven", outcome
+    assert agent.submitted() == []
+
+
+def test_breaking_out_of_the_paste_submits_nothing_extra(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    outcome = terminal.submit("a", "before\x1b[201~\rrm -rf /\r\x9b201~\x1b[200~after\x03\x04")
+    assert outcome.verdict == "submitted", outcome
+    assert agent.submitted() == ["before␛[201~\nrm -rf /\n\ufffd201~␛[200~after␃␄"]
+
+
+def test_a_shell_is_never_typed_into(terminal: Terminal) -> None:
+    pane = terminal.session("sh", "bash", "--norc")
+    until(lambda: "$" in terminal.screen(pane) or "#" in terminal.screen(pane), "a prompt")
+    before = terminal.screen(pane)
+    for _ in range(100):
+        outcome = terminal.submit("sh", "touch /tmp/never")
+        assert (outcome.verdict, outcome.exit_status) == ("refused", 69), outcome
+    assert terminal.submit("sh", "echo no", agent="generic").verdict == "refused"
+    assert terminal.submit("sh", "echo no", agent="standin").verdict == "refused"
+    assert terminal.screen(pane) == before
+
+
+def test_allow_shell_types_and_claims_nothing(terminal: Terminal) -> None:
+    pane = terminal.session("sh", "bash", "--norc")
+    until(lambda: "$" in terminal.screen(pane) or "#" in terminal.screen(pane), "a prompt")
+    done = terminal.run("send_message", "-t", "sh", "--allow-shell", "-m", "echo $((6*7)); echo 'a;b'")
+    assert done.returncode == 76, done
+    until(lambda: "\n42\na;b\n" in terminal.screen(pane), "both commands ran")
+    done = terminal.run("send_message", "-t", "sh", "--allow-shell", "--accept", "unproven", "-m", "echo o''k")
+    assert done.returncode == 0, done
+
+
+def test_an_unknown_program_is_refused_unless_vouched_for(terminal: Terminal) -> None:
+    pane = terminal.session("cat", "cat", "-v")
+    outcome = terminal.submit("cat", "hello")
+    assert outcome.verdict == "refused"
+    assert "cat" in outcome.reason
+    assert "--agent" in outcome.reason
+    assert terminal.submit("cat", "hello", agent="generic").verdict == "unproven"
+    until(lambda: terminal.screen(pane).count("hello") == 2, "typed and echoed once each")
+
+
+def test_a_known_agent_with_an_unknown_screen_is_held(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("resize-window", "-t", "a", "-x", "8")  # rules too short to be known
+    agent.tell("title x")
+    outcome = terminal.submit("a", "hello")
+    assert outcome.verdict == "held", outcome
+    assert "no input box" in outcome.reason
+    assert agent.submitted() == []
+
+
+def test_a_dead_pane_is_gone_and_the_server_lives(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("set-option", "-t", "a", "remain-on-exit", "on")
+    agent.tell("idle")
+    with agent.control.open("w") as control:
+        control.write("exit\n")
+    until(lambda: terminal.tmux("display-message", "-p", "-t", agent.pane, "#{pane_dead}").strip() == "1", "dead")
+    for agent_name in ("", "generic"):
+        outcome = terminal.submit("a", "hello", agent=agent_name)
+        assert (outcome.verdict, outcome.exit_status) == ("gone", 69), outcome
+    assert "keep" in terminal.tmux("list-sessions")
+
+
+def test_copy_mode_is_left_first(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("copy-mode", "-t", agent.pane)
+    assert terminal.submit("a", "two\nlines").verdict == "submitted"
+    assert agent.submitted() == ["two\nlines"]
+
+
+def test_panes_that_copy_keys_to_others_are_refused(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("split-window", "-t", "a", "bash", "--norc")
+    terminal.tmux("set-option", "-w", "-t", "a", "synchronize-panes", "on")
+    outcome = terminal.submit(agent.pane, "hello")
+    assert outcome.verdict == "refused"
+    assert "synchronize" in outcome.reason
+
+
+def test_names_are_exact(terminal: Terminal) -> None:
+    agent = terminal.agent("agent-long")
+    for target in ("agent", "agent-l", "*", "agent*", "=agent-long", "", ":", ":0", "agent-long:7", "%99", "@0", "$0"):
+        outcome = terminal.submit(target, "hello")
+        assert (outcome.verdict, outcome.exit_status) == ("gone", 69), (target, outcome)
+    for target in ("agent-long", "agent-long:0", "agent-long:0.0", agent.pane):
+        assert terminal.submit(target, target).verdict == "submitted"
+    assert len(agent.submitted()) == 4
+
+
+def test_of_several_panes_the_only_agent_or_none(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("split-window", "-t", "a", "bash", "--norc")
+    assert terminal.submit("a", "to the agent").verdict == "submitted"
+    terminal.session("two", "cat")
+    terminal.tmux("split-window", "-t", "two", "cat")
+    outcome = terminal.submit("two", "hello")
+    assert outcome.verdict == "refused"
+    assert outcome.reason.count("%") == 2
+    assert agent.submitted() == ["to the agent"]
+
+
+def test_twenty_senders_at_once_are_twenty_submissions(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    texts = [f"message {number}\nsecond line of {number}" for number in range(20)]
+    base = [sys.executable, "-m", "worker.terminal.send_message", "--socket-path", terminal.socket, "-t", "a"]
+    senders = [
+        subprocess.Popen(
+            [*base, "--timeout", "60", "-m", text], env=terminal.environment, cwd=ROOT, stdout=subprocess.DEVNULL
+        )
+        for text in texts
+    ]
+    assert [one.wait(90) for one in senders] == [0] * 20
+    assert sorted(agent.submitted()) == sorted(texts)
+
+
+def test_the_lock_dies_with_its_holder(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("busy")
+    base = [sys.executable, "-m", "worker.terminal.send_message", "--socket-path", terminal.socket, "-t", "a", "-v"]
+    holder = subprocess.Popen(
+        [*base, "--when-idle", "--timeout", "60", "-m", "first"],
+        env=terminal.environment,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    assert holder.stderr is not None
+    while b"busy" not in holder.stderr.readline():
+        pass
+    held = terminal.submit("a", "second", timeout=2)
+    assert (held.verdict, held.reason) == ("held", "another sender is typing into this pane")
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    holder.stderr.close()
+    began = time.monotonic()
+    assert terminal.submit("a", "third").verdict == "queued"
+    assert time.monotonic() - began < 5
+    assert agent.events("queue", "submit") == [("queue", "third")]
+
+
+def test_typing_in_the_last_moment_is_not_mixed_in(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that arrives between the last look and the paste stops the paste."""
+    agent = terminal.agent("a")
+    from worker.terminal.tmux import Hold
+
+    original = Hold.paste
+
+    def late(self: Hold, name: str, cursor: tuple[int, int] | None) -> bool:
+        monkeypatch.setattr(Hold, "paste", original)
+        agent.tell("draft w")
+        until(lambda: "❯ w" in terminal.screen(agent.pane), "the letter shows")
+        return original(self, name, cursor)
+
+    monkeypatch.setattr(Hold, "paste", late)
+    outcome = terminal.submit("a", "hello")
+    assert outcome.verdict == "held", outcome
+    assert agent.submitted() == []
+    assert terminal.tmux("list-buffers") == ""
+
+
+def test_no_buffer_and_no_lock_stays_behind(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    terminal.submit("a", "hello")
+    assert terminal.tmux("list-buffers") == ""
+    assert "bus_watch" not in terminal.tmux("show-options", "-p", "-t", agent.pane)
+
+
+def test_the_time_out_is_kept(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("busy")
+    for commands, timeout in ((("idle", "swallow 99"), 2.0), (("deaf",), 1.0)):
+        agent.tell(*commands)
+        began = time.monotonic()
+        terminal.submit("a", "hello", timeout=timeout)
+        assert time.monotonic() - began < timeout + 1
+
+
+def test_a_pane_that_vanishes_meanwhile_is_an_honest_verdict(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("swallow 99")
+    killer = threading.Timer(0.8, terminal.tmux, ("kill-pane", "-t", agent.pane))
+    killer.start()
+    outcome = terminal.submit("a", "hello")
+    killer.join()
+    assert outcome.verdict == "unproven", outcome

@@ -1,0 +1,239 @@
+"""What `send-message` and `agent-send` share: their options, the text's sources, the report of an outcome."""
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from worker.errors import BusWatchError, UsageError
+
+if TYPE_CHECKING:  # these commands start fast: what sending needs is imported when they send
+    from collections.abc import Callable
+
+    from worker.terminal.profiles import Profile
+    from worker.terminal.submit import Outcome
+    from worker.terminal.tmux import Server
+
+DETAILS = """\
+exit status:
+  0   submitted or queued: proven by the agent's own record or by its screen
+  64  usage       65  text that cannot be sent
+  69  gone or refused: no such pane, or it runs a shell or something unknown; nothing was typed
+  75  held: somebody's draft, a dialog, a busy agent; nothing was typed, try again later
+  76  unproven: typed, but nothing proves that it was submitted; look before you send it again
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours (exit 64)."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def add_text_options(parser: argparse.ArgumentParser) -> None:
+    """-m, -f; without them the text is standard input."""
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("-m", "--message", metavar="TEXT", help="the text (default: standard input)")
+    source.add_argument("-f", "--file", metavar="FILE", help="a file with the text; - is standard input")
+    source.add_argument("-b", "--base64", metavar="BASE64", help="the text in base64")
+
+
+def add_pane_options(parser: argparse.ArgumentParser) -> None:
+    """Everything about how one text gets into a pane."""
+    parser.add_argument(
+        "--agent", default="", metavar="NAME", help="the profile to go by (default: found from the pane)"
+    )
+    parser.add_argument("--allow-shell", action="store_true", help="type into a shell if that is what the pane runs")
+    parser.add_argument("--when-idle", action="store_true", help="hold the message while the agent is busy")
+    parser.add_argument("--accept", choices=["unproven"], help="exit 0 for this verdict too")
+    parser.add_argument(
+        "-r",
+        "--retries",
+        type=int,
+        default=3,
+        metavar="N",
+        help="repeat a swallowed Enter at most N times (3)",
+    )
+    parser.add_argument("--timeout", type=float, default=15.0, metavar="SECONDS", help="for the whole call (15)")
+    parser.add_argument(
+        "-H",
+        "--host",
+        action="append",
+        default=[],
+        metavar="USER@HOST",
+        help="the pane's host, over ssh; may be repeated",
+    )
+    parser.add_argument(
+        "--ssh-config",
+        default=os.environ.get("AGENT_SEND_SSH_CONFIG", ""),
+        metavar="FILE",
+        help="instead of ~/.ssh/config ($AGENT_SEND_SSH_CONFIG)",
+    )
+    parser.add_argument("--tmux", default="tmux", metavar="PATH", help="the tmux program on this host")
+    parser.add_argument("--remote-tmux", default="tmux", metavar="PATH", help="the tmux program on -H hosts")
+    server = parser.add_mutually_exclusive_group()
+    server.add_argument("-L", "--socket-name", default="", metavar="NAME", help="the tmux server, as tmux -L")
+    server.add_argument("--socket-path", default="", metavar="PATH", help="the tmux server, as tmux -S")
+    parser.add_argument("--json", action="store_true", help="report as one JSON object a line")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tell each step on standard error")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raise UsageError for values that make no sense."""
+    if not 1 <= options.timeout <= 3600:
+        raise UsageError("--timeout must be between 1 and 3600 seconds")
+    if not 0 <= options.retries <= 20:
+        raise UsageError("-r must be between 0 and 20")
+    for key in ("tmux", "remote_tmux", "socket_path", "socket_name", "ssh_config"):
+        value: str = getattr(options, key)
+        if value.startswith("-") or any(ord(one) < 0x20 for one in value):
+            raise UsageError(f"--{key.replace('_', '-')} cannot be {value!r}")
+
+
+def read_text(options: argparse.Namespace) -> str:
+    """The text from wherever the options say.
+
+    Raises:
+        UsageError: there is no readable source.
+    """
+    from worker.terminal.text import MAX_BYTES, decode
+
+    if options.message is not None:
+        return str(options.message)
+    if options.base64 is not None:
+        import base64
+        import binascii
+
+        try:
+            return decode(base64.b64decode(options.base64, validate=True))
+        except (binascii.Error, ValueError):
+            raise UsageError("-b: that is not base64") from None
+    if options.file not in {None, "-"}:
+        try:
+            with open(options.file, "rb") as file:  # noqa: PTH123  pathlib would cost a start of these commands 5 ms
+                return decode(file.read(MAX_BYTES + 1))
+        except OSError as why:
+            raise UsageError(f"-f {options.file}: {why.strerror}") from None
+    if sys.stdin.isatty():
+        raise UsageError("no text: give -m, -f or standard input")
+    return decode(sys.stdin.buffer.read(MAX_BYTES + 1))
+
+
+def connect(options: argparse.Namespace, host: str) -> "Server":
+    """The tmux server that the options mean, here or on `host`.
+
+    Raises:
+        HostError: the host cannot be reached.
+    """
+    from worker.terminal.runner import LocalRunner, Runner, SshRunner
+    from worker.terminal.tmux import Server
+
+    runner: Runner = LocalRunner()
+    if host:
+        runner = SshRunner(host, config=options.ssh_config, timeout=min(10.0, options.timeout))
+    return Server(
+        runner,
+        program=options.remote_tmux if host else options.tmux,
+        socket_name=options.socket_name,
+        socket_path=options.socket_path,
+    )
+
+
+def send(options: argparse.Namespace, target: str, compose: "Callable[[Server], str]") -> int:
+    """Submit to `target` on each host, report each, and give the worst (highest) exit status.
+
+    Args:
+        options: as parsed.
+        target: the pane, session or window.
+        compose: makes the text; it may ask the server's host for its name.
+    """
+    loaded = load_profiles()
+    if options.agent and options.agent not in loaded:
+        raise UsageError(f"--agent {options.agent!r}: no such profile; there are: {', '.join(sorted(loaded))}")
+    worst = 0
+    for host in options.host or [""]:
+        outcome = _submit(options, host, target, compose, loaded)
+        report(outcome, as_json=options.json)
+        accepted = options.accept is not None and outcome.verdict == options.accept
+        worst = max(worst, 0 if accepted else outcome.exit_status)
+    return worst
+
+
+def load_profiles() -> "dict[str, Profile]":
+    """Every profile, the user's own instead of shipped ones of the same name."""
+    from worker.terminal import profiles
+
+    where = [profiles.user_directory(os.environ), profiles.SHIPPED]
+    return {name: profiles.load(name, where) for name in profiles.names(where)}
+
+
+def _submit(
+    options: argparse.Namespace,
+    host: str,
+    target: str,
+    compose: "Callable[[Server], str]",
+    loaded: "dict[str, Profile]",
+) -> "Outcome":
+    from worker.terminal.runner import HostError
+    from worker.terminal.submit import Options, Outcome, submit
+
+    began = time.monotonic()
+    try:
+        server = connect(options, host)
+    except HostError as why:
+        return Outcome("gone", str(why), host=host)
+    try:
+        try:
+            text = compose(server)
+        except HostError as why:
+            return Outcome("gone", str(why), host=host)
+        wanted = Options(
+            agent=options.agent,
+            allow_shell=options.allow_shell,
+            when_idle=options.when_idle,
+            retries=options.retries,
+            timeout=options.timeout - (time.monotonic() - began),
+            narrate=(lambda line: print(line, file=sys.stderr)) if options.verbose else lambda _: None,
+        )
+        return submit(server, target, text, wanted, loaded)
+    finally:
+        server.runner.close()
+
+
+def report(outcome: "Outcome", *, as_json: bool) -> None:
+    """Say what became of the message: success on standard output, failure on standard error; JSON there too."""
+    if as_json:
+        import json
+
+        keys = ("verdict", "reason", "agent", "pane", "host", "proof", "timings")
+        print(json.dumps({key: getattr(outcome, key) for key in keys}, ensure_ascii=False), flush=True)
+        return
+    place = " ".join(
+        filter(
+            None,
+            [
+                outcome.pane,
+                f"on {outcome.host}" if outcome.host else "",
+                f"({outcome.agent})" if outcome.agent else "",
+            ],
+        )
+    )
+    proof = f" [{outcome.proof}]" if outcome.proof else ""
+    line = f"{outcome.verdict}{' ' + place if place else ''}: {outcome.reason}{proof}"
+    print(line, file=sys.stdout if outcome.exit_status == 0 else sys.stderr, flush=True)
+
+
+def guarded(main: "Callable[[], int]", name: str) -> int:
+    """Run a command; its failures become one sentence on standard error and an exit status."""
+    try:
+        return main()
+    except BusWatchError as why:
+        print(f"{name}: {why}", file=sys.stderr)
+        return why.exit_status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 74

@@ -1,0 +1,126 @@
+"""After Enter: what became of our text. The agent's own record says it best, else the screen.
+
+Enter is repeated only while our own text is seen in the input box; text is never pasted again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker.terminal import screen
+from worker.terminal.profiles import Composer, Profile
+from worker.terminal.record import Watch
+from worker.terminal.text import squeeze
+from worker.terminal.tmux import Look
+
+GLANCE = 0.12  # seconds between two looks at a pane
+_SETTLED = 1.0  # seconds for which an emptied box must stay so, if the text is not seen above it
+_NO_RECORD = 1.5  # seconds to wait for a record of which there is no file yet
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`submitted`, `queued` or `unproven`, why, and what proves it."""
+
+    verdict: str
+    reason: str
+    proof: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What was entered into what."""
+
+    text: str
+    profile: Profile
+    composer: Composer
+    was_busy: bool
+    """Whether the agent was busy when the text was pasted."""
+    watch: Watch | None
+    """The agent's record, if it can be read from here."""
+
+
+class Prover:
+    """Follows one text from its Enter to a verdict."""
+
+    def __init__(
+        self,
+        entered: Entered,
+        look: Callable[[], Look],
+        press: Callable[[], bool],
+        *,
+        retries: int,
+        deadline: float,
+    ) -> None:
+        """`look` sees the pane, `press` repeats Enter if it is unchanged, `deadline` is monotonic time."""
+        self._entered, self._look, self._press = entered, look, press
+        self._retries, self._deadline = retries, deadline
+        self._began = time.monotonic()
+        self._gap = max(0.8, 2 * entered.profile.typing.pause)
+        self._again = self._began + self._gap
+        self._presses = 1
+        self._emptied = 0.0
+        self._last = "nothing was seen"
+
+    def run(self) -> Verdict:
+        """Look until there is proof or the time is up."""
+        on_screen: Verdict | None = None
+        while time.monotonic() < self._deadline:
+            recorded = self._recorded()
+            if recorded is not None:
+                return recorded
+            on_screen = self._on_screen()
+            if on_screen is not None and time.monotonic() - self._began >= self._record_wait():
+                return on_screen
+            time.sleep(GLANCE)
+        if on_screen is not None:
+            return on_screen
+        if self._entered.watch is not None and self._entered.watch.mixed:
+            self._last = "the agent's own record has it mixed with other words"
+        return Verdict("unproven", f"Enter was pressed, but there is no proof: {self._last}")
+
+    def _recorded(self) -> Verdict | None:
+        found = self._entered.watch.look() if self._entered.watch is not None else None
+        if found is None:
+            return None
+        return Verdict(found.verdict, "the agent's own record has it", f"record {found.path}")
+
+    def _record_wait(self) -> float:
+        """Seconds after Enter for which the record is waited for before the screen's word is taken."""
+        watch, record = self._entered.watch, self._entered.profile.record
+        if watch is None or record is None:
+            return 0.0
+        return record.wait if watch.available else min(record.wait, _NO_RECORD)
+
+    def _on_screen(self) -> Verdict | None:
+        """One look: the verdict that the screen supports by now, if any."""
+        entered = self._entered
+        seen = screen.judge(self._look(), entered.profile)
+        now = time.monotonic()
+        self._last = seen.why
+        if seen.state in {"dialog", "unknown"}:
+            self._emptied = 0.0
+        elif seen.box is not None and screen.holds_ours(seen.box.draft, entered.text, entered.composer):
+            self._emptied = 0.0
+            self._last = f"our text is still in the input box (Enter pressed {self._presses} times)"
+            self._press_again(now)
+        else:
+            self._emptied = self._emptied or now
+            shown = self._shown(seen)
+            if now - self._emptied >= (GLANCE if shown else _SETTLED):
+                verdict = "queued" if seen.queued or entered.was_busy else "submitted"
+                how = "shows the text or work on it" if shown else "shows an empty input box"
+                return Verdict(verdict, f"our text left the input box, and the screen {how}", "screen")
+        return None
+
+    def _press_again(self, now: float) -> None:
+        if now >= self._again and self._presses <= self._retries and self._press():
+            self._presses += 1
+            self._gap *= 2
+            self._again = now + self._gap
+
+    def _shown(self, seen: screen.Seen) -> bool:
+        """Whether the screen shows what became of it: the text above the box, a queue, or work that began."""
+        lines = [one for one in map(squeeze, self._entered.text.split("\n")) if one]
+        above = any(one[:20] in seen.outside for one in (lines[0], lines[-1])) or lines[-1][-20:] in seen.outside
+        return above or seen.queued or (seen.busy and not self._entered.was_busy)

@@ -1,0 +1,171 @@
+"""The agent's own record of what it was told: the best proof there is. Read only, never written.
+
+Only what was appended after our Enter counts. The formats are other people's: whatever is missing, locked or
+changed means "no proof", never an error.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.terminal.profiles import Entry, Record
+from worker.terminal.text import squeeze
+
+_MAX_READ = 8 * 1024 * 1024
+_VARIABLE = re.compile(r"\{env:([A-Za-z0-9_]+)\|((?:[^{}]|\{home\})*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the agent's process lives, which decides where its record lies."""
+
+    home: str
+    directory: str
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """An entry that is our message: what it says of it, and in which file it stands."""
+
+    verdict: str
+    path: str
+
+
+def surroundings(pid: int, directory: str) -> Surroundings:
+    """Home, working directory and environment of the process `pid` of this host.
+
+    Linux tells those of the process itself, if it is the caller's own; elsewhere they are guessed: this
+    process's environment, and `directory`, which tmux knows.
+    """
+    environment: dict[str, str] = dict(os.environ)
+    with contextlib.suppress(OSError):
+        raw = Path(f"/proc/{pid}/environ").read_bytes().decode("utf-8", "surrogateescape")
+        environment = dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
+    with contextlib.suppress(OSError):
+        directory = str(Path(f"/proc/{pid}/cwd").readlink())
+    return Surroundings(environment.get("HOME", ""), directory, environment)
+
+
+def expand(path: str, where: Surroundings) -> str:
+    """Fill in a profile's record path; the result is a glob, in which what was filled in is literal."""
+    filled = _VARIABLE.sub(lambda match: _variable(match, where), path)
+    filled = filled.replace("{home}", glob.escape(where.home))
+    return filled.replace("{cwd_dashed}", re.sub(r"[^A-Za-z0-9]", "-", where.directory))
+
+
+def _variable(match: re.Match[str], where: Surroundings) -> str:
+    value = where.environment.get(match.group(1), "")
+    return glob.escape(value) if value else match.group(2)
+
+
+class Watch:
+    """Looks for one message in a record, from the moment at which it is made."""
+
+    def __init__(self, record: Record, where: Surroundings, text: str) -> None:
+        self._record = record
+        self._globs = [expand(one, where) for one in record.paths] if where.home else []
+        self._text = text
+        self._started_ms = int(time.time() * 1000)
+        self._read = dict(self._files())
+        self.mixed = False
+        """Whether our text was seen inside a prompt that holds other words on the same lines."""
+
+    @property
+    def available(self) -> bool:
+        """Whether there is a record at all."""
+        return bool(self._read) or any(True for _ in self._files())
+
+    def look(self) -> Proof | None:
+        """The proof, if the record has it by now."""
+        if self._record.format == "sqlite":
+            return self._look_in_databases()
+        for path, size in self._files():
+            start = self._read.get(path, 0)
+            if size <= start:
+                continue
+            chunk = self._tail(path, start)
+            whole = chunk.rfind(b"\n") + 1
+            self._read[path] = start + whole
+            for line in chunk[:whole].splitlines():
+                verdict = self._verdict(line)
+                if verdict:
+                    return Proof(verdict, path)
+        return None
+
+    def _files(self) -> Iterator[tuple[str, int]]:
+        for pattern in self._globs:
+            for path in glob.iglob(pattern):  # noqa: PTH207  the pattern is absolute; Path.glob takes none
+                with contextlib.suppress(OSError):
+                    yield path, Path(path).stat().st_size
+
+    @staticmethod
+    def _tail(path: str, start: int) -> bytes:
+        try:
+            with Path(path).open("rb") as file:
+                file.seek(start)
+                return file.read(_MAX_READ)
+        except OSError:
+            return b""
+
+    def _verdict(self, line: bytes) -> str:
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            return ""
+        for entry in self._record.entries:
+            if all(_dig(data, key) == wanted for key, wanted in entry.where.items()):
+                said = _text_of(entry, data)
+                if self._ours(said):
+                    return entry.verdict
+        return ""
+
+    def _look_in_databases(self) -> Proof | None:
+        import sqlite3  # noqa: PLC0415  only opencode needs it, and it is slow to load
+
+        for path, _ in self._files():
+            with contextlib.suppress(sqlite3.Error, ValueError):
+                database = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=0.2)
+                try:
+                    for (said,) in database.execute(self._record.query, (self._started_ms,)):
+                        if isinstance(said, str) and self._ours(said):
+                            return Proof("submitted", path)
+                finally:
+                    database.close()
+        return None
+
+    def _ours(self, said: str) -> bool:
+        """Whether a prompt is our message, alone or whole lines among queued ones (gemini joins them)."""
+        ours = squeeze(self._text)
+        if squeeze(said) == ours:
+            return True
+        if ours not in squeeze(said):
+            return False
+        wanted = [squeeze(one) for one in self._text.split("\n") if one.strip()]
+        lines = [squeeze(one) for one in said.split("\n") if one.strip()]
+        if any(lines[at : at + len(wanted)] == wanted for at in range(len(lines))):
+            return True
+        self.mixed = True
+        return False
+
+
+def _dig(data: Any, path: str) -> Any:
+    for key in path.split("."):
+        if not isinstance(data, dict):
+            return None
+        data = data.get(key)
+    return data
+
+
+def _text_of(entry: Entry, data: Any) -> str:
+    found = _dig(data, entry.text)
+    parts = found if isinstance(found, list) else [found]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return "\n".join(one for one in texts if isinstance(one, str))

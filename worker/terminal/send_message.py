@@ -1,0 +1,84 @@
+"""`send-message`: submit one text to one tmux pane, and prove it."""
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+EXAMPLES = """\
+examples:
+  send-message -t claude -m 'run the tests again'      the pane of session `claude`
+  send-message -t work:editor.1 -f notes.txt --json    one pane of a window, the report as JSON
+  git diff --stat | send-message -t %3                 a pane by its id, the text from standard input
+  send-message -t repl --agent generic --accept unproven -m '1 + 1'   any program that is not a shell
+  send-message --from-bus -t claude                    a transport of bus-watch: the text on standard
+                                                       input, the preamble from SOS_MESSAGE_SOURCE,
+                                                       SOS_AGENT and SOS_MESSAGE_CLASS
+"""
+
+
+def main(argv: "Sequence[str] | None" = None) -> int:
+    """The command; gives its exit status."""
+    from worker.terminal.command import guarded
+
+    return guarded(lambda: _main(argv), "send-message")
+
+
+def _main(argv: "Sequence[str] | None") -> int:
+    from worker.errors import UsageError
+    from worker.terminal import command
+
+    options = _parser().parse_args(argv)
+    command.check_options(options)
+    if options.from_bus and (options.message is not None or options.base64 is not None):
+        raise UsageError("--from-bus takes the text from standard input or -f")
+    text = command.read_text(options)
+    if options.from_bus:
+        text = from_bus(text, os.environ.get)
+    return command.send(options, options.target, lambda _server: text)
+
+
+def from_bus(text: str, variable: "Callable[[str, str], str]") -> str:
+    """The line for a message of the bus: our own preamble, made from the transport's environment.
+
+    The address in a body is never trusted: every line of it that looks like a preamble is quoted.
+    """
+    from worker.terminal import preamble
+    from worker.terminal.text import sanitise
+
+    body = preamble.quote_forged(sanitise(text))
+    given = variable("SOS_MESSAGE_CLASS", "")
+    chosen = given if given in preamble.CLASSES else None
+    source = variable("SOS_MESSAGE_SOURCE", "") or "unknown"
+    return preamble.prefix(source, variable("SOS_AGENT", "") or "unknown", chosen) + body
+
+
+def _parser() -> "argparse.ArgumentParser":
+    import argparse
+
+    from worker.terminal import command
+
+    parser = command.Parser(
+        prog="send-message",
+        description="Submit one text to the agent in one tmux pane, as one prompt, and prove it. "
+        "It never types into a shell, a dialog or somebody's draft.",
+        epilog=EXAMPLES + "\n" + command.DETAILS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "-t",
+        "--target",
+        required=True,
+        help="SESSION, SESSION:WINDOW, SESSION:WINDOW.PANE or %%ID; names are matched exactly",
+    )
+    command.add_text_options(parser)
+    parser.add_argument("--from-bus", action="store_true", help="put the preamble of a bus message in front")
+    command.add_pane_options(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Which pane a target means, and whether what runs in its foreground may be typed into. Fails closed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.terminal import processes
+from worker.terminal.processes import Process
+from worker.terminal.profiles import Profile
+from worker.terminal.tmux import Pane, RefusedError, Server, describe
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """Who reads what is typed into a pane."""
+
+    profile: Profile
+    process: Process | None
+    """The process that the profile knows; None if the caller named the profile and vouched for it."""
+    key: str
+    """tmux's name of the key that submits."""
+
+    @property
+    def pid(self) -> int:
+        """The process's id; 0 if there is none to hold on to."""
+        return self.process.pid if self.process else 0
+
+
+def resolve(server: Server, target: str, profiles: Mapping[str, Profile]) -> Pane:
+    """The one pane that `target` means: if it has several, the only one that runs a known agent.
+
+    Raises:
+        GoneError: there is none.
+        RefusedError: it is not clear which; the message lists the ids.
+    """
+    found = server.candidates(target)
+    if len(found) == 1:
+        return found[0]
+    known = []
+    for pane in found:
+        group = [] if pane.dead else processes.foreground(server.runner, pane.tty)
+        if any(processes.match(group, one) for one in profiles.values()):
+            known.append(pane)
+    if len(known) == 1:
+        return known[0]
+    reason = "several panes of it run" if known else "no pane of it runs"
+    raise RefusedError(f"{target!r}: {reason} a known agent; give one pane's id: {describe(found)}")
+
+
+def identify(
+    server: Server, tty: str, profiles: Mapping[str, Profile], *, chosen: str = "", allow_shell: bool = False
+) -> Agent:
+    """Who reads what is typed into `tty`.
+
+    Args:
+        server: the tmux server on the pane's host.
+        tty: the pane's terminal.
+        profiles: by name; `generic` must be among them.
+        chosen: the profile that the caller vouches for, or empty.
+        allow_shell: whether a shell will do.
+
+    Raises:
+        RefusedError: a shell, a carrier of another terminal, something unknown, or nobody knows what.
+    """
+    group = processes.foreground(server.runner, tty)
+    shown = ", ".join(sorted({one.name for one in group}))
+    if not group:
+        raise RefusedError("the pane's foreground process cannot be found out, so nothing is typed")
+    if processes.only_shells(group):
+        if allow_shell and chosen in {"", "generic"}:
+            return Agent(profiles["generic"], group[0], profiles["generic"].typing.enter)
+        hint = "" if allow_shell else "; --allow-shell types into it all the same"
+        raise RefusedError(f"the pane runs a shell ({shown}){hint}")
+    carried = processes.carrier(group)
+    if chosen:
+        profile = profiles[chosen]
+        process = processes.match(group, profile) or (group[0] if profile.composer is None else None)
+        # Typed through another terminal, the named key was seen to get lost; its byte was not.
+        return Agent(profile, process, "C-m" if carried else profile.typing.enter)
+    for profile in profiles.values():
+        process = processes.match(group, profile)
+        if process is not None:
+            return Agent(profile, process, profile.typing.enter)
+    if carried:
+        raise RefusedError(f"the pane runs {carried}")
+    raise RefusedError(
+        f"the pane runs {shown}, which no profile knows; --agent NAME says which one fits, "
+        "--agent generic types without looking"
+    )
