@@ -31,6 +31,7 @@ from huey.storage import SqliteStorage
 from worker.engine import Engine
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
+from worker.telemetry import log
 
 logger = logging.getLogger("bus_watch.queue")
 
@@ -307,6 +308,7 @@ class WatchHuey(Huey):
         # huey_consumer always passes a number, 1 where -w was not given: only its command line can tell.
         if not any(argument.startswith(("-w", "--workers")) for argument in sys.argv[1:]):
             options["workers"] = max(options.get("workers", 1), self.default_workers)
+        log.adopt_consumer_flags()
         return WatchConsumer(self, **options)
 
 huey = WatchHuey()
