@@ -22,6 +22,7 @@ from worker.ledger.old_state import import_old_state
 from worker.queue import WatchHuey, huey
 from worker.settings import Settings
 from worker.telemetry import log
+from worker.telemetry.observer import observe
 from worker.telemetry.redact import redact
 
 __all__ = ["build", "huey"]
@@ -66,6 +67,7 @@ def build(settings: Settings) -> WatchHuey:
         wake=HueyWakeups(),
         bus=BusClient(max_connections=len(pollable) + 4),
         redact=redact.tail,
+        observer=observe(settings, database),
     )
     return huey
 

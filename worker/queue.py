@@ -55,6 +55,8 @@ class JsonSerializer(Serializer):
             if data.on_complete or data.on_error or data.chord_config:
                 raise ValueError("pipelines and chords are not stored in this queue")
             fields = data._asdict()
+            # Sentry's integration adds them; a worker without Sentry could not run what one with it has stored.
+            fields["kwargs"] = {name: value for name, value in data.kwargs.items() if name != "sentry_headers"}
             fields["eta"] = data.eta and data.eta.replace(tzinfo=UTC).timestamp()
             fields["expires"] = fields["expires_resolved"] = None
             return json.dumps({"task": fields}, separators=(",", ":")).encode()

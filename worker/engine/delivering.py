@@ -5,12 +5,13 @@ import os
 import sqlite3
 from pathlib import Path
 
-from worker.delivery import DEFAULT_CLASS, Ending, MessageState, State, describe
+from worker.delivery import DEFAULT_CLASS, Ending, MessageState, State, describe, meaning
 from worker.engine.context import Engine
 from worker.engine.faults import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
 from worker.settings import TransportSettings
+from worker.telemetry.observer import Ended
 from worker.transports.client import LauncherGone
 from worker.transports.command import CannotRun, CommandNotAllowed, Envelope, prepare, write_message_file
 from worker.transports.receipts import Outcome, remove_files
@@ -44,6 +45,9 @@ def deliver(engine: Engine, delivery_id: int) -> Settled | None:
         assert transport is not None  # noqa: S101 - the claim's rules came from it
         logger.info(
             "attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim)
+        )
+        engine.observer.started(
+            claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at
         )
         try:
             ending, output = _run(engine, claim, transport)
@@ -145,6 +149,19 @@ def settle(
     if ending.kind != "void":  # a void note must outlive the launcher that may still come to it: the sweep removes it
         remove_files(engine.files, attempt_id)
     _log(settled, ending, delivery, transport.name)
+    engine.observer.ended(
+        Ended(
+            agent=settled.agent,
+            transport=transport.name,
+            message_id=settled.message_id,
+            delivery=delivery,
+            attempt=settled.attempt,
+            meaning=meaning(ending, transport.retry_policy),
+            cause=describe(ending),
+            state=settled.state,
+            began_failing=settled.began_failing,
+        )
+    )
     return settled
 
 

@@ -17,6 +17,7 @@ from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.settings import Settings
+from worker.telemetry.observer import observe
 from worker.telemetry.redact import redact
 
 
@@ -62,6 +63,7 @@ def run_once(settings: Settings) -> Once:
         bus=BusClient(max_connections=len(settings.agents) + 2),
         kind="once",
         redact=redact.tail,
+        observer=observe(settings, None),
     )
     engine.start()
     try:

@@ -11,8 +11,8 @@ import os
 import sys
 import threading
 import time
-from pathlib import Path
 from io import TextIOWrapper
+from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
@@ -98,7 +98,7 @@ def _formatter(chosen: str, stream: TextIO) -> logging.Formatter:
 
 
 def goes_to_journal(stream: TextIO) -> bool:
-    """Whether what is written there ends up in journald, by `JOURNAL_STREAM`: its device and inode (systemd.exec(5))."""
+    """Whether what is written there goes to journald, by `JOURNAL_STREAM`, its device and inode (systemd.exec(5))."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
