@@ -1,7 +1,7 @@
 """A Sentry ingest on a loopback port: takes envelopes as the real one does, and refuses what that would refuse.
 
-The protocol: https://develop.sentry.dev/sdk/data-model/envelopes/ - a POST to /api/PROJECT/envelope/ whose body, gzipped
-or not, is a header line of JSON, then items: a header line with type and length, that many bytes, a newline.
+The protocol (https://develop.sentry.dev/sdk/data-model/envelopes/): a POST to /api/PROJECT/envelope/ whose body,
+gzipped or not, is a header line of JSON, then items: a header line with type and length, that many bytes, a newline.
 """
 
 import gzip

@@ -13,9 +13,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from worker import __version__
-from worker.ledger import overview
+from worker.ledger import report
 from worker.ledger.database import Database
-from worker.ledger.overview import LaneView
+from worker.ledger.report import LaneReport
 from worker.settings import Settings
 from worker.telemetry.observer import Ended, Observer
 
@@ -113,21 +113,21 @@ class MetricsFile(Observer):
     def _look(self, now: float) -> None:
         for gauge in (self._deliveries, self._backlog, self._oldest, self._dead, self._lanes, self._poll_age):
             gauge.clear()
-        for lane in self._database.read(overview.lanes):
+        for lane in self._database.read(report.lanes):
             names = (lane.agent, lane.transport)
             for state in ("waiting", "retrying", "running", "held"):
                 self._deliveries.labels(*names, state).set(getattr(lane, state))
-            self._backlog.labels(*names).set(lane.backlog)
-            self._oldest.labels(*names).set(max(0.0, now - lane.oldest_at) if lane.oldest_at is not None else 0.0)
+            self._backlog.labels(*names).set(lane.waiting + lane.retrying + lane.running)
+            self._oldest.labels(*names).set(max(0.0, now - lane.oldest) if lane.oldest is not None else 0.0)
             self._dead.labels(*names).set(lane.dead)
             for state in LANE_STATES:
                 self._lanes.labels(*names, state).set(state == self._state(lane))
-        for inbox in self._database.read(overview.inboxes):
-            if self._settings.agent(inbox.agent) is not None:
-                age = max(0.0, now - inbox.polled_at) if inbox.polled_at is not None else -1.0
-                self._poll_age.labels(inbox.agent).set(age)
+        for agent, inbox in self._database.read(report.inboxes).items():
+            if self._settings.agent(agent) is not None:
+                polled = inbox["polled_at"]
+                self._poll_age.labels(agent).set(-1.0 if polled is None else max(0.0, now - polled))
 
-    def _state(self, lane: LaneView) -> str:
+    def _state(self, lane: LaneReport) -> str:
         if self._settings.transport(lane.agent, lane.transport) is None:
             return "orphaned"
         if lane.paused:

@@ -10,6 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 from worker.secret import known_values
@@ -67,6 +68,16 @@ class Redactor:
                     return self(MASK + text[len(needle.text) - at :])
                 at = needle.text.find(text[:SHORTEST], at + 1)
         return self(text)
+
+    def everywhere(self, value: Any) -> Any:
+        """The same value with every text in it redacted, keys included; for what becomes JSON."""
+        if isinstance(value, str):
+            return self(value)
+        if isinstance(value, dict):
+            return {self.everywhere(key): self.everywhere(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.everywhere(item) for item in value]
+        return value
 
     def _table(self) -> tuple[_Needle, ...]:
         known = known_values()

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import sentry_sdk
 from sentry_sdk.integrations.atexit import AtexitIntegration
@@ -105,7 +105,7 @@ class SentryReporter(Observer):
                 return None
             _withhold_foreign_words(event, exc_info[1])
         event.pop("request", None)
-        return cast("Event", _scrubbed(cast("dict[str, Any]", event)))
+        return cast("Event", redact.everywhere(event))
 
 
 def _report(kind: str, level: str, message: str, what: Ended) -> None:
@@ -130,18 +130,7 @@ def _report(kind: str, level: str, message: str, what: Ended) -> None:
 
 
 def _before_breadcrumb(crumb: "Breadcrumb", _hint: "BreadcrumbHint") -> "Breadcrumb":
-    return cast("Breadcrumb", _scrubbed(crumb))
-
-
-def _scrubbed(value: Any) -> Any:
-    """The same, with every text in it redacted."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {_scrubbed(key): _scrubbed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_scrubbed(item) for item in value]
-    return value
+    return cast("Breadcrumb", redact.everywhere(crumb))
 
 
 def _withhold_foreign_words(event: "Event", error: BaseException) -> None:

@@ -52,7 +52,7 @@ def test_no_base64_of_a_text_with_a_token_survives(token: str, before: bytes, af
         assert token.encode() not in base64.b64decode(
             kept + "=" * (-len(kept) % 4) if len(kept) % 4 != 1 else kept[:-1]
         )
-    assert left == f"[{MASK}]" or left == f"[{MASK}=]" or left == f"[{MASK}==]"
+    assert left in {f"[{MASK}]", f"[{MASK}=]", f"[{MASK}==]"}
 
 
 def test_base64_as_the_command_wraps_it_is_found() -> None:
