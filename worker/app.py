@@ -21,6 +21,9 @@ from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.queue import WatchHuey, huey
 from worker.settings import Settings
+from worker.telemetry import log
+from worker.telemetry.observer import observe
+from worker.telemetry.redact import redact
 
 __all__ = ["build", "huey"]
 
@@ -63,16 +66,20 @@ def build(settings: Settings) -> WatchHuey:
         db=database,
         wake=HueyWakeups(),
         bus=BusClient(max_connections=len(pollable) + 4),
+        redact=redact.tail,
+        observer=observe(settings, database),
     )
     return huey
 
 
 def _build_or_exit() -> WatchHuey:
     try:
-        return build(settings_module.load())
+        settings = settings_module.load()
+        log.configure(settings)
+        return build(settings)
     except BusWatchError as error:
         # Not an exception: huey_consumer would print its traceback to somebody who mistyped a path.
-        print(f"bus-watch: {error}", file=sys.stderr)  # noqa: T201 - there is no logging yet
+        print(f"bus-watch: {redact(str(error))}", file=sys.stderr)  # noqa: T201 - there is no logging yet
         raise SystemExit(error.exit_status) from None
 
 

@@ -131,6 +131,11 @@ def meaning(ending: Ending, policy: RetryPolicy) -> Meaning:
     return Meaning.TRANSIENT
 
 
+def is_failure(ending: Ending) -> bool:
+    """Whether the transport failed: neither a success nor held back (75), and it was at least tried."""
+    return ending.kind != "void" and not (ending.kind == "exit" and ending.code in {0, EX_TEMPFAIL})
+
+
 def describe(ending: Ending) -> str:
     """One line for people: `exit 1: can't find pane`."""
     head = {

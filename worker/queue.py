@@ -31,6 +31,7 @@ from huey.storage import SqliteStorage
 from worker.engine import Engine
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
+from worker.telemetry import log
 
 logger = logging.getLogger("bus_watch.queue")
 
@@ -54,6 +55,8 @@ class JsonSerializer(Serializer):
             if data.on_complete or data.on_error or data.chord_config:
                 raise ValueError("pipelines and chords are not stored in this queue")
             fields = data._asdict()
+            # Sentry's integration adds them; a worker without Sentry could not run what one with it has stored.
+            fields["kwargs"] = {name: value for name, value in data.kwargs.items() if name != "sentry_headers"}
             fields["eta"] = data.eta and data.eta.replace(tzinfo=UTC).timestamp()
             fields["expires"] = fields["expires_resolved"] = None
             return json.dumps({"task": fields}, separators=(",", ":")).encode()
@@ -307,6 +310,7 @@ class WatchHuey(Huey):
         # huey_consumer always passes a number, 1 where -w was not given: only its command line can tell.
         if not any(argument.startswith(("-w", "--workers")) for argument in sys.argv[1:]):
             options["workers"] = max(options.get("workers", 1), self.default_workers)
+        log.adopt_consumer_flags()
         return WatchConsumer(self, **options)
 
 

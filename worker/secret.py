@@ -1,7 +1,31 @@
-"""The one type that holds a token: it does not print, compare loosely, pickle or format itself."""
+"""The one type that holds a token: it does not print, compare loosely, pickle or format itself.
+
+Each value that was ever held is remembered, so that redaction knows every token, those that a rotation replaced
+included, and nobody can forget to tell it.
+"""
 
 import hmac
+import threading
 from typing import Any, Never
+
+REMEMBERED = 256  # values; a worker that rotates its tokens for years forgets the oldest
+
+_lock = threading.Lock()
+_values: dict[str, None] = {}  # in order of last use
+
+
+def known_values() -> tuple[str, ...]:
+    """The values of the secrets that this process has held, for `worker.telemetry.redact` alone."""
+    with _lock:
+        return tuple(_values)
+
+
+def _remember(value: str) -> None:
+    with _lock:
+        _values.pop(value, None)
+        _values[value] = None
+        if len(_values) > REMEMBERED:
+            del _values[next(iter(_values))]
 
 
 class Secret:
@@ -11,9 +35,13 @@ class Secret:
 
     def __init__(self, value: str) -> None:
         self._value = value
+        if value:
+            _remember(value)
 
     def reveal(self) -> str:
-        """The value, for the one header and the one redaction table that need it."""
+        """The value, for the one place that must send it."""
+        if self._value:
+            _remember(self._value)
         return self._value
 
     def __bool__(self) -> bool:

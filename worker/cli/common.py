@@ -1,6 +1,7 @@
 """What several commands share: options, the configuration, and how tables, durations and JSON look."""
 
 import argparse
+import contextlib
 import json
 import shutil
 import sys
@@ -8,7 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
+from worker.errors import TokenError
 from worker.settings import Settings, load
+from worker.telemetry.redact import redact
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -24,14 +27,22 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def settings(args: argparse.Namespace) -> Settings:
-    """The configuration that the command line names."""
-    return load(args.config)
+    """The configuration that the command line names; from now on this process hides the tokens that it names."""
+    found = load(args.config)
+    for agent in found.agents:
+        with contextlib.suppress(TokenError):  # whoever needs it will say so
+            agent.token_source(found.config_path).read()
+    return found
+
+
+def write(text: str) -> None:
+    """Text on standard output, redacted: the bus, and what transports print, may hold anything."""
+    sys.stdout.write(redact(text))
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output."""
-    json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """One JSON document on standard output, redacted."""
+    sys.stdout.write(json.dumps(redact.everywhere(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def span(seconds: float) -> str:
@@ -88,7 +99,7 @@ def watch(text: Callable[[], str], seconds: float = 1.0) -> int:
     shown = None
     try:
         while True:
-            now = text()
+            now = redact(text())
             if live:
                 sys.stdout.write("\x1b[H\x1b[2J" + now)
             elif now != shown:

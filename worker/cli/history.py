@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
         for r in rows
     ]
     headings = ("CAME", "MESSAGE", "FROM", "CLASS", "STATE", "DELIVERIES")
-    print(common.table(cells, headings) if cells else "no messages yet")
+    common.write((common.table(cells, headings) if cells else "no messages yet") + "\n")
     return 0

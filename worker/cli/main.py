@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from worker import __version__
 from worker.errors import BusWatchError, UsageError
+from worker.telemetry.redact import redact
 
 COMMANDS: dict[str, str] = {
     "install": "write a configuration, and service files if asked to",
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(args.run(args))
     except BusWatchError as error:
-        print(f"bus-watch {name}: {error}", file=sys.stderr)
+        print(f"bus-watch {name}: {redact(str(error))}", file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:  # `bus-watch history | head`
         sys.stderr.close()

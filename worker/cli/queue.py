@@ -4,7 +4,6 @@ Each line is a delivery: a message and a transport. `show KEY` tells the whole s
 """
 
 import argparse
-import sys
 import time
 
 from worker.cli import common, looking
@@ -35,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(_collect(settings, args.limit))
     else:
-        sys.stdout.write(_text(settings, args.limit))
+        common.write(_text(settings, args.limit))
     return 0
 
 

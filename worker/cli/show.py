@@ -4,7 +4,6 @@ KEY is AGENT/ID, AGENT/STREAM/ID where that is ambiguous, or a bare id that is u
 """
 
 import argparse
-import sys
 import time
 from typing import Any
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(story)
     else:
-        sys.stdout.write(_text(story, deliveries))
+        common.write(_text(story, deliveries))
     return 0
 
 

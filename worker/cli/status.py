@@ -5,7 +5,6 @@ Exit status: 0 healthy, 1 degraded (the lines marked with ! say why), 2 not runn
 
 import argparse
 import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         common.print_json(found)
     else:
-        sys.stdout.write(text(found))
+        common.write(text(found))
     return int(found["exit_status"])
 
 

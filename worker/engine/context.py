@@ -18,6 +18,7 @@ from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Rules, Wake
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
+from worker.telemetry.observer import Observer
 from worker.transports.client import Launcher
 from worker.transports.locks import boot_id, hold_lock
 
@@ -55,6 +56,7 @@ class Engine:
     kind: str = "consumer"
     clock: Callable[[], float] = time.time
     redact: Callable[[str], str] = str
+    observer: Observer = field(default_factory=Observer)
     rng: random.Random = field(default_factory=random.Random)  # noqa: S311 - jitter, not secrets
     stopping: threading.Event = field(default_factory=threading.Event)
     worker: str = field(default_factory=lambda: os.urandom(16).hex())
@@ -64,7 +66,11 @@ class Engine:
     _lock: int | None = None
 
     def __post_init__(self) -> None:
-        self.launcher = Launcher(self.files, self.worker, on_death=self.stopping.set)
+        self.launcher = Launcher(self.files, self.worker, on_death=self._launcher_died)
+
+    def _launcher_died(self) -> None:
+        self.stopping.set()
+        self.observer.launcher_died()
 
     @property
     def files(self) -> Path:

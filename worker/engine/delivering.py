@@ -5,12 +5,13 @@ import os
 import sqlite3
 from pathlib import Path
 
-from worker.delivery import DEFAULT_CLASS, Ending, MessageState, State
+from worker.delivery import DEFAULT_CLASS, Ending, MessageState, State, describe, meaning
 from worker.engine.context import Engine
 from worker.engine.faults import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
 from worker.settings import TransportSettings
+from worker.telemetry.observer import Ended
 from worker.transports.client import LauncherGone
 from worker.transports.command import CannotRun, CommandNotAllowed, Envelope, prepare, write_message_file
 from worker.transports.receipts import Outcome, path_of, remove_files
@@ -44,6 +45,9 @@ def deliver(engine: Engine, delivery_id: int) -> Settled | None:
         assert transport is not None  # noqa: S101 - the claim's rules came from it
         logger.info(
             "attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim)
+        )
+        engine.observer.started(
+            claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at
         )
         try:
             ending, output = _run(engine, claim, transport)
@@ -146,7 +150,20 @@ def settle(
         engine.wake.finalize(settled.message)
     if ending.kind != "void":  # a void note must outlive the launcher that may still come to it: the sweep removes it
         remove_files(engine.files, attempt_id)
-    _log(settled, delivery, transport.name)
+    _log(settled, ending, delivery, transport.name)
+    engine.observer.ended(
+        Ended(
+            agent=settled.agent,
+            transport=transport.name,
+            message_id=settled.message_id,
+            delivery=delivery,
+            attempt=settled.attempt,
+            meaning=meaning(ending, transport.retry_policy),
+            cause=describe(ending),
+            state=settled.state,
+            began_failing=settled.began_failing,
+        )
+    )
     return settled
 
 
@@ -158,17 +175,22 @@ def _with_output(ending: Ending, output: str) -> Ending:
     return Ending(ending.kind, ending.code, "".join(c if c.isprintable() else "?" for c in last)[:OUTPUT_SHOWN])
 
 
-def _log(settled: Settled, delivery: int, transport: str) -> None:
+def _log(settled: Settled, ending: Ending, delivery: int, transport: str) -> None:
+    """How it ended; what the transport said about it may quote the message, and is told at DEBUG only."""
     level = {State.SUCCEEDED: logging.INFO, State.DEAD: logging.ERROR}.get(settled.state, logging.WARNING)
+    fields = {
+        "agent": settled.agent,
+        "message_id": settled.message_id,
+        "transport": transport,
+        "delivery": delivery,
+        "attempt": settled.attempt,
+        "state": str(settled.state),
+    }
     logger.log(
-        level,
-        "delivery %d by %s: %s%s",
-        delivery,
-        transport,
-        settled.state,
-        f": {settled.reason}" if settled.reason else "",
-        extra={"delivery": delivery, "transport": transport, "state": str(settled.state), "attempt": settled.attempt},
+        level, "attempt %d by %s: %s, so %s", settled.attempt, transport, describe(ending), settled.state, extra=fields
     )
+    if settled.reason:
+        logger.debug("reason: %s", settled.reason, extra=fields)
 
 
 def key_of(claim: Claim) -> str:

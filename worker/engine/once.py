@@ -17,6 +17,8 @@ from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.settings import Settings
+from worker.telemetry.observer import observe
+from worker.telemetry.redact import redact
 
 
 @dataclass(slots=True)
@@ -55,7 +57,13 @@ def run_once(settings: Settings) -> Once:
     import_old_state(database, settings)
     wake = _NoWakeups()
     engine = Engine(
-        settings=settings, db=database, wake=wake, bus=BusClient(max_connections=len(settings.agents) + 2), kind="once"
+        settings=settings,
+        db=database,
+        wake=wake,
+        bus=BusClient(max_connections=len(settings.agents) + 2),
+        kind="once",
+        redact=redact.tail,
+        observer=observe(settings, None),
     )
     engine.start()
     try:

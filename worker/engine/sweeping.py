@@ -54,6 +54,7 @@ def sweep(engine: Engine, *, first: bool = False) -> Swept:
     _wake(engine, done, first=first)
     _clear_files(engine, done)
     engine.db.write(lambda tx: upkeep.note_sweep(tx, engine.worker, engine.clock()))
+    engine.observer.swept()
     return done
 
 

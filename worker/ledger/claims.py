@@ -62,7 +62,10 @@ class NotClaimed:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a settle did. `finished` is true where it was the one that finished the message."""
+    """What a settle did. `finished` is true where it was the one that finished the message.
+
+    `began_failing`: it failed, and what its lane had done before succeeded: a new episode of trouble.
+    """
 
     state: State
     reason: str
@@ -70,6 +73,9 @@ class Settled:
     message: int
     finished: bool
     attempt: int
+    agent: str
+    message_id: str
+    began_failing: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +214,7 @@ def settle(
     """Write down how an attempt ended. None: somebody else has settled it."""
     row = tx.execute(
         """
-        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, m.received_at
+        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, m.received_at, m.agent, m.message_id
         from deliveries d join messages m on m.id = d.message
         where d.id = ? and d.state = 'running' and d.attempt_id = ?
         """,
@@ -243,7 +249,23 @@ def settle(
         message=row["message"],
         finished=final and finish(tx, row["message"], now),
         attempt=row["starts"],
+        agent=row["agent"],
+        message_id=row["message_id"],
+        began_failing=delivery.is_failure(ending) and not _was_failing(tx, row["lane"], attempt_id),
     )
+
+
+def _was_failing(tx: sqlite3.Connection, lane: int, attempt_id: str) -> bool:
+    """Whether the lane's last ending before this one, held back ones (75) aside, was no success."""
+    row = tx.execute(
+        """
+        select result from attempts indexed by attempts_recent
+        where lane = ? and id <> ? and ended_at is not null and result not glob ?
+        order by started_at desc limit 1
+        """,
+        (lane, attempt_id, f"exit {delivery.EX_TEMPFAIL}*"),
+    ).fetchone()
+    return row is not None and row["result"] != "exit 0"
 
 
 def _note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float) -> None:

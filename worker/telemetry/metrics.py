@@ -1,0 +1,135 @@
+"""Metrics as a Prometheus text file, for the textfile collector of node_exporter. Needs the extra `metrics`.
+
+State comes from the ledger at each sweep; attempts and latencies are counted in this process, and begin at nought when
+it starts, as Prometheus expects of counters.
+"""
+
+import contextlib
+import logging
+import os
+import time
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from worker import __version__
+from worker.ledger import report
+from worker.ledger.database import Database
+from worker.ledger.report import LaneReport
+from worker.settings import Settings
+from worker.telemetry.observer import Ended, Observer
+
+logger = logging.getLogger("bus_watch.metrics")
+
+EVERY_SECONDS = 5.0
+LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+LANE_STATES = ("working", "paused", "broken", "orphaned")
+_LANE = ("agent", "transport")
+
+
+class MetricsFile(Observer):
+    """Keeps the numbers and writes the file, complete or not at all, readable by everybody."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.path = Path(settings.metrics_file or "").expanduser()
+        self._settings = settings
+        self._database = database
+        self._due = 0.0  # monotonic seconds
+        self._failing = False
+        self._registry = registry = CollectorRegistry()
+        info = Gauge("bus_watch_info", "The version that runs.", ("version",), registry=registry)
+        info.labels(__version__).set(1)
+        self._deliveries = Gauge(
+            "bus_watch_deliveries", "Deliveries that are not done, by state.", (*_LANE, "state"), registry=registry
+        )
+        self._backlog = Gauge("bus_watch_backlog", "Deliveries waiting, retrying or running.", _LANE, registry=registry)
+        self._oldest = Gauge(
+            "bus_watch_oldest_waiting_seconds",
+            "Age of the message at the lane's head; 0: none.",
+            _LANE,
+            registry=registry,
+        )
+        self._dead = Gauge("bus_watch_dead_letters", "Deliveries that went dead.", _LANE, registry=registry)
+        self._lanes = Gauge(
+            "bus_watch_lane_state", "1 for the state that the lane is in.", (*_LANE, "state"), registry=registry
+        )
+        self._poll_age = Gauge(
+            "bus_watch_poll_age_seconds",
+            "Since the bus last answered a poll; -1: never.",
+            ("agent",),
+            registry=registry,
+        )
+        self._attempts = Counter(
+            "bus_watch_attempts",
+            "Attempts that ended, by what the ending meant.",
+            (*_LANE, "result"),
+            registry=registry,
+        )
+        self._latency = Histogram(
+            "bus_watch_wake_latency_seconds",
+            "From a message's arrival in the ledger to the start of its first attempt.",
+            _LANE,
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+
+    def started(self, agent: str, transport: str, attempt: int, waited: float) -> None:
+        """Note how long the first attempt had to wait."""
+        if attempt == 1:
+            self._latency.labels(agent, transport).observe(max(0.0, waited))
+
+    def ended(self, what: Ended) -> None:
+        """Count it."""
+        self._attempts.labels(what.agent, what.transport, str(what.meaning)).inc()
+
+    def swept(self) -> None:
+        """Write the file if it is time; a disk that refuses it is a line in the log, and no more."""
+        if time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + EVERY_SECONDS
+        try:
+            self.write()
+        except OSError as error:
+            if not self._failing:
+                logger.warning("metrics_file %s cannot be written: %s", self.path, error.strerror)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def write(self) -> None:
+        """Look at the ledger and write the file. Raises OSError."""
+        self._look(time.time())
+        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        try:
+            with partial.open("wb") as target:
+                os.fchmod(target.fileno(), 0o644)
+                target.write(generate_latest(self._registry))
+            partial.replace(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+    def _look(self, now: float) -> None:
+        for gauge in (self._deliveries, self._backlog, self._oldest, self._dead, self._lanes, self._poll_age):
+            gauge.clear()
+        for lane in self._database.read(report.lanes):
+            names = (lane.agent, lane.transport)
+            for state in ("waiting", "retrying", "running", "held"):
+                self._deliveries.labels(*names, state).set(getattr(lane, state))
+            self._backlog.labels(*names).set(lane.waiting + lane.retrying + lane.running)
+            self._oldest.labels(*names).set(max(0.0, now - lane.oldest) if lane.oldest is not None else 0.0)
+            self._dead.labels(*names).set(lane.dead)
+            for state in LANE_STATES:
+                self._lanes.labels(*names, state).set(state == self._state(lane))
+        for agent, inbox in self._database.read(report.inboxes).items():
+            if self._settings.agent(agent) is not None:
+                polled = inbox["polled_at"]
+                self._poll_age.labels(agent).set(-1.0 if polled is None else max(0.0, now - polled))
+
+    def _state(self, lane: LaneReport) -> str:
+        if self._settings.transport(lane.agent, lane.transport) is None:
+            return "orphaned"
+        if lane.paused:
+            return "paused"
+        return "broken" if lane.broken_since is not None else "working"
