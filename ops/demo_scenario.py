@@ -36,7 +36,8 @@ def run(home: Path, *words: str, quiet: bool = False) -> str:
     """One bus-watch command, shown with what it printed."""
     if not quiet:
         print(f"$ bus-watch {' '.join(words)}", flush=True)
-    done = subprocess.run([BIN / "bus-watch", *words], env=environment(home), capture_output=True, text=True, check=False)
+    command = [BIN / "bus-watch", *words]
+    done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
     if not quiet:
         print(done.stdout + done.stderr, end="", flush=True)
     return done.stdout
@@ -116,7 +117,8 @@ def main() -> int:
         run(home, "doctor")
         say("alice sends five messages while the worker is off")
         for text in MESSAGES:
-            run(home, "test-send", "--config", str(home / ".sos" / "alice.json"), "--to", "bob", "--text", text, quiet=True)
+            alice = str(home / ".sos" / "alice.json")
+            run(home, "test-send", "--config", alice, "--to", "bob", "--text", text, quiet=True)
             print(f"alice -> bob: {text!r}")
         say("the worker starts: the real huey_consumer")
         worker = start_worker(home)
@@ -134,7 +136,8 @@ def main() -> int:
         expected = [text.replace("\n", " ") + " " for text in MESSAGES]
         for name in ("desk", "pane"):
             got = lines_of(home / f"{name}.log")
-            print(f"{name}: {len(got)} messages, {'in order, each once' if got == expected else 'NOT as sent: ' + repr(got)}")
+            verdict = "in order, each once" if got == expected else f"not as sent: {got!r}"
+            print(f"{name}: {len(got)} messages, {verdict}")
             if got != expected:
                 return 1
         say("all five messages were delivered by both transports, in order, each exactly once")

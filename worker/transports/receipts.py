@@ -82,7 +82,7 @@ def create_void_note(directory: Path, attempt_id: str) -> bool:
 
 def attempt_files(directory: Path) -> list[str]:
     """The attempts that have a file in the directory, oldest first (ids begin with their time)."""
-    found = (name.partition(".") for name in os.listdir(directory))
+    found = (path.name.partition(".") for path in directory.iterdir())
     return sorted({stem for stem, dot, suffix in found if dot + suffix in SUFFIXES})
 
 
