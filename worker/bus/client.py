@@ -54,12 +54,11 @@ class BusClient(BusRequests):
 
         `turn` is called before every request and blocks until the agent may make one.
 
-        A page that is not full is complete: a bridge that knows `since` had no more after it, one that does
-        not sent its whole stream. A full page is complete only when it reaches something known *and* comes
-        from a bridge that knows no `since`: there, one stream comes newest first, and everything older is
-        known too. On later bridges a known id proves nothing, because two streams are merged and cut
-        together, and paging on from the largest id would skip what the cut left out: so ask for a wider page
-        from the same cursor.
+        A page that is not full is complete: a bridge that knows `since` had no more after it, one that does not
+        sent its whole stream. A full page is complete only where a bridge ignores `since` (those name no streams)
+        and the page reaches down to it: such a page is the newest part of one stream, without gaps. On later
+        bridges a known id proves nothing, because two streams are merged and cut together, and paging on from the
+        largest id would skip what the cut left out: so ask for a wider page from the same cursor.
         """
         requests = 0
 
@@ -75,8 +74,7 @@ class BusClient(BusRequests):
         while True:
             page = self._page(endpoint, since, limit, count)
             malformed = page.malformed
-            known = seen.known(page.messages)
-            if page.raw_count < limit or (known and not page.names_streams):
+            if page.raw_count < limit or _reaches(page, since):
                 break
             if limit == LARGEST_LIMIT:
                 raise PageIncompleteError(
@@ -84,6 +82,7 @@ class BusClient(BusRequests):
                     "Start a new ledger with `install --from DURATION` to leave the oldest behind."
                 )
             limit = min(limit * _WIDEN, LARGEST_LIMIT)
+        known = seen.known(page.messages)
         new = tuple(message for message in page.messages if message.key not in known)
         return Collected(new, malformed, requests)
 
@@ -97,3 +96,11 @@ class BusClient(BusRequests):
         self._presence.renew(endpoint, turn)
         turn()
         return self.inbox(endpoint, since, limit)
+
+
+def _reaches(page: Page, since: tuple[int, int]) -> bool:
+    """Whether a page of a bridge that ignores `since` reaches down to it all the same."""
+    if page.names_streams or not page.messages:
+        return False
+    oldest = page.messages[0]
+    return (oldest.ms, oldest.seq) <= since

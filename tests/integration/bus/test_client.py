@@ -94,6 +94,29 @@ def test_a_quiet_inbox_costs_one_request_a_poll(bridge: FakeBridge, client: BusC
     assert len(bridge.requests) == 2
 
 
+def test_a_long_history_costs_one_request_a_poll_too(bridge: FakeBridge, client: BusClient) -> None:
+    now = time.time_ns() // 1_000_000
+    for number in range(300):
+        bridge.streams.add("bob", str(number), ms=now - 3_600_000 + number)
+    endpoint, ledger = endpoint_of(bridge), MemoryLedger()
+    collect(client, endpoint, ledger)
+    bridge.streams.add("bob", "now")
+    collect(client, endpoint, ledger)
+    bridge.requests.clear()
+    bridge.streams.add("bob", "one more")
+    assert collect(client, endpoint, ledger) == ["one more"]
+    assert len(bridge.requests) == 1
+
+
+def test_gaps_between_known_messages_are_found(bridge: FakeBridge, client: BusClient) -> None:
+    """A ledger that took over an older tool's list of delivered ids knows some messages and not those between."""
+    now = time.time_ns() // 1_000_000
+    ids = [bridge.streams.add("bob", f"{number}", ms=now + number) for number in range(100)]
+    ledger = MemoryLedger(floor=ids[0])
+    ledger.keys |= {("sos:stream:global:agent:bob", f"{ms}-{seq}") for ms, seq in ids[::5]}
+    assert collect(client, endpoint_of(bridge), ledger) == [f"{n}" for n in range(100) if n % 5]
+
+
 def test_history_at_or_below_the_floor_stays_where_it_is(bridge: FakeBridge, client: BusClient) -> None:
     now = time.time_ns() // 1_000_000
     for number in range(400):

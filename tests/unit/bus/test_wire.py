@@ -160,6 +160,16 @@ def test_control_characters_and_broken_utf8_are_read_as_far_as_they_go() -> None
     assert page.messages[0].text.endswith("b")
 
 
+def test_no_field_keeps_a_lone_surrogate() -> None:
+    names = ("stream", "source", "text", "class", "project", "timestamp")
+    page = parse_page(page_of({"id": "5-0"} | dict.fromkeys(names, "a\udc80b")), "bob", None)
+    message = page.messages[0]
+    assert {
+        *(message.stream, message.source, message.text, message.message_class, message.project, message.timestamp)
+    } == {"a\ufffdb"}
+    assert parse_page(page_of({"id": "5-0", "text": {"k": "\ud800"}}), "bob", None).messages[0].text == '{"k":"\ufffd"}'
+
+
 @pytest.mark.parametrize(
     ("asked", "fields", "stream"),
     [
