@@ -88,7 +88,7 @@ class FakeBridge(ThreadingHTTPServer):
         self.tokens: dict[str, Token] = {}
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:

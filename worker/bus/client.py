@@ -78,7 +78,7 @@ class BusClient(BusRequests):
                 break
             if limit == LARGEST_LIMIT:
                 raise PageIncompleteError(
-                    f"More than {LARGEST_LIMIT:,} new messages wait for {endpoint.agent}; none was taken. "
+                    f"{LARGEST_LIMIT:,} new messages or more wait for {endpoint.agent}; none was taken. "
                     "Start a new ledger with `install --from DURATION` to leave the oldest behind."
                 )
             limit = min(limit * _WIDEN, LARGEST_LIMIT)

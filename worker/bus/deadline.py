@@ -10,10 +10,17 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import httpcore
 import httpx
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """How certificates are checked: once a process, since reading the authorities takes some 25 ms."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class Deadline(threading.local):
@@ -43,7 +50,7 @@ class DeadlineTransport(httpx.BaseTransport):
 
     def __init__(self, deadline: Deadline, max_connections: int) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=tls(),
             max_connections=max_connections,
             max_keepalive_connections=max_connections,
             keepalive_expiry=30.0,

@@ -16,6 +16,7 @@ import httpx
 
 from worker.bus.answers import failure_of
 from worker.bus.backoff import LONGEST_RETRY_AFTER
+from worker.bus.deadline import tls
 from worker.bus.errors import BusError, RefusedError
 from worker.bus.requests import Endpoint, no_cookies, request_headers
 
@@ -94,7 +95,12 @@ class Doorbell:
         timeout = httpx.Timeout(None, connect=self._timings.connect)
         async with (
             httpx.AsyncClient(
-                trust_env=False, follow_redirects=False, limits=limits, timeout=timeout, cookies=no_cookies()
+                verify=tls(),
+                trust_env=False,
+                follow_redirects=False,
+                limits=limits,
+                timeout=timeout,
+                cookies=no_cookies(),
             ) as client,
             asyncio.TaskGroup() as group,
         ):

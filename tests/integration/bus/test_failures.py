@@ -195,14 +195,16 @@ def test_a_token_that_cannot_be_sent_is_not_printed_either(client: BusClient, to
         assert bridge.requests == []
 
 
-def test_a_page_that_never_completes_says_so(client: BusClient) -> None:
+def test_a_page_that_never_completes_says_so(client: BusClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.bus.client.LARGEST_LIMIT", 1_000)
     with FakeBridge("C") as bridge:
-        endpoint = endpoint_of(bridge, limit=100_000, max_page_bytes=64 * 1024 * 1024)
-        for number in range(100_001):
+        endpoint = endpoint_of(bridge)
+        for number in range(1_000):
             bridge.streams.add("bob", "x", ms=1_795_300_000_000 + number)
         error = failure(client, endpoint)
         assert type(error) is errors.PageIncompleteError
-        assert "100,000" in str(error)
+        assert "1,000" in str(error)
+        assert [request.query["limit"] for request in bridge.requests] == ["10", "320", "1000"]
 
 
 @pytest.mark.parametrize("text", ["", "x" * 16_385])
