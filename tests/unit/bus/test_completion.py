@@ -59,7 +59,7 @@ def test_random_arrivals_and_polls_lose_nothing_and_double_nothing(
     generation: Generation, project: str | None, limit: int
 ) -> None:
     with ModelClient() as client:
-        for seed in range(25):
+        for seed in range(10):
             world = client.world = World(generation, random.Random(f"{limit} {seed}"), project)
             ledger = MemoryLedger()
             endpoint = Endpoint("bob", project, "http://unused", lambda: Secret("x"), limit, presence=False)
