@@ -13,6 +13,11 @@ def _anything_due(_now: datetime) -> bool:
 @huey.periodic_task(_anything_due, priority=Band.UPKEEP)
 def poll() -> None:
     """Enqueue a poll of each inbox that is due."""
+    enqueue_due()
+
+
+def enqueue_due() -> None:
+    """Enqueue a poll of each inbox that is due; the doorbell calls this too."""
     for agent in huey.polls.take_due():
         poll_inbox(agent)
 

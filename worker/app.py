@@ -13,6 +13,7 @@ import tasks.poll
 import tasks.sweep  # noqa: F401 - imported for its periodic task
 from worker import settings as settings_module
 from worker.bus.client import BusClient
+from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook
@@ -69,7 +70,15 @@ def build(settings: Settings) -> WatchHuey:
         redact=redact.tail,
         observer=observe(settings, database),
     )
+    watching = [agent for agent in settings.agents if agent.transports and agent.watch]
+    huey.doorbell = Doorbell([huey.engine.endpoint(agent) for agent in watching], _rung)
     return huey
+
+
+def _rung(agent: str) -> None:
+    """The bus has something for this agent: poll now, not at the scheduler's next look."""
+    huey.polls.ring(agent)
+    tasks.poll.enqueue_due()
 
 
 def _build_or_exit() -> WatchHuey:

@@ -28,6 +28,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 from huey.storage import SqliteStorage
 
+from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
@@ -234,6 +235,7 @@ class WatchConsumer(Consumer):
         super().start()
         for _, thread in self.reserved:
             thread.start()
+        self.huey.doorbell.start()
 
     def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
         self.stop_flag.set()
@@ -274,6 +276,7 @@ class WatchConsumer(Consumer):
         try:
             super().run()
         finally:
+            self.huey.doorbell.close()
             self.huey.engine.stop()
         if self.failed:
             raise SystemExit(1)
@@ -285,6 +288,7 @@ class WatchHuey(Huey):
     engine: Engine  # set by the composition root, as are the two books
     polls: PollBook
     sweeps: SweepBook
+    doorbell: Doorbell
 
     def __init__(self) -> None:
         self.filename = ":memory:"

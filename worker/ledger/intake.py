@@ -42,14 +42,16 @@ def ensure_lane(tx: sqlite3.Connection, agent: str, transport: str) -> int:
 def cursor(db: sqlite3.Connection, agent: str, now: float) -> tuple[int, int]:
     """The id from which a poll asks on: a little before the newest known message, never before the floor.
 
-    An id from the future (another writer chose it) must not hide what comes after it at ordinary times.
+    An id from the future (another writer chose it) must not hide what comes after it at ordinary times, so the newest
+    is the newest that is not later than now. Just below the floor, since the bus leaves out the id itself.
     """
     floor = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
     floor_ms = int(floor["floor_ms"]) if floor else 0
-    newest = db.execute("select max(ms) as ms from messages where agent = ?", (agent,)).fetchone()["ms"]
-    done = db.execute("select max(floor_ms) as ms from streams where agent = ?", (agent,)).fetchone()["ms"]
-    latest = max(newest or 0, done or 0)
-    return max(floor_ms, min(latest, int(now * 1000)) - OVERLAP_MS, 0), 0
+    present = int(now * 1000)
+    newest = db.execute("select max(ms) as ms from messages where agent = ? and ms <= ?", (agent, present)).fetchone()
+    done = db.execute("select max(floor_ms) as ms from streams where agent = ? and floor_ms <= ?", (agent, present))
+    latest = max(newest["ms"] or 0, done.fetchone()["ms"] or 0)
+    return max(floor_ms - 1, latest - OVERLAP_MS, 0), 0
 
 
 def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
