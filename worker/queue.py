@@ -9,7 +9,6 @@ What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey
 - poll, sweep and finalize run on workers of their own: they never wait behind transports.
 """
 
-import contextlib
 import json
 import logging
 import sqlite3
@@ -37,6 +36,7 @@ from worker.telemetry import log
 logger = logging.getLogger("bus_watch.queue")
 
 SCHEDULER_SECONDS = 0.25
+SHORTEST_SLEEP = 0.02
 UPKEEP_WORKERS = 2
 
 
@@ -186,22 +186,28 @@ class UpkeepWorker(BandWorker):
 
 
 class QuickScheduler(Scheduler):
-    """A scheduler that looks every quarter of a second, at the schedule and at the periodic tasks."""
+    """A scheduler that looks at the schedule and at the periodic tasks every quarter of a second, or when a poll is due.
 
-    periodic_task_seconds = SCHEDULER_SECONDS
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.interval = SCHEDULER_SECONDS
+    huey's own looks once a second at best, and at the periodic tasks once a minute.
+    """
 
     def loop(self, now: datetime | None = None) -> None:
-        with contextlib.suppress(sqlite3.Error):  # read_schedule meets the same error, and logs it
+        try:
             self.huey.storage.notice_other_writers()
-        super().loop(now)
+            for task in self.huey.read_schedule(now):
+                self.huey.enqueue(task)
+        except Exception:  # as in huey's own loop: a bad moment of the disk must not end the scheduler
+            self._logger.exception("Error reading schedule.")
+        if self.periodic:
+            self.enqueue_periodic_tasks(now)
+        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until_due())))
 
     def enqueue_periodic_tasks(self, now: datetime | None) -> None:
         for task in self.huey.read_periodic(now):
-            self.huey.enqueue(task)
+            try:
+                self.huey.enqueue(task)
+            except Exception:
+                self._logger.exception("Error enqueueing periodic task %s.", task)
 
 
 class WatchConsumer(Consumer):

@@ -144,13 +144,17 @@ def next_poll_at(db: sqlite3.Connection, agent: str) -> float:
     return float(row["next_poll_at"]) if row else 0.0
 
 
-def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float) -> float:
-    """Book the next request slot of this agent's token; returns how many seconds from now it is."""
+def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
+    """Book the next request slot of this agent's token; returns how many seconds from now the request may go.
+
+    Slots are `gap` apart. A request that cannot wait may go up to `ahead` seconds before its slot; those after it pay
+    the time back, so that in any minute there are at most `(60 + ahead) / gap` and one.
+    """
     row = tx.execute("select next_request_at from inboxes where agent = ?", (agent,)).fetchone()
     booked = float(row["next_request_at"]) if row else 0.0
     slot = max(now, min(booked, now + 60.0))  # the clock may have been set back: nobody books further ahead
     tx.execute("update inboxes set next_request_at = ? where agent = ?", (slot + gap, agent))
-    return slot - now
+    return max(0.0, slot - ahead - now)
 
 
 @dataclass(frozen=True, slots=True)
