@@ -186,7 +186,7 @@ class UpkeepWorker(BandWorker):
 
 
 class QuickScheduler(Scheduler):
-    """A scheduler that looks at the schedule and at the periodic tasks every quarter of a second, or when a poll is due.
+    """A scheduler that looks at schedule and periodic tasks every quarter of a second, or when a poll is due.
 
     huey's own looks once a second at best, and at the periodic tasks once a minute.
     """
