@@ -45,7 +45,7 @@ class TokenSource:
             return self._from_file(self.path)
         if self.variable is not None:
             value = os.environ.get(self.variable, "")
-            return _checked(value, f"the environment variable {self.variable}", self.agent)
+            return checked(value, f"the environment variable {self.variable}", self.agent)
         raise TokenError(f"agent {self.agent}: no token; give one of token_file, token_env")
 
     def _from_config(self, literal: Secret) -> Secret:
@@ -54,7 +54,7 @@ class TokenSource:
                 f"agent {self.agent}: {self.config} holds a token and others can read it; "
                 f"chmod 600 {self.config}, better: move the token to a token_file"
             )
-        return _checked(literal.reveal(), "the configuration", self.agent)
+        return checked(literal.reveal(), "the configuration", self.agent)
 
     def _from_file(self, path: Path) -> Secret:
         try:
@@ -63,14 +63,15 @@ class TokenSource:
             if self._cached is None or stamp != self._stamp:
                 with path.open("rb") as stream:
                     raw = stream.read(MAX_TOKEN_BYTES)
-                self._cached = _checked(raw.decode("utf-8", "replace"), str(path), self.agent)
+                self._cached = checked(raw.decode("utf-8", "replace"), str(path), self.agent)
                 self._stamp = stamp
         except OSError as error:
             raise TokenError(f"agent {self.agent}: token file {path}: {error.strerror}") from None
         return self._cached
 
 
-def _checked(value: str, where: str, agent: str) -> Secret:
+def checked(value: str, where: str, agent: str) -> Secret:
+    """The token in this text; TokenError, which never quotes it, where it can be none."""
     value = value.strip()
     if not value:
         raise TokenError(f"agent {agent}: {where} holds no token")

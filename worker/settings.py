@@ -274,7 +274,14 @@ def load(path: str | os.PathLike[str] | None = None) -> Settings:
     Raises ConfigError, whose message has one line a problem.
     """
     where = config_path(path)
-    data = _read(where)
+    return check(read(where), where)
+
+
+def check(data: dict[str, Any], where: Path) -> Settings:
+    """What a configuration file with this content means: `load` without the reading, for one that is yet to be written.
+
+    Raises ConfigError, whose message has one line a problem.
+    """
     try:
         return Settings(**_agents_filled_in(data, where), config_path=where)
     except ValidationError as error:
@@ -283,7 +290,8 @@ def load(path: str | os.PathLike[str] | None = None) -> Settings:
         raise ConfigError(f"environment: {error}") from None
 
 
-def _read(where: Path) -> dict[str, Any]:
+def read(where: Path) -> dict[str, Any]:
+    """The JSON object in the file, unchecked; ConfigError where there is none."""
     try:
         data = json.loads(where.read_bytes())
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Running for months: launchd, systemd and Procfile set-up."""
+"""Set-up for supervisors (systemd, launchd, Procfile), its undoing, what they hear from the worker, and `doctor`."""

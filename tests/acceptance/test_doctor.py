@@ -1,0 +1,248 @@
+"""`bus-watch doctor` names what would really fail, as a process, against a bridge."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.installations import Installation
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    return Installation(tmp_path_factory.mktemp("doctor"))
+
+
+@pytest.fixture(scope="module")
+def bridge() -> Iterator[FakeBridge]:
+    with FakeBridge("C") as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def good(place: Installation, bridge: FakeBridge) -> dict[str, Any]:
+    """A configuration in which nothing is wrong; a test breaks one thing in it."""
+    shutil.rmtree(place.home)
+    sos = place.home / ".sos"
+    sos.mkdir(parents=True, mode=0o700)
+    token = sos / "token"
+    token.write_text(bridge.add_token("bob") + "\n")
+    token.chmod(0o600)
+    return {
+        "agent": "bob",
+        "token_file": "~/.sos/token",
+        "bridge_url": bridge.url,
+        "state_path": "~/.sos/bus-watch-state.json",
+        "allowlist": ["/bin/echo", "/bin/sh"],
+        "transports": [{"name": "log", "command": ["/bin/echo", "woken", "{text}"]}],
+    }
+
+
+def examine(place: Installation, config: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    place.config.write_text(json.dumps(config))
+    place.config.chmod(0o600)
+    return place.run("doctor", *options)
+
+
+def test_a_good_configuration(place: Installation, good: dict[str, Any], bridge: FakeBridge) -> None:
+    before = len(bridge.seen("/inbox"))
+    done = examine(place, good)
+    assert done.stdout.splitlines()[-1] == "OK config valid", done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(bridge.seen("/inbox")) == before + 1
+    assert sorted(p.name for p in (place.home / ".sos").iterdir()) == ["bus-watch.json", "token"], (
+        "it changed something"
+    )
+
+
+def test_offline_asks_nobody(place: Installation, good: dict[str, Any], bridge: FakeBridge) -> None:
+    before = len(bridge.requests)
+    assert examine(place, good, "--offline").returncode == 0
+    assert len(bridge.requests) == before
+
+
+def missing_executable(config: dict[str, Any], place: Installation) -> None:
+    config["transports"][0]["command"][0] = "/opt/wake"
+    config["allowlist"].append("/opt/wake")
+
+
+def unknown_placeholder(config: dict[str, Any], place: Installation) -> None:
+    config["transports"][0]["command"].append("{txt}")
+
+
+def attribute_of_a_placeholder(config: dict[str, Any], place: Installation) -> None:
+    config["transports"][0]["command"].append("{text.upper}")
+
+
+def wrong_token(config: dict[str, Any], place: Installation) -> None:
+    (place.home / ".sos" / "token").write_text("not-the-token\n")
+
+
+def missing_token(config: dict[str, Any], place: Installation) -> None:
+    (place.home / ".sos" / "token").unlink()
+
+
+def token_of_somebody_else(config: dict[str, Any], place: Installation) -> None:
+    config["agent"] = "alice"
+
+
+def dead_bus(config: dict[str, Any], place: Installation) -> None:
+    config["bridge_url"] = "http://127.0.0.1:1"
+
+
+def readable_token(config: dict[str, Any], place: Installation) -> None:
+    (place.home / ".sos" / "token").chmod(0o644)
+
+
+def limit_zero(config: dict[str, Any], place: Installation) -> None:
+    config["limit"] = 0
+
+
+def negative_interval(config: dict[str, Any], place: Installation) -> None:
+    config["poll_interval"] = -1
+
+
+def not_on_the_allowlist(config: dict[str, Any], place: Installation) -> None:
+    config["allowlist"] = ["/usr/bin/tmux"]
+
+
+def no_transport(config: dict[str, Any], place: Installation) -> None:
+    config["transports"] = []
+
+
+def text_in_a_script(config: dict[str, Any], place: Installation) -> None:
+    config["transports"][0]["command"] = ["/bin/sh", "-c", "echo {text}"]
+
+
+def in_the_clear(config: dict[str, Any], place: Installation) -> None:
+    config["bridge_url"] = "http://bus.example.org:6380"
+
+
+def misspelt_key(config: dict[str, Any], place: Installation) -> None:
+    config["poll_intervall"] = 3
+
+
+def ledger_of_the_future(config: dict[str, Any], place: Installation) -> None:
+    import sqlite3
+
+    with sqlite3.connect(place.home / ".sos" / "bus-watch-state.db") as db:
+        db.execute("pragma user_version = 99")
+    db.close()
+
+
+def ledger_that_is_none(config: dict[str, Any], place: Installation) -> None:
+    (place.home / ".sos" / "bus-watch-state.db").write_text(
+        "this is no database, and long enough to be seen as none" * 40
+    )
+
+
+BROKEN: list[tuple[Callable[[dict[str, Any], Installation], None], str, str]] = [
+    (missing_executable, "FAIL transport log of bob", "'/opt/wake' is not a file"),
+    (unknown_placeholder, "FAIL config", "{txt} is no placeholder; did you mean {text}?"),
+    (attribute_of_a_placeholder, "FAIL config", "write {text} alone"),
+    (wrong_token, "FAIL bus of bob", "token"),
+    (missing_token, "FAIL token of bob", "No such file"),
+    (token_of_somebody_else, "FAIL bus of alice", "another agent"),
+    (dead_bus, "FAIL bus of bob", "Nobody answers"),
+    (readable_token, "FAIL token file of bob", "chmod 600"),
+    (limit_zero, "FAIL config", "limit"),
+    (negative_interval, "FAIL config", "poll_interval"),
+    (not_on_the_allowlist, "FAIL transport log of bob", "not on the allowlist"),
+    (no_transport, "FAIL transport of bob", "there is none"),
+    (text_in_a_script, "FAIL transport log of bob", "{text} would be read as code by sh"),
+    (in_the_clear, "FAIL config", "in the clear"),
+    (misspelt_key, "FAIL config", "did you mean 'poll_interval'?"),
+    (ledger_of_the_future, "FAIL ledger", "upgrade bus-watch"),
+    (ledger_that_is_none, "FAIL ledger", "no SQLite file"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "check", "reason"), BROKEN, ids=[case[0].__name__ for case in BROKEN])
+def test_names_what_is_wrong(
+    place: Installation,
+    good: dict[str, Any],
+    break_it: Callable[[dict[str, Any], Installation], None],
+    check: str,
+    reason: str,
+) -> None:
+    break_it(good, place)
+    done = examine(place, good)
+    failures = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert done.returncode == 1
+    assert failures[-1] == "FAIL 1 problem(s)", done.stdout
+    assert failures[0].startswith(check), failures[0]
+    assert reason in failures[0], failures[0]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_no_configuration_at_all(place: Installation, good: dict[str, Any]) -> None:
+    place.config.unlink(missing_ok=True)
+    done = place.run("doctor")
+    assert done.returncode == 1
+    assert "does not exist; write one with: bus-watch install" in done.stdout
+
+
+def test_json_says_the_same(place: Installation, good: dict[str, Any]) -> None:
+    no_transport(good, place)
+    done = examine(place, good, "--json")
+    said = json.loads(done.stdout)
+    assert (said["ok"], said["problems"], done.returncode) == (False, 1, 1)
+    failed = [check for check in said["checks"] if check["state"] == "FAIL"]
+    assert [(check["check"], check["agent"]) for check in failed] == [("transport", "bob")]
+
+
+def test_an_old_watcher_that_still_runs(place: Installation, good: dict[str, Any]) -> None:
+    old = place.folder / "old" / "mumega-bus-watch"
+    old.parent.mkdir(exist_ok=True)
+    old.write_text(f"#!{sys.executable}\nimport time\nprint('up', flush=True)\ntime.sleep(600)\n")
+    old.chmod(0o755)
+    running = subprocess.Popen([str(old), "run"], stdout=subprocess.PIPE)
+    try:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"up\n"
+        done = examine(place, good)
+        assert f"FAIL old watcher: process {running.pid} is one: stop it (kill {running.pid})" in done.stdout
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def test_an_old_watcher_that_will_start_again(place: Installation, good: dict[str, Any]) -> None:
+    agents = place.home / "Library" / "LaunchAgents"
+    agents.mkdir(parents=True)
+    (agents / "com.mumega.bus-watch.plist").write_text(
+        "<array><string>/bin/zsh</string><string>-lc</string>"
+        "<string>~/.sos/bus-watch-venv/bin/mumega-bus-watch run</string></array>"
+    )
+    done = examine(place, good)
+    assert "launchctl bootout gui/$(id -u)/com.mumega.bus-watch" in done.stdout
+    assert done.returncode == 1
+
+
+def test_messages_from_the_future(place: Installation, good: dict[str, Any], bridge: FakeBridge) -> None:
+    with FakeBridge("C") as other:
+        good["bridge_url"] = other.url
+        token = (place.home / ".sos" / "token").read_text().strip()
+        other.add_token("bob", token=token)
+        other.streams.add("bob", "from tomorrow", ms=int((time.time() + 86400) * 1000))
+        done = examine(place, good)
+    assert "FAIL bus of bob: it holds messages from the future" in done.stdout
+
+
+def test_a_session_that_is_not_there_is_no_failure(place: Installation, good: dict[str, Any], tmp_path: Path) -> None:
+    submitter = str(place.bin / "send-message")
+    good["allowlist"].append(submitter)
+    socket = str(tmp_path / "socket")
+    good["transports"] = [
+        {"name": "tmux", "command": [submitter, "--from-bus", "-t", "codex", "--socket-path", socket], "stdin": True}
+    ]
+    done = examine(place, good)
+    assert "note transport tmux of bob: there is no tmux session 'codex' now" in done.stdout
+    assert done.stdout.splitlines()[-1] == "OK config valid"

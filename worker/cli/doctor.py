@@ -1,0 +1,43 @@
+"""Check configuration, token, transports and bus before running.
+
+Each check prints `ok`, `note` or `FAIL` with the fix; the last line is `OK config valid`, or how many problems there
+are, and the exit status says the same. The bus is asked for one page of each inbox; --offline leaves that out. Nothing
+is changed.
+"""
+
+import argparse
+
+from worker.cli import common
+
+EXAMPLES = """examples:
+  bus-watch doctor
+  bus-watch doctor --offline           without the bus
+  bus-watch doctor --json | jq '.checks[] | select(.state == "FAIL")'
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_config(parser)
+    common.add_json(parser)
+    parser.add_argument("--offline", action="store_true", help="do not ask the bus")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from worker import settings
+    from worker.service.doctor import examine
+
+    config = settings.config_path(args.config)
+    findings = []
+    for finding in examine(config, offline=args.offline):
+        findings.append(finding)
+        if not args.json:
+            print(finding, flush=True)
+    problems = sum(finding.state == "FAIL" for finding in findings)
+    if args.json:
+        checks = [finding.as_json() for finding in findings]
+        common.print_json({"ok": not problems, "problems": problems, "config": str(config), "checks": checks})
+    else:
+        print(f"FAIL {problems} problem(s)" if problems else "OK config valid")
+    return 1 if problems else 0

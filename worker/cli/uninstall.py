@@ -1,0 +1,34 @@
+"""Take away the service files that install wrote.
+
+Exactly those: a file that was changed since is left, and said. Configuration, token and ledger stay, unless --purge
+says otherwise; the old watcher's files always stay. It refuses while the worker runs, and says how to stop it.
+"""
+
+import argparse
+
+from worker.cli import common
+
+EXAMPLES = """examples:
+  bus-watch uninstall                  services only; install brings them back
+  bus-watch uninstall --purge          configuration and ledger too: what waits is lost
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    common.add_config(parser)
+    parser.add_argument("--purge", action="store_true", help="also remove what it was told and what it remembers")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from worker import settings
+    from worker.service.uninstalling import uninstall
+
+    count = 0
+    for sentence in uninstall(settings.config_path(args.config).absolute(), purge=args.purge):
+        print(sentence)
+        count += 1
+    if not count:
+        print("nothing to do: install wrote no service files for this configuration")
+    return 0

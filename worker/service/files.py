@@ -1,0 +1,199 @@
+"""Files that `install` writes: shown before they are replaced, written whole or not at all, and remembered.
+
+What was written is listed beside the configuration (`<stem>-installed.json`), so that `uninstall` takes away exactly
+that.
+"""
+
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from worker.errors import BusWatchError
+
+Kind = Literal["config", "token", "service", "line"]
+State = Literal["new", "same", "different"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A file as it shall be.
+
+    `kind`: `config` and `token` outlive `uninstall`, a `service` file is ours as a whole, of a `line` file only `line`
+    is. `owner` is a uid and gid, for files that root writes for the user of a service.
+    """
+
+    path: Path
+    content: str
+    kind: Kind
+    mode: int = 0o644
+    line: str = ""
+    owner: tuple[int, int] | None = None
+
+
+def state(planned: Planned) -> State:
+    """How the file on the disk compares. A configuration is compared as JSON: its layout is its owner's business."""
+    try:
+        found = planned.path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return "new"
+    except UnicodeDecodeError:
+        return "different"
+    except OSError as error:
+        raise _failure(planned.path, error) from None
+    if found == planned.content:
+        return "same"
+    if planned.kind == "config":
+        with contextlib.suppress(json.JSONDecodeError):
+            return "same" if json.loads(found) == json.loads(planned.content) else "different"
+    return "different"
+
+
+def diff(planned: Planned) -> str:
+    """What replacing the file would change; tokens are never shown."""
+    if planned.kind == "token":
+        return f"{planned.path}: holds another token\n"
+    before = planned.path.read_text(encoding="utf-8", errors="replace")
+    lines = difflib.unified_diff(
+        before.splitlines(), planned.content.splitlines(), str(planned.path), f"{planned.path} (new)", lineterm=""
+    )
+    return _without_tokens("\n".join(lines)) + "\n"
+
+
+def _without_tokens(text: str) -> str:
+    return re.sub(r'("(?:token|sentry_dsn)"\s*:\s*)"(?:[^"\\]|\\.)*"?', r'\1"***"', text)
+
+
+def shown(planned: Planned) -> str:
+    """The content for `--dry-run`; tokens are never shown."""
+    return "***\n" if planned.kind == "token" else _without_tokens(planned.content)
+
+
+def write(planned: Planned) -> None:
+    """Write the file under another name and rename it, so that nobody ever sees half of it."""
+    folder_mode = 0o700 if planned.kind in {"config", "token"} else 0o755
+    partial = planned.path.with_name(f".{planned.path.name}.new")
+    try:
+        _make_folder(planned.path.parent, folder_mode, planned.owner)
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, planned.mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            os.fchmod(descriptor, planned.mode)
+            if planned.owner is not None:
+                os.fchown(descriptor, *planned.owner)
+            stream.write(planned.content)
+            stream.flush()
+            os.fsync(descriptor)
+        partial.rename(planned.path)
+    except OSError as error:
+        raise _failure(planned.path, error) from None
+
+
+def tighten(planned: Planned) -> bool:
+    """Take the mode of a private file that is otherwise right back to what it shall be; true if that was needed."""
+    if planned.kind not in {"config", "token"} or stat.S_IMODE(planned.path.stat().st_mode) == planned.mode:
+        return False
+    planned.path.chmod(planned.mode)
+    return True
+
+
+def _make_folder(folder: Path, mode: int, owner: tuple[int, int] | None) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent, mode, owner)
+    folder.mkdir(mode=mode)
+    folder.chmod(mode)
+    if owner is not None:
+        os.chown(folder, *owner)
+
+
+def _failure(path: Path, error: OSError) -> BusWatchError:
+    return BusWatchError(f"{path}: {error.strerror}")
+
+
+@dataclass(slots=True)
+class Manifest:
+    """What `install` has written for one configuration."""
+
+    path: Path
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def beside(cls, config: Path) -> "Manifest":
+        """The list that lies beside a configuration; an empty one where there is none."""
+        path = config.with_name(f"{config.stem}-installed.json")
+        try:
+            stored = json.loads(path.read_bytes())
+            return cls(path, {entry["path"]: entry for entry in stored["files"]})
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, ValueError, KeyError, TypeError):
+            raise BusWatchError(f"{path} cannot be read; look at it, or move it away") from None
+
+    def add(self, files: Iterable[Planned]) -> None:
+        """Remember these as written by us."""
+        for planned in files:
+            self.entries[str(planned.path)] = {
+                "path": str(planned.path),
+                "kind": planned.kind,
+                "sha256": digest(planned.content.encode()),
+                "line": planned.line,
+            }
+
+    def planned(self, owner: tuple[int, int] | None = None) -> Planned:
+        """The list itself, as a file to write."""
+        content = json.dumps({"files": list(self.entries.values())}, indent=2) + "\n"
+        return Planned(self.path, content, "config", 0o600, owner=owner)
+
+    def of_kind(self, *kinds: Kind) -> list[dict[str, Any]]:
+        """The entries of these kinds."""
+        return [entry for entry in self.entries.values() if entry["kind"] in kinds]
+
+
+def digest(content: bytes) -> str:
+    """What is compared to see whether a file is still as it was written."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def remove(entry: dict[str, Any]) -> str:
+    """Take one listed file, or our line in it, away. Returns a sentence about what was done, or why not."""
+    path = Path(entry["path"])
+    try:
+        found = path.read_bytes()
+        if entry["kind"] == "line":
+            return _remove_line(path, found.decode("utf-8", "surrogateescape"), entry["line"])
+        if digest(found) != entry["sha256"] and entry["kind"] != "config":
+            return f"left {path}: it was changed since it was written"
+        path.unlink()
+    except FileNotFoundError:
+        return f"gone already: {path}"
+    except OSError as error:
+        raise _failure(path, error) from None
+    return f"removed {path}"
+
+
+def _remove_line(path: Path, text: str, line: str) -> str:
+    kept = [other for other in text.splitlines(keepends=True) if other.rstrip("\n") != line]
+    if len(kept) == len(text.splitlines()):
+        return f"left {path}: our line in it was changed since it was written"
+    if any(other.strip() and not other.startswith("#") for other in kept):
+        path.write_text("".join(kept), encoding="utf-8", errors="surrogateescape")
+        return f"removed our line from {path}"
+    path.unlink()
+    return f"removed {path}"
+
+
+def compare(plans: Sequence[Planned]) -> dict[State, list[Planned]]:
+    """The plans by what they would do."""
+    found: dict[State, list[Planned]] = {"new": [], "same": [], "different": []}
+    for planned in plans:
+        found[state(planned)].append(planned)
+    return found

@@ -1,0 +1,35 @@
+"""A Procfile line, for honcho, foreman, overmind and their kin: they give it to a shell, so every word is quoted.
+
+No `exec` stands in front: foreman executes the words as they are, and every shell replaces itself by a single command.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+STOP_SECONDS = 4
+"""The consumer's -t: honcho 2.0 sends SIGKILL 5 s after SIGTERM (honcho/manager.py, KILL_WAIT), and so does foreman."""
+
+ENVIRONMENT = """\
+# Read by honcho, foreman and overmind; holds for every line of the Procfile beside it.
+BUS_WATCH_LOG_FORMAT=text
+"""
+
+
+def line(instance: str, consumer: Sequence[str], config: Path) -> str:
+    """One worker, which serves every agent of one configuration. Process names are letters, digits, `-` and `_`."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", instance)
+    return f"{name}: {shlex.join(['env', f'BUS_WATCH_CONFIG={config}', *consumer])}"
+
+
+def merged(existing: str, new: str) -> str:
+    """The Procfile with this line in it, in the place of an older one of the same name; all others stay."""
+    name = new.partition(":")[0] + ":"
+    lines = existing.splitlines()
+    places = [index for index, other in enumerate(lines) if other.startswith(name)]
+    if places:
+        lines[places[0]] = new
+    else:
+        lines.append(new)
+    return "\n".join(lines) + "\n"

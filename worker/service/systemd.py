@@ -1,0 +1,167 @@
+"""systemd units. Directives: systemd.service(5), systemd.exec(5), systemd.kill(5); checked against systemd 252.
+
+The user unit carries only what a manager without privileges can apply. The system unit comes in two profiles: `local`
+drives tmux on this host, whose socket lies in the shared /tmp; `remote-only` reaches every agent over ssh or HTTP.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Profile = Literal["local", "remote-only"]
+
+STOP_SECONDS = 20  # the consumer's -t; below TimeoutStopSec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """What a unit is made from. `writable`: folders of configuration, ledger, log. `credential`: a token file."""
+
+    agents: str
+    consumer: tuple[str, ...]
+    config: Path
+    writable: tuple[Path, ...]
+    path_variable: str
+    credential: str | None = None
+    user: str | None = None
+    profile: Profile = "local"
+
+
+def render(unit: Unit) -> str:
+    """The unit's text; a system unit where it has a user."""
+    system = unit.user is not None
+    parts = [_HEAD.format(description=_specifiers(f"bus-watch: wakes {unit.agents}"))]
+    if system:
+        parts.append("Wants=network-online.target\nAfter=network-online.target\n")
+    parts.append(_LIFE)
+    if unit.user is not None:
+        parts.append(f"User={_specifiers(unit.user)}\n")
+    parts.append(
+        f"ExecStart={' '.join(_quoted(argument) for argument in unit.consumer)}\n"
+        f"WorkingDirectory={_specifiers(str(unit.config.parent))}\n"
+        f"Environment={_assignment('BUS_WATCH_CONFIG', str(unit.config))}\n"
+        f"Environment={_assignment('PATH', unit.path_variable)}\n"
+    )
+    parts.append(_credential(unit.credential))
+    parts.append(_SUPERVISION)
+    parts.append(_USER_LIMITS)
+    if system:
+        parts.append(_SYSTEM_LIMITS)
+        folders = " ".join(_quoted(str(folder), dollar=False) for folder in unit.writable)
+        parts.append(f"ReadWritePaths={folders}\n")
+        parts.append(_LOCAL if unit.profile == "local" else _REMOTE_ONLY)
+    parts.append(f"\n[Install]\nWantedBy={'multi-user.target' if system else 'default.target'}\n")
+    return "".join(parts)
+
+
+def _credential(path: str | None) -> str:
+    if path is not None:
+        return f"LoadCredential=token:{_specifiers(path)}\n"
+    return (
+        '# To keep the token out of the file system, set "token_file": "$CREDENTIALS_DIRECTORY/token" and use:\n'
+        "#LoadCredential=token:/path/to/token\n"
+    )
+
+
+def _specifiers(text: str) -> str:
+    return text.replace("%", "%%")
+
+
+def _quoted(text: str, *, dollar: bool = True) -> str:
+    """One word of a command line: never split, no specifier or variable filled in."""
+    escaped = _specifiers(text).replace("\\", "\\\\").replace('"', '\\"')
+    if dollar:
+        escaped = escaped.replace("$", "$$")
+    return f'"{escaped}"' if any(c in text for c in " \t\"'\\;") or not text else escaped
+
+
+def _assignment(name: str, value: str) -> str:
+    escaped = _specifiers(f"{name}={value}").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+_HEAD = """\
+# Written by `bus-watch install --systemd`; `bus-watch uninstall` takes it away.
+
+[Unit]
+Description={description}
+"""
+
+_LIFE = f"""\
+# It is to run for months: keep starting it, however often it ends.
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+Restart=always
+RestartSec=5
+# SIGTERM is graceful (-g TERM); the worker waits {STOP_SECONDS} s (-t) for running transports.
+KillSignal=SIGTERM
+TimeoutStopSec={STOP_SECONDS + 10}
+# Only the worker is ever killed: transports run under a launcher that outlives it and leaves their exit statuses
+# in receipts. Under control-group and mixed a crash of the worker would kill both, and nobody would know what was done.
+KillMode=process
+OOMPolicy=continue
+"""
+
+_SUPERVISION = """\
+# The worker feeds the watchdog only while it sweeps and attempts its polls; a dead bus is no dead worker.
+WatchdogSec=60
+# Messages and tokens belong into no core file.
+LimitCORE=0
+"""
+
+_USER_LIMITS = """\
+UMask=0077
+# These hold for transports too: a wrapper that needs sudo needs a unit without the first two.
+NoNewPrivileges=yes
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+"""
+
+_SYSTEM_LIMITS = """\
+
+# What follows needs the system's manager.
+CapabilityBoundingSet=
+AmbientCapabilities=
+PrivateDevices=yes
+PrivateUsers=yes
+PrivateMounts=yes
+ProtectSystem=strict
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+# Other users' processes are hidden; agents in tmux are this one's. The rest of /proc stays: the boot id lies there.
+ProtectProc=invisible
+RestrictNamespaces=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+KeyringMode=private
+DevicePolicy=closed
+# Programs and ssh keys in the home folder are read; only the folders below are written.
+ProtectHome=read-only
+"""
+
+_LOCAL = """\
+
+# Profile `local`: tmux is reached through its socket in the shared /tmp.
+PrivateTmp=no
+ReadWritePaths=/tmp
+"""
+
+_REMOTE_ONLY = """\
+
+# Profile `remote-only`: nothing on this host is driven, so /tmp is its own, and no memory is both written and executed
+# (a transport that compiles at run time, node for instance, needs `local`).
+PrivateTmp=yes
+RemoveIPC=yes
+MemoryDenyWriteExecute=yes
+"""
