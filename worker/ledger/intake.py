@@ -46,7 +46,9 @@ def cursor(db: sqlite3.Connection, agent: str, now: float) -> tuple[int, int]:
     """
     floor = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
     floor_ms = int(floor["floor_ms"]) if floor else 0
-    newest = db.execute("select max(ms) as ms from messages where agent = ?", (agent,)).fetchone()["ms"]
+    newest = db.execute(
+        "select max(ms) as ms from messages indexed by messages_by_time where agent = ?", (agent,)
+    ).fetchone()["ms"]
     done = db.execute("select max(floor_ms) as ms from streams where agent = ?", (agent,)).fetchone()["ms"]
     latest = max(newest or 0, done or 0)
     return max(floor_ms, min(latest, int(now * 1000)) - OVERLAP_MS, 0), 0
@@ -54,7 +56,9 @@ def cursor(db: sqlite3.Connection, agent: str, now: float) -> tuple[int, int]:
 
 def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
     """How many known messages lie after `ms`: a page that starts there holds them again."""
-    row = db.execute("select count(*) as n from messages where agent = ? and ms >= ?", (agent, ms)).fetchone()
+    row = db.execute(
+        "select count(*) as n from messages indexed by messages_by_time where agent = ? and ms >= ?", (agent, ms)
+    ).fetchone()
     return int(row["n"])
 
 

@@ -29,6 +29,12 @@ class CommandNotAllowed(ConfigError):  # noqa: N818 - a verdict, read as a sente
     code = "command-not-allowed"
 
 
+class CommandMissing(CommandNotAllowed):
+    """The allowed command is not there, or cannot be executed, just now: an upgrade passes, so this may too."""
+
+    code = "command-missing"
+
+
 class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
     """This message cannot be passed to this command, now or ever (`permanent`); `reason` says why."""
 
@@ -82,9 +88,9 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
                 f"command {argv0!r} is not on the allowlist; add it there if it may be run"
             )
     if not Path(argv0).is_file():
-        raise CommandNotAllowed(f"command {argv0!r} is not a file; install it or correct its path")
+        raise CommandMissing(f"command {argv0!r} is not a file; install it or correct its path")
     if not os.access(argv0, os.X_OK):
-        raise CommandNotAllowed(f"command {argv0!r} is not executable; chmod +x it or name another")
+        raise CommandMissing(f"command {argv0!r} is not executable; chmod +x it or name another")
 
 
 def prepare(
