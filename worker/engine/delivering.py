@@ -14,7 +14,14 @@ from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
 from worker.ledger.errors import LedgerError
 from worker.settings import TransportSettings
 from worker.transports.client import LauncherGone
-from worker.transports.command import CannotRun, CommandMissing, CommandNotAllowed, Envelope, prepare, write_message_file
+from worker.transports.command import (
+    CannotRun,
+    CommandMissing,
+    CommandNotAllowed,
+    Envelope,
+    prepare,
+    write_message_file,
+)
 from worker.transports.receipts import Outcome, remove_files
 
 logger = logging.getLogger("bus_watch.deliver")
