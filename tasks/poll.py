@@ -1,9 +1,13 @@
 """The poll: a periodic task that sends each inbox that is due to a worker of its own."""
 
+import logging
 from datetime import datetime
 
 from worker.engine import polling
+from worker.errors import BusWatchError
 from worker.queue import Band, huey
+
+logger = logging.getLogger("bus_watch.poll")
 
 
 def _anything_due(_now: datetime) -> bool:
@@ -30,5 +34,7 @@ def poll_inbox(agent: str) -> None:
     try:
         _, due = polling.poll(engine, agent, rung=polls.begin(agent))
         seconds = due - engine.clock()
+    except BusWatchError as error:  # the ledger cannot be used now; a failing bus is no exception
+        logger.error("%s was not polled: %s", agent, error)  # noqa: TRY400 - our sentence says it all
     finally:
         polls.done(agent, min(max(0.0, seconds), polling.LONGEST_SECONDS))

@@ -1,9 +1,13 @@
 """The sweep: a periodic task that makes the queue agree with the ledger."""
 
+import logging
 from datetime import datetime
 
 from worker.engine import sweeping
+from worker.errors import BusWatchError
 from worker.queue import Band, huey
+
+logger = logging.getLogger("bus_watch.sweep")
 
 
 def _due(_now: datetime) -> bool:
@@ -13,9 +17,12 @@ def _due(_now: datetime) -> bool:
 @huey.periodic_task(_due, priority=Band.UPKEEP)
 def sweep() -> None:
     """One round; and now and then, what retention asks for."""
+    huey.sweeps.begin()
     try:
         sweeping.sweep(huey.engine)
         if huey.sweeps.retention_due():
-            sweeping.retain(huey.engine)
+            huey.sweeps.retained(more=sweeping.retain(huey.engine).more)
+    except BusWatchError as error:  # the ledger cannot be used now; the next round tries again
+        logger.error("the sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
     finally:
         huey.sweeps.done()

@@ -9,12 +9,14 @@ What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey
 - poll, sweep and finalize run on workers of their own: they never wait behind transports.
 """
 
+import contextlib
 import json
 import logging
 import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
@@ -29,8 +31,10 @@ from huey.storage import SqliteStorage
 
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
+from worker.engine.faults import step
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
+from worker.errors import BusWatchError
 from worker.telemetry import log
 
 logger = logging.getLogger("bus_watch.queue")
@@ -89,13 +93,66 @@ class WakeupStorage(SqliteStorage):
         self._thread = threading.local()
         self._data_version = -1
         self._stopping = False
+        self._inode: int | None = None  # of the file that is open
+        self._generation = 0  # of that file, counted by this process
+        self._beginning = False
+        self.on_loss: Callable[[], None] = lambda: None  # called when wake-ups were lost with a damaged file
         self.patience = 1.0  # seconds a dequeue waits at most before it lets its worker look at the stop flag
         super().__init__(name, filename=filename, **kwargs)
 
     def _create_connection(self) -> sqlite3.Connection:
+        self._inode = _inode(self.filename)
         connection: sqlite3.Connection = super()._create_connection()
         connection.execute("pragma synchronous = normal")
+        self._inode = _inode(self.filename)
         return connection
+
+    def initialize_schema(self) -> None:
+        try:
+            super().initialize_schema()
+        except sqlite3.DatabaseError:  # `db` has set a damaged file aside; what else it was comes again
+            super().initialize_schema()
+
+    @contextlib.contextmanager
+    def db(self, commit: bool = False, close: bool = False) -> Iterator[sqlite3.Cursor]:  # noqa: FBT001, FBT002 - huey's signature
+        """huey's, and a damaged file is set aside: the caller meets the error once, and the next one a new queue."""
+        generation = self._generation
+        try:
+            with super().db(commit=commit, close=close) as cursor:
+                yield cursor
+        except sqlite3.DatabaseError as error:
+            if _is_damage(error) and not self._beginning:
+                self._set_aside(error, generation)
+            raise
+
+    def _set_aside(self, error: sqlite3.DatabaseError, generation: int) -> None:
+        """Rename the damaged file and begin a new one: nothing in it is the truth.
+
+        Another thread (`generation`) or another process (the inode) may have been first.
+        """
+        with self.lock:
+            if generation != self._generation:
+                return
+            self._generation += 1
+            if self._inode is not None and self._inode == _inode(self.filename):
+                aside = f"{self.filename}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+                for suffix in ("", "-wal", "-shm"):
+                    with contextlib.suppress(FileNotFoundError):
+                        Path(self.filename + suffix).rename(aside + suffix)
+                logger.error("the queue file was damaged (%s): set aside as %s, rebuilt from the ledger", error, aside)
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Open the file again, made if it is not there, and have it filled from the ledger."""
+        self.close()
+        self._beginning = True
+        try:
+            with contextlib.suppress(sqlite3.Error):  # a full disk: whoever wants the queue next tries again
+                super().initialize_schema()
+        finally:
+            self._beginning = False
+        self.on_loss()
+        self.wake()
 
     def serve(self, band: Band) -> None:
         """From now on the calling thread takes tasks of this band."""
@@ -141,7 +198,10 @@ class WakeupStorage(SqliteStorage):
                 bounds,
             )
             row = cursor.fetchone()
-        return row[0] if row else None
+        if row is None:
+            return None
+        step("dequeued")
+        return cast("bytes", row[0])
 
     def read_schedule(self, ts: datetime) -> list[bytes]:
         due = self.sql(
@@ -149,18 +209,44 @@ class WakeupStorage(SqliteStorage):
             (self.name, ts.timestamp()),
             results=True,
         )
-        return cast("list[bytes]", super().read_schedule(ts)) if due else []
+        if not due:
+            return []
+        taken = cast("list[bytes]", super().read_schedule(ts))
+        step("schedule_taken")
+        return taken
 
     def delete_data(self, key: str) -> bool:
         """Look before writing: huey deletes a revocation that is hardly ever there after every task."""
         return bool(self.has_data_for_key(key) and super().delete_data(key))
 
     def notice_other_writers(self) -> None:
-        """Wake the workers if another process (a command, a second worker) has written to the file."""
+        """Wake the workers if another process (a command, a second worker) has written to the file.
+
+        One that was removed, or replaced because it was damaged, is left for the one that has its name now.
+        """
+        if self._inode is not None and _inode(self.filename) != self._inode:
+            self.begin_anew()
         version = self.sql("pragma data_version", results=True)[0][0]
         if version != self._data_version:
             self._data_version = version
             self.wake()
+
+
+def _inode(filename: str) -> int | None:
+    try:
+        return Path(filename).stat().st_ino
+    except OSError:
+        return None
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is broken: not a full disk, a lock or a read-only mount, which pass."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return (
+        code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+        or code == sqlite3.SQLITE_IOERR_SHORT_READ
+        or "no such table" in str(error)  # somebody has emptied it
+    )
 
 
 class BandWorker(Worker):
@@ -206,8 +292,8 @@ class QuickScheduler(Scheduler):
         for task in self.huey.read_periodic(now):
             try:
                 self.huey.enqueue(task)
-            except Exception:
-                self._logger.exception("Error enqueueing periodic task %s.", task)
+            except (sqlite3.Error, OSError) as error:  # it is due again in a few seconds
+                logger.warning("%s was not enqueued: %s", task.name, error)
 
 
 class WatchConsumer(Consumer):
@@ -237,7 +323,10 @@ class WatchConsumer(Consumer):
 
     def start(self) -> None:
         self.huey.engine.start()
-        sweep(self.huey.engine, first=True)
+        try:
+            sweep(self.huey.engine, first=True)
+        except BusWatchError as error:
+            logger.error("the first sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
         super().start()
         for _, thread in self.reserved:
             thread.start()
@@ -314,7 +403,12 @@ class WatchHuey(Huey):
         self.poll_workers = poll_workers
         self.default_workers = default_workers
         self.storage = self.create_storage()
+        self.storage.on_loss = self._refill
         self.is_open = True
+
+    def _refill(self) -> None:
+        self.engine.overlooked.set()
+        self.sweeps.hurry()
 
     def create_consumer(self, **options: Any) -> WatchConsumer:
         # huey_consumer always passes a number, 1 where -w was not given: only its command line can tell.

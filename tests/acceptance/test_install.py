@@ -251,8 +251,6 @@ def test_a_procfile_keeps_the_lines_of_others(place: Installation) -> None:
     second = place.config.with_name("bus-watch-alice.json")
     options = ("--config", str(second), "--procfile", "--force")
     place.run("install", "--agent", "alice", "--token-stdin", *options, stdin=TOKEN)
-        "install", "--agent", "alice", "--token-stdin", "--config", str(second), "--procfile", "--force", stdin=TOKEN
-    )
     names = re.findall(r"^(\S+):", procfile.read_text(), re.MULTILINE)
     assert names == ["web", "bus-watch", "bus-watch-alice"], "one line a configuration, in place"
     place.run("uninstall")

@@ -14,15 +14,19 @@ from typing import Protocol
 from worker import __version__
 from worker.bus.client import BusClient
 from worker.bus.requests import Endpoint
+from worker.engine.faults import step
 from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Rules, Wake
 from worker.ledger.database import Database
+from worker.ledger.errors import LedgerBusyError, LedgerFullError
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.telemetry.observer import Observer
 from worker.transports.client import Launcher
 from worker.transports.locks import boot_id, hold_lock
 
 logger = logging.getLogger("bus_watch.engine")
+
+START_AGAIN_SECONDS = 5.0
 
 
 class Wakeups(Protocol):
@@ -63,6 +67,8 @@ class Engine:
     boot: str = field(default_factory=boot_id)
     launcher: Launcher = field(init=False)
     held: set[str] = field(default_factory=set)  # attempts that a thread of this process is busy with
+    overlooked: threading.Event = field(default_factory=threading.Event)  # a wake-up was lost: the next sweep wakes all
+    looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
     _lock: int | None = None
 
     def __post_init__(self) -> None:
@@ -81,8 +87,22 @@ class Engine:
         """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for."""
         self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = hold_lock(self.lock_path(self.worker))
-        self.db.write(self._register)
+        self._register_when_possible()
+        step("registered")
         self.launcher.start()
+        step("started")
+
+    def _register_when_possible(self) -> None:
+        """A full disk or a locked ledger passes: wait for that here, instead of ending and being started again."""
+        while True:
+            try:
+                self.db.write(self._register)
+            except (LedgerFullError, LedgerBusyError) as error:
+                logger.error("the worker cannot start yet: %s", error)  # noqa: TRY400 - our sentence says it all
+                if self.stopping.wait(START_AGAIN_SECONDS):
+                    raise
+            else:
+                return
 
     def _register(self, tx: sqlite3.Connection) -> None:
         now = self.clock()
@@ -146,9 +166,23 @@ class Engine:
         return wakes
 
     def hand_on(self, wakes: Iterable[Wake]) -> None:
-        """Enqueue or schedule; what is lost here is brought back by the sweep."""
+        """Enqueue or schedule; what the queue does not take (its disk is full) is brought back by the next sweep."""
         for wake in wakes:
-            self.wake.deliver(wake.delivery, wake.at)
+            try:
+                self.wake.deliver(wake.delivery, wake.at)
+            except (sqlite3.Error, OSError) as error:
+                self._not_handed_on(error)
+
+    def finalize_later(self, message: int) -> None:
+        """Enqueue a finalizer; the sweep does what one that is lost here owed."""
+        try:
+            self.wake.finalize(message)
+        except (sqlite3.Error, OSError) as error:
+            self._not_handed_on(error)
+
+    def _not_handed_on(self, error: Exception) -> None:
+        logger.warning("the queue took no wake-up (%s); the next sweep brings it back", error)
+        self.overlooked.set()
 
 
 def rules_of(transport: TransportSettings) -> Rules:

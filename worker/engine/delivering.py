@@ -1,5 +1,6 @@
 """One delivery: claim it, run its transport through the launcher, settle how that ended, wake who is next."""
 
+import errno
 import logging
 import os
 import sqlite3
@@ -10,15 +11,24 @@ from worker.engine.context import Engine
 from worker.engine.faults import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
+from worker.ledger.errors import LedgerError
 from worker.settings import TransportSettings
 from worker.telemetry.observer import Ended
 from worker.transports.client import LauncherGone
-from worker.transports.command import CannotRun, CommandNotAllowed, Envelope, prepare, write_message_file
+from worker.transports.command import (
+    CannotRun,
+    CommandMissing,
+    CommandNotAllowed,
+    Envelope,
+    prepare,
+    write_message_file,
+)
 from worker.transports.receipts import Outcome, path_of, remove_files
 
 logger = logging.getLogger("bus_watch.deliver")
 
 OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
+SETTLE_AGAIN_SECONDS = 2.0
 
 
 def deliver(engine: Engine, delivery_id: int) -> Settled | None:
@@ -26,17 +36,7 @@ def deliver(engine: Engine, delivery_id: int) -> Settled | None:
     attempt_id = claims.new_attempt_id(engine.clock())
     engine.held.add(attempt_id)  # before the claim: the sweep of this process must not take it for abandoned
     try:
-        claim = engine.db.write(
-            lambda tx: claims.claim(
-                tx,
-                delivery_id,
-                attempt_id=attempt_id,
-                worker=engine.worker,
-                boot_id=engine.boot,
-                rules=engine.rules,
-                now=engine.clock(),
-            )
-        )
+        claim = _claim(engine, delivery_id, attempt_id)
         if isinstance(claim, NotClaimed):
             _not_claimed(engine, delivery_id, claim)
             return None
@@ -56,18 +56,35 @@ def deliver(engine: Engine, delivery_id: int) -> Settled | None:
             engine.stopping.set()
             return None
         step("ended")
-        return settle(engine, claim.delivery, attempt_id, ending, output, transport)
+        return _settle_when_possible(engine, claim.delivery, attempt_id, ending, output, transport)
     finally:
         engine.held.discard(attempt_id)
 
 
+def _claim(engine: Engine, delivery_id: int, attempt_id: str) -> Claim | NotClaimed:
+    try:
+        return engine.db.write(
+            lambda tx: claims.claim(
+                tx,
+                delivery_id,
+                attempt_id=attempt_id,
+                worker=engine.worker,
+                boot_id=engine.boot,
+                rules=engine.rules,
+                now=engine.clock(),
+            )
+        )
+    except LedgerError as error:  # full or locked: this wake-up is used up, and the next sweep makes another
+        engine.overlooked.set()
+        return NotClaimed(str(error))
+
+
 def _not_claimed(engine: Engine, delivery_id: int, refusal: NotClaimed) -> None:
     logger.debug("delivery %d not claimed: %s", delivery_id, refusal.why)
-    if refusal.retry_at is not None:
-        engine.wake.deliver(delivery_id, refusal.retry_at)
     if refusal.finished and refusal.message is not None:
-        engine.wake.finalize(refusal.message)
-    if refusal.ended and refusal.lane is not None:
+        engine.finalize_later(refusal.message)
+    if refusal.wake and refusal.lane is not None:
+        # Throttled or expired. Without an order somebody else of the lane may be due; with one it is scheduled.
         lane = refusal.lane
         engine.hand_on(engine.db.write(lambda tx: engine.wake_lanes(tx, [lane])))
 
@@ -94,13 +111,32 @@ def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[En
             stdin=transport.stdin,
             message_file=_message_file(engine, claim, transport),
         )
+    except CommandMissing as error:
+        return Ending("spawn_error", errno.ENOENT, str(error)), ""
     except (CannotRun, CommandNotAllowed) as error:
-        return Ending("refused" if error.permanent else "spawn_error", detail=str(error)), ""
-    except OSError as error:  # the message file could not be written: a full disk, for instance
-        return Ending("not_started", detail=error.strerror or "a file could not be written"), ""
+        return Ending("refused", detail=str(error)), ""
+    except OSError as error:  # the message file cannot be written: nothing has run
+        return Ending("not_started", error.errno or errno.EIO, os.strerror(error.errno or errno.EIO)), ""
     step("prepared")
     outcome = engine.launcher.run(claim.attempt_id, prepared, transport.timeout)
     return ending_of(outcome), engine.redact(outcome.tail.decode("utf-8", "replace"))
+
+
+def _settle_when_possible(
+    engine: Engine, delivery: int, attempt_id: str, ending: Ending, output: str, transport: TransportSettings
+) -> Settled | None:
+    """Settle; while the ledger cannot be written, again and again: what this thread knows must not be forgotten.
+
+    The lane would not move anyway, and a stop ends the wait: then the receipt tells the next worker.
+    """
+    while True:
+        try:
+            return settle(engine, delivery, attempt_id, ending, output, transport)
+        except LedgerError as error:
+            if engine.stopping.is_set():
+                return None
+            logger.error("delivery %d has ended and cannot be settled yet: %s", delivery, error)  # noqa: TRY400 - the sentence says it all
+            engine.stopping.wait(SETTLE_AGAIN_SECONDS)
 
 
 def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) -> Path | None:
@@ -147,9 +183,11 @@ def settle(
     if settled is None:
         return None
     if settled.finished:
-        engine.wake.finalize(settled.message)
+        engine.finalize_later(settled.message)
+    step("before_unlink")
     if ending.kind != "void":  # a void note must outlive the launcher that may still come to it: the sweep removes it
         remove_files(engine.files, attempt_id)
+    step("unlinked")
     _log(settled, ending, delivery, transport.name)
     engine.observer.ended(
         Ended(
@@ -224,6 +262,7 @@ def finalize(engine: Engine, message: int) -> MessageState | None:
         row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
     state = MessageState(row["state"])
     if state is not MessageState.OPEN:
+        step("finalizing")
         logger.info(
             "message %s/%s is %s",
             row["agent"],

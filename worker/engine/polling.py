@@ -26,7 +26,8 @@ logger = logging.getLogger("bus_watch.poll")
 ACTIVE_SECONDS = 15.0  # after a message came, poll as fast as the budget allows for this long
 FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that nobody foresaw
 LONGEST_SECONDS = 3600.0
-LOST_SECONDS = 600.0  # a poll that never came back: its task was lost with the queue file
+NOT_BEGUN_SECONDS = 5.0  # a poll that nobody began here: its task was lost, or another worker's thread took it
+LOST_SECONDS = 600.0  # a poll that began and never came back
 BUDGET_MARGIN = 1.1  # a little under the limit: the bridge's minutes and ours do not begin together
 RUNG_AHEAD = 4  # slots that a poll may go early when the doorbell rang; with the margin still 60 in any minute
 
@@ -128,6 +129,7 @@ def _take(engine: Engine, agent: AgentSettings, collected: Collected) -> Taken:
     taken, wakes = engine.db.write(operation)
     step("taken")
     engine.hand_on(wakes)
+    step("woken")
     if taken.new:
         logger.info("%s: %d new message(s)", agent.agent, taken.new, extra={"agent": agent.agent})
     for reason in collected.malformed:
@@ -141,7 +143,8 @@ class PollBook:
     def __init__(self, agents: Iterable[str]) -> None:
         self._lock = threading.Lock()
         self._due = dict.fromkeys(agents, 0.0)  # monotonic seconds
-        self._busy: dict[str, float] = {}
+        self._busy: dict[str, float] = {}  # since when
+        self._begun: set[str] = set()
         self._rung: set[str] = set()
 
     def take_due(self) -> list[str]:
@@ -150,11 +153,14 @@ class PollBook:
         with self._lock:
             due = [a for a in self._due if self._is_due(a, now)]
             self._busy.update(dict.fromkeys(due, now))
+            self._begun.difference_update(due)
             return due
 
     def _is_due(self, agent: str, now: float) -> bool:
-        if agent in self._busy and now - self._busy[agent] < LOST_SECONDS:
-            return False
+        if agent in self._busy:
+            lost_after = LOST_SECONDS if agent in self._begun else NOT_BEGUN_SECONDS
+            if now - self._busy[agent] < lost_after:
+                return False
         return self._due[agent] <= now or agent in self._rung
 
     def anything_due(self) -> bool:
@@ -178,6 +184,8 @@ class PollBook:
     def begin(self, agent: str) -> bool:
         """A poll of this inbox begins; true if the doorbell had rung for it."""
         with self._lock:
+            self._busy[agent] = time.monotonic()
+            self._begun.add(agent)
             rung = agent in self._rung
             self._rung.discard(agent)
             return rung
@@ -186,6 +194,7 @@ class PollBook:
         """The poll is over; the next one is due in `seconds`."""
         with self._lock:
             self._busy.pop(agent, None)
+            self._begun.discard(agent)
             if agent in self._due:
                 self._due[agent] = time.monotonic() + max(0.0, seconds)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from worker.delivery import Ending, longest_delay
 from worker.engine.context import Engine
 from worker.engine.delivering import ending_of, settle
+from worker.engine.faults import step
 from worker.ledger import claims, nudge, upkeep
 from worker.ledger.claims import Candidate, Wake
 from worker.ledger.upkeep import Running
@@ -28,7 +29,8 @@ SWEEP_SECONDS = 5.0
 OVERSLEPT_SECONDS = 30.0  # a task woken this long ago, and nothing running: the queue has lost it
 SCHEDULE_GRACE_SECONDS = 2.0  # the scheduler looks four times a second; later than this it has forgotten
 RETENTION_SECONDS = 600.0
-LOST_SECONDS = 120.0  # a sweep that never came back: its task was lost with the queue file
+NOT_BEGUN_SECONDS = 10.0  # a sweep that nobody began here: its task was lost, or another worker's thread took it
+LOST_SECONDS = 120.0  # a sweep that began and never came back
 WORKER_ROWS_SECONDS = 7 * 86400.0
 ORPHAN_FILE_SECONDS = 3600.0
 
@@ -43,38 +45,40 @@ class Swept:
     finished: int = 0
     files: int = 0
     forgotten: int = 0
+    more: bool = False
 
 
 def sweep(engine: Engine, *, first: bool = False) -> Swept:
     """One round. `first`: at start-up nothing that was woken before counts as awake."""
     done = Swept()
-    _recover(engine, done)
-    _bury_workers(engine)
-    _finish(engine, done)
-    _wake(engine, done, first=first)
-    _clear_files(engine, done)
-    engine.db.write(lambda tx: upkeep.note_sweep(tx, engine.worker, engine.clock()))
+    everything = first or engine.overlooked.is_set()
+    engine.overlooked.clear()
+    try:
+        _recover(engine, done)
+        _bury_workers(engine)
+        _finish(engine, done)
+        _wake(engine, done, first=everything)
+        _clear_files(engine, done)
+        engine.db.write(lambda tx: upkeep.note_sweep(tx, engine.worker, engine.clock()))
+    except Exception:
+        if everything:  # what was owed is owed still
+            engine.overlooked.set()
+        raise
     engine.observer.swept()
     return done
 
 
 def _recover(engine: Engine, done: Swept) -> None:
     """Settle attempts whose worker is dead, and our own that no thread holds any more."""
-    for attempt in engine.db.read(upkeep.running_attempts):
-        if attempt.worker == engine.worker:
-            if attempt.attempt_id in engine.held:
-                continue
-        elif not flock_is_free(engine.lock_path(attempt.worker)):
+    abandoned = [attempt for attempt in engine.db.read(upkeep.running_attempts) if _is_abandoned(engine, attempt)]
+    engine.looked_at = {a.attempt_id: engine.looked_at.get(a.attempt_id, time.monotonic()) for a in abandoned}
+    for attempt in abandoned:
+        try:
+            finding = _inspect(engine, attempt)
+        except OSError as error:  # a full disk: look again at the next sweep, and at the others now
+            logger.warning("attempt %s cannot be looked at yet: %s", attempt.attempt_id, error)
             continue
-        finding = recovery.inspect(
-            engine.files,
-            attempt.attempt_id,
-            same_boot=attempt.boot_id == engine.boot,
-            writer_alive=lambda worker=attempt.worker: _launcher_lives(engine, worker),  # type: ignore[misc]
-            started_at=attempt.started_at,
-            timeout=attempt.timeout,
-            now=engine.clock(),
-        )
+        step("inspected")
         match finding:
             case recovery.Running():
                 done.running += 1
@@ -85,6 +89,28 @@ def _recover(engine: Engine, done: Swept) -> None:
             case recovery.Finished(outcome):
                 output = engine.redact(outcome.tail.decode("utf-8", "replace"))
                 done.settled += _settle(engine, attempt, ending_of(outcome), output)
+        step("recovered")
+
+
+def _is_abandoned(engine: Engine, attempt: Running) -> bool:
+    """Whether its worker is dead, or is this one and has no thread for it any more."""
+    if attempt.worker == engine.worker:
+        return attempt.attempt_id not in engine.held
+    return flock_is_free(engine.lock_path(attempt.worker))
+
+
+def _inspect(engine: Engine, attempt: Running) -> recovery.Finding:
+    # Clocks jump: a time-out also counts from the first look, so that none is waited for in vain.
+    looked = time.monotonic() - engine.looked_at[attempt.attempt_id]
+    return recovery.inspect(
+        engine.files,
+        attempt.attempt_id,
+        same_boot=attempt.boot_id == engine.boot,
+        writer_alive=lambda: _launcher_lives(engine, attempt.worker),
+        started_at=min(attempt.started_at, engine.clock() - looked),
+        timeout=attempt.timeout,
+        now=engine.clock(),
+    )
 
 
 def _launcher_lives(engine: Engine, worker: str) -> bool:
@@ -114,16 +140,17 @@ def _bury_workers(engine: Engine) -> None:
         now = engine.clock()
         for worker in dead:
             upkeep.note_stop(tx, worker, now)
-        upkeep.forget_workers(tx, now - WORKER_ROWS_SECONDS)
 
     engine.db.write(operation)
     for worker in dead:
         engine.lock_path(worker).unlink(missing_ok=True)
+        if not _launcher_lives(engine, worker):  # one that was killed has left its lock file behind
+            (engine.files / f"{worker}.launcher").unlink(missing_ok=True)
 
 
 def _finish(engine: Engine, done: Swept) -> None:
     for message in engine.db.read(upkeep.unfinished_messages):
-        engine.wake.finalize(message)
+        engine.finalize_later(message)
         done.finished += 1
 
 
@@ -139,6 +166,7 @@ def _wake(engine: Engine, done: Swept, *, first: bool) -> None:
         return engine.wake_lanes(tx, asleep | set(jumped))
 
     wakes = engine.db.write(operation)
+    step("swept_wake")
     engine.hand_on(wakes)
     done.woken += len(wakes)
 
@@ -187,6 +215,7 @@ def _clear_files(engine: Engine, done: Swept) -> None:
         elif _launcher_lives(engine, worker):
             continue
         remove_files(engine.files, attempt_id)
+        (engine.files / f"{attempt_id}.stdin").unlink(missing_ok=True)  # a launcher died before it could unname it
         done.files += 1
 
 
@@ -200,13 +229,18 @@ def _is_old(engine: Engine, attempt_id: str) -> bool:
 
 
 def retain(engine: Engine) -> Swept:
-    """Clear the text of old delivered messages, then forget the oldest ones; give freed pages back to the disk."""
+    """Clear the text of old delivered messages, then forget the oldest ones; give freed pages back to the disk.
+
+    A bounded number of rows a round; `Swept.more` says that the next round has something to do.
+    """
     done = Swept()
     now = engine.clock()
     settings = engine.settings
-    engine.db.write(lambda tx: upkeep.clear_text(tx, now - settings.clear_text_after))
+    cleared = engine.db.write(lambda tx: upkeep.clear_text(tx, now - settings.clear_text_after))
     done.forgotten = engine.db.write(lambda tx: upkeep.forget_messages(tx, now - settings.forget_after))
-    engine.db.write(upkeep.return_pages)
+    engine.db.write(lambda tx: upkeep.forget_workers(tx, now - WORKER_ROWS_SECONDS))
+    pages = engine.db.write(upkeep.return_pages)
+    done.more = upkeep.ROUND in {cleared, done.forgotten} or pages > 0
     return done
 
 
@@ -219,30 +253,41 @@ class SweepBook:
         self._lock = threading.Lock()
         self._due = 0.0  # monotonic seconds
         self._retention_due = time.monotonic() + RETENTION_SECONDS
-        self._busy_since: float | None = None
+        self._lost_at = 0.0  # a sweep is under way until `done`, but nobody waits for it longer than this
 
     def take_due(self) -> bool:
-        """Whether a sweep is due; if so it is the caller's to do, until `done`."""
+        """Whether a sweep is due; if so its task is the caller's to enqueue."""
         now = time.monotonic()
         with self._lock:
-            if self._busy_since is not None and now - self._busy_since < LOST_SECONDS:
+            if now < self._lost_at:
                 return False
             stamp = nudge.stamp(self._files_dir)
             if now < self._due and stamp == self._nudged:
                 return False
             self._nudged = stamp
-            self._busy_since = now
+            self._lost_at = now + NOT_BEGUN_SECONDS
             return True
+
+    def begin(self) -> None:
+        """A sweep begins in this process."""
+        with self._lock:
+            self._lost_at = time.monotonic() + LOST_SECONDS
 
     def done(self) -> None:
         """The sweep is over."""
         with self._lock:
-            self._busy_since = None
+            self._lost_at = 0.0
             self._due = time.monotonic() + SWEEP_SECONDS
+
+    def hurry(self) -> None:
+        """Sweep as soon as possible."""
+        with self._lock:
+            self._due = 0.0
 
     def retention_due(self) -> bool:
         """Whether it is time for retention; asked by the sweep only."""
-        if time.monotonic() < self._retention_due:
-            return False
-        self._retention_due = time.monotonic() + RETENTION_SECONDS
-        return True
+        return time.monotonic() >= self._retention_due
+
+    def retained(self, *, more: bool) -> None:
+        """A round of retention is over; where there is more to do the next sweep goes on."""
+        self._retention_due = time.monotonic() + (0.0 if more else RETENTION_SECONDS)

@@ -47,15 +47,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why a claim failed. `retry_at` is set where nobody else will wake it: it is throttled until then.
+    """Why a claim failed.
 
-    `ended`: the delivery expired instead of being claimed; `finished`: that ended its message too.
+    `wake`: nobody else will wake the lane, because the delivery was throttled, or expired instead of being claimed;
+    `finished`: that ended its message too.
     """
 
     why: str
     lane: int | None = None
-    retry_at: float | None = None
-    ended: bool = False
+    wake: bool = False
     finished: bool = False
     message: int | None = None
 
@@ -120,11 +120,11 @@ def claim(
     only_head = found.ordered or row["broken_since"] is not None
     if only_head and _head(tx, row["lane"]) != delivery_id:
         return NotClaimed("an earlier delivery of its lane comes first", row["lane"])
-    if found.expires_after is not None and now - row["received_at"] > found.expires_after and not row["starts"]:
+    if found.expires_after is not None and now - _came_at(row, now) > found.expires_after and not row["starts"]:
         return _expire(tx, row, now)
     if (until := _throttled_until(tx, row, found, now)) is not None:
         tx.execute("update deliveries set next_at = ?, reason = ? where id = ?", (until, _THROTTLED, delivery_id))
-        return NotClaimed(_THROTTLED, row["lane"], until)
+        return NotClaimed(_THROTTLED, row["lane"], wake=True)
     tx.execute(
         "update deliveries set state = 'running', attempt_id = ?, starts = starts + 1, next_at = null where id = ?",
         (attempt_id, delivery_id),
@@ -157,10 +157,16 @@ def claim(
     )
 
 
+def _came_at(row: sqlite3.Row, now: float) -> float:
+    """When the message came. Never before it was sent: our clock may have been behind then, and right since."""
+    sent = row["ms"] / 1000.0
+    return max(row["received_at"], sent) if sent <= now else float(row["received_at"])
+
+
 _THROTTLED = "held back: its transport has had its wakes for this minute"
 
 _CLAIMABLE = """
-select d.id, d.lane, d.message, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since,
+select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since,
        m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at
 from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
 where d.id = ? and d.state in ('waiting', 'retrying')
@@ -196,7 +202,7 @@ def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
         ("expired: too old when its turn came", now, row["id"]),
     )
     return NotClaimed(
-        "it has expired", row["lane"], ended=True, finished=finish(tx, row["message"], now), message=row["message"]
+        "it has expired", row["lane"], wake=True, finished=finish(tx, row["message"], now), message=row["message"]
     )
 
 
@@ -214,7 +220,8 @@ def settle(
     """Write down how an attempt ended. None: somebody else has settled it."""
     row = tx.execute(
         """
-        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, m.received_at, m.agent, m.message_id
+        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, m.received_at, m.ms, m.agent,
+               m.message_id
         from deliveries d join messages m on m.id = d.message
         where d.id = ? and d.state = 'running' and d.attempt_id = ?
         """,
@@ -222,7 +229,7 @@ def settle(
     ).fetchone()
     if row is None:
         return None
-    before = Counters(row["burnt"], row["frees"], row["voids"], row["received_at"])
+    before = Counters(row["burnt"], row["frees"], row["voids"], _came_at(row, now))
     verdict = delivery.settle(ending, before, policy, now=now, cancelled=bool(row["cancel"]), rng=rng)
     after = verdict.counters
     final = verdict.state in delivery.FINAL
@@ -339,9 +346,7 @@ limit 1
 """
 
 
-def next_wake(
-    tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float, only_new: bool = False
-) -> Wake | None:
+def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float, only_new: bool = False) -> Wake | None:
     """What the lane has to do next, marked as woken; None while it is paused, running or empty.
 
     `only_new`: None also for a delivery that was woken before; its task is in the queue, or the sweep will see.

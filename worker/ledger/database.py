@@ -86,11 +86,11 @@ class Database:
             for job in jobs:
                 _run(connection, job)
             connection.execute("commit")
-        except sqlite3.Error as error:
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C too: nobody may take for done what was rolled back
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("rollback")
-            failure = translated(error, self.path)
+            failure = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
             for job in jobs:
                 job.error = failure
         finally:

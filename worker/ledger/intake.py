@@ -48,7 +48,9 @@ def cursor(db: sqlite3.Connection, agent: str, now: float) -> tuple[int, int]:
     floor = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
     floor_ms = int(floor["floor_ms"]) if floor else 0
     present = int(now * 1000)
-    newest = db.execute("select max(ms) as ms from messages where agent = ? and ms <= ?", (agent, present)).fetchone()
+    newest = db.execute(
+        "select max(ms) as ms from messages indexed by messages_by_time where agent = ? and ms <= ?", (agent, present)
+    ).fetchone()
     done = db.execute("select max(floor_ms) as ms from streams where agent = ? and floor_ms <= ?", (agent, present))
     latest = max(newest["ms"] or 0, done.fetchone()["ms"] or 0)
     return max(floor_ms - 1, latest - OVERLAP_MS, 0), 0
@@ -56,7 +58,9 @@ def cursor(db: sqlite3.Connection, agent: str, now: float) -> tuple[int, int]:
 
 def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
     """How many known messages lie after `ms`: a page that starts there holds them again."""
-    row = db.execute("select count(*) as n from messages where agent = ? and ms >= ?", (agent, ms)).fetchone()
+    row = db.execute(
+        "select count(*) as n from messages indexed by messages_by_time where agent = ? and ms >= ?", (agent, ms)
+    ).fetchone()
     return int(row["n"])
 
 

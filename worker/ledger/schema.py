@@ -53,7 +53,8 @@ create table messages (
 );
 create index messages_by_time on messages (agent, ms);
 create index messages_open on messages (id) where state = 'open';
-create index messages_finished on messages (finished_at) where state <> 'open';
+create index messages_finished on messages (finished_at) where state in ('delivered', 'logged');
+create index messages_with_text on messages (finished_at) where state in ('delivered', 'logged') and text is not null;
 
 create table lanes (
   id            integer primary key,

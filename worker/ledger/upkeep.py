@@ -128,6 +128,12 @@ def unfinished_messages(db: sqlite3.Connection) -> list[int]:
     return [int(row["id"]) for row in rows]
 
 
+def finished(db: sqlite3.Connection, messages: Sequence[int]) -> list[int]:
+    """Those of the messages that are over, or that the ledger does not know (any more)."""
+    still_open = "select 1 from messages where id = ? and state = 'open'"
+    return [message for message in messages if db.execute(still_open, (message,)).fetchone() is None]
+
+
 def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> dict[str, str | None]:
     """Those of the attempts that are not running any more, each with its worker (None: the ledger knows no such)."""
     done: dict[str, str | None] = {}
@@ -149,9 +155,9 @@ def clear_text(tx: sqlite3.Connection, finished_before: float) -> int:
     changed = tx.execute(
         """
         update messages set text = null
-        where id in (select id from messages indexed by messages_finished
-                     where state in ('delivered', 'logged') and state <> 'open' and finished_at < ?
-                       and text is not null limit ?)
+        where id in (select id from messages indexed by messages_with_text
+                     where state in ('delivered', 'logged') and text is not null and finished_at < ?
+                     order by finished_at limit ?)
         """,
         (finished_before, ROUND),
     )
@@ -163,7 +169,7 @@ def forget_messages(tx: sqlite3.Connection, finished_before: float) -> int:
     gone = tx.execute(
         """
         select id, agent, stream, ms, seq from messages indexed by messages_finished
-        where state in ('delivered', 'logged') and state <> 'open' and finished_at < ?
+        where state in ('delivered', 'logged') and finished_at < ?
         order by finished_at limit ?
         """,
         (finished_before, ROUND),
@@ -181,6 +187,9 @@ def forget_messages(tx: sqlite3.Connection, finished_before: float) -> int:
     return len(gone)
 
 
-def return_pages(tx: sqlite3.Connection) -> None:
-    """Give some free pages back to the disk, a bounded number a round."""
-    tx.execute(f"pragma incremental_vacuum({ROUND})").fetchall()
+def return_pages(tx: sqlite3.Connection) -> int:
+    """Give some free pages back to the disk, a bounded number a round; returns how many."""
+    free = int(tx.execute("pragma freelist_count").fetchone()[0])
+    if free > 0:
+        tx.execute(f"pragma incremental_vacuum({ROUND})").fetchall()
+    return min(free, ROUND)

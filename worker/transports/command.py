@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from worker.errors import BusWatchError, ConfigError
 from worker.template import Template
@@ -28,14 +27,12 @@ class CommandNotAllowed(ConfigError):  # noqa: N818 - a verdict, read as a sente
     """The command is not an executable that the allowlist names; the message says which step failed."""
 
     code = "command-not-allowed"
-    permanent: ClassVar[bool] = True
 
 
 class CommandMissing(CommandNotAllowed):
-    """The allowlisted executable is not there just now, as while it is being upgraded: worth another attempt."""
+    """The allowed command is not there, or cannot be executed, just now: an upgrade passes, so this may too."""
 
     code = "command-missing"
-    permanent = False
 
 
 class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
