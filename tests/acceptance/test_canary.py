@@ -19,6 +19,7 @@ from tests.fakes.bridges import FakeBridge
 from tests.fakes.homes import Home, wait_until
 from tests.fakes.sentry import FakeSentry
 
+PIECE = 12  # characters of a token that are too many to see
 SOURCES = ("file", "variable", "config", "wrong", "redirected", "unreachable")
 
 
@@ -43,12 +44,20 @@ def clothes(token: str) -> dict[str, bytes]:
         middle = whole[4 if before else 0 : -4]
         found[f"base64 after {before}"] = middle
         found[f"urlsafe base64 after {before}"] = middle.replace(b"+", b"-").replace(b"/", b"_")
+    for start in range(len(raw) - PIECE + 1):
+        found[f"piece at {start}"] = raw[start : start + PIECE]
     return found
 
 
 def search(where: bytes, tokens: Iterable[str]) -> list[str]:
-    """Every form of every token that is in there."""
-    return [f"{token}: {form}" for token in tokens for form, look in clothes(token).items() if look in where]
+    """Every form of every token that is in there, across line ends too."""
+    joined = where.replace(b"\r", b"").replace(b"\n", b"").replace(b"\\n", b"")
+    return [
+        f"{token}: {form}"
+        for token in tokens
+        for form, look in clothes(token).items()
+        if look in where or look in joined
+    ]
 
 
 def files(root: Path) -> dict[Path, bytes]:
