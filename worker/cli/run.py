@@ -44,6 +44,11 @@ def run(args: argparse.Namespace) -> int:
     log.configure(settings, verbose=args.verbose, log_format=args.log_format)
     if args.once:
         return _once(args, settings)
+    from worker.queue import huey
+
+    huey.is_open = (
+        True  # else importing worker.app builds it, from the configuration that a process without --config has
+    )
     from worker.app import build
 
     # Supervisors send SIGTERM, people SIGINT: the first of either is graceful.

@@ -46,9 +46,7 @@ def deliver(engine: Engine, delivery_id: int) -> Settled | None:
         logger.info(
             "attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim)
         )
-        engine.observer.started(
-            claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at
-        )
+        engine.observer.started(claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at)
         try:
             ending, output = _run(engine, claim, transport)
         except LauncherGone:

@@ -60,13 +60,9 @@ class Redactor:
         return text
 
     def tail(self, text: str) -> str:
-        """Like calling it, for text whose beginning was cut off: half a secret at the start is hidden as well."""
+        """Like calling it, for text that was cut off: half a secret at its beginning or its end is hidden as well."""
         for needle in self._table():
-            at = needle.text.find(text[:SHORTEST], 1)
-            while at > 0 and len(text) >= SHORTEST:
-                if text.startswith(needle.text[at:]):
-                    return self(MASK + text[len(needle.text) - at :])
-                at = needle.text.find(text[:SHORTEST], at + 1)
+            text = _without_halves(text, needle.text)
         return self(text)
 
     def everywhere(self, value: Any) -> Any:
@@ -86,6 +82,24 @@ class Redactor:
                 self._values = frozenset(known)
                 self._needles = tuple(needle for value in known if len(value) >= SHORTEST for needle in _needles(value))
             return self._needles
+
+
+def _without_halves(text: str, secret: str) -> str:
+    """The text, masked where it begins with the rest of the secret or ends with its start."""
+    if len(text) < SHORTEST:
+        return text
+    at = secret.find(text[:SHORTEST], 1)
+    while at > 0:
+        if text.startswith(secret[at:]):
+            text = MASK + text[len(secret) - at :]
+            break
+        at = secret.find(text[:SHORTEST], at + 1)
+    at = secret.rfind(text[-SHORTEST:], 0, len(secret) - 1)
+    while at >= 0:
+        if text.endswith(secret[: at + SHORTEST]):
+            return text[: len(text) - at - SHORTEST] + MASK
+        at = secret.rfind(text[-SHORTEST:], 0, at + SHORTEST - 1)
+    return text
 
 
 def _needles(value: str) -> Iterator[_Needle]:

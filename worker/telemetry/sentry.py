@@ -2,6 +2,7 @@
 
 Imported only where a DSN is configured. What is sent is chosen here piece by piece (sentry-sdk 2.75): no default
 integrations, so nothing looks at HTTP requests, subprocesses or argv; no local variables, no request bodies, no traces.
+`send_default_pii` is off because it is not given: 2.75 warns of whoever gives it, even as False.
 """
 
 import itertools
@@ -65,7 +66,6 @@ class SentryReporter(Observer):
                     DedupeIntegration(),
                     AtexitIntegration(callback=lambda _pending, _timeout: None),  # says nothing on standard error
                 ],
-                send_default_pii=False,
                 include_local_variables=False,
                 max_request_body_size="never",
                 trace_propagation_targets=[],

@@ -113,12 +113,16 @@ def test_what_is_secret_by_its_place(text: str, shown: str) -> None:
     assert redact(text) == shown
 
 
-def test_half_a_token_at_the_start_of_a_tail_is_hidden() -> None:
+def test_half_a_token_at_either_end_of_what_was_cut_off_is_hidden() -> None:
     Secret(CANARY)
-    for cut in range(1, len(CANARY) - SHORTEST):
+    for cut in range(1, len(CANARY) - SHORTEST + 1):
         assert redact.tail(f"{CANARY[cut:]} rest") == f"{MASK} rest"
+        assert redact.tail(f"start {CANARY[:-cut]}") == f"start {MASK}"
+        assert redact.tail(f"{CANARY[cut:]} {CANARY} {CANARY[:-cut]}") == f"{MASK} {MASK} {MASK}"
     encoded = base64.b64encode(CANARY.encode()).decode()
     assert encoded[6:-3] not in redact.tail(encoded[6:] + " rest")
+    for short in ("", "a", CANARY[-3:], CANARY[:3]):
+        assert redact.tail(short) == short
 
 
 @given(st.text(max_size=200))

@@ -1,0 +1,239 @@
+"""The canary: tokens go through everything that this program does, and afterwards lie in no byte but their own files.
+
+The search knows nothing of how redaction works: it computes for itself what a token looks like in other clothes.
+"""
+
+import base64
+import json
+import signal
+import socket
+import subprocess
+import urllib.parse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.homes import Home, wait_until
+from tests.fakes.sentry import FakeSentry
+
+PIECE = 12  # characters of a token that are too many to see
+SOURCES = ("file", "variable", "config", "wrong", "redirected", "unreachable")
+
+
+def canary(name: str) -> str:
+    """A token with characters that every encoding changes."""
+    return f'cAn4ry+/{name}="\\%&{name[::-1]}~9=='
+
+
+def clothes(token: str) -> dict[str, bytes]:
+    """What to look for: the token as it is and encoded, whatever stands before and after it."""
+    raw = token.encode()
+    found = {
+        "plain": raw,
+        "json": json.dumps(token)[1:-1].encode(),
+        "url": urllib.parse.quote(token, safe="").encode(),
+        "url, slashes kept": urllib.parse.quote(token).encode(),
+        "utf-16": token.encode("utf-16-le"),
+        "hex": raw.hex().encode(),
+    }
+    for before in range(3):
+        whole = base64.b64encode(b"\xff" * before + raw)
+        middle = whole[4 if before else 0 : -4]
+        found[f"base64 after {before}"] = middle
+        found[f"urlsafe base64 after {before}"] = middle.replace(b"+", b"-").replace(b"/", b"_")
+    for start in range(len(raw) - PIECE + 1):
+        found[f"piece at {start}"] = raw[start : start + PIECE]
+    return found
+
+
+def search(where: bytes, tokens: Iterable[str]) -> list[str]:
+    """Every form of every token that is in there, across line ends too."""
+    joined = where.replace(b"\r", b"").replace(b"\n", b"").replace(b"\\n", b"")
+    return [
+        f"{token}: {form}"
+        for token in tokens
+        for form, look in clothes(token).items()
+        if look in where or look in joined
+    ]
+
+
+def files(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file() and not path.is_symlink()}
+
+
+def processes_with(tokens: Iterable[str]) -> set[int]:
+    """The processes of this machine whose argv or environment holds one of the tokens."""
+    found = set()
+    if Path("/proc/self/environ").exists():
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    told = (entry / "cmdline").read_bytes() + b"\0" + (entry / "environ").read_bytes()
+                except OSError:
+                    continue
+                if search(told, tokens):
+                    found.add(int(entry.name))
+        return found
+    listed = subprocess.run(["/bin/ps", "axeww", "-o", "pid=,command="], capture_output=True, check=True).stdout
+    return {int(line.split()[0]) for line in listed.splitlines() if search(line, tokens)}
+
+
+@pytest.mark.parametrize("form", clothes("x" * 12))
+def test_the_search_finds_every_form(form: str) -> None:
+    token = canary("file")
+    assert search(b"\0before " + clothes(token)[form] + b" after", [token])
+    assert search(base64.b64encode(b"ab" + token.encode() + b"c"), [token])
+    assert not search(b"something else", [token])
+
+
+@pytest.fixture
+def tokens() -> dict[str, str]:
+    return {source: canary(source) for source in SOURCES}
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def prepare(home: Home, bridge: FakeBridge, other: FakeBridge, sentry: FakeSentry, tokens: dict[str, str]) -> set[Path]:
+    """Write the configuration and the token files; returns the files that may hold a token."""
+    home.config.parent.mkdir(mode=0o700)
+    own = {home.config}
+    for source in set(SOURCES) - {"variable", "config"}:
+        path = home.config.parent / f"{source}.token"
+        path.write_text(tokens[source] + "\n")
+        path.chmod(0o600)
+        own.add(path)
+    told = home.config.parent / "file.token"
+    # A transport that shows all it was given, and one that has the token from somewhere else and cannot keep it quiet.
+    shows = home.script("shows", 'env; echo "$0 $*"; cat; exit 1')
+    waits = f"touch {home.path}/started; while ! test -e {home.path}/go; do sleep 0.05; done; T=$(cat {told})"
+    tells = home.script(
+        "tells",
+        f'{waits}; echo "plain $T"; echo "Authorization: Bearer $T"; printf "user:%s" "$T" | base64;'
+        ' printf %s "$T" | base64 -w 20; printf "xy%s" "$T" | base64 -w0 | tr +/ -_; echo; echo "http://u:$T@host/";'
+        ' echo "failed with $T" >&2; exit 1',
+    )
+    floods = home.script("floods", f'{waits}; yes "$T" | head -c 6000; exit 1')
+    transports = [
+        {"name": "shows", "command": [shows, "{text}", "{agent}"], "stdin": True, "max_attempts": 1},
+        {"name": "tells", "command": [tells], "max_attempts": 2, "retry_delay": 0.1},
+        {"name": "floods", "command": [floods], "max_attempts": 1},
+    ]
+    places = {
+        "file": {"token_file": str(told), "bridge_url": bridge.url},
+        "variable": {"token_env": "CANARY", "bridge_url": bridge.url},
+        "config": {"token": tokens["config"], "bridge_url": bridge.url},
+        "wrong": {"token_file": "~/.sos/wrong.token", "bridge_url": bridge.url},
+        "redirected": {"token_file": "~/.sos/redirected.token", "bridge_url": other.url},
+        "unreachable": {
+            "token_file": "~/.sos/unreachable.token",
+            "bridge_url": f"http://127.0.0.1:{closed_port()}",
+        },
+    }
+    agents: list[dict[str, Any]] = [
+        {"agent": name, "announce": True, "transports": transports} | place for name, place in places.items()
+    ]
+    home.configure(
+        agents,
+        log_file=str(home.path / "worker.log"),
+        metrics_file=str(home.path / "metrics.prom"),
+        sentry_dsn=sentry.dsn,
+    )
+    home.environment["CANARY"] = tokens["variable"]
+    for source in ("file", "variable", "config"):
+        bridge.add_token(source, token=tokens[source])
+    other.add_token("redirected", token=tokens["redirected"])
+    other.fault("redirect", value=f"{bridge.url}/inbox")
+    return own
+
+
+def test_the_canary_is_in_no_byte_but_its_own(tmp_path: Path, tokens: dict[str, str]) -> None:
+    home = Home(tmp_path / "home")
+    home.path.mkdir()
+    printed: list[str] = []
+
+    def command(*argv: str) -> str:
+        done = home.run(*argv)
+        printed.append(done.stdout + done.stderr)
+        return done.stdout
+
+    with FakeBridge("B") as bridge, FakeBridge("B") as other, FakeSentry() as sentry:
+        own = prepare(home, bridge, other, sentry, tokens)
+        names = ("file", "variable", "config")
+        for name in names:
+            bridge.streams.add(name, "an ordinary message")
+        worker = home.consumer("-v", "-g", "TERM")
+        wait_until((home.path / "started").exists, "a transport runs")
+        holders = processes_with(tokens.values())
+        (home.path / "go").touch()
+        wait_until(
+            lambda: json.loads(command("queue", "--json"))["counts"]["dead"] == 3 * len(names), "all has failed", 60
+        )
+        wait_until(lambda: "unreachable: " in (home.path / "worker.log").read_text(), "the bus errors are logged")
+        sentry.wait_for(len(names))
+        wait_until((home.path / "metrics.prom").exists, "metrics are written")
+        worker.stop(signal.SIGKILL)  # leaves the write-ahead logs where they are
+        printed.append(worker.output)
+
+        # The same through the commands; and what a person may mistype.
+        command("run", "--once", "-v", "--log-format", "json")
+        shown = ""
+        for name in names:
+            key = json.loads(command("history", "--json", "--agent", name))[0]["key"]
+            shown += command("show", key) + command("show", key, "--json")
+        for argv in (("status",), ("status", "--json"), ("queue",), ("history",), ("retry", "--dead")):
+            command(*argv)
+        for agent in SOURCES:
+            command("test-send", "--agent", agent)
+        home.environment["BUS_WATCH_BRIDGE_URL"] = f"http://user:{tokens['variable']}@127.0.0.1/"
+        for argv in (("status",), ("run", "--once"), ("status", "--json")):
+            command(*argv)
+        del home.environment["BUS_WATCH_BRIDGE_URL"]
+
+    # It is the real thing: the transports did print, and the tokens did go to the bus.
+    assert "SOS_MESSAGE_TEXT=an ordinary message" in shown
+    assert "failed with ***" in shown
+    assert "plain ***" in shown
+    assert {r.authorization for r in bridge.requests} >= {f"Bearer {tokens[name]}" for name in names}
+
+    assert holders == {worker.popen.pid}, "only the worker may have one in its environment"
+    written = files(home.path)
+    assert any(path.name.endswith("-wal") and data for path, data in written.items())
+    assert all(search(written[path], tokens.values()) for path in own)
+    leaks = {
+        str(path.relative_to(home.path)): found
+        for path, data in written.items()
+        if path not in own and (found := search(data, tokens.values()))
+    }
+    assert leaks == {}
+    assert search(b"\0".join(sentry.raw), tokens.values()) == []
+    assert len(sentry.raw) >= len(names)
+    assert search("\0".join(printed).encode(), tokens.values()) == []
+    assert [r for r in bridge.requests if tokens["redirected"] in (r.authorization or "")] == []
+    assert (home.path / "worker.log").stat().st_mode & 0o077 == 0
+
+
+def test_a_token_from_standard_input_is_in_the_file_that_install_names(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    token = canary("stdin")
+    with FakeBridge("B") as bridge:
+        bridge.add_token("bob", token=token)
+        installed = home.run(
+            "install", "--agent", "bob", "--bridge-url", bridge.url, "--token-stdin",
+            "--transport", "wake=/bin/echo {text}", "--procfile", "--systemd", "--launchd",
+            stdin=token + "\n",
+        )  # fmt: skip
+        assert installed.returncode == 0, installed.stderr
+        bridge.streams.add("bob", "an ordinary message")
+        outputs = [installed, home.run("doctor"), home.run("run", "--once"), home.run("status", "--json")]
+    assert "delivered 1 message" in outputs[2].stdout
+    holding = {path for path, data in files(tmp_path).items() if search(data, [token])}
+    assert holding == {home.config.with_suffix(".token")}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in holding)
+    assert not [found for done in outputs for found in search((done.stdout + done.stderr).encode(), [token])]

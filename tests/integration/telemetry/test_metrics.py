@@ -1,0 +1,95 @@
+"""The metrics file: written by the real consumer, read back by Prometheus's own parser."""
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.homes import ROOT, Home, wait_until
+
+
+def read(path: Path) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    families = text_string_to_metric_families(path.read_text())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def value(path: Path, name: str, **labels: str) -> float | None:
+    return read(path).get((name, frozenset(labels.items()))) if path.exists() else None
+
+
+def configure(home: Home, bridge: FakeBridge, commands: dict[str, str], **more: Any) -> None:
+    home.environment["TOK"] = bridge.add_token("bob")
+    transports = [
+        {"name": name, "command": [command], "max_attempts": 1 if name == "bad" else 20}
+        for name, command in commands.items()
+    ]
+    agent = {"agent": "bob", "token_env": "TOK", "bridge_url": bridge.url, "transports": transports}
+    home.configure([agent], **more)
+
+
+def test_the_file_tells_backlog_results_latency_dead_letters_lanes_and_poll_age(tmp_path: Path) -> None:
+    home, path = Home(tmp_path), tmp_path / "out" / "bus-watch.prom"
+    path.parent.mkdir()
+    commands = {"good": "/bin/true", "bad": "/bin/false", "gone": home.script("gone", "exit 69")}
+    with FakeBridge("B") as bridge:
+        configure(home, bridge, commands, metrics_file=str(path))
+        for n in range(3):
+            bridge.streams.add("bob", f"m{n}")
+        consumer = home.consumer("-g", "TERM")
+        try:
+            wait_until(
+                lambda: (
+                    value(path, "bus_watch_attempts_total", agent="bob", transport="good", result="success") == 3
+                    and value(path, "bus_watch_dead_letters", agent="bob", transport="bad") == 3
+                ),
+                "counted",
+                60,
+            )
+        finally:
+            consumer.stop()
+    lane = {"agent": "bob", "transport": "good"}
+    assert value(path, "bus_watch_backlog", **lane) == 0
+    assert value(path, "bus_watch_oldest_waiting_seconds", **lane) == 0
+    assert value(path, "bus_watch_wake_latency_seconds_count", **lane) == 3
+    assert value(path, "bus_watch_wake_latency_seconds_bucket", **lane, le="+Inf") == 3
+    assert value(path, "bus_watch_lane_state", **lane, state="working") == 1
+    assert value(path, "bus_watch_attempts_total", agent="bob", transport="bad", result="transient") == 3
+    gone = {"agent": "bob", "transport": "gone"}
+    assert value(path, "bus_watch_backlog", **gone) == 3
+    assert (value(path, "bus_watch_oldest_waiting_seconds", **gone) or 0) > 0
+    assert value(path, "bus_watch_deliveries", **gone, state="retrying") == 1
+    assert value(path, "bus_watch_lane_state", **gone, state="broken") == 1
+    assert value(path, "bus_watch_lane_state", **gone, state="working") == 0
+    age = value(path, "bus_watch_poll_age_seconds", agent="bob")
+    assert age is not None
+    assert 0 <= age < 30
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with FakeBridge("B") as bridge:
+        configure(home, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "nowhere" / "m.prom"))
+        consumer = home.consumer("-g", "TERM")
+        consumer.wait_for_line("metrics_file")
+        bridge.streams.add("bob", "text")
+        consumer.wait_for_line("state=delivered")
+        consumer.stop()
+    assert consumer.output.count("metrics_file") == 1
+
+
+def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with FakeBridge("B") as bridge:
+        configure(home, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "m.prom"))
+        code = "import sys; sys.modules['prometheus_client'] = None\nimport worker.app"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=home.env, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "bus-watch: metrics_file needs an extra; install it with: pip install 'bus-watch[metrics]'\n"

@@ -1,0 +1,225 @@
+"""Events as a real ingest would get them: from the real consumer, each trouble once, and nothing of a message."""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentry_sdk
+
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.homes import Home, wait_until
+from tests.fakes.sentry import FakeSentry, NoEnvelopeError, parse
+from worker import __version__
+from worker.bus.errors import UnauthorizedError
+from worker.delivery import Meaning, State
+from worker.errors import ConfigError
+from worker.secret import Secret
+from worker.telemetry.observer import Ended
+from worker.telemetry.sentry import DEAD_LETTERS_AN_HOUR, FAULTS_AN_HOUR, SentryReporter
+
+TOKEN = "sentry-canary/token+88=="
+TEXT = "what the message says 4711"
+
+
+@pytest.fixture
+def ingest() -> Iterator[FakeSentry]:
+    with FakeSentry() as sentry:
+        yield sentry
+        assert sentry.problems == []
+
+
+@pytest.fixture
+def reporter(ingest: FakeSentry) -> Iterator[SentryReporter]:
+    Secret(TOKEN)
+    yield SentryReporter(Secret(ingest.dsn), "test")
+    sentry_sdk.get_client().close(timeout=5)
+    sentry_sdk.get_global_scope().set_client(None)
+
+
+def home_of(path: Path, bridge: FakeBridge, command: str, **more: Any) -> Home:
+    home = Home(path, {"TOK": bridge.add_token("bob", token=TOKEN)})
+    home.configure(
+        [
+            {
+                "agent": "bob",
+                "token_env": "TOK",
+                "bridge_url": bridge.url,
+                "transports": [
+                    {
+                        "name": "wake",
+                        "command": [command],
+                        "retry_delay": 0.1,
+                        "retry_max_delay": 0.2,
+                        "max_attempts": 3,
+                    }
+                ],
+            }
+        ],
+        **more,
+    )
+    return home
+
+
+def states(home: Home) -> list[str]:
+    with sqlite3.connect(f"file:{home.ledger}?mode=ro", uri=True) as db:
+        return [row[0] for row in db.execute("select state from messages order by id")]
+
+
+def test_an_episode_is_reported_once_and_a_dead_letter_once(tmp_path: Path, ingest: FakeSentry) -> None:
+    with FakeBridge("B") as bridge:
+        home = home_of(tmp_path, bridge, "", sentry_dsn=ingest.dsn, sentry_environment="proof")
+        works = tmp_path / "works"
+        script = home.script("wake", f'echo "{TOKEN}: $SOS_MESSAGE_TEXT"; test -e {works}')
+        home = home_of(tmp_path, bridge, script, sentry_dsn=ingest.dsn, sentry_environment="proof")
+        consumer = home.consumer("-g", "TERM")
+        try:
+            for n in range(2):
+                bridge.streams.add("bob", f"{TEXT} {n}")
+            wait_until(lambda: home.ledger.exists() and states(home) == ["failed"] * 2, "both dead")
+            works.touch()
+            bridge.streams.add("bob", TEXT)
+            wait_until(lambda: states(home)[2:] == ["delivered"], "one done")
+            works.unlink()
+            bridge.streams.add("bob", TEXT)
+            ingest.wait_for(5)
+        finally:
+            consumer.stop()
+    events = ingest.events()
+    assert [e["message"] for e in events] == [
+        "wake for bob began to fail: exit 1",
+        "dead letter: wake for bob: exit 1",
+        "dead letter: wake for bob: exit 1",
+        "wake for bob began to fail: exit 1",
+        "dead letter: wake for bob: exit 1",
+    ]
+    assert {e["release"] for e in events} == {f"bus-watch@{__version__}"}
+    assert {e["environment"] for e in events} == {"proof"}
+    assert {e["tags"]["transport"] for e in events} == {"wake"}
+    assert events[0]["fingerprint"] == ["failing", "bob", "wake"]
+    written = b"".join(ingest.raw).decode()
+    assert TEXT not in written
+    assert TOKEN not in written
+    assert "Traceback" not in consumer.output
+
+
+def test_what_a_worker_with_sentry_stored_runs_without_it(tmp_path: Path, ingest: FakeSentry) -> None:
+    with FakeBridge("B") as bridge:
+        script = Home(tmp_path).script("wake", f"test -e {tmp_path}/works")
+        home = home_of(tmp_path, bridge, script, sentry_dsn=ingest.dsn)
+        consumer = home.consumer("-g", "TERM")
+        bridge.streams.add("bob", TEXT)
+        ingest.wait_for(1)
+        consumer.stop()
+        with sqlite3.connect(f"file:{tmp_path}/.sos/state-queue.db?mode=ro", uri=True) as queue:
+            stored = [
+                bytes(row[0]) for table in ("task", "schedule") for row in queue.execute(f"select data from {table}")
+            ]
+        assert not any(b"sentry" in data for data in stored)
+        (tmp_path / "works").touch()
+        home_of(tmp_path, bridge, script)
+        consumer = home.consumer("-g", "TERM")
+        try:
+            wait_until(lambda: states(home) == ["delivered"] or states(home) == ["failed"], "an end")
+        finally:
+            consumer.stop()
+    assert "Traceback" not in consumer.output
+
+
+def test_a_restart_in_the_middle_of_an_episode_reports_nothing_again(tmp_path: Path, ingest: FakeSentry) -> None:
+    with FakeBridge("B") as bridge:
+        home = home_of(tmp_path, bridge, Home(tmp_path).script("wake", "exit 69"), sentry_dsn=ingest.dsn)
+        bridge.streams.add("bob", TEXT)
+        for wanted in (2, 4):
+            consumer = home.consumer("-g", "TERM")
+            try:
+                wait_until(lambda: home.ledger.exists() and attempts(home) >= wanted, "more attempts")  # noqa: B023
+            finally:
+                consumer.stop()
+    assert [e["message"] for e in ingest.events()] == ["wake for bob began to fail: exit 69"]
+
+
+def attempts(home: Home) -> int:
+    with sqlite3.connect(f"file:{home.ledger}?mode=ro", uri=True) as db:
+        return int(db.execute("select count(*) from attempts where ended_at is not null").fetchone()[0])
+
+
+def test_the_death_of_the_launcher_is_reported(tmp_path: Path, ingest: FakeSentry) -> None:
+    with FakeBridge("B") as bridge:
+        home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
+        home.environment["BUS_WATCH_FAULT_STEP"] = "launcher.before_receipt_write:kill"
+        consumer = home.consumer("-g", "TERM")
+        bridge.streams.add("bob", TEXT)
+        try:
+            [event, *_] = ingest.wait_for(1)
+            status = consumer.popen.wait(30)  # by itself
+        finally:
+            consumer.stop()
+    assert event["level"] == "fatal"
+    assert event["fingerprint"] == ["launcher-died"]
+    assert status == 1
+
+
+def test_a_fault_is_sent_without_locals_tokens_or_foreign_words(reporter: SentryReporter, ingest: FakeSentry) -> None:
+    for error in (
+        UnauthorizedError(f"401 for Bearer {TOKEN}"),
+        ValueError(f"cannot read {TEXT}"),
+    ):
+        local_name = TEXT + TOKEN
+        try:
+            assert local_name
+            raise error
+        except (UnauthorizedError, ValueError):
+            logging.getLogger("bus_watch.x").warning("with %s", TOKEN)
+            sentry_sdk.capture_exception()
+    sentry_sdk.flush(5)
+    known, foreign = ingest.wait_for(2)
+    assert known["exception"]["values"][0]["value"] == "401 for Bearer ***"
+    assert foreign["exception"]["values"][0]["type"] == "ValueError"
+    assert foreign["exception"]["values"][0]["value"].startswith("(withheld")
+    frames = [f for e in (known, foreign) for v in e["exception"]["values"] for f in v["stacktrace"]["frames"]]
+    assert frames
+    assert not any("vars" in frame for frame in frames)
+    assert [crumb["message"] for crumb in foreign["breadcrumbs"]["values"]] == ["with ***", "with ***"]
+    written = b"".join(ingest.raw).decode()
+    assert TOKEN not in written
+    assert TEXT not in written
+    assert "request" not in known
+
+
+def test_a_fault_that_repeats_is_not_a_flood(reporter: SentryReporter, ingest: FakeSentry) -> None:
+    for n in range(20):
+        try:
+            json.loads(f"no json {n}")
+        except ValueError:
+            sentry_sdk.capture_exception()
+    for delivery in range(DEAD_LETTERS_AN_HOUR + 10):
+        reporter.ended(
+            Ended("bob", "wake", "1-0", delivery, 1, Meaning.PERMANENT, "exit 64", State.DEAD, began_failing=True)
+        )
+    sentry_sdk.flush(5)
+    events = ingest.wait_for(FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR)
+    assert len(events) == FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR
+
+
+def test_a_dsn_that_is_none_is_an_error_with_the_fix() -> None:
+    with pytest.raises(ConfigError, match="https://KEY@HOST/PROJECT"):
+        SentryReporter(Secret("nonsense"), None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no json\n",
+        b'{"event_id": "a"}\n{"length": 2}\n{}\n',
+        b'{"event_id": "a"}\n{"type": "event", "length": 50}\n{}\n',
+        b'{"event_id": "a"}\n{"type": "event", "length": 1}\n{}\n',
+        b'{"event_id": "a"}\n{"type": "event", "length": 17}\n{"event_id": "b"}\n',
+    ],
+)
+def test_the_fake_ingest_refuses_what_is_no_envelope(body: bytes) -> None:
+    with pytest.raises(NoEnvelopeError):
+        parse(body)
