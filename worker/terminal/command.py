@@ -87,6 +87,11 @@ def check_options(options: argparse.Namespace) -> None:
         raise UsageError("--timeout must be between 1 and 3600 seconds")
     if not 0 <= options.retries <= 20:
         raise UsageError("-r must be between 0 and 20")
+    if options.host:
+        from worker.terminal.runner import check_destination
+
+        for host in options.host:
+            check_destination(host)
     for key in ("tmux", "remote_tmux", "socket_path", "socket_name", "ssh_config"):
         value: str = getattr(options, key)
         if value.startswith("-") or any(ord(one) < 0x20 for one in value):

@@ -14,7 +14,7 @@ GRAMMAR = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|huma
 # Anything that a reader, person or program, could take for the start of an addressed line. Programs split
 # lines at more than LF, and zero-width characters are invisible: both are allowed for.
 _FORGED = re.compile(
-    "(^|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])(?=[\\s\u200b-\u200f\u2060-\u2064\ufeff]*\\[[^\\n\\]]*->)"
+    "(^|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])(?=[\\s\u200b-\u200f\u2060-\u2064\ufeff]*\\[[^\\n]*->)"
 )
 
 
@@ -34,8 +34,9 @@ class Addressed:
 
 
 def label(name: str) -> str:
-    """`name` as it can stand in a preamble: no white space, no control characters, never empty."""
-    return "".join("_" if one.isspace() or not one.isprintable() else one for one in name) or "unknown"
+    """`name` as it can stand in a preamble: no white space, no control characters, no `]`, never empty."""
+    unfit = (one.isspace() or not one.isprintable() or one == "]" for one in name)
+    return "".join("_" if bad else one for one, bad in zip(name, unfit, strict=True)) or "unknown"
 
 
 def prefix(source: str, destination: str, message_class: str | None = None) -> str:

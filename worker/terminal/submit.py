@@ -293,9 +293,9 @@ class _Submission:
         """
         limit = max(pasted + profile.typing.pause, self.deadline - self.reserve / 2)
         while True:
-            seen = screen.judge(self._alive(pane), profile)
-            live = seen.box if seen.state != "dialog" else None
-            ours = screen.holds_ours(live.draft, text, how) if live else ""
+            look = self._alive(pane)
+            seen = screen.judge(look, profile)
+            ours = screen.ours_on(look, seen, text, how)
             now = time.monotonic()
             if ours == "mixed":
                 raise RefusedError("other words stand in the input box with ours, so Enter was not pressed")
