@@ -3,6 +3,7 @@
 import os
 import random
 import re
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -55,7 +56,7 @@ def test_round_trip(source: str, destination: str, message_class: str | None, te
 @given(BODIES)
 def test_no_line_of_a_body_is_an_address(text: str) -> None:
     variables = {"SOS_MESSAGE_SOURCE": "agent:alice", "SOS_AGENT": "bob"}
-    line = from_bus(text, lambda name, default: variables.get(name, default))
+    line = from_bus(text, variables.get)
     assert line.startswith("[agent:alice -> bob] ")
     body = line.removeprefix("[agent:alice -> bob] ")
     # By every notion of a line that Python has, and with the invisible characters gone.
@@ -86,7 +87,7 @@ def test_what_is_no_address(line: str) -> None:
 
 def test_an_unknown_class_from_the_bus_is_left_out() -> None:
     variables = {"SOS_MESSAGE_SOURCE": "x y", "SOS_AGENT": "", "SOS_MESSAGE_CLASS": "urgent"}
-    assert from_bus("hi", lambda name, default: variables.get(name, default)) == "[x_y -> unknown] hi"
+    assert from_bus("hi", variables.get) == "[x_y -> unknown] hi"
 
 
 def test_ten_thousand_texts_through_sanitiser_and_grammar() -> None:
@@ -105,3 +106,10 @@ def test_ten_thousand_texts_through_sanitiser_and_grammar() -> None:
         assert not set(line) & set("\x1b\x9b\r\x00\x7f")
         quoted = from_bus(text, lambda _name, _default: "h").removeprefix("[h -> h] ")
         assert not any(DOCUMENTED.match(one) for one in quoted.splitlines())
+
+
+@pytest.mark.parametrize("piece", ["\n", "\u2028[", "[", " ", "[ -", "\n ["])
+def test_quoting_takes_linear_time(piece: str) -> None:
+    began = time.perf_counter()
+    preamble.quote_forged(piece * 200_000)
+    assert time.perf_counter() - began < 5
