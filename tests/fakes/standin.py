@@ -16,6 +16,7 @@ import time
 import tty
 from pathlib import Path
 
+PROMPT = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}"
 START, END = b"\x1b[200~", b"\x1b[201~"
 
 
@@ -44,18 +45,18 @@ class StandIn:
         if self.busy:
             lines.append("* Working (esc to interrupt)")
         if self.dialog:
-            lines += [rule, " Do you want to proceed?", " ❯ 1. Yes", "   2. No", " Esc to cancel"]
+            lines += [rule, " Do you want to proceed?", f" {PROMPT} 1. Yes", "   2. No", " Esc to cancel"]
             column = 0
         else:
             if self.queue:
-                lines += [f"  ❯ {text}" for text in self.queue] + ["  Press up to edit queued messages"]
+                lines += [f"  {PROMPT} {text}" for text in self.queue] + ["  Press up to edit queued messages"]
             shown = self.draft
             if len(shown) > 800 or shown.count("\n") > 8:
                 shown = f"[Pasted text #1 +{shown.count(chr(10)) + 1} lines]"
             rows = shown.split("\n")
             wrapped = [row[at : at + width - 2] for row in rows for at in range(0, len(row) or 1, width - 2)]
             placeholder = "" if self.draft else "\x1b[2mTry something\x1b[0m"
-            box = [("❯ " if number == 0 else "  ") + row for number, row in enumerate(wrapped)]
+            box = [(f"{PROMPT} " if number == 0 else "  ") + row for number, row in enumerate(wrapped)]
             column = len(box[-1].expandtabs())
             lines += [rule, *box[:-1], box[-1] + placeholder, rule, "  ? for shortcuts"]
         lines = lines[-height:]

@@ -1,6 +1,7 @@
 """What `send-message` and `agent-send` share: their options, the text's sources, the report of an outcome."""
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -87,6 +88,11 @@ def check_options(options: argparse.Namespace) -> None:
         raise UsageError("--timeout must be between 1 and 3600 seconds")
     if not 0 <= options.retries <= 20:
         raise UsageError("-r must be between 0 and 20")
+    if options.host:
+        from worker.terminal.runner import check_destination
+
+        for host in options.host:
+            check_destination(host)
     for key in ("tmux", "remote_tmux", "socket_path", "socket_name", "ssh_config"):
         value: str = getattr(options, key)
         if value.startswith("-") or any(ord(one) < 0x20 for one in value):
@@ -156,8 +162,10 @@ def send(options: argparse.Namespace, target: str, compose: "Callable[[Server], 
     worst = 0
     for host in options.host or [""]:
         outcome = _submit(options, host, target, compose, loaded)
-        report(outcome, as_json=options.json)
-        accepted = options.accept is not None and outcome.verdict == options.accept
+        with contextlib.suppress(OSError):  # whoever reads the report, what was typed was typed
+            report(outcome, as_json=options.json)
+        # Accepted is only what was entered: text left behind without an Enter is a failure to everybody.
+        accepted = outcome.verdict == options.accept and "entered" in outcome.timings
         worst = max(worst, 0 if accepted else outcome.exit_status)
     return worst
 
@@ -235,5 +243,3 @@ def guarded(main: "Callable[[], int]", name: str) -> int:
         return why.exit_status
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 74

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 CLASSES = ("terminal-log", "actionable", "human", "reaction")
 GRAMMAR = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$")
 
-# Anything that a reader, person or program, could take for the start of an addressed line. Programs split
-# lines at more than LF, and zero-width characters are invisible: both are allowed for.
-_FORGED = re.compile(
-    "(^|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])(?=[\\s\u200b-\u200f\u2060-\u2064\ufeff]*\\[[^\\n\\]]*->)"
-)
+# Anything that a reader, person or program, could take for the start of an addressed line. Programs split lines
+# at more than LF, and zero-width characters are invisible: both are allowed for. Linear in the body's length.
+_ENDS = "\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+_BLANKS = " \t\x1f\xa0\u1680\u2000-\u200f\u202f\u205f-\u2064\u3000\ufeff"
+_FORGED = re.compile(f"(^|[{_ENDS}])(?=[{_BLANKS}]*\\[[^{_ENDS}]*->)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,9 @@ class Addressed:
 
 
 def label(name: str) -> str:
-    """`name` as it can stand in a preamble: no white space, no control characters, never empty."""
-    return "".join("_" if one.isspace() or not one.isprintable() else one for one in name) or "unknown"
+    """`name` as it can stand in a preamble: no white space, no control characters, no `]`, never empty."""
+    unfit = (one.isspace() or not one.isprintable() or one == "]" for one in name)
+    return "".join("_" if bad else one for one, bad in zip(name, unfit, strict=True)) or "unknown"
 
 
 def prefix(source: str, destination: str, message_class: str | None = None) -> str:

@@ -95,15 +95,16 @@ class Prover:
     def _on_screen(self) -> Verdict | None:
         """One look: the verdict that the screen supports by now, if any."""
         entered = self._entered
-        seen = screen.judge(self._look(), entered.profile)
+        look = self._look()
+        seen = screen.judge(look, entered.profile)
         now = time.monotonic()
         self._last = seen.why
-        if seen.state in {"dialog", "unknown"}:
-            self._emptied = 0.0
-        elif seen.box is not None and screen.holds_ours(seen.box.draft, entered.text, entered.composer):
+        if screen.ours_on(look, seen, entered.text, entered.composer):
             self._emptied = 0.0
             self._last = f"our text is still in the input box (Enter pressed {self._presses} times)"
             self._press_again(now)
+        elif seen.state in {"dialog", "unknown"}:
+            self._emptied = 0.0
         else:
             self._emptied = self._emptied or now
             shown = self._shown(seen)

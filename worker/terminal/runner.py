@@ -6,6 +6,7 @@ standard output: nothing is installed there, message text crosses only as data o
 connection serves the whole exchange, and when it breaks that `sh`, whose pid the pane's lock names, is gone.
 """
 
+import math
 import os
 import re
 import secrets
@@ -58,6 +59,8 @@ class Runner(Protocol):
 
     host: str
     """What to call the host in a message; empty for this one."""
+    deadline: float
+    """On the monotonic clock; commands get no more time than until then, and half a second to end things after it."""
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
         """Run `argv` with `stdin` as its standard input; `timeout` in seconds.
@@ -70,10 +73,15 @@ class Runner(Protocol):
         """End the connection; the pane's lock, if held, is free then."""
 
 
+def _within(timeout: float, deadline: float) -> float:
+    return max(0.5, min(timeout, deadline - time.monotonic()))
+
+
 class LocalRunner:
     """This host."""
 
     host = ""
+    deadline = math.inf
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         self._environment = dict(os.environ if environment is None else environment)
@@ -82,6 +90,7 @@ class LocalRunner:
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
         """See `Runner.run`."""
+        timeout = _within(timeout, self.deadline)
         program = shutil.which(argv[0], path=self._environment["PATH"])
         if program is None:
             return Result(127, f"{argv[0]}: not found in {self._environment['PATH']}".encode())
@@ -92,7 +101,7 @@ class LocalRunner:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                timeout=max(timeout, 0.1),
+                timeout=timeout,
                 check=False,
             )
         except subprocess.TimeoutExpired:
@@ -143,6 +152,8 @@ def ssh_argv(destination: str, secret: str, config: str = "", connect_timeout: f
 class SshRunner:
     """Another host, over one ssh connection that lives as long as this object."""
 
+    deadline = math.inf
+
     def __init__(self, destination: str, *, config: str = "", timeout: float = 10.0) -> None:
         """Connect.
 
@@ -178,7 +189,7 @@ class SshRunner:
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
         """See `Runner.run`. A late or broken answer ends the connection."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + _within(timeout, self.deadline)
         mark = secrets.token_hex(8)
         command = shlex.join(argv)
         if "\n" in command:

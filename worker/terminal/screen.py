@@ -263,6 +263,19 @@ def holds_ours(draft: str, text: str, how: Composer) -> str:
     return "mixed" if ours in shown else ""
 
 
+def ours_on(look: Look, seen: Seen, text: str, how: Composer) -> str:
+    """Like `holds_ours`, for what is on the screen now; `tail` too if our text has pushed the prompt off its top."""
+    if seen.state == "dialog":
+        return ""
+    if seen.box is not None:
+        return holds_ours(seen.box.draft, text, how)
+    rows = [one.text for one in lines_of(look.screen, width=look.width)][: look.cursor_y + 1]
+    if how.start is None or len(rows) < look.height // 2 or not rows[-1].strip():
+        return ""
+    shown = squeeze("".join(how.line.sub("", one, count=1) if how.line else one for one in rows))
+    return "tail" if len(shown) > look.width and squeeze(text).endswith(shown) else ""
+
+
 def _fits(mark: re.Match[str], text: str) -> bool:
     groups = mark.groupdict()
     if groups.get("lines"):

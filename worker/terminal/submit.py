@@ -101,6 +101,7 @@ class _Submission:
         self.reserve = min(4.0, options.timeout / 2)
         self.typed = False
         self.outcome = Outcome("gone", "", host=server.runner.host)
+        server.runner.deadline = self.deadline
 
     def run(self) -> Outcome:
         """Everything, with each failure as a verdict."""
@@ -112,6 +113,12 @@ class _Submission:
             self._end("unproven" if self.typed else "refused", self._after(str(why)))
         except _HeldError as why:
             self._end("held", str(why))
+        except TextError:
+            raise
+        except Exception as why:  # after the paste even our own bug must not read as "try it again"
+            if not self.typed:
+                raise
+            self._end("unproven", self._after(f"this program failed: {type(why).__name__}"))
         self._step("end")
         return self.outcome
 
@@ -171,18 +178,28 @@ class _Submission:
         composer = agent.profile.composer
         if composer is None:
             time.sleep(agent.profile.typing.pause)
-            self._enter(hold, agent)
+            if not hold.press(agent.key, None):
+                raise RefusedError("the pane changed under it, so Enter was not pressed")
+            self._step("entered")
             self._end("unproven", "pasted and entered on the caller's word, without looking")
             return
-        self._see_draft(pane, agent.profile, composer, text, pasted)
-        self._same_agent(pane, agent)
-        watch = self._watch(pane, agent, text)
-        self._enter(hold, agent)
+        watch = None
+        while True:
+            cursor = self._see_draft(pane, agent.profile, composer, text, pasted)
+            self._same_agent(pane, agent)
+            watch = watch or self._watch(pane, agent, text)
+            if hold.press(agent.key, cursor):
+                break
+            self._say("the pane changed in the last moment; looking again")
+            if time.monotonic() > self.deadline - self.reserve / 2:
+                raise RefusedError("the pane keeps changing, so Enter was not pressed")
+        self._step("entered")
+        self._say(f"pressed {agent.key}")
 
         def press() -> bool:
             self._same_agent(pane, agent)
             self._say("our text is still in the input box: Enter again")
-            return hold.press(agent.key)
+            return hold.press(agent.key, None)
 
         prover = Prover(
             Entered(text, agent.profile, composer, was_busy, watch),
@@ -193,12 +210,6 @@ class _Submission:
         )
         verdict = prover.run()
         self._end(verdict.verdict, verdict.reason, verdict.proof)
-
-    def _enter(self, hold: Hold, agent: Agent) -> None:
-        if not hold.press(agent.key):
-            raise RefusedError("the pane changed under it, so Enter was not pressed")
-        self._step("entered")
-        self._say(f"pressed {agent.key}")
 
     def _prepare(self, profile: Profile) -> str:
         text = self.text
@@ -285,24 +296,26 @@ class _Submission:
         if (now.profile.name, now.pid) != (agent.profile.name, agent.pid):
             raise RefusedError("another program has come to the foreground")
 
-    def _see_draft(self, pane: Pane, profile: Profile, how: Composer, text: str, pasted: float) -> None:
-        """Wait until our own text, and nothing else, is seen in the input box.
+    def _see_draft(
+        self, pane: Pane, profile: Profile, how: Composer, text: str, pasted: float
+    ) -> tuple[int, int] | None:
+        """Wait until our own text, and nothing else, is seen in the input box; where the cursor must stay for it.
 
         Raises:
             RefusedError: it is not; Enter must not be pressed.
         """
         limit = max(pasted + profile.typing.pause, self.deadline - self.reserve / 2)
         while True:
-            seen = screen.judge(self._alive(pane), profile)
-            live = seen.box if seen.state != "dialog" else None
-            ours = screen.holds_ours(live.draft, text, how) if live else ""
+            look = self._alive(pane)
+            seen = screen.judge(look, profile)
+            ours = screen.ours_on(look, seen, text, how)
             now = time.monotonic()
             if ours == "mixed":
                 raise RefusedError("other words stand in the input box with ours, so Enter was not pressed")
             if ours and now - pasted >= profile.typing.pause:
                 self._step("seen")
                 self._say(f"our text is in the input box ({ours})")
-                return
+                return (look.cursor_x, look.cursor_y) if how.cursor == "prompt" and not seen.busy else None
             if now > limit:
                 break
             time.sleep(min(GLANCE, max(0.02, pasted + profile.typing.pause - now)))

@@ -8,6 +8,7 @@ and patterns, so targets are compared here and tmux sees pane ids only.
 """
 
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -219,12 +220,16 @@ class Hold:
         self.pane = pane.id
         self._pid = pane.pid
         self._token = ""
+        self._me: tuple[str, str, float] | None = None
+        self._judged = ("", 0.0)
 
     def acquire(self, lease: float) -> bool:
         """Try once to take the lock for at most `lease` seconds. False: a living sender has it."""
-        parent = self._run("sh", "-c", "echo $PPID").strip()
-        pid, started, now = self._life(parent)
-        token = f"{secrets.token_hex(8)}.{pid}.{started}.{int(now) + int(lease) + 1}"
+        if self._me is None:
+            pid, started, now = self._life(self._run("sh", "-c", "echo $PPID").strip())
+            self._me = (pid, started, now - time.monotonic())
+        pid, started, offset = self._me
+        token = f"{secrets.token_hex(8)}.{pid}.{started}.{int(time.monotonic() + offset + lease) + 1}"
         holder = self._swap("", token)
         if holder != token and not self._alive(holder):
             holder = self._swap(holder, token)
@@ -259,9 +264,9 @@ class Hold:
         """
         return self._guarded(f"paste-buffer -p -d -b {name} -t {self.pane}", cursor)
 
-    def press(self, key: str) -> bool:
-        """Press `key` (`Enter` or `C-m`). False: something changed, and nothing was sent."""
-        return self._guarded(f"send-keys -t {self.pane} {key}", None)
+    def press(self, key: str, cursor: tuple[int, int] | None) -> bool:
+        """Press `key` (`Enter` or `C-m`), `cursor` as in `paste`. False: something changed, nothing was sent."""
+        return self._guarded(f"send-keys -t {self.pane} {key}", cursor)
 
     def _guarded(self, command: str, cursor: tuple[int, int] | None) -> bool:
         conditions = [
@@ -293,17 +298,23 @@ class Hold:
         return self._server.call("if-shell", "-F", "-t", self.pane, test, self_set, show).strip()
 
     def _alive(self, holder: str) -> bool:
+        """Whether the process that a lock names lives and its time is not up; asked at most once a second."""
         words = holder.split(".")
         if len(words) != 4 or not (words[1].isdigit() and words[3].isdigit()):
             return False
+        known, asked = self._judged
+        if known == holder and time.monotonic() - asked < 1:
+            return True
         _, started, now = self._life(words[1])
-        return started == words[2] and int(now) <= int(words[3])
+        self._judged = (holder, time.monotonic())
+        return started == words[2] and now <= int(words[3])
 
-    def _life(self, pid: str) -> tuple[str, str, str]:
+    def _life(self, pid: str) -> tuple[str, str, float]:
+        """When the process started, in a form that only `_LIFE` knows, and the time, both on the pane's host."""
         words = self._run("sh", "-c", _LIFE, "sh", pid).split()
         if len(words) != 3 or not words[2].isdigit():
             raise TmuxError("the pane's host has no working sh, sed, cut and date")
-        return words[0], words[1], words[2]
+        return words[0], words[1], float(words[2])
 
     def _run(self, *argv: str) -> str:
         return self._server.runner.run(list(argv)).text

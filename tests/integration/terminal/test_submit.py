@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.fakes.standin import PROMPT
 from tests.fakes.terminals import ROOT, Terminal, until
 
 LONG = int(os.environ.get("TERMINAL_RUNS", "10"))  # the long form: TERMINAL_RUNS=100
@@ -275,7 +276,7 @@ def test_typing_in_the_last_moment_is_not_mixed_in(terminal: Terminal, monkeypat
     def late(self: Hold, name: str, cursor: tuple[int, int] | None) -> bool:
         monkeypatch.setattr(Hold, "paste", original)
         agent.tell("draft w")
-        until(lambda: "❯ w" in terminal.screen(agent.pane), "the letter shows")
+        until(lambda: f"{PROMPT} w" in terminal.screen(agent.pane), "the letter shows")
         return original(self, name, cursor)
 
     monkeypatch.setattr(Hold, "paste", late)

@@ -1,0 +1,122 @@
+"""Who reads the terminal: told from argument vectors, by /proc and by ps alike."""
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+
+from tests.fakes.terminals import Terminal, private_terminal, until
+from worker.terminal import processes
+from worker.terminal.processes import Process, names_of
+from worker.terminal.profiles import SHIPPED, load
+from worker.terminal.runner import LocalRunner, Result
+
+
+@pytest.mark.parametrize(
+    ("argv", "comm", "profile"),
+    [
+        (["node", "/usr/lib/node_modules/@openai/codex/bin/codex.js"], "node", "codex"),
+        (["/opt/codex/codex", "--no-alt-screen"], "codex", "codex"),
+        (["claude"], "claude", "claude"),
+        (["node", "--no-warnings", "/usr/bin/claude"], "node", "claude"),
+        (["node", "--max-old-space-size=4096", "/usr/local/bin/gemini"], "node", "gemini"),
+        (["/x/python3.12", "/x/bin/aider", "--model", "m"], "aider", "aider"),
+        (["python3", "-m", "IPython"], "python3", "ipython"),
+        (["/v/bin/python", "-X", "dev", "/v/bin/ptpython"], "python", "ptpython"),
+        (["bun", "run", "/x/opencode"], "bun", "opencode"),
+    ],
+)
+def test_agents_are_known(argv: list[str], comm: str, profile: str) -> None:
+    names, script = names_of(argv, comm)
+    assert processes.match([Process(1, names, script, 0.0)], load(profile, [SHIPPED])) is not None
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["vim", "codex"],
+        ["node", "-e", "codex"],
+        ["python3", "-c", "x", "claude"],
+        ["less", "/x/claude.js"],
+        ["tail", "-f", "codex"],
+    ],
+)
+def test_a_name_among_the_arguments_is_no_agent(argv: list[str]) -> None:
+    names, script = names_of(argv, argv[0])
+    for profile in ("codex", "claude"):
+        assert processes.match([Process(1, names, script, 0.0)], load(profile, [SHIPPED])) is None
+
+
+def _group(*argvs: Sequence[str]) -> list[Process]:
+    return [Process(number, *names_of(argv, argv[0].lstrip("-")), 0.0) for number, argv in enumerate(argvs, 1)]
+
+
+def test_shells_are_known_in_every_dress() -> None:
+    for argv in (["-bash"], ["/bin/sh"], ["zsh", "-l"], ["fish"], ["bash", "-c", "read x"]):
+        assert processes.only_shells(_group(argv)), argv
+    assert not processes.only_shells(_group(["bash", "run.sh"], ["claude"]))
+    assert not processes.only_shells([])
+
+
+def test_carriers_are_named() -> None:
+    assert "-H" in processes.carrier(_group(["ssh", "host"]))
+    assert "tmux client" in processes.carrier(_group(["tmux", "attach"]))
+    assert processes.carrier(_group(["claude"])) == ""
+
+
+def test_proc_and_ps_agree() -> None:
+    with private_terminal() as terminal:
+        pane = terminal.session("it", sys.executable, "-c", "import time; time.sleep(60)")
+        tty = terminal.tmux("display-message", "-p", "-t", pane, "#{pane_tty}").strip()
+        runner = LocalRunner()
+        until(lambda: len(processes._from_proc(tty)) == 1, "the program is in the foreground")
+        (by_proc,), (by_ps,) = processes._from_proc(tty), processes._from_ps(runner, tty)
+        assert by_proc.pid == by_ps.pid
+        assert by_proc.names & by_ps.names
+        assert abs(by_proc.age - by_ps.age) < 3
+
+
+def test_the_foreground_changes_with_job_control() -> None:
+    with private_terminal() as terminal:
+        pane = _bash(terminal)
+        tty = terminal.tmux("display-message", "-p", "-t", pane, "#{pane_tty}").strip()
+        assert processes.only_shells(processes._from_proc(tty))
+        terminal.tmux("send-keys", "-t", pane, "sleep 60", "Enter")
+        until(lambda: [one.name for one in processes._from_proc(tty)] == ["sleep"], "sleep in front")
+        terminal.tmux("send-keys", "-t", pane, "C-z")
+        until(lambda: processes.only_shells(processes._from_proc(tty)), "the shell is back in front")
+
+
+def _bash(terminal: Terminal) -> str:
+    pane = terminal.session("sh", "bash", "--norc")
+    until(lambda: "$" in terminal.screen(pane) or "#" in terminal.screen(pane), "a prompt")
+    return pane
+
+
+@pytest.mark.parametrize(("etime", "seconds"), [("00:07", 7), ("01:02:03", 3723), ("2-00:00:01", 172801)])
+def test_ages(etime: str, seconds: int) -> None:
+    assert processes._seconds(etime) == seconds
+
+
+def test_ps_in_the_manner_of_macos() -> None:
+    class Mac:
+        host = "mac"
+        deadline = 0.0
+
+        def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
+            if "comm=" in argv:
+                return Result(0, b"  501 -zsh\n  777 node\n")
+            return Result(
+                0, b"  501   501   777 Ss   01:00 -zsh\n  777   777   777 S+   00:09 node /opt/homebrew/bin/claude\n"
+            )
+
+        def close(self) -> None:
+            pass
+
+    (only,) = processes.foreground(Mac(), "/dev/ttys003")
+    assert (only.pid, only.age) == (777, 9.0)
+    assert "claude" in only.names
+
+
+def test_a_terminal_that_is_not_there() -> None:
+    assert processes._from_proc("/dev/nowhere") == []

@@ -1,0 +1,67 @@
+"""Profiles are data that people write: every mistake is named."""
+
+from pathlib import Path
+
+import pytest
+
+from worker.terminal import profiles
+from worker.terminal.profiles import SHIPPED, ProfileError
+
+GOOD = "name = 'x'\n[process]\ncommands = ['x']\n[composer]\nstart = '^> '\n"
+
+
+@pytest.mark.parametrize("name", profiles.names([SHIPPED]))
+def test_shipped_profiles_load(name: str) -> None:
+    profile = profiles.load(name, [SHIPPED])
+    assert profile.about
+    assert name == "generic" or profile.measured
+    assert name == "generic" or profile.composer is not None
+
+
+def test_all_are_there() -> None:
+    wanted = {"claude", "codex", "gemini", "opencode", "pi", "aider", "ipython", "ptpython", "generic"}
+    assert wanted <= set(profiles.names([SHIPPED]))
+
+
+def test_a_users_own_replaces_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "codex.toml").write_text(GOOD.replace("'x'", "'codex'", 1))
+    assert profiles.load("codex", [tmp_path, SHIPPED]).commands == {"x"}
+    assert profiles.load("claude", [tmp_path, SHIPPED]).commands == {"claude"}
+
+
+def test_where_a_users_own_lie() -> None:
+    assert profiles.user_directory({"HOME": "/h"}) == Path("/h/.config/bus-watch/profiles")
+    assert profiles.user_directory({"HOME": "/h", "XDG_CONFIG_HOME": "/c"}) == Path("/c/bus-watch/profiles")
+    assert profiles.user_directory({"HOME": "/h", "XDG_CONFIG_HOME": "c"}) == Path("/h/.config/bus-watch/profiles")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD + "colour = 1\n", "unknown key `colour`"),
+        (GOOD.replace("'x'", "'y'", 1), "`name` must be"),
+        (GOOD.replace("'^> '", "'('"), "no regular expression"),
+        (GOOD.replace("[composer]\nstart = '^> '\n", ""), "composer"),
+        (GOOD.replace("start", "right"), "give `start`"),
+        (GOOD + "[[signs]]\nstate = 'tired'\n", "'tired'"),
+        (GOOD + "[[signs]]\nstate = 'busy'\n", "condition"),
+        (GOOD + "[typing]\npause = 'long'\n", "`pause`"),
+        (GOOD + "[typing]\nenter = 'C-c'\n", "'C-c'"),
+        (GOOD + "[typing]\nleading = {a = 1}\n", "texts"),
+        (GOOD + "[record]\nformat = 'jsonl'\n", "needs `paths`"),
+        (GOOD + "[record]\npaths = ['x']\n[[record.entries]]\nwhere = {}\n", "`text`"),
+        (GOOD + "process = 1\n", "process"),
+        ("name = ", "x.toml"),
+    ],
+)
+def test_mistakes_are_named(text: str, says: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        profiles.parse("x", text, "x.toml")
+    assert says in str(caught.value)
+    assert "x.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nobody", "../codex", ""])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(ProfileError, match="no profile is called"):
+        profiles.load(name, [SHIPPED])

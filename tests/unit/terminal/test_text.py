@@ -1,0 +1,86 @@
+"""No text may carry anything that a terminal executes, and everything else must arrive as it was."""
+
+import os
+import unicodedata
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from worker.terminal.text import decode, guard, sanitise, squeeze
+
+FUZZ = int(os.environ.get("TERMINAL_FUZZ", "300"))  # the long form: TERMINAL_FUZZ=10000
+NASTY = st.sampled_from(
+    [
+        "\x1b[201~",
+        "\x1b[200~",
+        "\x9b201~",
+        "\r",
+        "\r\n",
+        "\n",
+        "\t",
+        "\x00",
+        "\x03",
+        "\x1b]0;x\x07",
+        "\ud800",
+        "\x7f",
+        "\u2028",
+        "🙂",
+    ]
+)
+TEXTS = st.lists(st.one_of(NASTY, st.text(st.characters(codec=None)), st.text("[]~01; \\@!/")), max_size=30).map(
+    "".join
+)
+
+
+@settings(max_examples=FUZZ, deadline=None)
+@given(TEXTS)
+@example("\x1b[201~\rrm -rf /")
+def test_nothing_that_a_terminal_executes_passes(text: str) -> None:
+    clean = sanitise(text)
+    clean.encode()  # UTF-8 can carry it
+    assert all(one in "\t\n" or unicodedata.category(one) not in {"Cc", "Cs"} for one in clean)
+    assert not clean.endswith("\n")
+    assert sanitise(clean) == clean
+
+
+@settings(max_examples=FUZZ, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs"], include_characters="\t\n")))
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert sanitise(text) == text.rstrip("\n")
+
+
+def test_what_becomes_of_each_kind() -> None:
+    assert sanitise("a\r\nb\rc\n\n") == "a\nb\nc"
+    assert sanitise("\x00nul\x07\x1b[31m\x7f\x85\x9b") == "nul␇␛[31m␡\ufffd\ufffd"
+    assert sanitise("\udc80\ud83d") == "\ufffd\ufffd"
+    assert decode(b"\xff\xc3\xbc") == "\ufffdü"
+
+
+LEADING, TRAILING = {"!": " ", "/": " "}, {"\\": " ", "@": " "}
+
+
+@pytest.mark.parametrize(
+    ("text", "guarded"),
+    [
+        ("plain", "plain"),
+        ("!ls", " !ls"),
+        ("/quit", " /quit"),
+        ("  /quit", "   /quit"),
+        ("a /b !c", "a /b !c"),
+        ("ends \\", "ends \\ "),
+        ("see @file", "see @file "),
+        ("mail a@b", "mail a@b"),
+        ("@x and more", "@x and more"),
+        ("@x\nlast @y.py", "@x\nlast @y.py "),
+        ("ends \\ ", "ends \\ "),
+        ("!run @x", " !run @x "),
+    ],
+)
+def test_guards(text: str, guarded: str) -> None:
+    assert guard(text, LEADING, TRAILING) == guarded
+
+
+@given(TEXTS)
+def test_squeezing_ignores_how_it_was_wrapped(text: str) -> None:
+    assert squeeze(text) == squeeze("\n  ".join(text.split()))
