@@ -13,9 +13,11 @@ def _due(_now: datetime) -> bool:
 @huey.periodic_task(_due, priority=Band.UPKEEP)
 def sweep() -> None:
     """One round; and now and then, what retention asks for."""
+    well = False
     try:
         sweeping.sweep(huey.engine)
+        well = True
         if huey.sweeps.retention_due():
             sweeping.retain(huey.engine)
     finally:
-        huey.sweeps.done()
+        huey.sweeps.done(well=well)

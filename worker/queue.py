@@ -31,6 +31,7 @@ from huey.storage import SqliteStorage
 from worker.engine import Engine
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
+from worker.service.watchdog import Pulse, Watchdog
 from worker.telemetry import log
 
 logger = logging.getLogger("bus_watch.queue")
@@ -192,15 +193,27 @@ class QuickScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.interval = SCHEDULER_SECONDS
+        self._failing = False
 
     def loop(self, now: datetime | None = None) -> None:
         with contextlib.suppress(sqlite3.Error):  # read_schedule meets the same error, and logs it
             self.huey.storage.notice_other_writers()
         super().loop(now)
+        self.huey.scheduler_beat = time.monotonic()
 
     def enqueue_periodic_tasks(self, now: datetime | None) -> None:
-        for task in self.huey.read_periodic(now):
-            self.huey.enqueue(task)
+        try:
+            for task in self.huey.read_periodic(now):
+                self.huey.enqueue(task)
+        except (
+            sqlite3.Error
+        ) as error:  # a full disk: the next round tries again, and the watchdog goes hungry meanwhile
+            if not self._failing:
+                logger.error("the queue cannot be written: %s", error)  # noqa: TRY400 - the sentence says it all
+            self._failing = True
+            self.huey.sweeps.done(well=False)  # whichever task was lost: a sweep too many is harmless
+        else:
+            self._failing = False
 
 
 class WatchConsumer(Consumer):
@@ -215,6 +228,7 @@ class WatchConsumer(Consumer):
             raise ConfigurationError("bus-watch runs on threads: leave out -k/--worker-type")
         super().__init__(huey, **options)
         self.failed = False
+        self.watchdog = Watchdog(huey.pulse, huey.engine.note_health)
         kinds = [PollWorker] * huey.poll_workers + [UpkeepWorker] * UPKEEP_WORKERS
         self.reserved = [self._create_reserved(kind, number) for number, kind in enumerate(kinds, 1)]
 
@@ -234,8 +248,10 @@ class WatchConsumer(Consumer):
         super().start()
         for _, thread in self.reserved:
             thread.start()
+        self.watchdog.started()
 
     def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
+        self.watchdog.stopping()
         self.stop_flag.set()
         self.huey.storage.stop()  # those who wait for work look at the flag
         super().stop(graceful)
@@ -268,6 +284,7 @@ class WatchConsumer(Consumer):
             logger.critical("the worker stops itself; its supervisor starts it again")
             self.stop()
             self.failed = True
+        self.watchdog.look()
         return cast("float | None", super().loop(health_check_ts))
 
     def run(self) -> None:
@@ -291,7 +308,16 @@ class WatchHuey(Huey):
         self.is_open = False
         self.poll_workers = 1
         self.default_workers = 1
+        self.scheduler_beat = time.monotonic()
         super().__init__("bus-watch", results=False, serializer=JsonSerializer(), storage_class=WakeupStorage)
+
+    def pulse(self) -> Pulse:
+        """What the watchdog goes by."""
+        return Pulse(
+            sweep=self.sweeps.silence(),
+            scheduler=time.monotonic() - self.scheduler_beat,
+            polls=self.polls.lateness(),
+        )
 
     def create_storage(self) -> WakeupStorage:
         if self._immediate:

@@ -212,8 +212,11 @@ def test_uninstall_takes_away_what_install_wrote(place: Installation) -> None:
     done = place.run("uninstall")
     assert done.returncode == 0, done.stderr
     assert sorted(everything(place.home)) == [
-        ".config/systemd/user/other.service", ".sos/bus-watch-installed.json", ".sos/bus-watch.json", ".sos/bus-watch.token",
-    ]  # fmt: skip
+        ".config/systemd/user/other.service",
+        ".sos/bus-watch-installed.json",
+        ".sos/bus-watch.json",
+        ".sos/bus-watch.token",
+    ]
     assert "nothing to do" in place.run("uninstall").stdout
     assert place.run("uninstall", "--purge").returncode == 0
     assert sorted(everything(place.home)) == [".config/systemd/user/other.service"]
@@ -251,8 +254,7 @@ def test_a_procfile_keeps_the_lines_of_others(place: Installation) -> None:
     second = place.config.with_name("bus-watch-alice.json")
     options = ("--config", str(second), "--procfile", "--force")
     place.run("install", "--agent", "alice", "--token-stdin", *options, stdin=TOKEN)
-        "install", "--agent", "alice", "--token-stdin", "--config", str(second), "--procfile", "--force", stdin=TOKEN
-    )
+
     names = re.findall(r"^(\S+):", procfile.read_text(), re.MULTILINE)
     assert names == ["web", "bus-watch", "bus-watch-alice"], "one line a configuration, in place"
     place.run("uninstall")

@@ -220,6 +220,11 @@ class SweepBook:
         self._due = 0.0  # monotonic seconds
         self._retention_due = time.monotonic() + RETENTION_SECONDS
         self._busy_since: float | None = None
+        self._went_through = time.monotonic()
+
+    def silence(self) -> float:
+        """Seconds since a sweep last went through."""
+        return time.monotonic() - self._went_through
 
     def take_due(self) -> bool:
         """Whether a sweep is due; if so it is the caller's to do, until `done`."""
@@ -234,9 +239,11 @@ class SweepBook:
             self._busy_since = now
             return True
 
-    def done(self) -> None:
-        """The sweep is over."""
+    def done(self, *, well: bool) -> None:
+        """The sweep is over; `well` if it went through."""
         with self._lock:
+            if well:
+                self._went_through = time.monotonic()
             self._busy_since = None
             self._due = time.monotonic() + SWEEP_SECONDS
 
