@@ -23,18 +23,22 @@ def poll() -> None:
 def enqueue_due() -> None:
     """Enqueue a poll of each inbox that is due; the doorbell calls this too."""
     for agent in huey.polls.take_due():
-        poll_inbox(agent)
+        try:
+            poll_inbox(agent)
+        except BaseException:  # a full disk: without its task nobody else would say that this poll is over
+            huey.polls.done(agent, polling.FALLBACK_SECONDS, well=False)
+            raise
 
 
 @huey.task(priority=Band.POLL)
 def poll_inbox(agent: str) -> None:
     """Poll one inbox; its messages are in the ledger before their deliveries are enqueued."""
     engine, polls = huey.engine, huey.polls
-    seconds = polling.FALLBACK_SECONDS
+    seconds, well = polling.FALLBACK_SECONDS, False
     try:
-        _, due = polling.poll(engine, agent, rung=polls.begin(agent))
-        seconds = due - engine.clock()
+        _, due = polling.poll(engine, agent, rung=polls.begin(agent), alive=lambda wait: polls.alive(agent, wait))
+        seconds, well = due - engine.clock(), True
     except BusWatchError as error:  # the ledger cannot be used now; a failing bus is no exception
         logger.error("%s was not polled: %s", agent, error)  # noqa: TRY400 - our sentence says it all
     finally:
-        polls.done(agent, min(max(0.0, seconds), polling.LONGEST_SECONDS))
+        polls.done(agent, min(max(0.0, seconds), polling.LONGEST_SECONDS), well=well)

@@ -18,11 +18,13 @@ def _due(_now: datetime) -> bool:
 def sweep() -> None:
     """One round; and now and then, what retention asks for."""
     huey.sweeps.begin()
+    well = False
     try:
         sweeping.sweep(huey.engine)
+        well = True
         if huey.sweeps.retention_due():
             huey.sweeps.retained(more=sweeping.retain(huey.engine).more)
     except BusWatchError as error:  # the ledger cannot be used now; the next round tries again
         logger.error("the sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
     finally:
-        huey.sweeps.done()
+        huey.sweeps.done(well=well)

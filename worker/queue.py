@@ -35,6 +35,7 @@ from worker.engine.faults import step
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
 from worker.errors import BusWatchError
+from worker.service.watchdog import Pulse, Watchdog
 from worker.telemetry import log
 
 logger = logging.getLogger("bus_watch.queue")
@@ -286,6 +287,7 @@ class QuickScheduler(Scheduler):
             self._logger.exception("Error reading schedule.")
         if self.periodic:
             self.enqueue_periodic_tasks(now)
+        self.huey.scheduler_beat = time.monotonic()
         self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until_due())))
 
     def enqueue_periodic_tasks(self, now: datetime | None) -> None:
@@ -308,6 +310,7 @@ class WatchConsumer(Consumer):
             raise ConfigurationError("bus-watch runs on threads: leave out -k/--worker-type")
         super().__init__(huey, **options)
         self.failed = False
+        self.watchdog = Watchdog(huey.pulse, huey.engine.note_health)
         kinds = [PollWorker] * huey.poll_workers + [UpkeepWorker] * UPKEEP_WORKERS
         self.reserved = [self._create_reserved(kind, number) for number, kind in enumerate(kinds, 1)]
 
@@ -331,8 +334,10 @@ class WatchConsumer(Consumer):
         for _, thread in self.reserved:
             thread.start()
         self.huey.doorbell.start()
+        self.watchdog.started()
 
     def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
+        self.watchdog.stopping()
         self.stop_flag.set()
         self.huey.storage.stop()  # those who wait for work look at the flag
         super().stop(graceful)
@@ -365,6 +370,7 @@ class WatchConsumer(Consumer):
             logger.critical("the worker stops itself; its supervisor starts it again")
             self.stop()
             self.failed = True
+        self.watchdog.look()
         return cast("float | None", super().loop(health_check_ts))
 
     def run(self) -> None:
@@ -390,7 +396,16 @@ class WatchHuey(Huey):
         self.is_open = False
         self.poll_workers = 1
         self.default_workers = 1
+        self.scheduler_beat = time.monotonic()
         super().__init__("bus-watch", results=False, serializer=JsonSerializer(), storage_class=WakeupStorage)
+
+    def pulse(self) -> Pulse:
+        """What the watchdog goes by."""
+        return Pulse(
+            sweep=self.sweeps.silence(),
+            scheduler=time.monotonic() - self.scheduler_beat,
+            polls=self.polls.lateness(),
+        )
 
     def create_storage(self) -> WakeupStorage:
         if self._immediate:

@@ -212,8 +212,11 @@ def test_uninstall_takes_away_what_install_wrote(place: Installation) -> None:
     done = place.run("uninstall")
     assert done.returncode == 0, done.stderr
     assert sorted(everything(place.home)) == [
-        ".config/systemd/user/other.service", ".sos/bus-watch-installed.json", ".sos/bus-watch.json", ".sos/bus-watch.token",
-    ]  # fmt: skip
+        ".config/systemd/user/other.service",
+        ".sos/bus-watch-installed.json",
+        ".sos/bus-watch.json",
+        ".sos/bus-watch.token",
+    ]
     assert "nothing to do" in place.run("uninstall").stdout
     assert place.run("uninstall", "--purge").returncode == 0
     assert sorted(everything(place.home)) == [".config/systemd/user/other.service"]

@@ -15,6 +15,7 @@ from worker import __version__
 from worker.bus.client import BusClient
 from worker.bus.requests import Endpoint
 from worker.engine.faults import step
+from worker.errors import BusWatchError
 from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Rules, Wake
 from worker.ledger.database import Database
@@ -126,6 +127,15 @@ class Engine:
             if self._lock is not None:
                 os.close(self._lock)
                 self.lock_path(self.worker).unlink(missing_ok=True)
+
+    def note_health(self, health: str) -> bool:
+        """Write down what the watchdog finds; false where the ledger cannot be written, which `status` sees itself."""
+        try:
+            self.db.write(lambda tx: upkeep.note_health(tx, self.worker, health))
+        except BusWatchError as error:
+            logger.warning("the worker's health could not be written down: %s", error)
+            return False
+        return True
 
     def lock_path(self, worker: str) -> Path:
         """The lock file that proves a worker's life."""

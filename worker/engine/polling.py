@@ -4,7 +4,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from worker import delivery
@@ -55,7 +55,11 @@ class _Ledger:
         return self.engine.db.read(lambda db: intake.known(db, self.agent, messages))
 
 
-def poll(engine: Engine, name: str, *, rung: bool = False) -> tuple[Taken | None, float]:
+Alive = Callable[[float], None]
+"""Told before each request, with the seconds until it begins: a poll that is still making requests does not hang."""
+
+
+def poll(engine: Engine, name: str, *, rung: bool = False, alive: Alive = lambda _: None) -> tuple[Taken | None, float]:
     """Poll one inbox. Returns what it brought (None: it was not our turn, or the bus failed) and the next due time.
 
     A bus that fails is written down and backed off from; it is never an exception.
@@ -70,7 +74,7 @@ def poll(engine: Engine, name: str, *, rung: bool = False) -> tuple[Taken | None
     try:
         ahead = RUNG_AHEAD * request_gap(agent) if rung else 0.0
         collected = engine.bus.collect(
-            engine.endpoint(agent), _Ledger(engine, name), lambda: _turn(engine, agent, ahead)
+            engine.endpoint(agent), _Ledger(engine, name), lambda: _turn(engine, agent, ahead, alive)
         )
     except StoppingError:
         return None, engine.clock()
@@ -81,10 +85,11 @@ def poll(engine: Engine, name: str, *, rung: bool = False) -> tuple[Taken | None
     return taken, engine.db.read(lambda db: intake.next_poll_at(db, name))
 
 
-def _turn(engine: Engine, agent: AgentSettings, ahead: float) -> None:
+def _turn(engine: Engine, agent: AgentSettings, ahead: float, alive: Alive) -> None:
     """Wait for this token's next request slot: it is booked in the ledger, so two workers share the budget."""
     gap = request_gap(agent)
     wait = engine.db.write(lambda tx: intake.take_turn(tx, agent.agent, engine.clock(), gap, ahead))
+    alive(wait)
     if engine.stopping.wait(wait) if wait > 0 else engine.stopping.is_set():
         raise StoppingError
 
@@ -143,6 +148,7 @@ class PollBook:
     def __init__(self, agents: Iterable[str]) -> None:
         self._lock = threading.Lock()
         self._due = dict.fromkeys(agents, 0.0)  # monotonic seconds
+        self._expected = dict.fromkeys(self._due, time.monotonic())  # when a sign of life is due
         self._busy: dict[str, float] = {}  # since when
         self._begun: set[str] = set()
         self._rung: set[str] = set()
@@ -190,16 +196,26 @@ class PollBook:
             self._rung.discard(agent)
             return rung
 
-    def done(self, agent: str, seconds: float) -> None:
-        """The poll is over; the next one is due in `seconds`."""
+    def alive(self, agent: str, seconds: float) -> None:
+        """The poll of this inbox makes its next request in `seconds`."""
+        with self._lock:
+            self._expected[agent] = time.monotonic() + seconds
+
+    def done(self, agent: str, seconds: float, *, well: bool) -> None:
+        """The poll is over, the next one is due in `seconds`.
+
+        `well`: it was attempted, whatever the bus said; not if it failed by itself, on a full disk for instance.
+        """
         with self._lock:
             self._busy.pop(agent, None)
             self._begun.discard(agent)
             if agent in self._due:
                 self._due[agent] = time.monotonic() + max(0.0, seconds)
+                if well:
+                    self._expected[agent] = self._due[agent]
 
-    def overdue(self, seconds: float) -> list[str]:
-        """Inboxes whose poll has been under way for longer than this: a hung thread, or a very slow bus."""
+    def lateness(self) -> dict[str, float]:
+        """For each inbox, how many seconds ago its poll should have shown a sign of life; negative: not due yet."""
         now = time.monotonic()
         with self._lock:
-            return [a for a, since in self._busy.items() if now - since > seconds]
+            return {agent: now - expected for agent, expected in self._expected.items()}

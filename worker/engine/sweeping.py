@@ -254,6 +254,11 @@ class SweepBook:
         self._due = 0.0  # monotonic seconds
         self._retention_due = time.monotonic() + RETENTION_SECONDS
         self._lost_at = 0.0  # a sweep is under way until `done`, but nobody waits for it longer than this
+        self._went_through = time.monotonic()
+
+    def silence(self) -> float:
+        """Seconds since a sweep last went through."""
+        return time.monotonic() - self._went_through
 
     def take_due(self) -> bool:
         """Whether a sweep is due; if so its task is the caller's to enqueue."""
@@ -273,10 +278,12 @@ class SweepBook:
         with self._lock:
             self._lost_at = time.monotonic() + LOST_SECONDS
 
-    def done(self) -> None:
-        """The sweep is over."""
+    def done(self, *, well: bool) -> None:
+        """The sweep is over; `well` if it went through."""
         with self._lock:
             self._lost_at = 0.0
+            if well:
+                self._went_through = time.monotonic()
             self._due = time.monotonic() + SWEEP_SECONDS
 
     def hurry(self) -> None:

@@ -118,6 +118,7 @@ create table workers (
   kind       text not null,             -- 'consumer' or 'once'
   started_at real not null,
   swept_at   real,
+  health     text,                      -- 'ok', or what the watchdog finds wrong with it; null until it has looked
   stopped_at real
 ) without rowid;
 """

@@ -48,6 +48,11 @@ def note_sweep(tx: sqlite3.Connection, worker: str, now: float) -> None:
     tx.execute("update workers set swept_at = ? where id = ?", (now, worker))
 
 
+def note_health(tx: sqlite3.Connection, worker: str, health: str) -> None:
+    """What the worker's watchdog finds: `ok`, or what is wrong."""
+    tx.execute("update workers set health = ? where id = ?", (health, worker))
+
+
 def note_stop(tx: sqlite3.Connection, worker: str, now: float) -> None:
     """The worker stopped in good order, or was found dead."""
     tx.execute("update workers set stopped_at = ? where id = ? and stopped_at is null", (now, worker))

@@ -1,0 +1,76 @@
+"""`huey_consumer worker.app.huey`, but impatient, and able to fall ill in one way once a file appears.
+
+    python -m tests.fakes.sick_consumer SICKNESS TRIGGER [huey_consumer's options]
+
+SICKNESS: `none`; `poll` hangs the next poll for ever; `scheduler` kills the scheduler's thread, and every one that
+replaces it; `disk` fills the disk that the ledger lies on.
+"""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from worker.engine import polling, sweeping
+from worker.queue import QuickScheduler
+from worker.service import watchdog
+
+
+def hang_polls(trigger: Path) -> None:
+    really = polling.poll
+
+    def poll(*args: Any, **options: Any) -> Any:
+        while trigger.exists():
+            threading.Event().wait()
+        return really(*args, **options)
+
+    polling.poll = poll
+
+
+def kill_schedulers(trigger: Path) -> None:
+    really = QuickScheduler.loop
+
+    def loop(self: QuickScheduler, now: Any = None) -> None:
+        if trigger.exists():
+            raise RuntimeError("this scheduler was told to die")
+        really(self, now)
+
+    QuickScheduler.loop = loop  # type: ignore[method-assign] # that is the sickness
+
+
+def fill_disk(trigger: Path) -> None:
+    folder = Path(os.environ["BUS_WATCH_STATE_PATH"]).parent
+
+    def fill() -> None:
+        while not trigger.exists():
+            time.sleep(0.1)
+        for size in (65536, 4096):
+            try:
+                with (folder / f"filler-{size}").open("wb", buffering=0) as filler:
+                    while True:
+                        filler.write(b"x" * size)
+            except OSError:
+                continue
+
+    threading.Thread(target=fill, daemon=True).start()
+
+
+def stay_well(_trigger: Path) -> None:
+    """The control: nothing happens."""
+
+
+def main() -> None:
+    sickness, trigger = sys.argv[1], Path(sys.argv[2])
+    watchdog.PATIENCE = watchdog.Patience(sweep=4.0, poll=4.0, scheduler=3.0)
+    sweeping.SWEEP_SECONDS = 0.5
+    {"poll": hang_polls, "scheduler": kill_schedulers, "disk": fill_disk, "none": stay_well}[sickness](trigger)
+    sys.argv[1:] = ["worker.app.huey", "-g", "TERM", "-t", "2", *sys.argv[3:]]
+    from huey.bin import huey_consumer
+
+    huey_consumer.consumer_main()
+
+
+if __name__ == "__main__":
+    main()
