@@ -24,7 +24,7 @@ class StandIn:
     def __init__(self, log: Path, control: Path, record: Path | None) -> None:
         self.log_path, self.record = log, record
         self.control = os.open(control, os.O_RDWR | os.O_NONBLOCK)
-        self.draft = ""
+        self.draft = self.pasted = ""
         self.history: list[str] = []
         self.queue: list[str] = []
         self.busy = self.dialog = self.dialog_on_paste = self.deaf = False
@@ -51,8 +51,9 @@ class StandIn:
             if self.queue:
                 lines += [f"  {PROMPT} {text}" for text in self.queue] + ["  Press up to edit queued messages"]
             shown = self.draft
-            if len(shown) > 800 or shown.count("\n") > 8:
-                shown = f"[Pasted text #1 +{shown.count(chr(10)) + 1} lines]"
+            if len(self.pasted) > 800 or self.pasted.count("\n") > 8:
+                mark = f"[Pasted text #1 +{self.pasted.count(chr(10)) + 1} lines]"
+                shown = shown.replace(self.pasted, mark)
             rows = shown.split("\n")
             wrapped = [row[at : at + width - 2] for row in rows for at in range(0, len(row) or 1, width - 2)]
             placeholder = "" if self.draft else "\x1b[2mTry something\x1b[0m"
@@ -107,6 +108,7 @@ class StandIn:
                     self.log("stray", text)
                 elif not self.deaf:
                     self.draft += text
+                    self.pasted = text
                 if self.dialog_on_paste:
                     self.dialog_on_paste, self.dialog = False, True
                 continue

@@ -142,9 +142,11 @@ def private_terminal() -> Iterator[Terminal]:
     start = ["tmux", "-S", socket_path, "-f", "/dev/null", "new-session", "-d", "-s", "keep", "sleep", "3600"]
     subprocess.run(start, env=environment, check=True)
     server = Server(LocalRunner(environment), socket_path=socket_path)
-    yield Terminal(home, socket_path, environment, server)
-    subprocess.run(["tmux", "-S", socket_path, "kill-server"], env=environment, check=False, capture_output=True)
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield Terminal(home, socket_path, environment, server)
+    finally:
+        subprocess.run(["tmux", "-S", socket_path, "kill-server"], env=environment, check=False, capture_output=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @dataclass
@@ -202,8 +204,10 @@ def loopback_sshd() -> Iterator[Sshd]:
             return trial.connect_ex(("127.0.0.1", port)) == 0
 
     until(listening, f"sshd listens: {(home / 'sshd.log').read_text()}")
-    yield Sshd(process, config)
-    process.terminate()
-    process.wait(10)
-    log.close()
-    shutil.rmtree(home, ignore_errors=True)
+    try:
+        yield Sshd(process, config)
+    finally:
+        process.terminate()
+        process.wait(10)
+        log.close()
+        shutil.rmtree(home, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 import time
@@ -236,6 +237,10 @@ def report(outcome: "Outcome", *, as_json: bool) -> None:
 
 def guarded(main: "Callable[[], int]", name: str) -> int:
     """Run a command; its failures become one sentence on standard error and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # No locale may turn the report of something that was typed into a failure.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return main()
     except BusWatchError as why:

@@ -13,7 +13,7 @@ from worker.terminal.record import Watch
 from worker.terminal.text import squeeze
 from worker.terminal.tmux import Look
 
-GLANCE = 0.12  # seconds between two looks at a pane
+GLANCE = 0.08  # seconds between two looks at a pane
 _SETTLED = 1.0  # seconds for which an emptied box must stay so, if the text is not seen above it
 _NO_RECORD = 1.5  # seconds to wait for a record of which there is no file yet
 
@@ -47,12 +47,12 @@ class Prover:
         self,
         entered: Entered,
         look: Callable[[], Look],
-        press: Callable[[], bool],
+        press: Callable[[screen.Seen, Look], bool],
         *,
         retries: int,
         deadline: float,
     ) -> None:
-        """`look` sees the pane, `press` repeats Enter if it is unchanged, `deadline` is monotonic time."""
+        """`look` sees the pane, `press` repeats Enter if it is as seen, `deadline` is monotonic time."""
         self._entered, self._look, self._press = entered, look, press
         self._retries, self._deadline = retries, deadline
         self._began = time.monotonic()
@@ -99,10 +99,17 @@ class Prover:
         seen = screen.judge(look, entered.profile)
         now = time.monotonic()
         self._last = seen.why
-        if screen.ours_on(look, seen, entered.text, entered.composer):
+        ours = screen.ours_on(look, seen, entered.text, entered.composer)
+        if ours == "mixed":
+            self._emptied = 0.0
+            self._last = "our text is still in the input box, and somebody has written beside it"
+        elif ours:
             self._emptied = 0.0
             self._last = f"our text is still in the input box (Enter pressed {self._presses} times)"
-            self._press_again(now)
+            if now >= self._again and self._presses <= self._retries and self._press(seen, look):
+                self._presses += 1
+                self._gap *= 2
+                self._again = now + self._gap
         elif seen.state in {"dialog", "unknown"}:
             self._emptied = 0.0
         else:
@@ -113,12 +120,6 @@ class Prover:
                 how = "shows the text or work on it" if shown else "shows an empty input box"
                 return Verdict(verdict, f"our text left the input box, and the screen {how}", "screen")
         return None
-
-    def _press_again(self, now: float) -> None:
-        if now >= self._again and self._presses <= self._retries and self._press():
-            self._presses += 1
-            self._gap *= 2
-            self._again = now + self._gap
 
     def _shown(self, seen: screen.Seen) -> bool:
         """Whether the screen shows what became of it: the text above the box, a queue, or work that began."""

@@ -18,7 +18,7 @@ from worker.terminal.record import Watch, surroundings
 from worker.terminal.runner import HostError, LocalRunner
 from worker.terminal.target import Agent
 from worker.terminal.text import MAX_BYTES, guard, sanitise
-from worker.terminal.tmux import GoneError, Hold, Look, Pane, RefusedError, Server, TmuxError
+from worker.terminal.tmux import GoneError, Hold, Look, Pane, RefusedError, Server, TmuxError, cursor_at
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "held": 75, "unproven": 76, "gone": 69, "refused": 69}
 
@@ -178,7 +178,7 @@ class _Submission:
         composer = agent.profile.composer
         if composer is None:
             time.sleep(agent.profile.typing.pause)
-            if not hold.press(agent.key, None):
+            if not hold.press(agent.key, ""):
                 raise RefusedError("the pane changed under it, so Enter was not pressed")
             self._step("entered")
             self._end("unproven", "pasted and entered on the caller's word, without looking")
@@ -196,10 +196,10 @@ class _Submission:
         self._step("entered")
         self._say(f"pressed {agent.key}")
 
-        def press() -> bool:
+        def press(seen: screen.Seen, look: Look) -> bool:
             self._same_agent(pane, agent)
             self._say("our text is still in the input box: Enter again")
-            return hold.press(agent.key, None)
+            return hold.press(agent.key, self._fence(agent.profile, seen, look))
 
         prover = Prover(
             Entered(text, agent.profile, composer, was_busy, watch),
@@ -241,15 +241,13 @@ class _Submission:
 
     def _paste(self, pane: Pane, hold: Hold, agent: Agent, text: str) -> bool:
         """Wait until the agent is ready, and paste; whether it was busy then."""
-        composer = agent.profile.composer
         while True:
             seen, look = self._ready(pane, agent)
             self._same_agent(pane, agent)
-            fixed = seen is not None and seen.state == "idle" and composer and composer.cursor == "prompt"
             buffer = hold.load(text.encode())
             self._step("ready")
             self.typed = True  # from here on a failure may have come after the paste
-            if hold.paste(buffer, (look.cursor_x, look.cursor_y) if fixed else None):
+            if hold.paste(buffer, self._fence(agent.profile, seen, look)):
                 self._say(f"pasted while {seen.state if seen else 'not looking'}")
                 return seen is not None and seen.busy
             self.typed = False
@@ -290,16 +288,21 @@ class _Submission:
                 raise _HeldError(f"{seen.state}: {seen.why}")
             time.sleep(GLANCE)
 
+    @staticmethod
+    def _fence(profile: Profile, seen: screen.Seen | None, look: Look) -> str:
+        """Where the cursor must still be when the paste or Enter comes, or somebody has typed since the last look."""
+        if seen is None or profile.composer is None or profile.composer.cursor != "prompt":
+            return ""
+        return cursor_at(look, row=not seen.busy)  # output above the box moves it up and down
+
     def _same_agent(self, pane: Pane, agent: Agent) -> None:
         """Raises RefusedError if the pane's foreground is no longer what it was."""
         now = self._identify(pane.tty)
         if (now.profile.name, now.pid) != (agent.profile.name, agent.pid):
             raise RefusedError("another program has come to the foreground")
 
-    def _see_draft(
-        self, pane: Pane, profile: Profile, how: Composer, text: str, pasted: float
-    ) -> tuple[int, int] | None:
-        """Wait until our own text, and nothing else, is seen in the input box; where the cursor must stay for it.
+    def _see_draft(self, pane: Pane, profile: Profile, how: Composer, text: str, pasted: float) -> str:
+        """Wait until our own text, and nothing else, is seen in the input box; the fence for Enter.
 
         Raises:
             RefusedError: it is not; Enter must not be pressed.
@@ -315,7 +318,7 @@ class _Submission:
             if ours and now - pasted >= profile.typing.pause:
                 self._step("seen")
                 self._say(f"our text is in the input box ({ours})")
-                return (look.cursor_x, look.cursor_y) if how.cursor == "prompt" and not seen.busy else None
+                return self._fence(profile, seen, look)
             if now > limit:
                 break
             time.sleep(min(GLANCE, max(0.02, pasted + profile.typing.pause - now)))

@@ -206,6 +206,12 @@ class Server:
         return f" on {self.runner.host}" if self.runner.host else ""
 
 
+def cursor_at(look: Look, *, row: bool) -> str:
+    """The condition that the cursor is in the column where `look` saw it, and with `row` in the same row, too."""
+    column = f"#{{==:#{{cursor_x}},{look.cursor_x}}}"
+    return f"#{{&&:{column},#{{==:#{{cursor_y}},{look.cursor_y}}}}}" if row else column
+
+
 class Hold:
     """The right to type into one pane, kept in the pane itself, as the pane option `@bus_watch_lock`.
 
@@ -255,20 +261,20 @@ class Hold:
         """Forget a buffer that was not pasted."""
         self._server.call("delete-buffer", "-b", name)
 
-    def paste(self, name: str, cursor: tuple[int, int] | None) -> bool:
+    def paste(self, name: str, cursor: str) -> bool:
         """Paste the buffer, in brackets, and delete it. False: something changed, and nothing was sent.
 
         Args:
             name: what `load` gave.
-            cursor: where the cursor must still be (column, row), or None.
+            cursor: a tmux condition on where the cursor must still be (see `cursor_at`), or empty.
         """
         return self._guarded(f"paste-buffer -p -d -b {name} -t {self.pane}", cursor)
 
-    def press(self, key: str, cursor: tuple[int, int] | None) -> bool:
+    def press(self, key: str, cursor: str) -> bool:
         """Press `key` (`Enter` or `C-m`), `cursor` as in `paste`. False: something changed, nothing was sent."""
         return self._guarded(f"send-keys -t {self.pane} {key}", cursor)
 
-    def _guarded(self, command: str, cursor: tuple[int, int] | None) -> bool:
+    def _guarded(self, command: str, cursor: str) -> bool:
         conditions = [
             f"#{{==:#{{{_LOCK}}},{self._token}}}",
             f"#{{==:#{{pane_pid}},{self._pid}}}",
@@ -277,8 +283,8 @@ class Hold:
                 for flag in ("pane_dead", "pane_in_mode", "pane_input_off", "pane_synchronized")
             ),
         ]
-        if cursor is not None:
-            conditions += [f"#{{==:#{{cursor_x}}/#{{cursor_y}},{cursor[0]}/{cursor[1]}}}"]
+        if cursor:
+            conditions.append(cursor)
         test = conditions[0]
         for one in conditions[1:]:
             test = f"#{{&&:{test},{one}}}"

@@ -192,6 +192,15 @@ def test_from_the_bus_the_preamble_is_ours(terminal: Terminal) -> None:
     ]
 
 
+def test_a_poor_locale_is_no_failure(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    told = terminal.run("send_message", "-t", "a", "-v", "--json", text="ü 漢字", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert told.returncode == 0, told
+    assert agent.submitted() == ["ü 漢字"]
+    gone = terminal.run("send_message", "-t", "nö", "-m", "x", PYTHONIOENCODING="ascii")
+    assert gone.returncode == 69, gone
+
+
 @pytest.mark.parametrize("command", ["agent_send", "send_message"])
 def test_help_has_examples(terminal: Terminal, command: str) -> None:
     done = terminal.run(command, "--help")

@@ -17,34 +17,33 @@ def ipython(terminal: Terminal) -> str:
     return pane
 
 
-def test_ipython_gets_each_text_as_one_cell(terminal: Terminal, ipython: str) -> None:
+def test_ipython(terminal: Terminal, ipython: str) -> None:
+    """Each text is one cell; while it works it is waited for; a draft stays its writer's."""
     lines = "total = 0\nfor one in range(4):\n    total += one\n\nprint('total is', total)"
-    long = f"print(len('{'z' * 3000}'))"
-    for text, shows in (("print(6 * 7)", "\n42\n"), (lines, "\ntotal is 6\n"), (long, "\n3000\n")):
+    for text, shows in ((lines, "\ntotal is 6\n"), (f"print(len('{'z' * 3000}'))", "\n3000\n")):
         outcome = terminal.submit("ipy", text, timeout=30)
         assert (outcome.verdict, outcome.agent) == ("submitted", "ipython"), outcome
-        until(lambda shows=shows: shows in terminal.screen(ipython), shows)  # type: ignore[misc]  # a default binds it
-    until(lambda: "In [4]:" in terminal.screen(ipython), "three cells, not more")
+        _shows(terminal, ipython, shows)
 
-
-def test_ipython_at_work_is_waited_for(terminal: Terminal, ipython: str) -> None:
-    """Its busy tty takes no brackets: lines would be cells of their own."""
-    assert terminal.submit("ipy", "import time; time.sleep(3)").exit_status == 0
-    held = terminal.submit("ipy", "print('a')\nprint('b')", timeout=1.5)
+    # Its busy tty takes no brackets: lines would be cells of their own.
+    assert terminal.submit("ipy", "import time; time.sleep(2.5)").exit_status == 0
+    held = terminal.submit("ipy", "print('a')\nprint('b')", timeout=1)
     assert held.verdict == "held", held
     assert terminal.submit("ipy", "print('a')\nprint('b')", timeout=30).verdict == "submitted"
-    until(lambda: "\na\nb\n" in terminal.screen(ipython), "one cell with two lines")
-    until(lambda: "In [3]:" in terminal.screen(ipython), "two cells in all")
+    _shows(terminal, ipython, "\na\nb\n")
 
-
-def test_ipython_keeps_a_draft(terminal: Terminal, ipython: str) -> None:
     terminal.tmux("send-keys", "-t", ipython, "-l", "draft = 1")
-    until(lambda: "draft = 1" in terminal.screen(ipython), "the draft")
+    _shows(terminal, ipython, "draft = 1")
     assert terminal.submit("ipy", "print(1)").verdict == "held"
     terminal.tmux("send-keys", "-t", ipython, "Enter")
-    until(lambda: "In [2]:" in terminal.screen(ipython), "the draft was submitted by its writer")
+    _shows(terminal, ipython, "In [6]:")
     assert terminal.submit("ipy", "print('draft is', draft)").verdict == "submitted"
-    until(lambda: "\ndraft is 1\n" in terminal.screen(ipython), "the draft ran unmixed")
+    _shows(terminal, ipython, "\ndraft is 1\n")
+    _shows(terminal, ipython, "In [7]:")
+
+
+def _shows(terminal: Terminal, pane: str, text: str) -> None:
+    until(lambda: text in terminal.screen(pane), text)
 
 
 def test_ptpython_gets_several_lines(terminal: Terminal) -> None:

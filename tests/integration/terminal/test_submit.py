@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.standin import PROMPT
 from tests.fakes.terminals import ROOT, Terminal, until
 
-LONG = int(os.environ.get("TERMINAL_RUNS", "10"))  # the long form: TERMINAL_RUNS=100
+LONG = int(os.environ.get("TERMINAL_RUNS", "5"))  # the long form: TERMINAL_RUNS=100
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_typing_in_the_last_moment_is_not_mixed_in(terminal: Terminal, monkeypat
 
     original = Hold.paste
 
-    def late(self: Hold, name: str, cursor: tuple[int, int] | None) -> bool:
+    def late(self: Hold, name: str, cursor: str) -> bool:
         monkeypatch.setattr(Hold, "paste", original)
         agent.tell("draft w")
         until(lambda: f"{PROMPT} w" in terminal.screen(agent.pane), "the letter shows")
