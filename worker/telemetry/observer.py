@@ -33,6 +33,9 @@ class Observer:
     def ended(self, what: Ended) -> None:
         """An attempt was settled."""
 
+    def expired(self, agent: str, transport: str, message_id: str) -> None:
+        """A delivery went dead without an attempt: it was too old when its turn came."""
+
     def swept(self) -> None:
         """A sweep is over; comes every few seconds while the worker is well."""
 
@@ -55,6 +58,11 @@ class Observers(Observer):
         """Tell all."""
         for one in self._all:
             one.ended(what)
+
+    def expired(self, agent: str, transport: str, message_id: str) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.expired(agent, transport, message_id)
 
     def swept(self) -> None:
         """Tell all."""
