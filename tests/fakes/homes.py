@@ -1,5 +1,6 @@
 """A home directory with a configuration, and the real commands as processes in it."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -34,6 +35,7 @@ class Process:
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
+        atexit.register(self.popen.kill)  # a test that failed before it stopped this leaves nothing running
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

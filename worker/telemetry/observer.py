@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.delivery import Meaning, State
-from worker.errors import ConfigError
+from worker.errors import BusWatchError, ConfigError
 from worker.ledger.database import Database
 from worker.settings import Settings
 
@@ -36,6 +36,9 @@ class Observer:
     def expired(self, agent: str, transport: str, message_id: str) -> None:
         """A delivery went dead without an attempt: it was too old when its turn came."""
 
+    def trouble(self, error: BusWatchError) -> None:
+        """A poll or a sweep could not do its work: the ledger cannot be used. Comes again as long as it lasts."""
+
     def swept(self) -> None:
         """A sweep is over; comes every few seconds while the worker is well."""
 
@@ -63,6 +66,11 @@ class Observers(Observer):
         """Tell all."""
         for one in self._all:
             one.expired(agent, transport, message_id)
+
+    def trouble(self, error: BusWatchError) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.trouble(error)
 
     def swept(self) -> None:
         """Tell all."""

@@ -94,6 +94,19 @@ class SentryReporter(Observer):
         if self._quota.allows(f"dead {agent}/{transport}", DEAD_LETTERS_AN_HOUR):
             _report("dead-letter", "error", f"dead letter: {transport} for {agent}: {cause}", agent, transport, facts)
 
+    def trouble(self, error: BusWatchError) -> None:
+        """Report it, a few times an hour while it lasts."""
+        if self._quota.allows(f"trouble {error.code}", FAULTS_AN_HOUR):
+            sentry_sdk.capture_event(
+                {
+                    "level": "error",
+                    "logger": "bus_watch.ledger",
+                    "message": str(error),
+                    "fingerprint": ["trouble", error.code],
+                    "tags": {"code": error.code},
+                }
+            )
+
     def launcher_died(self) -> None:
         """Report it, and see that it gets out: this process ends soon."""
         sentry_sdk.capture_event(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from huey.registry import Message
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.homes import Home, wait_until
@@ -17,6 +18,7 @@ from worker import __version__
 from worker.bus.errors import UnauthorizedError
 from worker.delivery import Meaning, State
 from worker.errors import ConfigError
+from worker.ledger.errors import LedgerFullError
 from worker.secret import Secret
 from worker.telemetry.observer import Ended
 from worker.telemetry.sentry import DEAD_LETTERS_AN_HOUR, FAULTS_AN_HOUR, SentryReporter
@@ -158,7 +160,7 @@ def test_the_death_of_the_launcher_is_reported(tmp_path: Path, ingest: FakeSentr
     assert status == 1
 
 
-def test_a_fault_of_a_task_is_reported_but_not_at_each_poll(tmp_path: Path, ingest: FakeSentry) -> None:
+def test_trouble_with_the_ledger_is_reported(tmp_path: Path, ingest: FakeSentry) -> None:
     with FakeBridge("B") as bridge:
         home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
         consumer = home.consumer("-g", "TERM")
@@ -168,15 +170,44 @@ def test_a_fault_of_a_task_is_reported_but_not_at_each_poll(tmp_path: Path, inge
                 db.execute("drop table imported")
             bridge.streams.add("bob", TEXT)
             ingest.wait_for(1)
-            wait_until(lambda: consumer.output.count("Traceback") > FAULTS_AN_HOUR + 1, "more faults than events")
         finally:
             consumer.stop()
     events = ingest.events()
-    assert 1 <= len(events) <= FAULTS_AN_HOUR
-    assert {e["exception"]["values"][-1]["type"] for e in events} == {"LedgerError"}
-    assert {e["transaction"] for e in events} == {"poll_inbox"}
+    assert {e["tags"]["code"] for e in events} == {"ledger"}
+    assert TEXT not in b"".join(ingest.raw).decode()
+
+
+def test_a_fault_of_a_task_is_reported_without_its_arguments(tmp_path: Path, ingest: FakeSentry) -> None:
+    with FakeBridge("B") as bridge:
+        home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
+        consumer = home.consumer("-g", "TERM")
+        try:
+            wait_until(lambda: bridge.seen("/inbox"), "a poll")
+            fields = dict.fromkeys(Message._fields) | {
+                "name": "tasks.finalize.finalize",
+                "retries": 0,
+                "retry_delay": 0,
+            }
+            with sqlite3.connect(home.ledger.with_name("state-queue.db"), timeout=30) as queue:
+                for number in range(FAULTS_AN_HOUR + 2):
+                    task = fields | {
+                        "id": str(number),
+                        "args": [1, TEXT],
+                        "kwargs": {"sentry_headers": {}},
+                        "priority": 200,
+                    }
+                    row = ("bus-watch", json.dumps({"task": task}).encode(), 200)
+                    queue.execute("insert into task (queue, data, priority) values (?, ?, ?)", row)
+            wait_until(lambda: consumer.output.count("TypeError") == FAULTS_AN_HOUR + 2, "all have failed")
+        finally:
+            consumer.stop()
+    events = ingest.events()
+    assert len(events) == FAULTS_AN_HOUR
+    assert {e["exception"]["values"][-1]["type"] for e in events} == {"TypeError"}
+    assert {e["transaction"] for e in events} == {"finalize"}
     assert events[0]["extra"]["huey-job"]["args"] == "[Filtered]"
     assert TEXT not in b"".join(ingest.raw).decode()
+    assert TEXT not in consumer.output
 
 
 def test_an_expired_delivery_is_a_dead_letter(reporter: SentryReporter, ingest: FakeSentry) -> None:
@@ -219,13 +250,14 @@ def test_a_fault_that_repeats_is_not_a_flood(reporter: SentryReporter, ingest: F
             json.loads(f"no json {n}")
         except ValueError:
             sentry_sdk.capture_exception()
+        reporter.trouble(LedgerFullError("the disk is full"))
     for delivery in range(DEAD_LETTERS_AN_HOUR + 10):
         reporter.ended(
             Ended("bob", "wake", "1-0", delivery, 1, Meaning.PERMANENT, "exit 64", State.DEAD, began_failing=True)
         )
     sentry_sdk.flush(5)
-    events = ingest.wait_for(FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR)
-    assert len(events) == FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR
+    expected = 2 * FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR
+    assert len(ingest.wait_for(expected)) == expected
 
 
 def test_a_dsn_that_is_none_is_an_error_with_the_fix() -> None:
