@@ -40,5 +40,6 @@ def poll_inbox(agent: str) -> None:
         seconds, well = due - engine.clock(), True
     except BusWatchError as error:  # the ledger cannot be used now; a failing bus is no exception
         logger.error("%s was not polled: %s", agent, error)  # noqa: TRY400 - our sentence says it all
+        engine.observer.trouble(error)
     finally:
         polls.done(agent, min(max(0.0, seconds), polling.LONGEST_SECONDS), well=well)

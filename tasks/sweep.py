@@ -26,5 +26,6 @@ def sweep() -> None:
             huey.sweeps.retained(more=sweeping.retain(huey.engine).more)
     except BusWatchError as error:  # the ledger cannot be used now; the next round tries again
         logger.error("the sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
+        huey.engine.observer.trouble(error)
     finally:
         huey.sweeps.done(well=well)

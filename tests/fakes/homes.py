@@ -1,8 +1,11 @@
 """A home directory with a configuration, and the real commands as processes in it."""
 
+import atexit
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -32,6 +35,7 @@ class Process:
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def __post_init__(self) -> None:
+        atexit.register(self.popen.kill)  # a test that failed before it stopped this leaves nothing running
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -101,6 +105,15 @@ class Home:
             )
         )
         self.config.chmod(0o600)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What the ledger answers; nothing as long as the worker has not made it."""
+        if not self.ledger.exists():
+            return []
+        with contextlib.closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=30)) as db:
+            if db.execute("pragma user_version").fetchone()[0] == 0:
+                return []
+            return db.execute(query).fetchall()
 
     def script(self, name: str, text: str) -> str:
         """An executable shell script; its path."""

@@ -79,6 +79,11 @@ def _claim(engine: Engine, delivery_id: int, attempt_id: str) -> Claim | NotClai
 
 def _not_claimed(engine: Engine, delivery_id: int, refusal: NotClaimed) -> None:
     logger.debug("delivery %d not claimed: %s", delivery_id, refusal.why)
+    if refusal.expired is not None:
+        agent, transport, message_id = refusal.expired
+        fields = {"agent": agent, "message_id": message_id, "transport": transport, "delivery": delivery_id}
+        logger.error("expired: too old when its turn came", extra={**fields, "state": str(State.DEAD)})
+        engine.observer.expired(agent, transport, message_id)
     if refusal.finished and refusal.message is not None:
         engine.finalize_later(refusal.message)
     if refusal.wake and refusal.lane is not None:

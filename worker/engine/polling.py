@@ -100,7 +100,7 @@ def _failed(engine: Engine, agent: AgentSettings, error: BusError | TokenError) 
     # A token that cannot be read is treated as one that the bus refuses: looked at again soon.
     cause = error if isinstance(error, BusError) else UnauthorizedError(str(error))
     delay = poll_delay(cause, failures, engine.rng)
-    engine.db.write(lambda tx: intake.poll_failed(tx, agent.agent, now, str(error), delay))
+    engine.db.write(lambda tx: intake.poll_failed(tx, agent.agent, now, engine.redact(str(error)), delay))
     level = logging.WARNING if failures == 1 else logging.DEBUG
     logger.log(level, "%s: %s; next try in %.1f s", agent.agent, error, delay, extra={"agent": agent.agent})
     return now + delay

@@ -50,7 +50,7 @@ class NotClaimed:
     """Why a claim failed.
 
     `wake`: nobody else will wake the lane, because the delivery was throttled, or expired instead of being claimed;
-    `finished`: that ended its message too.
+    `expired`: then its agent, transport and message id; `finished`: that ended its message too.
     """
 
     why: str
@@ -58,6 +58,7 @@ class NotClaimed:
     wake: bool = False
     finished: bool = False
     message: int | None = None
+    expired: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,12 @@ def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
         ("expired: too old when its turn came", now, row["id"]),
     )
     return NotClaimed(
-        "it has expired", row["lane"], wake=True, finished=finish(tx, row["message"], now), message=row["message"]
+        "it has expired",
+        row["lane"],
+        wake=True,
+        finished=finish(tx, row["message"], now),
+        message=row["message"],
+        expired=(row["agent"], row["transport"], row["message_id"]),
     )
 
 

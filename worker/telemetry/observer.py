@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.delivery import Meaning, State
-from worker.errors import ConfigError
+from worker.errors import BusWatchError, ConfigError
 from worker.ledger.database import Database
 from worker.settings import Settings
 
@@ -33,6 +33,12 @@ class Observer:
     def ended(self, what: Ended) -> None:
         """An attempt was settled."""
 
+    def expired(self, agent: str, transport: str, message_id: str) -> None:
+        """A delivery went dead without an attempt: it was too old when its turn came."""
+
+    def trouble(self, error: BusWatchError) -> None:
+        """A poll or a sweep could not do its work: the ledger cannot be used. Comes again as long as it lasts."""
+
     def swept(self) -> None:
         """A sweep is over; comes every few seconds while the worker is well."""
 
@@ -55,6 +61,16 @@ class Observers(Observer):
         """Tell all."""
         for one in self._all:
             one.ended(what)
+
+    def expired(self, agent: str, transport: str, message_id: str) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.expired(agent, transport, message_id)
+
+    def trouble(self, error: BusWatchError) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.trouble(error)
 
     def swept(self) -> None:
         """Tell all."""

@@ -79,12 +79,33 @@ class SentryReporter(Observer):
 
     def ended(self, what: Ended) -> None:
         """Report a dead letter, else the beginning of an episode."""
-        lane = f"{what.agent}/{what.transport}"
+        facts = {"message_id": what.message_id, "delivery": what.delivery, "attempt": what.attempt}
         if what.state is State.DEAD:
-            if self._quota.allows(f"dead {lane}", DEAD_LETTERS_AN_HOUR):
-                _report("dead-letter", "error", f"dead letter: {what.transport} for {what.agent}: {what.cause}", what)
-        elif what.began_failing and self._quota.allows(f"failing {lane}", EPISODES_AN_HOUR):
-            _report("failing", "warning", f"{what.transport} for {what.agent} began to fail: {what.cause}", what)
+            self._dead(what.agent, what.transport, what.cause, facts)
+        elif what.began_failing and self._quota.allows(f"failing {what.agent}/{what.transport}", EPISODES_AN_HOUR):
+            words = f"{what.transport} for {what.agent} began to fail: {what.cause}"
+            _report("failing", "warning", words, what.agent, what.transport, facts)
+
+    def expired(self, agent: str, transport: str, message_id: str) -> None:
+        """Report a dead letter."""
+        self._dead(agent, transport, "expired", {"message_id": message_id})
+
+    def _dead(self, agent: str, transport: str, cause: str, facts: dict[str, object]) -> None:
+        if self._quota.allows(f"dead {agent}/{transport}", DEAD_LETTERS_AN_HOUR):
+            _report("dead-letter", "error", f"dead letter: {transport} for {agent}: {cause}", agent, transport, facts)
+
+    def trouble(self, error: BusWatchError) -> None:
+        """Report it, a few times an hour while it lasts."""
+        if self._quota.allows(f"trouble {error.code}", FAULTS_AN_HOUR):
+            sentry_sdk.capture_event(
+                {
+                    "level": "error",
+                    "logger": "bus_watch.ledger",
+                    "message": str(error),
+                    "fingerprint": ["trouble", error.code],
+                    "tags": {"code": error.code},
+                }
+            )
 
     def launcher_died(self) -> None:
         """Report it, and see that it gets out: this process ends soon."""
@@ -108,25 +129,16 @@ class SentryReporter(Observer):
         return cast("Event", redact.everywhere(event))
 
 
-def _report(kind: str, level: str, message: str, what: Ended) -> None:
-    sentry_sdk.capture_event(
-        cast(
-            "Event",
-            {
-                "level": level,
-                "logger": "bus_watch.deliver",
-                "message": message,
-                "fingerprint": [kind, what.agent, what.transport],
-                "tags": {
-                    "agent": what.agent,
-                    "transport": what.transport,
-                    "state": str(what.state),
-                    "meaning": str(what.meaning),
-                },
-                "extra": {"message_id": what.message_id, "delivery": what.delivery, "attempt": what.attempt},
-            },
-        )
-    )
+def _report(kind: str, level: str, message: str, agent: str, transport: str, facts: dict[str, object]) -> None:
+    event = {
+        "level": level,
+        "logger": "bus_watch.deliver",
+        "message": message,
+        "fingerprint": [kind, agent, transport],
+        "tags": {"agent": agent, "transport": transport},
+        "extra": facts,
+    }
+    sentry_sdk.capture_event(cast("Event", event))
 
 
 def _before_breadcrumb(crumb: "Breadcrumb", _hint: "BreadcrumbHint") -> "Breadcrumb":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from huey.registry import Message
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.homes import Home, wait_until
@@ -17,11 +18,13 @@ from worker import __version__
 from worker.bus.errors import UnauthorizedError
 from worker.delivery import Meaning, State
 from worker.errors import ConfigError
+from worker.ledger.errors import LedgerFullError
 from worker.secret import Secret
 from worker.telemetry.observer import Ended
 from worker.telemetry.sentry import DEAD_LETTERS_AN_HOUR, FAULTS_AN_HOUR, SentryReporter
 
 TOKEN = "sentry-canary/token+88=="
+ENDED = "select id from attempts where ended_at is not null"
 TEXT = "what the message says 4711"
 
 
@@ -65,8 +68,7 @@ def home_of(path: Path, bridge: FakeBridge, command: str, **more: Any) -> Home:
 
 
 def states(home: Home) -> list[str]:
-    with sqlite3.connect(f"file:{home.ledger}?mode=ro", uri=True) as db:
-        return [row[0] for row in db.execute("select state from messages order by id")]
+    return [state for (state,) in home.rows("select state from messages order by id")]
 
 
 def test_an_episode_is_reported_once_and_a_dead_letter_once(tmp_path: Path, ingest: FakeSentry) -> None:
@@ -79,7 +81,7 @@ def test_an_episode_is_reported_once_and_a_dead_letter_once(tmp_path: Path, inge
         try:
             for n in range(2):
                 bridge.streams.add("bob", f"{TEXT} {n}")
-            wait_until(lambda: home.ledger.exists() and states(home) == ["failed"] * 2, "both dead")
+            wait_until(lambda: states(home) == ["failed"] * 2, "both dead")
             works.touch()
             bridge.streams.add("bob", TEXT)
             wait_until(lambda: states(home)[2:] == ["delivered"], "one done")
@@ -136,15 +138,10 @@ def test_a_restart_in_the_middle_of_an_episode_reports_nothing_again(tmp_path: P
         for wanted in (2, 4):
             consumer = home.consumer("-g", "TERM")
             try:
-                wait_until(lambda: home.ledger.exists() and attempts(home) >= wanted, "more attempts")  # noqa: B023
+                wait_until(lambda: len(home.rows(ENDED)) >= wanted, "more attempts")  # noqa: B023 - called at once
             finally:
                 consumer.stop()
     assert [e["message"] for e in ingest.events()] == ["wake for bob began to fail: exit 69"]
-
-
-def attempts(home: Home) -> int:
-    with sqlite3.connect(f"file:{home.ledger}?mode=ro", uri=True) as db:
-        return int(db.execute("select count(*) from attempts where ended_at is not null").fetchone()[0])
 
 
 def test_the_death_of_the_launcher_is_reported(tmp_path: Path, ingest: FakeSentry) -> None:
@@ -161,6 +158,63 @@ def test_the_death_of_the_launcher_is_reported(tmp_path: Path, ingest: FakeSentr
     assert event["level"] == "fatal"
     assert event["fingerprint"] == ["launcher-died"]
     assert status == 1
+
+
+def test_trouble_with_the_ledger_is_reported(tmp_path: Path, ingest: FakeSentry) -> None:
+    with FakeBridge("B") as bridge:
+        home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
+        consumer = home.consumer("-g", "TERM")
+        try:
+            wait_until(lambda: bridge.seen("/inbox"), "a poll")
+            with sqlite3.connect(home.ledger, timeout=30) as db:
+                db.execute("drop table imported")
+            bridge.streams.add("bob", TEXT)
+            ingest.wait_for(1)
+        finally:
+            consumer.stop()
+    events = ingest.events()
+    assert {e["tags"]["code"] for e in events} == {"ledger"}
+    assert TEXT not in b"".join(ingest.raw).decode()
+
+
+def test_a_fault_of_a_task_is_reported_without_its_arguments(tmp_path: Path, ingest: FakeSentry) -> None:
+    with FakeBridge("B") as bridge:
+        home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
+        consumer = home.consumer("-g", "TERM")
+        try:
+            wait_until(lambda: bridge.seen("/inbox"), "a poll")
+            fields = dict.fromkeys(Message._fields) | {
+                "name": "tasks.finalize.finalize",
+                "retries": 0,
+                "retry_delay": 0,
+            }
+            with sqlite3.connect(home.ledger.with_name("state-queue.db"), timeout=30) as queue:
+                for number in range(FAULTS_AN_HOUR + 2):
+                    task = fields | {
+                        "id": str(number),
+                        "args": [1, TEXT],
+                        "kwargs": {"sentry_headers": {}},
+                        "priority": 200,
+                    }
+                    row = ("bus-watch", json.dumps({"task": task}).encode(), 200)
+                    queue.execute("insert into task (queue, data, priority) values (?, ?, ?)", row)
+            wait_until(lambda: consumer.output.count("TypeError") == FAULTS_AN_HOUR + 2, "all have failed")
+        finally:
+            consumer.stop()
+    events = ingest.events()
+    assert len(events) == FAULTS_AN_HOUR
+    assert {e["exception"]["values"][-1]["type"] for e in events} == {"TypeError"}
+    assert {e["transaction"] for e in events} == {"finalize"}
+    assert events[0]["extra"]["huey-job"]["args"] == "[Filtered]"
+    assert TEXT not in b"".join(ingest.raw).decode()
+    assert TEXT not in consumer.output
+
+
+def test_an_expired_delivery_is_a_dead_letter(reporter: SentryReporter, ingest: FakeSentry) -> None:
+    reporter.expired("bob", "wake", "1-0")
+    sentry_sdk.flush(5)
+    [event] = ingest.wait_for(1)
+    assert event["message"] == "dead letter: wake for bob: expired"
 
 
 def test_a_fault_is_sent_without_locals_tokens_or_foreign_words(reporter: SentryReporter, ingest: FakeSentry) -> None:
@@ -196,13 +250,14 @@ def test_a_fault_that_repeats_is_not_a_flood(reporter: SentryReporter, ingest: F
             json.loads(f"no json {n}")
         except ValueError:
             sentry_sdk.capture_exception()
+        reporter.trouble(LedgerFullError("the disk is full"))
     for delivery in range(DEAD_LETTERS_AN_HOUR + 10):
         reporter.ended(
             Ended("bob", "wake", "1-0", delivery, 1, Meaning.PERMANENT, "exit 64", State.DEAD, began_failing=True)
         )
     sentry_sdk.flush(5)
-    events = ingest.wait_for(FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR)
-    assert len(events) == FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR
+    expected = 2 * FAULTS_AN_HOUR + DEAD_LETTERS_AN_HOUR
+    assert len(ingest.wait_for(expected)) == expected
 
 
 def test_a_dsn_that_is_none_is_an_error_with_the_fix() -> None:
