@@ -37,7 +37,7 @@ def render(unit: Unit) -> str:
     if unit.user is not None:
         parts.append(f"User={_specifiers(unit.user)}\n")
     parts.append(
-        f"ExecStart={' '.join(_quoted(argument) for argument in unit.consumer)}\n"
+        f"ExecStart={_command(unit.consumer)}\n"
         f"WorkingDirectory={_specifiers(str(unit.config.parent))}\n"
         f"Environment={_assignment('BUS_WATCH_CONFIG', str(unit.config))}\n"
         f"Environment={_assignment('PATH', unit.path_variable)}\n"
@@ -65,6 +65,11 @@ def _credential(path: str | None) -> str:
 
 def _specifiers(text: str) -> str:
     return text.replace("%", "%%")
+
+
+def _command(argv: tuple[str, ...]) -> str:
+    """A command line; systemd fills variables in everywhere but in the path of the executable."""
+    return " ".join([_quoted(argv[0], dollar=False), *(_quoted(argument) for argument in argv[1:])])
 
 
 def _quoted(text: str, *, dollar: bool = True) -> str:
