@@ -63,7 +63,7 @@ def stay_well(_trigger: Path) -> None:
 
 def main() -> None:
     sickness, trigger = sys.argv[1], Path(sys.argv[2])
-    watchdog.PATIENCE = watchdog.Patience(sweep=4.0, poll=4.0, scheduler=3.0)
+    watchdog.PATIENCE = watchdog.Patience(sweep=2.0, poll=2.0, scheduler=2.0)
     sweeping.SWEEP_SECONDS = 0.5
     {"poll": hang_polls, "scheduler": kill_schedulers, "disk": fill_disk, "none": stay_well}[sickness](trigger)
     sys.argv[1:] = ["worker.app.huey", "-g", "TERM", "-t", "2", *sys.argv[3:]]

@@ -1,0 +1,126 @@
+"""honcho runs the Procfile that install wrote; stopped or killed amid 50 deliveries, nothing is lost or doubled."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.installations import Installation
+
+MESSAGES = 50
+LONG = 60.0
+HONCHO_KILLS_AFTER = 5.0  # honcho/manager.py, KILL_WAIT
+
+APPEND = """#!/bin/sh
+# Takes its time, so that a signal finds it at work; one short write, which O_APPEND makes atomic.
+sleep 0.07
+echo "$SOS_MESSAGE_STREAM_ID" >> "$1"
+"""
+
+
+class Fleet:
+    """An installation whose Procfile honcho runs."""
+
+    def __init__(self, folder: Path, bridge: FakeBridge) -> None:
+        self.place = Installation(folder)
+        self.done = folder / "done"
+        self.done.touch()
+        wake = folder / "wake"
+        wake.write_text(APPEND)
+        wake.chmod(0o755)
+        install = ("install", "--agent", "bob", "--token-stdin", "--bridge-url", bridge.url, "--procfile")
+        installed = self.place.run(*install, "--transport", f"log={wake} {self.done}", stdin=bridge.add_token("bob"))
+        assert installed.returncode == 0, installed.stderr
+        self.honcho: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        procfile = self.place.config.with_name("Procfile")
+        self.honcho = self.place.start([sys.executable, "-m", "honcho.command", "-f", str(procfile), "start"])
+
+    def wait(self) -> float:
+        """Until honcho has ended; how long that took."""
+        assert self.honcho is not None
+        began = time.monotonic()
+        self.honcho.wait(LONG)
+        return time.monotonic() - began
+
+    def lines(self) -> list[str]:
+        return self.done.read_text().splitlines()
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        end = time.monotonic() + LONG
+        while not reached():
+            assert time.monotonic() < end, self.place.log.read_text()
+            assert self.honcho is not None
+            assert self.honcho.poll() is None, self.place.log.read_text()
+            time.sleep(0.01)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.place.run("status", "--json").stdout)
+        return found
+
+    def worker(self) -> int:
+        """The pid of the worker, as soon as it is up."""
+        end = time.monotonic() + LONG
+        while time.monotonic() < end:
+            for worker in self.status()["workers"]:
+                return int(worker["pid"])
+        raise AssertionError(self.place.log.read_text())
+
+    def finished(self) -> bool:
+        return len(self.lines()) >= MESSAGES and self.status()["backlog"] == 0
+
+
+@pytest.fixture
+def bridge() -> Iterator[FakeBridge]:
+    with FakeBridge("C") as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, bridge: FakeBridge) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, bridge)
+    yield fleet
+    if fleet.honcho is not None and fleet.honcho.poll() is None:
+        fleet.honcho.terminate()
+        fleet.honcho.wait(LONG)
+
+
+def send_all(bridge: FakeBridge) -> list[str]:
+    ids = [bridge.streams.add("bob", f"message {number}") for number in range(MESSAGES)]
+    return [f"{ms}-{seq}" for ms, seq in ids]
+
+
+def test_sigterm_to_honcho_in_the_middle(fleet: Fleet, bridge: FakeBridge) -> None:
+    fleet.start()
+    ids = send_all(bridge)
+    fleet.until(lambda: len(fleet.lines()) >= 10)
+    assert fleet.honcho is not None
+    fleet.honcho.terminate()
+    took = fleet.wait()
+    assert took < HONCHO_KILLS_AFTER, f"honcho had to kill it after {took:.1f} s: {fleet.place.log.read_text()}"
+    assert len(fleet.lines()) < MESSAGES, "too fast to be interrupted"
+    fleet.start()
+    fleet.until(fleet.finished)
+    assert fleet.lines() == ids, "nothing lost, nothing twice, in order"
+
+
+def test_kill_9_of_the_worker_in_the_middle(fleet: Fleet, bridge: FakeBridge) -> None:
+    fleet.start()
+    ids = send_all(bridge)
+    for reached in (5, 20):
+        fleet.until(lambda reached=reached: len(fleet.lines()) >= reached)  # type: ignore[misc]
+        os.kill(fleet.worker(), signal.SIGKILL)
+        assert len(fleet.lines()) < MESSAGES, "too fast to be interrupted"
+        fleet.wait()  # honcho ends with the first of its processes; whoever runs honcho starts it again
+        fleet.start()
+    fleet.until(fleet.finished)
+    assert fleet.lines() == ids, "nothing lost, nothing twice, in order"
