@@ -20,6 +20,7 @@ from worker.engine.sweeping import SweepBook
 from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
+from worker.memory import return_large_blocks
 from worker.queue import WatchHuey, huey
 from worker.settings import Settings
 from worker.telemetry import log
@@ -56,6 +57,7 @@ def build(settings: Settings) -> WatchHuey:
 
     Raises BusWatchError: the ledger cannot be opened, for instance.
     """
+    return_large_blocks()
     database = Database(settings.ledger_file)
     import_old_state(database, settings)
     pollable = [agent.agent for agent in settings.agents if agent.transports]

@@ -222,5 +222,6 @@ def _read(response: httpx.Response, max_bytes: int) -> tuple[bytearray, bool]:
     for chunk in response.iter_raw():
         body += chunk
         if len(body) > max_bytes:
-            return body[:max_bytes], False
+            del body[max_bytes:]  # in place: a slice would hold as much again
+            return body, False
     return body, True
