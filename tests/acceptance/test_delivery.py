@@ -1,0 +1,93 @@
+"""The main job: from the bus to an exit status, by `run --once` and by the real consumer, on every generation."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.acceptance.world import World, until
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.streams import GENERATIONS, Generation
+
+BridgeOf = Callable[[Generation], FakeBridge]
+
+
+def test_twenty_sent_while_off_are_delivered_once_and_in_order(tmp_path: Path, bridge_of: BridgeOf) -> None:
+    """One home directory for each generation; side by side, since most of it is waiting for turns at the bus."""
+    bridges = {generation: bridge_of(generation) for generation in GENERATIONS}
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(_twenty_by_run_once, tmp_path / g, bridge) for g, bridge in bridges.items()]:
+            done.result()
+
+
+def _twenty_by_run_once(home: Path, bridge: FakeBridge) -> None:
+    world = World(home)
+    world.configure(world.agent(bridge, "bob", world.transport("one"), world.transport("two"), limit=10))
+    sent = [f"message {number}" for number in range(20)]
+    for text in sent:
+        bridge.streams.add("bob", text)
+
+    first = world.bus_watch("run", "--once")
+    assert (first.returncode, first.stdout) == (0, "delivered 20 message(s)\n"), first.stderr
+    assert world.seen("one") == sent
+    assert world.seen("two") == sent
+
+    second = world.bus_watch("run", "--once")
+    assert (second.returncode, second.stdout) == (0, "delivered 0 message(s)\n"), second.stderr
+    assert world.seen("one") == sent
+    assert_within_budget(bridge)
+
+
+def test_two_hundred_sent_while_off_and_a_live_burst(world: World, bridge_of: BridgeOf) -> None:
+    """One worker, an agent at a bridge of each generation; a page holds 10."""
+    bridges = {generation: bridge_of(generation) for generation in GENERATIONS}
+    agents = {generation: f"agent-{generation.lower()}" for generation in GENERATIONS}
+    world.configure(*(world.agent(bridges[g], agents[g], world.transport(g), limit=10) for g in GENERATIONS))
+    sent = {generation: [f"{generation} {number}" for number in range(200)] for generation in GENERATIONS}
+    for generation, texts in sent.items():
+        for text in texts:
+            bridges[generation].streams.add(agents[generation], text)
+
+    with world.consumer("-w", "4") as consumer:
+        for generation in GENERATIONS:
+            until(lambda g=generation: len(world.seen(g)) >= 200, f"200 messages on {generation}")  # type: ignore[misc]
+        for generation in GENERATIONS:
+            for number in range(60):
+                sent[generation].append(f"{generation} burst {number}")
+                bridges[generation].streams.add(agents[generation], sent[generation][-1])
+        for generation in GENERATIONS:
+            until(lambda g=generation: len(world.seen(g)) >= 260, f"the burst on {generation}")  # type: ignore[misc]
+        until(lambda: world.json("status")["backlog"] == 0, "an empty backlog")
+        assert consumer.stop() == 0
+    assert {generation: world.seen(generation) for generation in GENERATIONS} == sent
+    for bridge in bridges.values():
+        assert_within_budget(bridge)
+
+
+def assert_within_budget(bridge: FakeBridge, per_minute: int = 60) -> None:
+    """The requests with one token are spaced: any n + 1 of them take at least n times 60 s / `per_minute`."""
+    times = [request.at for request in bridge.requests]
+    gap = 60.0 / per_minute
+    for first in range(len(times)):
+        for last in range(first + 1, len(times)):
+            assert times[last] - times[first] > (last - first) * gap - 0.5, f"requests {first} to {last}"
+
+
+def test_a_transport_that_fails_twice_repeats_alone(world: World, bridge_of: BridgeOf) -> None:
+    bridge = bridge_of("C")
+    flaky = '[ "$SOS_DELIVERY_ATTEMPT" -ge 3 ] || { echo "cannot find pane" >&2; exit 1; }'
+    world.configure(
+        world.agent(bridge, "bob", world.transport("good"), world.transport("flaky", before=flaky, retry_delay=0.2))
+    )
+    ids = ["{}-{}".format(*bridge.streams.add("bob", text)) for text in ("first", "second")]
+
+    with world.consumer() as consumer:
+        until(lambda: len(world.seen("flaky")) == 2, "both messages by the flaky transport")
+        until(lambda: world.json("status")["backlog"] == 0, "an empty backlog")
+        assert consumer.stop() == 0
+    assert world.seen("good") == ["first", "second"]
+    assert world.seen("flaky") == ["first", "second"]
+    for message in ids:
+        story = world.json("show", f"bob/{message}")
+        assert story["state"] == "delivered"
+        results = {d["transport"]: [a["result"] for a in d["attempts"]] for d in story["deliveries"]}
+        assert results == {"good": ["exit 0"], "flaky": ["exit 1: cannot find pane"] * 2 + ["exit 0"]}
