@@ -34,7 +34,7 @@ from worker.engine import Engine
 from worker.engine.faults import step
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
-from worker.errors import BusWatchError
+from worker.errors import BusWatchError, UsageError
 from worker.service.watchdog import Pulse, Watchdog
 from worker.telemetry import log
 
@@ -43,6 +43,7 @@ logger = logging.getLogger("bus_watch.queue")
 SCHEDULER_SECONDS = 0.25
 SHORTEST_SLEEP = 0.02
 UPKEEP_WORKERS = 2
+POLL_JOIN_SECONDS = 2.0
 
 
 class Band(IntEnum):
@@ -307,7 +308,7 @@ class WatchConsumer(Consumer):
 
     def __init__(self, huey: "WatchHuey", **options: Any) -> None:
         if options.get("worker_type", "thread") != "thread":
-            raise ConfigurationError("bus-watch runs on threads: leave out -k/--worker-type")
+            raise ConfigurationError("it runs on threads only: leave out -k/--worker-type")
         super().__init__(huey, **options)
         self.failed = False
         self.watchdog = Watchdog(huey.pulse, huey.engine.note_health)
@@ -333,12 +334,14 @@ class WatchConsumer(Consumer):
         super().start()
         for _, thread in self.reserved:
             thread.start()
-        self.huey.doorbell.start()
+        if self.periodic:  # without periodic tasks (-n) nothing is polled, so nothing has to ring for it
+            self.huey.doorbell.start()
         self.watchdog.started()
 
     def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
         self.watchdog.stopping()
         self.stop_flag.set()
+        self.huey.engine.stopping.set()  # polls that wait for their turn at the bus go home
         self.huey.storage.stop()  # those who wait for work look at the flag
         super().stop(graceful)
 
@@ -349,10 +352,15 @@ class WatchConsumer(Consumer):
     def _join_workers(self) -> bool:
         workers = self.worker_threads
         try:
-            self.worker_threads = workers + self.reserved
-            return bool(super()._join_workers())
+            self.worker_threads = workers + [one for one in self.reserved if not isinstance(one[0], PollWorker)]
+            joined = bool(super()._join_workers())
         finally:
             self.worker_threads = workers
+        # A bus may hang for a poll's whole 45 s, and a poll that is cut off has changed nothing: hardly wait for it.
+        deadline = time.monotonic() + POLL_JOIN_SECONDS
+        for _, thread in self.reserved:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return joined
 
     def check_worker_health(self) -> bool:
         healthy = bool(super().check_worker_health())
@@ -430,7 +438,11 @@ class WatchHuey(Huey):
         if not any(argument.startswith(("-w", "--workers")) for argument in sys.argv[1:]):
             options["workers"] = max(options.get("workers", 1), self.default_workers)
         log.adopt_consumer_flags()
-        return WatchConsumer(self, **options)
+        try:
+            return WatchConsumer(self, **options)
+        except ConfigurationError as error:  # huey_consumer would print its traceback
+            print(f"bus-watch: {error}", file=sys.stderr)  # noqa: T201 - a command line that makes no sense
+            raise SystemExit(UsageError.exit_status) from None
 
 
 huey = WatchHuey()
