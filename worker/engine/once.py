@@ -82,7 +82,7 @@ def run_once(settings: Settings) -> Once:
 
 def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None:
     names = [agent.agent for agent in engine.settings.agents if agent.transports]
-    list(pool.map(lambda name: polling.poll(engine, name, rung=True), names))
+    list(pool.map(lambda name: polling.poll(engine, name, asked=True), names))
     for agent in engine.settings.agents:
         if not agent.transports:
             result.errors.append(f"{agent.agent}: no transport is configured, so it is not polled")

@@ -59,20 +59,23 @@ Alive = Callable[[float], None]
 """Told before each request, with the seconds until it begins: a poll that is still making requests does not hang."""
 
 
-def poll(engine: Engine, name: str, *, rung: bool = False, alive: Alive = lambda _: None) -> tuple[Taken | None, float]:
+def poll(
+    engine: Engine, name: str, *, rung: bool = False, asked: bool = False, alive: Alive = lambda _: None
+) -> tuple[Taken | None, float]:
     """Poll one inbox. Returns what it brought (None: it was not our turn, or the bus failed) and the next due time.
 
-    A bus that fails is written down and backed off from; it is never an exception.
+    `rung`: the doorbell asks for it; `asked`: a person does, who waits for neither rhythm nor backoff. A bus that
+    fails is written down and backed off from; it is never an exception.
     """
     agent = engine.settings.agent(name)
     if agent is None or not agent.transports:
         return None, engine.clock() + 3600.0
     interval = agent.poll_interval
-    due = engine.db.write(lambda tx: intake.begin_poll(tx, name, engine.clock(), interval, rung=rung))
+    due = engine.db.write(lambda tx: intake.begin_poll(tx, name, engine.clock(), interval, rung=rung, asked=asked))
     if due is not None:
         return None, due
     try:
-        ahead = RUNG_AHEAD * request_gap(agent) if rung else 0.0
+        ahead = RUNG_AHEAD * request_gap(agent) if rung or asked else 0.0
         collected = engine.bus.collect(
             engine.endpoint(agent), _Ledger(engine, name), lambda: _turn(engine, agent, ahead, alive)
         )

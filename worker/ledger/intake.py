@@ -129,14 +129,18 @@ def take_in(
     return Taken(new=new, lanes=tuple(lanes.values()), logged=logged)
 
 
-def begin_poll(tx: sqlite3.Connection, agent: str, now: float, interval: float, *, rung: bool) -> float | None:
+def begin_poll(
+    tx: sqlite3.Connection, agent: str, now: float, interval: float, *, rung: bool, asked: bool = False
+) -> float | None:
     """Book this poll: None if it is the caller's to do, else when the next one is due.
 
-    The ledger keeps the rhythm, so that a second worker or a restart adds no polls. A ring does not wait for it.
+    The ledger keeps the rhythm, so that a second worker or a restart adds no polls. A ring does not wait for it, but
+    it does wait for a bus that refused or asked to be left alone; a person who asked for this poll waits for nothing.
     """
     due = next_poll_at(tx, agent)
+    hurry = asked or (rung and failures(tx, agent) == 0)
     # A clock that was set back must not silence the inbox: nobody books further ahead than the longest Retry-After.
-    if due > now and due <= now + LONGEST_WAIT and not rung:
+    if due > now and due <= now + LONGEST_WAIT and not hurry:
         return due
     tx.execute("update inboxes set next_poll_at = ? where agent = ?", (now + interval, agent))
     return None
