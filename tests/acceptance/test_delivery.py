@@ -1,5 +1,6 @@
 """The main job: from the bus to an exit status, by `run --once` and by the real consumer, on every generation."""
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,13 +64,11 @@ def test_two_hundred_sent_while_off_and_a_live_burst(world: World, bridge_of: Br
         assert_within_budget(bridge)
 
 
-def assert_within_budget(bridge: FakeBridge, per_minute: int = 60) -> None:
-    """The requests with one token are spaced: any n + 1 of them take at least n times 60 s / `per_minute`."""
-    times = [request.at for request in bridge.requests]
-    gap = 60.0 / per_minute
-    for first in range(len(times)):
-        for last in range(first + 1, len(times)):
-            assert times[last] - times[first] > (last - first) * gap - 0.5, f"requests {first} to {last}"
+def assert_within_budget(bridge: FakeBridge) -> None:
+    """Requests come 1.1 s apart (60 a minute with a margin); a rung poll may be four of them early. Never more."""
+    times = [request.at for request in bridge.requests if request.path != "/watch"]
+    for first, last in itertools.combinations(range(len(times)), 2):
+        assert last - first <= (times[last] - times[first] + 0.5) / 1.1 + 4, f"requests {first} to {last}"
 
 
 def test_a_transport_that_fails_twice_repeats_alone(world: World, bridge_of: BridgeOf) -> None:

@@ -1,0 +1,135 @@
+"""The real consumer as huey documents it: reserved workers, flags, signals, and what it says when it cannot start."""
+
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.acceptance.world import World, console_script, until
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.streams import Generation
+
+BridgeOf = Callable[[Generation], FakeBridge]
+
+
+def test_hanging_transports_hold_up_neither_polls_nor_sweeps_nor_finalizers(world: World, bridge_of: BridgeOf) -> None:
+    """Eight transports hang, four at a time (-w 4), until the test opens their gate; one more bus answers nothing."""
+    bridge, mute = bridge_of("C"), bridge_of("C")
+    mute.fault("hang")
+    hanging = [world.gated(f"hang-{number}") for number in range(8)]
+    world.configure(
+        world.agent(bridge, "bob", *hanging, poll_interval=1), world.agent(mute, "mute", world.transport("mute"))
+    )
+    first = "bob/{}-{}".format(*bridge.streams.add("bob", "first"))
+
+    def swept() -> str:
+        workers = world.json("status")["workers"]
+        return str(workers[0]["swept_at"]) if workers else ""
+
+    with world.consumer("-w", "4") as consumer:
+        until(lambda: len(list(world.home.glob("*.started"))) == 4, "four transports hanging")
+        swept_before = swept()
+        polls_before = len(bridge.seen("/inbox"))
+        second = "bob/{}-{}".format(*bridge.streams.add("bob", "second"))
+        until(lambda: second in world.bus_watch("history").stdout, "the second message in the ledger", 10)
+        until(lambda: len(bridge.seen("/inbox")) >= polls_before + 3, "three more polls", 10)
+        # A crash just before a finalizer leaves a message open whose deliveries are all over: made by hand here.
+        with sqlite3.connect(world.ledger, timeout=30) as db:
+            db.execute("update deliveries set state = 'cancelled' where state = 'waiting' and message = 2")
+        until(lambda: world.json("show", second)["state"] == "failed", "the finalizer", 15)
+        until(lambda: swept() not in {"", swept_before}, "a sweep", 15)
+        queue = world.json("queue")
+        assert queue["counts"] == {"running": 4, "waiting": 4, "retrying": 0, "held": 0, "dead": 0}
+        assert len(list(world.home.glob("*.started"))) == 4
+        world.gate.touch()
+        until(lambda: world.json("show", first)["state"] == "delivered", "the first message")
+        assert consumer.stop() == 0
+    assert [world.seen(f"hang-{number}") for number in range(8)] == [["first"]] * 8
+
+
+def test_huey_s_flags_work(world: World, bridge_of: BridgeOf) -> None:
+    bridge = bridge_of("C")
+    world.configure(world.agent(bridge, "bob"))
+    log = world.home / "huey.log"
+    flags = "-w 2 -s 5 -v -S -c 1 -M 3 -f -L some-lock -d 0.1 -m 5 -b 1.2 -t 20 -g TERM -l"
+    with world.consumer(*flags.split(), str(log)) as consumer:
+        for number in range(20):
+            bridge.streams.add("bob", f"m{number}")
+        until(lambda: len(world.seen("bob-wake")) == 20, "all messages, though workers retire after 3 tasks (-M)")
+        assert consumer.stop(signal.SIGTERM) == 0  # -g TERM: graceful
+    assert world.seen("bob-wake") == [f"m{number}" for number in range(20)]
+    written = log.read_text()
+    assert "Huey consumer started with 2 thread" in written  # -w
+    assert "Scheduler runs every 5 second(s)." in written  # -s
+    assert "DEBUG" in written or "Starting worker" in written or "Executing" in written  # -v
+    assert "Shutting down gracefully" in written
+    assert "restarting (max tasks)" in written  # -M
+
+
+def test_quiet_and_no_periodic(world: World, bridge_of: BridgeOf) -> None:
+    """-n: no periodic tasks, so nothing is polled; what is in the ledger is delivered all the same."""
+    bridge = bridge_of("C")
+    world.configure(world.agent(bridge, "bob", world.transport("flaky", before=": ${ok:?}", retry_delay="1h")))
+    bridge.streams.add("bob", "hello")
+    assert world.bus_watch("run", "--once").returncode == 0
+    assert world.json("queue")["counts"]["retrying"] == 1
+    world.configure(world.agent(bridge, "bob", world.transport("flaky")))
+    asked = len(bridge.requests)
+    with world.consumer("-n", "-q", "-C") as consumer:
+        until(lambda: world.json("status")["running"], "the worker")
+        world.bus_watch("retry", "--dead")
+        time.sleep(2.5)  # without -n there would have been a poll at once, and one more
+        assert len(bridge.requests) == asked
+        assert consumer.stop() == 0
+        assert "Huey consumer started" not in consumer.log()  # -q
+
+
+def test_sighup_restarts_the_same_process(world: World, bridge_of: BridgeOf) -> None:
+    bridge = bridge_of("C")
+    world.configure(world.agent(bridge, "bob"))
+    with world.consumer("-w", "2") as consumer:
+        bridge.streams.add("bob", "before")
+        until(lambda: world.seen("bob-wake") == ["before"], "the first message")
+        since = world.json("status")["workers"][0]["since"]
+        consumer.send(signal.SIGHUP)
+        until(lambda: world.json("status")["running"] and _since(world) != since, "the restarted worker")
+        bridge.streams.add("bob", "after")
+        until(lambda: world.seen("bob-wake") == ["before", "after"], "the message after the restart")
+        workers = world.json("status")["workers"]
+        assert [worker["pid"] for worker in workers] == [consumer.pid]
+        assert consumer.stop() == 0
+    assert not list(world.ledger.with_suffix(".d").glob("*.lock"))
+
+
+def _since(world: World) -> str | None:
+    workers = world.json("status")["workers"]
+    return str(workers[0]["since"]) if workers else None
+
+
+@pytest.mark.parametrize("kind", ["process", "greenlet"])
+def test_other_kinds_of_workers_are_refused_in_a_sentence(world: World, bridge_of: BridgeOf, kind: str) -> None:
+    world.configure(world.agent(bridge_of("C"), "bob"))
+    with world.consumer("-k", kind) as consumer:
+        assert consumer.process.wait(30) == 64
+        assert consumer.log() == "bus-watch: it runs on threads only: leave out -k/--worker-type\n"
+
+
+@pytest.mark.parametrize("command", [["huey_consumer", "worker.app.huey"], ["bus-watch", "run"]])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "does not exist; write one with: bus-watch install"),
+        ('{"agent": "bob", "limt": 10}', "unknown key 'limt'; did you mean 'limit'?"),
+        ('{"agent": "bob",', "not valid JSON"),
+        ('{"agent": "bob", "limit": 0}', "limit: Input should be greater than or equal to 1"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used(world: World, command: list[str], text: str | None, words: str) -> None:
+    if text is not None:
+        world.config.write_text(text)
+    with world.process(console_script(command[0]), *command[1:]) as consumer:
+        assert consumer.process.wait(30) == 1
+        assert words in consumer.log()
+        assert len(consumer.log().splitlines()) == 1
