@@ -1,10 +1,14 @@
 """What a person may do to deliveries: retry, drop, pause, resume. Each in one transaction, each says what it did."""
 
+import re
 import sqlite3
 from dataclasses import dataclass
 
 from worker.errors import BusWatchError
 from worker.ledger import claims
+
+_ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+_LARGEST = 2**63 - 1  # what SQLite can compare with; no message has it
 
 
 class NoSuchMessageError(BusWatchError):
@@ -33,9 +37,10 @@ def find_message(db: sqlite3.Connection, key: str) -> int:
     stream, _, message_id = rest.rpartition("/")
     if not rest:
         agent, message_id = "", key
-    ms, _, seq = message_id.partition("-")
-    if not (ms.isdecimal() and seq.isdecimal()):
+    found = _ID.fullmatch(message_id)
+    if found is None:
         raise NoSuchMessageError(f"{key!r} is no message key; write AGENT/ID, for example hadi/1795300087770-0")
+    ms, seq = (min(int(part), _LARGEST) for part in found.groups())
     rows = db.execute(
         """
         select id, agent, stream, message_id from messages
@@ -44,7 +49,7 @@ def find_message(db: sqlite3.Connection, key: str) -> int:
         """
         if agent
         else _BY_BARE_ID,
-        {"agent": agent, "stream": stream, "ms": int(ms), "seq": int(seq)},
+        {"agent": agent, "stream": stream, "ms": ms, "seq": seq},
     ).fetchall()
     if not rows:
         raise NoSuchMessageError(f"no message {key} in the ledger; see `bus-watch history`")
