@@ -1,0 +1,233 @@
+"""The operator's commands on a ledger that has a delivery in every state."""
+
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import MS, STREAM, Desk
+from worker.cli.main import COMMANDS
+
+FIRST, SECOND = f"bob/{MS}-0", f"bob/{MS + 1}-0"
+
+
+def test_queue(desk: Desk) -> None:
+    found = desk.run("queue", "--json").json
+    assert set(found) == {"counts", "lanes", "deliveries", "worker_running"}
+    assert found["worker_running"] is True
+    assert found["counts"] == {"running": 1, "waiting": 11, "retrying": 2, "held": 1, "dead": 1}
+    why = {(d["transport"], d["key"]): (d["state"], d["words"]) for d in found["deliveries"]}
+    assert why["runs", FIRST][0] == "running"
+    assert why["runs", SECOND][1].startswith(f"behind {MS}-0, which runs since")
+    assert why["retries", FIRST][0] == "retrying"
+    assert why["retries", FIRST][1].endswith(": exit 1: can't find pane")
+    assert why["breaks", FIRST][1].startswith("nobody there since")
+    assert why["holds", FIRST] == ("held", "exit 76; retry it or drop it")
+    assert why["dies", FIRST] == ("dead", "exit 65: no such pane")
+    assert why["pauses", SECOND] == ("waiting", "paused: bus-watch resume pauses")
+    assert why["orphan", FIRST][1].startswith("transport orphan is not configured any more")
+    assert why["drops", SECOND] == ("waiting", "due now")
+    assert all(d["words"] for d in found["deliveries"])
+    lanes = {lane["transport"]: lane for lane in found["lanes"]}
+    assert lanes["orphan"]["orphaned"] is True
+    assert lanes["pauses"]["paused"] is True
+    assert lanes["breaks"]["circuit_broken_since"]
+
+    text = desk.run("queue").out
+    assert text.startswith("1 running, 11 waiting, 2 retrying, 1 held, 1 dead\n")
+    for _, words in why.values():
+        assert words[:20] in text
+    limited = desk.run("queue", "-n", "1").out
+    assert "... and" in limited
+
+
+def test_show(desk: Desk) -> None:
+    said = desk.run("show", FIRST, "--json")
+    assert said.status == 0
+    assert said.json["key"] == f"bob/{STREAM}/{MS}-0"
+    assert said.json["text"] == "text 0\x1b[2J"
+    deliveries = {d["transport"]: d for d in said.json["deliveries"]}
+    assert deliveries["does"]["words"] == "done, in attempt 1"
+    assert deliveries["drops"]["words"] == "dropped by a person"
+    (attempt,) = deliveries["dies"]["attempts"]
+    assert set(attempt) == {"attempt", "started_at", "ended_at", "seconds", "result", "output"}
+    assert attempt["result"] == "exit 65: no such pane"
+    text = desk.run("show", f"{MS}-0").out
+    assert "last words" in text
+    assert "\x1b" not in text, "escapes of the bus or of a transport reach the terminal"
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("nonsense", "is no message key"),
+        (f"bob/{MS}-9", "no message bob/"),
+        ("carol/1-0", "no message carol/1-0"),
+        ("bob/9999999999999999999-0", "no message bob/"),
+        ("bob/" + "9" * 5000 + "-0", "is no message key"),
+        ("bob/\u0661-\u0662", "is no message key"),
+        ("", "is no message key"),
+    ],
+)
+@pytest.mark.parametrize("command", ["show", "retry", "drop"])
+def test_keys_that_name_nothing(desk: Desk, command: str, key: str, words: str) -> None:
+    said = desk.run(command, key)
+    assert said.status == 1
+    assert words in said.err
+    assert said.out == ""
+
+
+def test_history(desk: Desk) -> None:
+    found = desk.run("history", "--json").json
+    assert [row["key"] for row in found] == [SECOND, FIRST]
+    assert set(found[0]) == {
+        "key", "agent", "stream", "id", "source", "class", "state", "received_at", "finished_at", "deliveries",
+    }  # fmt: skip
+    assert found[1]["deliveries"]["does"] == "succeeded"
+    assert len(desk.run("history", "-n", "1", "--json").json) == 1
+    assert desk.run("history", "--agent", "carol", "--json").json == []
+    assert desk.run("history", "--agent", "carol").out == "no messages yet\n"
+    assert FIRST in desk.run("history").out
+
+
+def test_retry(desk: Desk) -> None:
+    changes = desk.run("retry", FIRST, "--json").json
+    words = {c["transport"]: (c["done"], c["words"]) for c in changes}
+    assert words == {
+        "does": (False, "is succeeded: nothing to retry"),
+        "runs": (False, "is running: nothing to retry"),
+        "retries": (True, "was retrying, is due now"),
+        "breaks": (True, "was retrying, is due now"),
+        "holds": (True, "was held, waits again"),
+        "dies": (True, "was dead, waits again"),
+        "drops": (True, "was cancelled, waits again"),
+        "pauses": (False, "is waiting: nothing to retry"),
+        "orphan": (False, "is waiting: nothing to retry"),
+    }
+    assert desk.run("retry", FIRST, "--transport", "does").status == 1
+    assert desk.run("retry", "--dead").out == "nothing to do\n"
+
+
+def test_retry_and_drop_all_dead_letters(desk: Desk) -> None:
+    said = desk.run("retry", "--dead", "--transport", "dies")
+    assert (said.status, said.out) == (0, f"{FIRST} dies: was dead, waits again\n")
+    assert desk.run("queue", "--json").json["counts"]["dead"] == 0
+
+
+def test_drop(desk: Desk) -> None:
+    words = {c["transport"]: c["words"] for c in desk.run("drop", FIRST, "--json").json}
+    assert words["runs"] == "is running: cancelled when it ends, unless it succeeds"
+    assert words["dies"] == "was dead, is cancelled"
+    assert words["does"] == "is succeeded: nothing to drop"
+    shown = desk.run("show", FIRST).out
+    assert "dropped when it ends, unless it succeeds" in shown
+
+
+def test_naming_nothing_is_a_usage_error(desk: Desk) -> None:
+    for command in ("retry", "drop"):
+        said = desk.run(command)
+        assert (said.status, said.out) == (64, "")
+        assert said.err == "name messages, or say --dead\n"
+
+
+def test_pause_and_resume(desk: Desk) -> None:
+    assert desk.run("pause", "drops").out == "bob drops: paused: messages wait; what runs, finishes\n"
+    assert desk.run("pause", "drops").out.endswith("(it was already)\n")
+    assert "bob drops" in desk.run("status", "--json").json["paused"]
+    assert desk.run("resume", "drops", "--json").json == [{"agent": "bob", "transport": "drops", "paused": False}]
+    said = desk.run("pause", "nobody")
+    assert said.status == 1
+    assert said.err.startswith("no transport 'nobody' in the ledger; configured: ")
+
+
+def test_status(desk: Desk) -> None:
+    said = desk.run("status", "--json")
+    found = said.json
+    assert said.status == found["exit_status"] == 1
+    assert found["agent"] == "bob"
+    assert found["transports"][0] == "does"
+    assert found["config_errors"] == []
+    assert (found["running"], found["backlog"], found["dead"], found["held"]) == (True, 14, 1, 1)
+    assert found["paused"] == ["bob pauses"]
+    assert found["orphaned"] == ["bob orphan"]
+    (agent,) = found["agents"]
+    assert agent["bus"] == "unknown"
+    problems = "\n".join(found["problems"])
+    for part in ("nobody there since", "not configured any more", "1 held", "1 dead"):
+        assert part in problems
+    text = desk.run("status").out
+    assert text.startswith("agent: bob\nproject: -\ntransport: does, ")
+    assert "bridge_url: http://127.0.0.1:9\nstate_path: " in text
+    assert "config_errors: none\nrunning: yes" in text
+
+
+def test_status_before_anything_ran(empty_desk: Desk) -> None:
+    said = empty_desk.run("status", "--json")
+    assert said.status == 2
+    assert said.json["agent"] == "bob"
+    assert "there is no ledger" in said.json["problems"][0]
+    for command in (["queue"], ["history"], ["show", "1-0"], ["ledger", "check"]):
+        said = empty_desk.run(*command)
+        assert (said.status, said.out) == (1, "")
+        assert "there is no ledger at" in said.err
+
+
+def test_status_without_a_configuration(empty_desk: Desk) -> None:
+    empty_desk.config.unlink()
+    said = empty_desk.run("status", "--json")
+    assert said.status == 2
+    assert "does not exist" in said.json["config_errors"][0]
+
+
+def test_ledger_check_and_backup(desk: Desk, tmp_path: Path) -> None:
+    said = desk.run("ledger", "check")
+    assert (said.status, said.out.splitlines()[-1]) == (0, "OK ledger sound")
+    copy = tmp_path / "copy.db"
+    assert desk.run("ledger", "backup", str(copy)).status == 0
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    with sqlite3.connect(copy) as db:
+        assert db.execute("select count(*) from messages").fetchone() == (2,)
+    again = desk.run("ledger", "backup", str(copy))
+    assert again.status == 1
+    assert "exists" in again.err.lower()
+    assert desk.run("ledger", "backup").status == 64
+
+
+def test_ledger_check_finds_what_contradicts_itself(desk: Desk) -> None:
+    with sqlite3.connect(desk.ledger) as db:
+        db.execute("update messages set state = 'delivered'")
+        db.execute(
+            "update deliveries set state = 'running' where lane = (select lane from deliveries where state = 'running')"
+        )
+    said = desk.run("ledger", "check", "--json")
+    assert said.status == 1
+    problems = "\n".join(said.json["problems"])
+    assert "2 finished message(s) with a delivery that is not final" in problems
+    assert "1 lane(s) with more than one running delivery" in problems
+    assert "running deliveries without an attempt" in problems
+    assert desk.run("ledger", "check").out.splitlines()[-1] == "FAIL 3 problem(s)"
+
+
+def test_a_damaged_ledger_is_a_sentence(desk: Desk) -> None:
+    for suffix in ("", "-wal"):
+        path = desk.ledger.with_name(desk.ledger.name + suffix)
+        path.write_bytes(b"no database at all, but long enough to be taken for one" * 100)
+    for command in (["queue"], ["history"], ["show", FIRST], ["retry", FIRST], ["pause", "does"], ["ledger", "check"]):
+        said = desk.run(*command)
+        assert said.status == 1, command
+        assert "ledger" in said.err
+    assert desk.run("status").status == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command: str) -> None:
+    needed = {
+        "show": ["1-0"], "retry": ["1-0"], "drop": ["1-0"], "pause": ["t"], "resume": ["t"], "ledger": ["check"],
+    }.get(command, [])  # fmt: skip
+    if command in {"install", "uninstall", "completion", "bus"}:  # they read no configuration to do their work
+        return
+    empty_desk.config.write_text("{")
+    said = empty_desk.run(command, *needed)
+    assert said.status in {1, 2}
+    assert "not valid JSON" in said.out + said.err
