@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -84,6 +86,30 @@ def command_parser(name: str, *, add_help: bool = True) -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else ""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of ASCII is no reason to fail
+    try:
+        try:
+            return _dispatch(arguments)
+        finally:
+            sys.stdout.flush()  # here and not at exit, where Python would report what is handled below
+    except BusWatchError as error:
+        print(f"bus-watch {name}: {redact(str(error))}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # `bus-watch history | head`
+        _forget_output()
+        return 0
+    except OSError as error:  # `bus-watch history > /a/full/disk`
+        _forget_output()
+        print(f"bus-watch {name}: {redact(str(error))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
     name = arguments[0] if arguments else None
     if name not in COMMANDS:
         parser = overview()
@@ -93,16 +119,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.parse_args(arguments)
         parser.error(f"there is no command {name!r}; see bus-watch --help")
     args = command_parser(name).parse_args(arguments[1:])
-    try:
-        return int(args.run(args))
-    except BusWatchError as error:
-        print(f"bus-watch {name}: {redact(str(error))}", file=sys.stderr)
-        return error.exit_status
-    except BrokenPipeError:  # `bus-watch history | head`
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
+    return int(args.run(args))
+
+
+def _forget_output() -> None:
+    """What could not be written must not be tried again at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 if __name__ == "__main__":
