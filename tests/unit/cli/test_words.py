@@ -16,7 +16,8 @@ def delivery(state: str, **fields: Any) -> DeliveryReport:
     given: dict[str, Any] = {
         "id": 2, "lane": 1, "agent": "bob", "transport": "tmux", "stream": "s", "message_id": ID,
         "source": "agent:alice", "state": state, "starts": 0, "burnt": 0, "next_at": None, "reason": "",
-        "cancel": False, "received_at": NOW - 60, "attempt_id": None, "started_at": None, "timeout": None, "worker": None,
+        "cancel": False, "received_at": NOW - 60, "attempt_id": None,
+        "started_at": None, "timeout": None, "worker": None,
     }  # fmt: skip
     return DeliveryReport(**given | fields)
 
