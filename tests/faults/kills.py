@@ -1,12 +1,16 @@
-"""Consumers killed by `kill -9`: at random moments, and at named steps."""
+"""Consumers killed by `kill -9`: at random moments, at named steps, and with the whole machine."""
 
+import contextlib
+import os
 import random
+import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
 from tests.faults.record import Verdict
-from tests.faults.world import CONSUMER, RUN, World, until
+from tests.faults.world import CONSUMER, RUN, World, descendants, until
 
 BUS_FAULTS = ("close", "html", "truncated", "short", "empty", "rate")
 
@@ -61,12 +65,99 @@ def kill_at_random(
     return world.verdict()
 
 
-WORKER_STEPS = (
-    "registered", "started", "collected", "taken", "woken", "dequeued", "claimed", "prepared", "ended", "settled",
-    "before_unlink", "unlinked", "finalizing", "inspected", "recovered", "swept_wake", "schedule_taken",
-)  # fmt: skip
+@dataclass(frozen=True)
+class Step:
+    """A named step: how often it may be passed before the kill, and what has to be there for it to be passed at all."""
 
-LAUNCHER_STEPS = (
-    "after_receipt_presized", "after_note", "after_spawn", "after_note_recorded", "before_receipt_write",
-    "after_receipt_write", "after_receipt_fsync",
-)  # fmt: skip
+    name: str
+    passes: int = 1
+    least: int = 1
+    abandoned: bool = False  # an attempt whose worker was killed before
+    failing: bool = False  # a message that is retried
+
+
+# Least 2 where a kill at the first pass would void the same head in every life: five voids are a dead letter.
+WORKER_STEPS = (
+    Step("worker.registered"),
+    Step("worker.started"),
+    Step("worker.collected", passes=3),
+    Step("worker.taken", passes=2),
+    Step("worker.woken", passes=2),
+    Step("worker.dequeued", passes=12),
+    Step("worker.claimed", passes=7, least=2),
+    Step("worker.prepared", passes=7, least=2),
+    Step("worker.ended", passes=6),
+    Step("worker.settled", passes=6),
+    Step("worker.before_unlink", passes=6),
+    Step("worker.unlinked", passes=6),
+    Step("worker.finalizing", passes=6),
+    Step("worker.inspected", abandoned=True),
+    Step("worker.recovered", abandoned=True),
+    Step("worker.swept_wake"),
+    Step("worker.schedule_taken", failing=True),
+)
+LAUNCHER_STEPS = tuple(
+    Step(f"launcher.{name}", passes=6)
+    for name in (
+        "after_receipt_presized",
+        "after_note",
+        "after_spawn",
+        "after_note_recorded",
+        "before_receipt_write",
+        "after_receipt_write",
+        "after_receipt_fsync",
+    )
+)
+
+
+def kill_at_step(world: World, step: Step, *, times: int = 1) -> frozenset[str]:
+    """Let a consumer die at this step, `times` times; returns the keys whose attempts nobody can know the ending of.
+
+    Those are none but for the launcher's own death: what it ran then.
+    """
+    interrupted: frozenset[str] = frozenset()
+    for _ in range(times):
+        if step.abandoned:
+            world.feed(3, text="0.5")
+            abandoned = world.start()
+            until(lambda: world.count("select count(*) from deliveries where state = 'running'"), "a running transport")
+            abandoned.kill()
+            abandoned.wait()
+        world.feed(3 * step.passes + 1 if not step.failing else 3, failing=step.failing)
+        kill = ":kill" if step.name.startswith("launcher.") else ""
+        armed = f"{step.name}{kill}:{world.random.randint(step.least, step.passes)}"
+        process = world.start(step=armed)
+        until(lambda p=process: p.poll() is not None, f"the death at {armed}", 45.0)  # type: ignore[misc]
+        if kill:  # the launcher is dead, and its worker ended itself
+            assert process.returncode == 1, f"exit {process.returncode} at {armed}"
+            interrupted |= world.keys("running")
+        else:
+            assert process.returncode == -signal.SIGKILL, f"exit {process.returncode} at {armed}"
+    return interrupted
+
+
+def lose_power(world: World, boot: int) -> frozenset[str]:
+    """Run a while as boot number `boot`, then lose the power; returns the keys of the attempts that were running.
+
+    Worker, launcher and transports die at one moment, and what was not synced of their files is gone or cut short.
+    """
+    process = world.start(sys.executable, "-m", "tests.faults.other_boot", f"boot-{boot}")
+    until(lambda: world.count("select count(*) from attempts where boot_id = ?", f"boot-{boot}"), "an attempt")
+    time.sleep(world.random.uniform(0.0, 1.0))
+    everybody: set[int] = set()
+    while fresh := {process.pid, *descendants(process.pid)} - everybody:
+        for pid in fresh:  # the parents stop first, so that the loop ends
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        everybody |= fresh
+    for pid in everybody:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+    for path in [*world.files.glob("*.note"), *world.files.glob("*.receipt")]:
+        fate = world.random.random()
+        if fate < 0.5:
+            path.unlink()
+        elif fate < 0.75 and not path.is_symlink():
+            os.truncate(path, path.stat().st_size // 2)
+    return world.keys("running")

@@ -21,7 +21,9 @@ from worker.transports.locks import flock_is_free
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 
+# A text that begins with "fail" fails at its first attempt, and leaves no record of that.
 _TRANSPORT = """#!/bin/sh
+case "$2" in fail*) [ "$SOS_DELIVERY_ATTEMPT" = 1 ] && exit 1; set -- "$1" "${2#fail}";; esac
 echo "$SOS_MESSAGE_KEY $SOS_DELIVERY_ATTEMPT start" >> "$1"
 sleep "$2"
 echo "$SOS_MESSAGE_KEY $SOS_DELIVERY_ATTEMPT end" >> "$1"
@@ -143,11 +145,11 @@ class World:
 
     # -- the bus -----------------------------------------------------------------------------------------------------
 
-    def feed(self, count: int, *, text: str | None = None, agent: str | None = None) -> None:
-        """Put messages into the inboxes, the agents by turns chosen at random."""
+    def feed(self, count: int, *, agent: str | None = None, text: str | None = None, failing: bool = False) -> None:
+        """Put messages into the inboxes, the agents by turns chosen at random; `failing`: at their first attempt."""
         for _ in range(count):
             name = agent or self.random.choice(sorted(self.lanes))
-            duration = f"{self.random.uniform(0, self.longest):.3f}"
+            duration = f"{'fail' * failing}{self.random.uniform(0, self.longest):.3f}"
             ms, seq = self.bridge.streams.add(name, duration if text is None else text)
             key = f"{name}/sos:stream:global:agent:{name}/{ms}-{seq}"
             for record in self.lanes[name]:
@@ -223,9 +225,22 @@ class World:
         """How many messages were sent."""
         return sum(len(self.sent[records[0]]) for records in self.lanes.values())
 
+    def keys(self, state: str) -> frozenset[str]:
+        """The keys of the messages that have a delivery in this state, by the ledger."""
+        return frozenset(
+            row[0]
+            for row in self.rows(
+                """
+                select m.agent || '/' || m.stream || '/' || m.message_id
+                from deliveries d join messages m on m.id = d.message where d.state = ?
+                """,
+                state,
+            )
+        )
+
     def drained(self) -> bool:
-        """Whether all that was sent is in the ledger and over."""
-        if self.count("select count(*) from messages where state = 'open'"):
+        """Whether all that was sent is in the ledger, and nothing is left to do without a person."""
+        if self.count("select count(*) from deliveries where state in ('waiting', 'retrying', 'running')"):
             return False
         return self.count("select count(*) from messages") == self.owed()
 
