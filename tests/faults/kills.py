@@ -48,7 +48,7 @@ def kill_at_random(
     for number in range(1, kills + 1):
         slot = min(slots, key=lambda candidate: candidate.kill_at)
         time.sleep(max(0.0, slot.kill_at - time.monotonic()))
-        assert slot.process.poll() is None, "a consumer ended by itself: see consumer.log"
+        assert slot.process.poll() is None, f"a consumer ended by itself: {slot.process}, {world.log()}"
         slot.process.kill()
         slot.process.wait()
         wanted = first + (messages - first) * number // kills

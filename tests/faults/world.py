@@ -180,6 +180,10 @@ class World:
             capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
 
+    def log(self) -> str:
+        """The end of what the consumers printed."""
+        return (self.home / "consumer.log").read_text("utf-8", "replace")[-4000:]
+
     @property
     def ledger(self) -> Path:
         return self.state / "ledger.db"

@@ -154,12 +154,14 @@ class PollBook:
         self._expected = dict.fromkeys(self._due, time.monotonic())  # when a sign of life is due
         self._busy: dict[str, float] = {}  # since when
         self._begun: set[str] = set()
+        self._asked_until = 0.0
         self._rung: set[str] = set()
 
     def take_due(self) -> list[str]:
         """The inboxes to poll now; each is busy until `done` is called for it."""
         now = time.monotonic()
         with self._lock:
+            self._asked_until = 0.0
             due = [a for a in self._due if self._is_due(a, now)]
             self._busy.update(dict.fromkeys(due, now))
             self._begun.difference_update(due)
@@ -173,10 +175,13 @@ class PollBook:
         return self._due[agent] <= now or agent in self._rung
 
     def anything_due(self) -> bool:
-        """Whether `take_due` would return something."""
+        """Whether somebody should call `take_due`; who is told so has a second for it before the next one is."""
         now = time.monotonic()
         with self._lock:
-            return any(self._is_due(a, now) for a in self._due)
+            if now < self._asked_until or not any(self._is_due(a, now) for a in self._due):
+                return False
+            self._asked_until = now + 1.0
+            return True
 
     def seconds_until_due(self) -> float:
         """How long nothing will be due, if no doorbell rings."""

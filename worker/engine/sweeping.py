@@ -215,7 +215,6 @@ def _clear_files(engine: Engine, done: Swept) -> None:
         elif _launcher_lives(engine, worker):
             continue
         remove_files(engine.files, attempt_id)
-        (engine.files / f"{attempt_id}.stdin").unlink(missing_ok=True)  # a launcher died before it could unname it
         done.files += 1
 
 

@@ -43,9 +43,8 @@ def find_message(db: sqlite3.Connection, key: str) -> int:
     ms, seq = (min(int(part), _LARGEST) for part in found.groups())
     rows = db.execute(
         """
-        select id, agent, stream, message_id from messages
-        where (:agent = '' or agent = :agent) and (:stream = '' or stream = :stream) and ms = :ms and seq = :seq
-        limit 20
+        select id, agent, stream, message_id from messages indexed by messages_by_time
+        where agent = :agent and ms = :ms and seq = :seq and (:stream = '' or stream = :stream) limit 20
         """
         if agent
         else _BY_BARE_ID,
@@ -60,7 +59,7 @@ def find_message(db: sqlite3.Connection, key: str) -> int:
 
 
 _BY_BARE_ID = """
-select m.id, m.agent, m.stream, m.message_id from inboxes i join messages m indexed by messages_by_time
+select m.id, m.agent, m.stream, m.message_id from inboxes i cross join messages m indexed by messages_by_time
   on m.agent = i.agent and m.ms = :ms
 where m.seq = :seq limit 20
 """

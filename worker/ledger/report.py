@@ -153,15 +153,19 @@ def attempts(db: sqlite3.Connection, delivery: int) -> list[sqlite3.Row]:
 
 def history(db: sqlite3.Connection, agent: str | None, limit: int) -> list[sqlite3.Row]:
     """The newest messages, newest first, with the states of their deliveries as `transport=state` words."""
-    return db.execute(
-        """
-        select m.id, m.agent, m.stream, m.message_id, m.source, m.class, m.state, m.received_at, m.finished_at,
-               (select group_concat(l.transport || '=' || d.state, ' ')
-                from deliveries d join lanes l on l.id = d.lane where d.message = m.id) as deliveries
-        from messages m where (? is null or m.agent = ?) order by m.id desc limit ?
-        """,
-        (agent, agent, limit),
-    ).fetchall()
+    if agent is None:
+        return db.execute(_HISTORY + "order by m.id desc limit ?", (limit,)).fetchall()
+    # By its id's time: an agent that is rarely written to is not searched for in everybody's history.
+    query = _HISTORY + "indexed by messages_by_time where m.agent = ? order by m.ms desc, m.id desc limit ?"
+    return db.execute(query, (agent, limit)).fetchall()
+
+
+_HISTORY = """
+select m.id, m.agent, m.stream, m.message_id, m.source, m.class, m.state, m.received_at, m.finished_at,
+       (select group_concat(l.transport || '=' || d.state, ' ')
+        from deliveries d join lanes l on l.id = d.lane where d.message = m.id) as deliveries
+from messages m
+"""
 
 
 def inboxes(db: sqlite3.Connection) -> dict[str, sqlite3.Row]:

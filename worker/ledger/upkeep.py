@@ -133,12 +133,6 @@ def unfinished_messages(db: sqlite3.Connection) -> list[int]:
     return [int(row["id"]) for row in rows]
 
 
-def finished(db: sqlite3.Connection, messages: Sequence[int]) -> list[int]:
-    """Those of the messages that are over, or that the ledger does not know (any more)."""
-    still_open = "select 1 from messages where id = ? and state = 'open'"
-    return [message for message in messages if db.execute(still_open, (message,)).fetchone() is None]
-
-
 def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> dict[str, str | None]:
     """Those of the attempts that are not running any more, each with its worker (None: the ledger knows no such)."""
     done: dict[str, str | None] = {}

@@ -93,7 +93,7 @@ def remove_files(directory: Path, attempt_id: str) -> None:
     the request still unread would start the attempt when it goes on.
     """
     stem = os.path.join(directory, attempt_id)  # noqa: PTH118 - pathlib costs more than the unlink
-    for suffix in (".receipt", ".note"):
+    for suffix in (".receipt", ".message", ".stdin", ".note"):
         try:
             Path(stem + suffix).unlink()
         except FileNotFoundError:
