@@ -1,0 +1,143 @@
+"""`ops/faults`: the long forms of the fault runs, with figures. Each prints its seed; exit 1 if anything was wrong."""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
+from tests.faults.record import Verdict
+from tests.faults.scale import build, compare, measure, table
+from tests.faults.world import World
+
+EXAMPLES = """examples:
+  ops/faults kills --kills 500 --messages 5000 --lanes 3                one consumer, about 10 minutes
+  ops/faults kills --kills 500 --messages 5000 --lanes 3 --consumers 2  two on one ledger
+  ops/faults steps --times 20                                           a kill at each named step, about 15 minutes
+  ops/faults power --times 20 --on-unknown hold                         the power fails
+  ops/faults scale --rows 1000000                                       what a long history costs
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one of them."""
+    parser = argparse.ArgumentParser(
+        prog="ops/faults", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeat an earlier run"
+    )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="work in this folder, and leave it as it is")
+    commands = parser.add_subparsers(dest="command", required=True)
+    kills = commands.add_parser("kills", help="kill -9 at random moments")
+    kills.add_argument("--kills", type=int, default=500)
+    kills.add_argument("--messages", type=int, default=5000)
+    kills.add_argument("--lanes", type=int, default=3)
+    kills.add_argument("--consumers", type=int, default=1)
+    steps = commands.add_parser("steps", help="kill -9 at each named step of worker and launcher")
+    steps.add_argument("--times", type=int, default=20)
+    steps.add_argument("--only", metavar="STEP", help="one step, for example worker.settled")
+    power = commands.add_parser("power", help="everything dies at once, and unsynced files with it")
+    power.add_argument("--times", type=int, default=20)
+    power.add_argument("--on-unknown", choices=("redeliver", "hold"), default="redeliver")
+    scale = commands.add_parser("scale", help="a ledger with very many delivered messages")
+    scale.add_argument("--rows", type=int, default=1_000_000)
+    args = parser.parse_args(argv)
+    print(f"seed {args.seed}", flush=True)
+    if args.keep:
+        args.keep.mkdir(parents=True)
+        return _run(args, args.keep)
+    with tempfile.TemporaryDirectory(prefix="bus-watch-faults-") as home:
+        return _run(args, Path(home))
+
+
+def _run(args: argparse.Namespace, home: Path) -> int:
+    begun = time.monotonic()
+    clean = {"kills": _kills, "steps": _steps, "power": _power, "scale": _scale}[args.command](args, home)
+    print(f"{'clean' if clean else 'NOT CLEAN'} after {time.monotonic() - begun:.0f} s, seed {args.seed}")
+    return 0 if clean else 1
+
+
+def _told(verdict: Verdict, world: World, title: str = "") -> bool:
+    print(f"{title}{verdict.words()}; deliveries {world.states()}", flush=True)
+    return verdict.clean
+
+
+def _kills(args: argparse.Namespace, home: Path) -> bool:
+    with World(home, lanes=args.lanes, seed=args.seed) as world:
+        verdict = kill_at_random(world, kills=args.kills, messages=args.messages, consumers=args.consumers, say=True)
+        return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
+
+
+def _steps(args: argparse.Namespace, home: Path) -> bool:
+    steps = [step for step in (*WORKER_STEPS, *LAUNCHER_STEPS) if args.only in {None, step.name}]
+    clean = [_step(args, home / step.name, step) for step in steps]  # all of them, whatever the first one showed
+    return all(clean)
+
+
+def _step(args: argparse.Namespace, home: Path, step: Step) -> bool:
+    home.mkdir()
+    with World(home, seed=args.seed, longest=0.1, transport={"timeout": 2, "retry_delay": 0.2}) as world:
+        interrupted = kill_at_step(world, step, times=args.times)
+        world.start()
+        world.drain(300.0)
+        verdict = world.verdict(interrupted=interrupted)
+        again = verdict.runs - verdict.kept
+        title = f"{step.name:32} {args.times} kills, {again} run again of {len(interrupted)} interrupted: "
+        return _told(verdict, world, title)
+
+
+def _power(args: argparse.Namespace, home: Path) -> bool:
+    transport = {"retry_delay": 0.2, "on_unknown": args.on_unknown}
+    with World(home, seed=args.seed, transport=transport) as world:
+        interrupted: frozenset[str] = frozenset()
+        for boot in range(args.times):
+            world.feed(20)
+            interrupted |= lose_power(world, boot)
+        world.start()
+        world.drain(300.0)
+        held = world.keys("held")
+        if args.on_unknown == "hold":
+            verdict = world.verdict(unfinished=held)
+        else:
+            verdict = world.verdict(interrupted=interrupted)
+        title = (
+            f"{args.times} power losses, {len(interrupted)} attempts interrupted, "
+            f"{len(held)} held, {verdict.runs - verdict.kept} more runs than messages: "
+        )
+        return _told(verdict, world, title) and held <= interrupted
+
+
+def _scale(args: argparse.Namespace, home: Path) -> bool:
+    figures = []
+    for rows in (0, 100, args.rows):
+        place = home / str(rows)
+        place.mkdir()
+        begun = time.monotonic()
+        engine = build(place, rows)
+        print(f"{rows} delivered rows in {time.monotonic() - begun:.1f} s, {_size(place):.0f} MB", flush=True)
+        figures.append((f"{rows} delivered", measure(engine)))
+        engine.db.close()
+    print(table(figures))
+    empty, small, large = (one for _, one in figures)
+    wrong = compare(small, large)
+    for name in ("poll", "poll that brings nothing", "sweep"):
+        ratio = large.seconds[name] / empty.seconds[name]
+        print(f"{name}: {ratio:.2f} times the time with an empty ledger")
+        wrong += [f"{name} takes {ratio:.2f} times as long"] if ratio >= 1.5 else []
+    wrong += ["status takes 50 ms or more"] if large.seconds["status"] >= 0.05 else []
+    print(f"{len(large.plans)} statements, {len(wrong)} problem(s)")
+    for problem in wrong:
+        print(f"  {problem}")
+    return not wrong
+
+
+def _size(place: Path) -> float:
+    return sum(path.stat().st_size for path in place.iterdir() if path.is_file()) / 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())
