@@ -42,20 +42,30 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
         time.sleep(0.02)
 
 
+def children(pid: int) -> list[int]:
+    """The processes that this one has started itself."""
+    return _parents().get(pid, [])
+
+
 def descendants(pid: int) -> list[int]:
     """The processes below this one, itself not included."""
+    parents = _parents()
+    found: list[int] = []
+    wanted = [pid]
+    while wanted:
+        below = parents.get(wanted.pop(), [])
+        found += below
+        wanted += below
+    return found
+
+
+def _parents() -> dict[int, list[int]]:
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
             parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found: list[int] = []
-    wanted = [pid]
-    while wanted:
-        children = parents.get(wanted.pop(), [])
-        found += children
-        wanted += children
-    return found
+    return parents
 
 
 class World:

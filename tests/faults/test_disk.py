@@ -1,0 +1,59 @@
+"""A disk that is full, or fails, in the middle of the work: nothing lost, nothing twice, and no restart afterwards."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.disks import LimitedProcesses, SmallDisk, cpu_seconds, small_disk
+from tests.faults.world import World, until
+
+
+def _succeeded(world: World) -> int:
+    return world.count("select count(*) from deliveries where state = 'succeeded'")
+
+
+def _survive(
+    world: World, process: subprocess.Popen[bytes], disk: SmallDisk | LimitedProcesses, seconds: float
+) -> None:
+    """Half of 200 messages, then the trouble, and more messages into it; then the rest."""
+    until(lambda: _succeeded(world) >= 60, "the first messages")
+    disk.fill()
+    world.feed(20)
+    time.sleep(1.0)  # what runs ends in this time; whatever it meets, it meets
+    before, used = time.monotonic(), cpu_seconds(process.pid)
+    time.sleep(seconds)
+    assert process.poll() is None, world.log()
+    assert cpu_seconds(process.pid) - used < 0.4 * (time.monotonic() - before), "it burns time while it can do nothing"
+    done = _succeeded(world)
+    assert done < 220, "the trouble came too late to be one"
+    disk.free()
+    world.drain()
+    assert process.poll() is None, world.log()
+    verdict = world.verdict()
+    assert verdict.clean, verdict.words()
+    assert verdict.runs == verdict.kept == 220
+    until(lambda: not list(world.files.glob("*.receipt")), "the files of settled attempts to be gone")
+
+
+@pytest.mark.parametrize("seconds", [4.0])
+def test_a_full_disk(tmp_path: Path, seconds: float) -> None:
+    with (
+        small_disk(tmp_path / "disk", 16) as disk,
+        World(tmp_path, seed=8, longest=0.05, state=tmp_path / "disk") as world,
+    ):
+        world.feed(200)
+        process = world.start()
+        # Where nothing may be mounted, a limit on the size of files is the nearest to a full disk.
+        _survive(world, process, disk or LimitedProcesses(process.pid, 4096), seconds)
+
+
+@pytest.mark.parametrize("limit", [4096, 100_000])
+def test_a_disk_that_reports_errors(tmp_path: Path, limit: int) -> None:
+    """At 4,096 bytes no receipt can be made; at 100,000 it can, and neither ledger nor queue can be written."""
+    with World(tmp_path, seed=9, longest=0.05) as world:
+        world.feed(200)
+        process = world.start()
+        until(world.serving, "the consumer to start")
+        _survive(world, process, LimitedProcesses(process.pid, limit), 2.5)
