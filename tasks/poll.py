@@ -23,11 +23,8 @@ def poll() -> None:
 def enqueue_due() -> None:
     """Enqueue a poll of each inbox that is due; the doorbell calls this too."""
     for agent in huey.polls.take_due():
-        try:
-            poll_inbox(agent)
-        except BaseException:  # a full disk: without its task nobody else would say that this poll is over
-            huey.polls.done(agent, polling.FALLBACK_SECONDS, well=False)
-            raise
+        if not huey.try_enqueue(poll_inbox.s(agent)):
+            huey.polls.done(agent, 1.0, well=False)
 
 
 @huey.task(priority=Band.POLL)

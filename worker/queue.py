@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from huey import Huey
+from huey.api import Task
 from huey.consumer import Consumer, Scheduler, Worker
 from huey.exceptions import ConfigurationError
 from huey.registry import Message
@@ -293,10 +294,8 @@ class QuickScheduler(Scheduler):
 
     def enqueue_periodic_tasks(self, now: datetime | None) -> None:
         for task in self.huey.read_periodic(now):
-            try:
-                self.huey.enqueue(task)
-            except (sqlite3.Error, OSError) as error:  # it is due again in a few seconds
-                logger.warning("%s was not enqueued: %s", task.name, error)
+            if not self.huey.try_enqueue(task) and task.name == "sweep":
+                self.huey.sweeps.missed()
 
 
 class WatchConsumer(Consumer):
@@ -428,6 +427,15 @@ class WatchHuey(Huey):
         self.storage = self.create_storage()
         self.storage.on_loss = self._refill
         self.is_open = True
+
+    def try_enqueue(self, task: Task) -> bool:
+        """Enqueue a task that comes again by itself; False if the queue's disk is full, or fails."""
+        try:
+            self.enqueue(task)
+        except (sqlite3.Error, OSError) as error:
+            logger.warning("%s was not enqueued: %s", task.name, error)
+            return False
+        return True
 
     def _refill(self) -> None:
         self.engine.overlooked.set()

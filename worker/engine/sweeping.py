@@ -285,6 +285,12 @@ class SweepBook:
                 self._went_through = time.monotonic()
             self._due = time.monotonic() + SWEEP_SECONDS
 
+    def missed(self) -> None:
+        """Its task could not be enqueued: try again soon."""
+        with self._lock:
+            self._lost_at = 0.0
+            self._due = time.monotonic() + 1.0
+
     def hurry(self) -> None:
         """Sweep as soon as possible."""
         with self._lock:
