@@ -8,6 +8,7 @@ Python. Beside these it hides what is a secret by its place alone: `Bearer ...`,
 import base64
 import json
 import re
+import string
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,7 @@ SHORTEST = 6
 """Values of fewer characters are not looked for: `ok` or `abc` would blank out half the log and protect nothing, for
 whoever can try four characters needs no log. They are still hidden after `Bearer` and `Authorization`."""
 
-_BASE64_RUN = r"[A-Za-z0-9+/_-]*"
+_BASE64 = frozenset(string.ascii_letters + string.digits + "+/_-")
 _LINE_BREAK = r"(?:\r?\n)?"  # terminals and `base64` wrap lines, anywhere
 _BY_PLACE = (
     (re.compile(r"(?i)\b((?:proxy-)?authorization[\"']?\s*[:=]\s*[\"']?)(?:(bearer|basic|token|digest)\s+)?[^\s\"',;}]+"),
@@ -32,13 +33,30 @@ _BY_PLACE = (
 
 
 class _Needle:
-    """One form of one secret: the text to look for, and the pattern that takes it out with what belongs to it."""
+    """One form of one secret. `in_base64`: it may be a part of a longer text in base64, which is then masked whole."""
 
-    __slots__ = ("pattern", "text")
+    __slots__ = ("in_base64", "pattern", "text")
 
-    def __init__(self, text: str, *, within: str = "") -> None:
+    def __init__(self, text: str, *, in_base64: bool = False) -> None:
         self.text = text
-        self.pattern = re.compile(within + _LINE_BREAK.join(map(re.escape, text)) + within)
+        self.pattern = re.compile(_LINE_BREAK.join(map(re.escape, text)))
+        self.in_base64 = in_base64
+
+    def mask(self, text: str) -> str:
+        """The text with each occurrence replaced; in linear time, whatever a transport printed around it."""
+        parts, end = [], 0
+        for found in self.pattern.finditer(text):
+            start, stop = found.span()
+            if stop <= end:
+                continue  # within what was masked already
+            if self.in_base64:
+                while start > end and text[start - 1] in _BASE64:
+                    start -= 1
+                while stop < len(text) and text[stop] in _BASE64:
+                    stop += 1
+            parts += [text[end : max(start, end)], MASK]
+            end = stop
+        return "".join([*parts, text[end:]])
 
 
 class Redactor:
@@ -54,7 +72,7 @@ class Redactor:
         squeezed = text.replace("\r", "").replace("\n", "") if "\n" in text else text
         for needle in self._table():
             if needle.text in squeezed:
-                text = needle.pattern.sub(MASK, text)
+                text = needle.mask(text)
         for pattern, replacement in _BY_PLACE:
             text = pattern.sub(replacement, text)
         return text
@@ -114,7 +132,7 @@ def _needles(value: str) -> Iterator[_Needle]:
     for text in sorted(plain, key=len, reverse=True):
         yield _Needle(text)
     for text in sorted(_base64(value.encode())):
-        yield _Needle(text, within=_BASE64_RUN)
+        yield _Needle(text, in_base64=True)
 
 
 def _url_encoded(value: str) -> Iterator[str]:

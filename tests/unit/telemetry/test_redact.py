@@ -3,6 +3,7 @@
 import base64
 import json
 import string
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -15,6 +16,11 @@ from worker.telemetry.redact import MASK, SHORTEST, Redactor, redact
 
 CANARY = 'cAn4ry/+"\\%~tok=en-value_9'
 tokens = st.text(st.sampled_from(string.ascii_letters + string.digits + string.punctuation), min_size=8, max_size=60)
+
+
+@pytest.fixture(autouse=True)
+def no_other_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret, "_values", {})
 
 
 def forms(value: str) -> list[str]:
@@ -123,6 +129,22 @@ def test_half_a_token_at_either_end_of_what_was_cut_off_is_hidden() -> None:
     assert encoded[6:-3] not in redact.tail(encoded[6:] + " rest")
     for short in ("", "a", CANARY[-3:], CANARY[:3]):
         assert redact.tail(short) == short
+
+
+def test_what_a_transport_prints_around_a_token_costs_no_time() -> None:
+    Secret(CANARY)
+    encoded = base64.b64encode(CANARY.encode()).decode()
+    hostile = "A" * 300_000
+    before = time.monotonic()
+    for text in (
+        f"{hostile} {encoded}",
+        f"{hostile}{encoded}{hostile}",
+        f"{CANARY} {'://' * 100_000} {'Bearer ' * 40_000} {'authorization:' * 20_000}",
+        f"{encoded} {(encoded[:-5] + chr(10)) * 10_000}",
+    ):
+        assert CANARY not in redact(text)
+        assert encoded not in redact.tail(text)
+    assert time.monotonic() - before < 20  # quadratic would be hours
 
 
 @given(st.text(max_size=200))
