@@ -5,6 +5,7 @@ import plistlib
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,11 @@ def test_shlex_and_the_repositorys_own_procfile_agree() -> None:
     name, _, command = (project / "Procfile").read_text().splitlines()[-1].partition(": ")
     assert name == "worker"
     assert shlex.split(command) == ["huey_consumer", "worker.app.huey", "-g", "TERM", "-t", str(procfile.STOP_SECONDS)]
+
+
+def test_the_templates_in_ops_are_up_to_date() -> None:
+    project = Path(__file__).resolve().parents[3]
+    argv = [sys.executable, str(project / "ops" / "units.py"), "--check"]
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
