@@ -134,6 +134,17 @@ def test_a_second_agent_is_told_the_two_ways(place: Installation) -> None:
     assert json.loads(own.read_text())["state_path"].endswith("bus-watch-alice-state.json")
 
 
+def test_a_configuration_that_is_replaced_keeps_its_ledger(place: Installation) -> None:
+    place.config.parent.mkdir(mode=0o700)
+    for old, kept in (
+        ({"state_path": "~/elsewhere/seen.json"}, "~/elsewhere/seen.json"),
+        ({}, "~/.sos/bus-watch-state.json"),
+    ):
+        place.config.write_text(json.dumps({"agent": "bob", "token_file": "t", **old}))
+        assert place.run(*AGENT, "--tmux", "codex", "--force", stdin=TOKEN).returncode == 0
+        assert json.loads(place.config.read_text())["state_path"] == kept
+
+
 def test_a_token_written_into_the_old_file_is_never_shown(place: Installation) -> None:
     place.config.parent.mkdir(mode=0o700)
     place.config.write_text(json.dumps({"agent": "bob", "token": TOKEN}))
@@ -198,7 +209,7 @@ def test_an_installation_without_its_consumer(place: Installation) -> None:
     (place.bin / "huey_consumer").unlink()
     done = place.run(*AGENT, "--systemd", stdin=TOKEN)
     assert done.returncode == 1
-    assert "with its dependencies: pip install bus-watch" in done.stderr
+    assert "with its dependencies: pip install, without --no-deps" in done.stderr
     assert everything(place.home) == {}
 
 

@@ -20,7 +20,7 @@ from worker.service.scripts import danger
 from worker.settings import AgentSettings, Settings, TransportSettings, is_loopback
 from worker.transports.command import check_command
 
-ENOUGH_BYTES = 64 * 1024 * 1024
+ENOUGH_BYTES = 100 * 1024 * 1024
 FILES_A_WORKER = 8  # descriptors that one running transport may need, in worker and launcher
 FILES_ANYWAY = 64
 

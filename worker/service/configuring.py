@@ -21,7 +21,10 @@ CREDENTIAL = "token"  # its name under $CREDENTIALS_DIRECTORY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the command line said about the configuration. `token_file` is as it shall be written."""
+    """What the command line said about the configuration. `token_file` is as it shall be written.
+
+    `state_path` is that of the configuration which this one replaces: another ledger would know of no deliveries.
+    """
 
     agent: str
     config: Path
@@ -30,6 +33,7 @@ class Wishes:
     project: str | None = None
     bridge_url: str | None = None
     start_from: str | None = None
+    state_path: str | None = None
     tmux: str | None = None
     transports: tuple[str, ...] = ()
 
@@ -52,7 +56,8 @@ def compose(wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
         data["project"] = wishes.project
     data["bridge_url"] = wishes.bridge_url or BRIDGE_URL
     data |= {"limit": 10, "poll_interval": 3}
-    data["state_path"] = str(wishes.config.with_name(f"{wishes.config.stem}-state.json"))
+    beside = wishes.config.with_name(f"{wishes.config.stem}-state.json")
+    data["state_path"] = wishes.state_path or str(beside)
     if wishes.start_from is not None:
         data["start_from"] = wishes.start_from
     data["allowlist"] = list(dict.fromkeys(_plain(transport["command"][0]) for transport in transports))

@@ -26,7 +26,7 @@ def script(*names: str) -> Path:
                 return folder / name
     raise InstallError(
         f"{names[0]} is not beside {sys.executable}: this installation is incomplete; "
-        "install it again, with its dependencies: pip install bus-watch"
+        "install it again, with its dependencies: pip install, without --no-deps"
     )
 
 

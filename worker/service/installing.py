@@ -4,7 +4,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker import settings as settings_module
@@ -69,7 +69,7 @@ def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Se
 
 
 def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
-    data = configuring.compose(wishes, os.environ)
+    data = configuring.compose(replace(wishes, state_path=_state_path(wishes.config)), os.environ)
     settings = settings_module.check(data, wishes.config)
     if token is not None and wishes.token_file is not None:
         found.files.append(Planned(Path(wishes.token_file), f"{token.reveal()}\n", "token", 0o600, owner=found.owner))
@@ -83,6 +83,15 @@ def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
         )
     found.next_steps.append(f"bus-watch doctor{_config_option(wishes.config)}")
     return settings
+
+
+def _state_path(config: Path) -> str | None:
+    """The `state_path` of the configuration that is there, said or not; None where there is none to be read."""
+    try:
+        found = settings_module.read(config).get("state_path", Settings.model_fields["state_path"].default)
+    except ConfigError:
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _about_replacing(wishes: Wishes) -> list[str]:
