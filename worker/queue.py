@@ -404,6 +404,7 @@ class WatchHuey(Huey):
         self.poll_workers = 1
         self.default_workers = 1
         self.scheduler_beat = time.monotonic()
+        self.queue_failing = False
         super().__init__("bus-watch", results=False, serializer=JsonSerializer(), storage_class=WakeupStorage)
 
     def pulse(self) -> Pulse:
@@ -433,8 +434,11 @@ class WatchHuey(Huey):
         try:
             self.enqueue(task)
         except (sqlite3.Error, OSError) as error:
-            logger.warning("%s was not enqueued: %s", task.name, error)
+            if not self.queue_failing:  # once an episode, not several times a second for as long as the disk is full
+                logger.warning("%s was not enqueued: %s", task.name, error)
+            self.queue_failing = True
             return False
+        self.queue_failing = False
         return True
 
     def _refill(self) -> None:
