@@ -1,11 +1,14 @@
 """`bus-watch doctor` names what would really fail, as a process, against a bridge."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +237,13 @@ def test_messages_from_the_future(place: Installation, good: dict[str, Any], bri
         other.streams.add("bob", "from tomorrow", ms=int((time.time() + 86400) * 1000))
         done = examine(place, good)
     assert "FAIL bus of bob: it holds messages from the future" in done.stdout
+
+
+def test_a_clock_that_is_wrong(place: Installation, good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    then = formatdate(time.time() - 600, usegmt=True)
+    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: then)
+    done = examine(place, good)
+    assert re.search(r"^FAIL clock: ours is 60\d s ahead of the one at ", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_a_session_that_is_not_there_is_no_failure(place: Installation, good: dict[str, Any], tmp_path: Path) -> None:

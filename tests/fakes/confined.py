@@ -3,8 +3,8 @@
     unshare --map-root-user --mount python -m tests.fakes.confined WRITABLE COMMAND...
 
 Everything but WRITABLE is read-only (ProtectSystem=strict, ProtectHome=read-only), no capability is left or can be got
-back (CapabilityBoundingSet=, NoNewPrivileges), and no memory is both written and executed (MemoryDenyWriteExecute; Linux
-6.3). Constants: linux/mount.h, linux/prctl.h.
+back (CapabilityBoundingSet=, NoNewPrivileges), and no memory is both written and executed (MemoryDenyWriteExecute).
+Constants: linux/mount.h, linux/prctl.h; all of it is there since Linux 6.3.
 """
 
 import ctypes
