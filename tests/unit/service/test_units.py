@@ -143,7 +143,7 @@ def test_a_line_replaces_the_older_one_of_its_name() -> None:
     assert procfile.merged("", "bus-watch: new") == "bus-watch: new\n"
 
 
-def test_shlex_and_the_repositorys_own_procfile_agree() -> None:
+def test_the_repositorys_own_procfile_waits_as_long() -> None:
     project = Path(__file__).resolve().parents[3]
     name, _, command = (project / "Procfile").read_text().splitlines()[-1].partition(": ")
     assert name == "worker"
