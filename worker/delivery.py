@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from worker.classes import DEFAULT_CLASS, LOGGED_CLASS
+
 
 class State(StrEnum):
     """The states of a delivery."""
@@ -43,10 +45,6 @@ MAX_VOIDS = 5
 TEMPFAIL_MIN_DELAY = 5.0
 TEMPFAIL_MAX_DELAY = 60.0
 NOT_STARTED_DELAY = 5.0
-
-CLASSES = ("terminal-log", "actionable", "human", "reaction")
-DEFAULT_CLASS = "actionable"  # an absent class: the agent still sees it
-LOGGED_CLASS = "terminal-log"  # goes to no transport unless one asks for it
 
 OnUnknown = Literal["redeliver", "hold"]
 

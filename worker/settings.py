@@ -26,8 +26,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from worker import template
+from worker.classes import CLASSES
 from worker.credentials import TokenSource
-from worker.delivery import CLASSES, PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
+from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
 from worker.secret import Secret
 

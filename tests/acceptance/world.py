@@ -26,11 +26,9 @@ def until(condition: Callable[[], object], what: str, patience: float = PATIENCE
 
 
 def console_script(name: str) -> str:
-    """The command that was installed beside this Python; never the checkout's modules."""
-    path = Path(sys.executable).with_name(name)
-    assert path.exists(), (
-        f"{path} is missing: install the project (a wheel, or `pip install -e .`) beside {sys.executable}"
-    )
+    """The installed command: in BUS_WATCH_TEST_BIN, where ops/test put the wheel, else beside this Python."""
+    path = Path(os.environ.get("BUS_WATCH_TEST_BIN") or Path(sys.executable).parent) / name
+    assert path.exists(), f"{path} is missing: install the project, as ops/setup does"
     return str(path)
 
 

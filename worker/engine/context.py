@@ -14,6 +14,7 @@ from typing import Protocol
 from worker import __version__
 from worker.bus.client import BusClient
 from worker.bus.requests import Endpoint
+from worker.credentials import TokenSource
 from worker.engine.faults import step
 from worker.errors import BusWatchError
 from worker.ledger import claims, intake, upkeep
@@ -71,6 +72,7 @@ class Engine:
     overlooked: threading.Event = field(default_factory=threading.Event)  # a wake-up was lost: the next sweep wakes all
     looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
     _lock: int | None = None
+    _tokens: dict[str, TokenSource] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.launcher = Launcher(self.files, self.worker, on_death=self._launcher_died)
@@ -147,10 +149,14 @@ class Engine:
             agent=agent.agent,
             project=agent.project,
             bridge_url=agent.bridge_url,
-            token=agent.token_source(self.settings.config_path).read,
+            token=self._token_source(agent).read,
             limit=agent.limit,
             presence=agent.announce,
         )
+
+    def _token_source(self, agent: AgentSettings) -> TokenSource:
+        """One for the life of the process: it reads its file again only when that has changed."""
+        return self._tokens.setdefault(agent.agent, agent.token_source(self.settings.config_path))
 
     def rules(self, agent: str, transport: str) -> Rules | None:
         """What a claim must know of a lane's settings; None for an orphaned lane."""

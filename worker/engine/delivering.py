@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from worker.delivery import DEFAULT_CLASS, Ending, MessageState, State, describe, meaning
+from worker.delivery import Ending, MessageState, State, describe, meaning
 from worker.engine.context import Engine
 from worker.engine.faults import step
 from worker.ledger import claims
@@ -100,7 +100,7 @@ def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[En
         message_id=claim.message_id,
         source=claim.source,
         text=claim.text,
-        message_class=claim.message_class or DEFAULT_CLASS,
+        message_class=claim.message_class or "",
         timestamp=claim.sent_at or "",
         key=key_of(claim),
         attempt=claim.attempt,

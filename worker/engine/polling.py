@@ -12,6 +12,7 @@ from worker.bus.backoff import poll_delay
 from worker.bus.client import Collected
 from worker.bus.errors import BusError, UnauthorizedError
 from worker.bus.wire import InboxMessage
+from worker.classes import CLASSES
 from worker.engine.context import Engine, StoppingError
 from worker.engine.faults import step
 from worker.errors import TokenError
@@ -111,7 +112,7 @@ def _failed(engine: Engine, agent: AgentSettings, error: BusError | TokenError) 
 
 def class_of(message: InboxMessage) -> str | None:
     """What the message is for: the bus's field, else the class in its preamble. Only the class of that is believed."""
-    if message.message_class in delivery.CLASSES:
+    if message.message_class in CLASSES:
         return message.message_class
     addressed = preamble.parse(message.text)
     return addressed.message_class if addressed else None

@@ -4,13 +4,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from worker.classes import CLASSES
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from worker.terminal.tmux import Server
 
-CLASSES = ("terminal-log", "actionable", "human", "reaction")
 BAD_CLASS = 3
 
 EXAMPLES = """\

@@ -8,7 +8,8 @@ after the first belong to the body. Without a class the line is byte for byte th
 import re
 from dataclasses import dataclass
 
-CLASSES = ("terminal-log", "actionable", "human", "reaction")
+from worker.classes import CLASSES, DEFAULT_CLASS
+
 GRAMMAR = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$")
 
 # Anything that a reader, person or program, could take for the start of an addressed line. Programs split lines
@@ -30,7 +31,7 @@ class Addressed:
     @property
     def effective_class(self) -> str:
         """The class a consumer acts on: an absent one means `actionable`, so that the agent still sees it."""
-        return self.message_class or "actionable"
+        return self.message_class or DEFAULT_CLASS
 
 
 def label(name: str) -> str:

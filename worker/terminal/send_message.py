@@ -4,6 +4,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from worker.classes import CLASSES
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
@@ -51,7 +53,7 @@ def from_bus(text: str, variable: "Callable[[str, str], str]") -> str:
 
     body = preamble.quote_forged(sanitise(text))
     given = variable("SOS_MESSAGE_CLASS", "")
-    chosen = given if given in preamble.CLASSES else None
+    chosen = given if given in CLASSES else None
     source = variable("SOS_MESSAGE_SOURCE", "") or "unknown"
     return preamble.prefix(source, variable("SOS_AGENT", "") or "unknown", chosen) + body
 

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.classes import CLASSES
 from worker.terminal import preamble
 from worker.terminal.send_message import from_bus
 from worker.terminal.text import sanitise
 
 DOCUMENTED = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$")
 FUZZ = int(os.environ.get("TERMINAL_FUZZ", "300"))  # the long form: TERMINAL_FUZZ=10000
-CLASSES = st.sampled_from([None, *preamble.CLASSES])
+ANY_CLASS = st.sampled_from([None, *CLASSES])
 PIECES = st.sampled_from(
     [
         "[a:b -> c:d] ",
@@ -37,7 +38,7 @@ BODIES = st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=12).map("".jo
 
 
 @settings(max_examples=FUZZ, deadline=None)
-@given(st.text(max_size=20), st.text(max_size=20), CLASSES, BODIES)
+@given(st.text(max_size=20), st.text(max_size=20), ANY_CLASS, BODIES)
 def test_round_trip(source: str, destination: str, message_class: str | None, text: str) -> None:
     body = sanitise(text)
     line = preamble.compose(source, destination, message_class, body)
@@ -97,7 +98,7 @@ def test_ten_thousand_texts_through_sanitiser_and_grammar() -> None:
     controls = ["\x1b[201~", "\x9b", "\x00", "\ud800", "\x7f", "\x0c", "é"]
     for _ in range(10_000):
         text = "".join(chance.choice(markers + controls) for _ in range(chance.randrange(12)))
-        message_class = chance.choice([None, *preamble.CLASSES])
+        message_class = chance.choice([None, *CLASSES])
         body = sanitise(text)
         line = preamble.compose("h:s", "d:t", message_class, body)
         match = DOCUMENTED.match(line.partition("\n")[0])
