@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -46,6 +47,20 @@ def parse_duration(value: object) -> object:
     return value
 
 
+def _usable_path(value: str) -> str:
+    """A path whose home directory exists and which names a file: what pathlib would raise is said when it is read."""
+    try:
+        Path(value).expanduser().with_suffix(".db")
+    except RuntimeError:
+        raise ValueError(f"{value!r} is in the home of somebody whom this machine does not know") from None
+    except ValueError:
+        raise ValueError(f"{value!r} names no file") from None
+    if "\0" in value:
+        raise ValueError("has a NUL in it")
+    return value
+
+
+FilePath = Annotated[str, AfterValidator(_usable_path)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -120,7 +135,7 @@ class AgentSettings(_Model):
     """One inbox: who, with which token, at which bridge, and the transports that wake its agent."""
 
     agent: AgentName
-    token_file: str | None = None
+    token_file: FilePath | None = None
     token_env: str | None = None
     token: Secret | None = None
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
@@ -177,7 +192,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     agents: tuple[AgentSettings, ...]
-    state_path: str = "~/.sos/bus-watch-state.json"
+    state_path: FilePath = "~/.sos/bus-watch-state.json"
     allowlist: tuple[str, ...] = ()
     workers: Annotated[int, Field(ge=1, le=1000)] = 4
     start_from: Literal["all", "now"] | Duration = 86400.0
@@ -185,8 +200,8 @@ class Settings(BaseSettings):
     forget_after: Duration = 30 * 86400.0
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_file: str | None = None
-    metrics_file: str | None = None
+    log_file: FilePath | None = None
+    metrics_file: FilePath | None = None
     sentry_dsn: Secret | None = None
     sentry_environment: str | None = None
     config_path: Path = DEFAULT_CONFIG  # set by load(): where this was read
@@ -266,7 +281,11 @@ def is_loopback(host: str) -> bool:
 
 def config_path(given: str | os.PathLike[str] | None = None) -> Path:
     """`--config`, else `BUS_WATCH_CONFIG`, else `~/.sos/bus-watch.json`."""
-    return Path(given or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG).expanduser()
+    path = Path(given or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path} is in the home of somebody whom this machine does not know") from None
 
 
 def load(path: str | os.PathLike[str] | None = None) -> Settings:
@@ -303,6 +322,8 @@ def read(where: Path) -> dict[str, Any]:
         raise ConfigError(f"{where} is not UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{where}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise ConfigError(f"{where}: not valid JSON: nested too deeply, or a number of too many digits") from None
     if not isinstance(data, dict):
         raise ConfigError(f'{where} must hold one JSON object: {{"agent": ..., ...}}')
     return data
