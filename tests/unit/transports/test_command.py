@@ -32,9 +32,7 @@ def made(
     file: Path | None = None,
 ) -> Prepared:
     command = [parse(argument) for argument in ("/bin/echo", *arguments)]
-    return prepare(
-        command, message, allowlist=["/bin/echo"], extra_env=extra or {}, stdin=stdin, message_file=file
-    )
+    return prepare(command, message, allowlist=["/bin/echo"], extra_env=extra or {}, stdin=stdin, message_file=file)
 
 
 def test_the_environment_is_exactly_the_documented_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,12 +63,7 @@ def test_values_go_in_as_they_are() -> None:
 
 def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
     prepared = made("{text}", message=replace(MESSAGE, text="a\ud800b\udc80"), stdin=True)
-    assert (
-        prepared.argv[1]
-        == prepared.stdin
-        == prepared.env[b"SOS_MESSAGE_TEXT"]
-        == b"a\xef\xbf\xbdb\xef\xbf\xbd"
-    )
+    assert prepared.argv[1] == prepared.stdin == prepared.env[b"SOS_MESSAGE_TEXT"] == b"a\xef\xbf\xbdb\xef\xbf\xbd"
 
 
 @pytest.mark.parametrize("text", ["a\0b", "x" * 400_000, "\u20ac" * 50_000])
@@ -89,9 +82,7 @@ def test_text_that_fits_no_string_is_omitted_or_fatal(text: str, tmp_path: Path)
 def test_the_longest_argument_is_one_that_the_kernel_takes() -> None:
     longest = "x" * (MAX_STRING - 1)
     prepared = made("{text}", message=replace(MESSAGE, text=longest))
-    pid = os.posix_spawn(
-        prepared.argv[0], prepared.argv, prepared.env, file_actions=[(os.POSIX_SPAWN_CLOSE, 1)]
-    )
+    pid = os.posix_spawn(prepared.argv[0], prepared.argv, prepared.env, file_actions=[(os.POSIX_SPAWN_CLOSE, 1)])
     os.waitpid(pid, 0)
     with pytest.raises(CannotRun):
         made("{text}", message=replace(MESSAGE, text=longest + "x"))

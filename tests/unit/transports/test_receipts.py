@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 from worker.transports import records
 from worker.transports.receipts import Note, create_void_note, read_note, read_receipt, remove_files
 
-LINE = records.receipt_line(
-    boot="b", kind="exit", code=3, started_at=1.5, ended_at=2.25, pid=77, tail_length=4
-)
+LINE = records.receipt_line(boot="b", kind="exit", code=3, started_at=1.5, ended_at=2.25, pid=77, tail_length=4)
 
 
 def test_a_receipt_round_trips(tmp_path: Path) -> None:
