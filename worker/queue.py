@@ -12,6 +12,7 @@ What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey
 import contextlib
 import json
 import logging
+import os
 import sqlite3
 import sys
 import threading
@@ -105,6 +106,9 @@ class WakeupStorage(SqliteStorage):
 
     def _create_connection(self) -> sqlite3.Connection:
         self._inode = _inode(self.filename)
+        if self.filename != ":memory:":  # 0600 from its first byte on; SQLite's -wal and -shm follow it
+            with contextlib.suppress(OSError):  # then SQLite says what is wrong
+                os.close(os.open(self.filename, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection: sqlite3.Connection = super()._create_connection()
         connection.execute("pragma synchronous = normal")
         self._inode = _inode(self.filename)
