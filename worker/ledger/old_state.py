@@ -1,5 +1,6 @@
 """The old watcher's ledger, taken over once: `{"delivered": ["1795300087770-0", ...]}`, perhaps cut short."""
 
+import errno
 import logging
 import re
 import sqlite3
@@ -40,6 +41,8 @@ def import_old_state(database: Database, settings: Settings) -> int:
 
 def _read(path: Path) -> list[tuple[int, int]]:
     try:
+        if not path.is_file():  # a FIFO would wait for ever
+            raise OSError(errno.EINVAL, "it is no regular file")
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES)
     except OSError as error:
