@@ -1,6 +1,5 @@
 """The old watcher's ledger, taken over once: `{"delivered": ["1795300087770-0", ...]}`, perhaps cut short."""
 
-import errno
 import logging
 import re
 import sqlite3
@@ -40,9 +39,10 @@ def import_old_state(database: Database, settings: Settings) -> int:
 
 
 def _read(path: Path) -> list[tuple[int, int]]:
+    if not path.is_file():  # a FIFO would wait for ever
+        logger.warning("the old state %s is no regular file: nothing is taken over", path)
+        return []
     try:
-        if not path.is_file():  # a FIFO would wait for ever
-            raise OSError(errno.EINVAL, "it is no regular file")
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES)
     except OSError as error:
