@@ -30,12 +30,18 @@ LONGEST_SECONDS = 3600.0
 NOT_BEGUN_SECONDS = 5.0  # a poll that nobody began here: its task was lost, or another worker's thread took it
 LOST_SECONDS = 600.0  # a poll that began and never came back
 BUDGET_MARGIN = 1.1  # a little under the limit: the bridge's minutes and ours do not begin together
-RUNG_AHEAD = 4  # slots that a poll may go early when the doorbell rang; with the margin still 60 in any minute
+RUNG_AHEAD = 4  # slots that a poll may go early, at most, when the doorbell rang
 
 
 def request_gap(agent: AgentSettings) -> float:
     """Seconds between two requests with this agent's token."""
     return 60.0 / agent.requests_per_minute * BUDGET_MARGIN
+
+
+def slots_ahead(agent: AgentSettings) -> int:
+    """Slots that a rung poll may go early: no more than the margin leaves free in a minute."""
+    spare = int(agent.requests_per_minute * (1 - 1 / BUDGET_MARGIN)) - 1
+    return max(0, min(RUNG_AHEAD, spare))
 
 
 @dataclass(slots=True)
@@ -76,7 +82,7 @@ def poll(
     if due is not None:
         return None, due
     try:
-        ahead = RUNG_AHEAD * request_gap(agent) if rung or asked else 0.0
+        ahead = slots_ahead(agent) * request_gap(agent) if rung or asked else 0.0
         collected = engine.bus.collect(
             engine.endpoint(agent), _Ledger(engine, name), lambda: _turn(engine, agent, ahead, alive)
         )

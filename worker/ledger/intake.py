@@ -160,7 +160,8 @@ def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead:
     """
     row = tx.execute("select next_request_at from inboxes where agent = ?", (agent,)).fetchone()
     booked = float(row["next_request_at"]) if row else 0.0
-    slot = max(now, min(booked, now + 60.0))  # the clock may have been set back: nobody books further ahead
+    furthest = now + max(60.0, 10 * gap)  # the clock may have been set back: nobody books further ahead
+    slot = max(now, min(booked, furthest))
     tx.execute("update inboxes set next_request_at = ? where agent = ?", (slot + gap, agent))
     return max(0.0, slot - ahead - now)
 
