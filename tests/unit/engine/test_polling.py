@@ -1,0 +1,299 @@
+"""When an inbox is polled, how often at most, and who does it; on a clock of its own."""
+
+import itertools
+import json
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.fakes.bridges import FakeBridge
+from worker.bus.client import BusClient, Collected, Seen
+from worker.bus.errors import BusError, IdentityError, RateLimitedError
+from worker.bus.requests import Endpoint
+from worker.bus.wire import InboxMessage
+from worker.engine import Engine, polling
+from worker.engine.polling import PollBook
+from worker.ledger.database import Database
+from worker.settings import load
+
+START = 1_795_300_000.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class NoWaiting(threading.Event):
+    """The engine's stop flag: whoever waits for it moves the clock instead."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._clock.now += timeout or 0.0
+        return False
+
+
+@dataclass
+class Bus:
+    """Answers with what lies ready, by `pages` requests, and remembers when each was made."""
+
+    clock: Clock
+    requests: list[float] = field(default_factory=list)
+    ready: list[InboxMessage] = field(default_factory=list)
+    pages: int = 1
+    failure: BusError | None = None
+
+    def collect(self, endpoint: Endpoint, seen: Seen, turn: Callable[[], None]) -> Collected:
+        for _ in range(self.pages):
+            turn()
+            self.requests.append(self.clock.now)
+        if self.failure is not None:
+            raise self.failure
+        messages, self.ready = self.ready, []
+        return Collected(tuple(messages), (), self.pages)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Wakeups:
+    def deliver(self, delivery: int, at: float | None) -> None: ...
+    def finalize(self, message: int) -> None: ...
+    def poll(self, agent: str) -> None: ...
+
+
+Make = Callable[..., Engine]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: Clock) -> Iterator[Make]:
+    """Makes workers on one ledger."""
+    databases: list[Database] = []
+
+    def engine(bus: Any, **fields: Any) -> Engine:
+        config = tmp_path / "config.json"
+        agent = {"agent": "bob", "token_env": "HOME", "transports": [{"name": "t", "command": ["/bin/true"]}]}
+        config.write_text(json.dumps(agent | {"state_path": str(tmp_path / "state.json")} | fields))
+        settings = load(config)
+        databases.append(Database(settings.ledger_file))
+        made = Engine(
+            settings=settings,
+            db=databases[-1],
+            wake=Wakeups(),
+            bus=cast("BusClient", bus),
+            clock=clock,
+            stopping=NoWaiting(clock),
+        )
+        made.db.write(made._register)
+        return made
+
+    yield engine
+    for database in databases:
+        database.close()
+
+
+def message(clock: Clock) -> InboxMessage:
+    ms = int(clock.now * 1000)
+    return InboxMessage("s", f"{ms}-0", ms, 0, "agent:alice", "x", None, None, None)
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    return max(sum(first <= at < first + 60.0 for at in times) for first in times)
+
+
+@pytest.mark.parametrize("per_minute", [120, 60, 30, 10, 2, 1])
+def test_never_more_requests_in_any_minute_than_the_token_may_make(make: Make, clock: Clock, per_minute: int) -> None:
+    """Two workers, a doorbell that rings all the time, polls of one to three requests."""
+    bus = Bus(clock)
+    workers = [make(bus, requests_per_minute=per_minute, poll_interval=1) for _ in range(2)]
+    rng = random.Random(per_minute)
+    while len(bus.requests) < max(2 * per_minute, 20) and clock.now < START + 900:
+        bus.pages = rng.choice([1, 1, 2, 3])
+        if rng.random() < 0.3:
+            bus.ready = [message(clock)]
+        polling.poll(rng.choice(workers), "bob", rung=rng.random() < 0.5)
+        clock.now += rng.choice([0.0, 0.1, 3.0])
+    assert len(bus.requests) > per_minute
+    assert most_in_a_minute(bus.requests) <= per_minute
+
+
+def test_the_rhythm_after_activity_and_back(make: Make, clock: Clock) -> None:
+    bus = Bus(clock)
+    worker = make(bus)
+
+    def gaps(seconds: float) -> list[float]:
+        """The gaps between the polls that are made in so many seconds by somebody who comes when it is due."""
+        until, times = clock.now + seconds, []
+        while clock.now < until:
+            times.append(clock.now)
+            _, due = polling.poll(worker, "bob")
+            clock.now = max(clock.now, due)
+        return [round(after - before, 2) for before, after in itertools.pairwise(times)]
+
+    assert set(gaps(60)) == {3.0}
+    bus.ready = [message(clock)]
+    active = gaps(14)
+    assert set(active) == {1.1}
+    assert set(gaps(60)[3:]) == {3.0}
+
+
+def test_a_second_worker_adds_no_polls(make: Make, clock: Clock) -> None:
+    bus = Bus(clock)
+    workers = [make(bus) for _ in range(2)]
+    end = clock.now + 300
+    while clock.now < end:
+        due = [polling.poll(worker, "bob")[1] for worker in workers]
+        clock.now = max(clock.now + 0.01, min(due))
+    assert 99 <= len(bus.requests) <= 101
+
+
+def test_a_ring_does_not_wait_for_the_rhythm(make: Make, clock: Clock) -> None:
+    bus = Bus(clock)
+    worker = make(bus)
+    polling.poll(worker, "bob")
+    clock.now += 0.2
+    assert polling.poll(worker, "bob")[0] is None
+    assert polling.poll(worker, "bob", rung=True)[0] is not None
+
+
+@pytest.mark.parametrize(
+    ("failure", "least"),
+    [(IdentityError("another agent's"), 50.0), (RateLimitedError("slower", retry_after=90), 90.0)],
+)
+def test_a_ring_waits_for_a_bus_that_refused_and_a_person_does_not(
+    make: Make, clock: Clock, failure: BusError, least: float
+) -> None:
+    bus = Bus(clock, failure=failure)
+    worker = make(bus)
+    _, due = polling.poll(worker, "bob")
+    assert due - clock.now >= least
+    clock.now += 10
+    assert polling.poll(worker, "bob", rung=True) == (None, due)
+    assert len(bus.requests) == 1
+    bus.failure = None
+    assert polling.poll(worker, "bob", asked=True)[0] is not None
+    assert len(bus.requests) == 2
+
+
+def test_a_clock_that_is_set_back_silences_nothing(make: Make, clock: Clock) -> None:
+    bus = Bus(clock)
+    worker = make(bus)
+    polling.poll(worker, "bob")
+    clock.now -= 86400
+    assert polling.poll(worker, "bob")[0] is not None
+    assert clock.now < START - 86400 + 120
+
+
+def test_an_hour_of_empty_answers_loses_nothing(make: Make, clock: Clock) -> None:
+    """B and C answer so while Redis is down: no proof that the inbox is empty. A real bridge, an hour in seconds."""
+    with FakeBridge("B") as bridge, BusClient(max_connections=2) as client:
+        bridge.add_token("bob", token=os.environ["HOME"])  # token_env names it
+        worker = make(client, bridge_url=bridge.url, announce=False, poll_interval=10)
+        for _ in range(25):
+            bridge.streams.add("bob", "before", ms=int(clock.now * 1000))
+        bridge.fault("empty")
+        polls = 0
+        while clock.now < START + 3600:
+            taken, due = polling.poll(worker, "bob")
+            assert taken is not None
+            assert taken.new == 0
+            polls += 1
+            clock.now = max(clock.now, due)
+        assert 355 <= polls <= 365
+        bridge.streams.add("bob", "after", ms=int(clock.now * 1000))
+        bridge.clear_faults()
+        taken, due = polling.poll(worker, "bob")
+        assert due - clock.now < 15
+        assert taken is not None
+        assert taken.new == 26
+
+
+def test_a_message_wakes_its_lane_once_it_is_in_the_ledger(make: Make, clock: Clock) -> None:
+    bus = Bus(clock, ready=[message(clock)])
+    worker = make(bus)
+    woken: list[tuple[int, int]] = []
+
+    def deliver(delivery: int, at: float | None) -> None:
+        (count,) = worker.db.read(lambda db: db.execute("select count(*) from deliveries").fetchone())
+        woken.append((delivery, count))
+
+    worker.wake = cast("Any", SimpleNamespace(deliver=deliver))
+    polling.poll(worker, "bob")
+    assert woken == [(1, 1)]
+
+
+@pytest.fixture
+def monotonic(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+def test_the_book_gives_each_inbox_to_one_poll_at_a_time(monotonic: Clock) -> None:
+    book = PollBook(["a", "b"])
+    assert book.anything_due()
+    assert book.take_due() == ["a", "b"]
+    assert book.take_due() == []
+    assert book.begin("a") is False
+    book.done("a", 3.0, well=True)
+    assert book.take_due() == []
+    assert book.seconds_until_due() == 3.0
+    monotonic.now += 3.0
+    assert book.take_due() == ["a"]
+
+
+def test_a_ring_makes_it_due_and_is_remembered_while_it_polls(monotonic: Clock) -> None:
+    book = PollBook(["a"])
+    book.take_due()
+    book.begin("a")
+    book.ring("a")
+    book.ring("nobody")
+    assert book.take_due() == []
+    book.done("a", 3.0, well=True)
+    assert book.take_due() == ["a"]
+    assert book.begin("a") is True
+    book.done("a", 3.0, well=True)
+    assert book.take_due() == []
+
+
+def test_a_poll_whose_task_was_lost_is_made_again(monotonic: Clock) -> None:
+    book = PollBook(["a"])
+    assert book.take_due() == ["a"]
+    monotonic.now += polling.NOT_BEGUN_SECONDS - 0.1
+    assert book.take_due() == []
+    monotonic.now += 0.2
+    assert book.take_due() == ["a"]
+    book.begin("a")
+    monotonic.now += polling.NOT_BEGUN_SECONDS * 2
+    assert book.take_due() == []  # it runs: a hanging bus may take its time
+    monotonic.now += polling.LOST_SECONDS
+    assert book.take_due() == ["a"]
+
+
+def test_lateness_tells_a_hanging_poll(monotonic: Clock) -> None:
+    book = PollBook(["a"])
+    book.take_due()
+    book.begin("a")
+    book.alive("a", 2.0)
+    monotonic.now += 10
+    assert book.lateness() == {"a": 8.0}
+    book.done("a", 3.0, well=True)
+    assert book.lateness() == {"a": -3.0}
