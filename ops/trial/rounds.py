@@ -1,0 +1,236 @@
+"""The rounds of the trial: each sends a number of messages in one situation, and says what became of them.
+
+A round returns the outcomes of its messages. Anything else that must hold (a draft that nobody touched, a command that
+nobody approved) becomes an outcome's `notes` and makes it fail through `times` or `verdict`, or raises `BrokenError`.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ops.trial.cases import BUSY, SIMPLE, SPECIAL, Message, marker, plain
+from ops.trial.sending import TYPED, Outcome, call_from_afar, deliver, judge, look, to_pane
+from ops.trial.sessions import Session
+from tests.fakes.terminals import loopback_sshd
+
+Make = Callable[[], Message]
+Round = Callable[[Session, int], list[Outcome]]
+
+
+class BrokenError(Exception):
+    """Something happened that must never happen; the text says what."""
+
+
+def idle(make: Make) -> Round:
+    """Messages to an agent that has nothing to do, one after the other."""
+
+    def run(session: Session, count: int) -> list[Outcome]:
+        sent = []
+        for _ in range(count):
+            message = make()
+            outcome = judge(session, message, deliver(session, message.text))
+            sent.append((message, outcome))
+            _unstick(session, outcome)
+            session.server.still(session.pane, quiet=0.4, limit=8)
+        return _settle(session, sent)
+
+    return run
+
+
+def busy(make: Make) -> Round:
+    """Messages to an agent that answers another one."""
+
+    def run(session: Session, count: int) -> list[Outcome]:
+        sent = []
+        for _ in range(count):
+            first = _make_busy(session, 5)
+            message = make()
+            outcome = deliver(session, message.text, pause=0.5)
+            session.truth.refresh()
+            sent += [first, (message, judge(session, message, outcome, limit=40))]
+            _unstick(session, outcome)
+            session.server.still(session.pane, quiet=1.2, limit=30)
+        return _settle(session, sent)
+
+    return run
+
+
+def starting(session: Session, count: int) -> list[Outcome]:
+    """A message to a UI that has been started this very moment."""
+    sent = []
+    for _ in range(count):
+        session.again()
+        message = plain("@@ you have just started")()
+        outcome = judge(session, message, deliver(session, message.text, patience=90, pause=0.3), limit=20)
+        look(session, message, outcome)
+        sent.append((message, outcome))
+    session.ready()
+    return _settle(session, sent)
+
+
+def _at_its_start(session: Session, mark: str) -> None:
+    session.server.type(session.pane, f"{mark} hm, wait")
+    session.server.keys(session.pane, "C-a")
+
+
+DRAFTS: dict[str, Callable[[Session, str], None]] = {
+    "half a line": lambda s, mark: s.server.type(s.pane, f"{mark} please look at the"),
+    "cursor at its start": _at_its_start,
+    "two lines": lambda s, mark: s.server.paste(s.pane, f"{mark} first\nand second, half"),
+    "a long paste": lambda s, mark: s.server.paste(
+        s.pane, f"{mark} " + "\n".join(f"pasted line {n}" for n in range(40))
+    ),
+}
+"""What a person left in the composer."""
+
+
+def draft(session: Session, count: int) -> list[Outcome]:
+    """Messages while a person's draft stands in the composer: none is typed, and the draft is sent as it was."""
+    outcomes: list[Outcome] = []
+    kinds = list(DRAFTS.items())
+    for number, (kind, write) in enumerate(kinds):
+        mark = marker()
+        write(session, mark)
+        before = session.server.still(session.pane, quiet=1.0, limit=10)
+        for _ in range(count // len(kinds) + (number < count % len(kinds))):
+            message = plain("@@ is not for now")()
+            said = deliver(session, message.text, patience=0)
+            outcomes.append(judge(session, message, said))
+        after = session.server.still(session.pane, quiet=1.0, limit=10)
+        if mark in before.text and mark not in after.text:
+            raise BrokenError(f"the draft ({kind}) is no longer on the screen")
+        session.server.keys(session.pane, "C-e")
+        time.sleep(0.3)
+        session.server.keys(session.pane, "Enter")
+        if not session.truth.wait(mark, 15):
+            raise BrokenError(f"the draft ({kind}) could not be sent afterwards")
+        wanted = {text.strip() for request in session.truth.main() for text in request["new"] if mark in text}
+        if len(wanted) != 1 or any("is not for now" in text for text in wanted):
+            raise BrokenError(f"the draft ({kind}) was changed: {wanted}")
+        session.mine(*wanted)
+        session.server.still(session.pane, quiet=1.0, limit=20)
+    return outcomes
+
+
+def dialog(session: Session, count: int) -> list[Outcome]:
+    """Messages while the UI asks whether it may run a command: none is typed, and nobody approves."""
+    primer = plain("toolcall @@")()
+    session.mine(primer.text)
+    outcome = judge(session, primer, deliver(session, primer.text))
+    if not outcome.once:
+        raise BrokenError(f"the question could not be provoked: {outcome}")
+    session.server.still(session.pane, quiet=2, limit=10)
+    outcomes = []
+    for _ in range(count):
+        message = plain("yes @@ 1")()
+        outcomes.append(judge(session, message, deliver(session, message.text, patience=0)))
+        if session.approved:
+            raise BrokenError("the command ran: the dialog was answered")
+    session.approve_as_a_person()
+    return outcomes
+
+
+def opening(session: Session, count: int) -> list[Outcome]:
+    """Messages at the moment at which the UI begins to ask."""
+    sent = []
+    for _ in range(count):
+        primer = plain("slow1 toolcall @@")()
+        session.mine(primer.text)
+        first = deliver(session, primer.text)
+        if not judge(session, primer, first).once:
+            raise BrokenError(f"the question could not be provoked: {first}")
+        time.sleep(random.uniform(0.0, 1.6))
+        message = plain("y yes @@ 1")()
+        outcome = deliver(session, message.text, patience=0)
+        time.sleep(1.0)
+        if session.approved:
+            raise BrokenError(f"the command ran: the dialog was answered by {outcome}")
+        session.approve_as_a_person()
+        if outcome.verdict == "unproven":
+            session.clear_draft()  # pasted before the question came, not entered: it is for a person to look after
+        sent.append((message, judge(session, message, outcome, limit=15 if outcome.verdict in TYPED else 1)))
+        session.server.still(session.pane, quiet=1.5, limit=20)
+    return _settle(session, sent)
+
+
+def crowd(session: Session, count: int) -> list[Outcome]:
+    """All the messages at once, from as many senders."""
+    messages = [plain("@@ from one of many\nin two lines")() for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        outcomes = list(pool.map(lambda m: deliver(session, m.text, patience=240), messages))
+    sent = list(zip(messages, outcomes, strict=True))
+    for message, outcome in sent:
+        judge(session, message, outcome)
+    return _settle(session, sent)
+
+
+def shell(session: Session, count: int) -> list[Outcome]:
+    """Messages to a pane in which the agent has ended and left its shell: none is typed."""
+    pane = session.server.start("shell", ["bash", "--norc"], {"PS1": "$ ", "HOME": str(session.home)}, session.cwd)
+    before = session.server.still(pane)
+    outcomes = []
+    for _ in range(count):
+        message = plain("touch approved; echo @@")()
+        said = deliver(session, message.text, patience=0, how=lambda s, text: to_pane(s.server, pane, text))
+        outcomes.append(judge(session, message, said))
+    if session.approved or session.server.screen(pane).text != before.text:
+        raise BrokenError("something was typed into the shell")
+    session.server.run("kill-session", "-t", "=shell:")
+    return outcomes
+
+
+def from_afar(session: Session, count: int) -> list[Outcome]:
+    """Messages by `agent-send -H`, through a real sshd on loopback: proof is by the screen alone."""
+    sent = []
+    with loopback_sshd() as sshd:
+        for number in range(count):
+            body = [SIMPLE["short"], SIMPLE["5 lines"], SPECIAL["break-out"], SPECIAL["unicode"]][number % 4]()
+            preamble = "[here:trial -> far:agent] "
+            message = Message(body.marker, body.text, preamble + body.expected)
+            said = deliver(session, body.text, how=lambda s, text: call_from_afar(s, text, sshd.config, "here:trial"))
+            outcome = judge(session, message, said)
+            sent.append((message, outcome))
+            _unstick(session, outcome)
+            session.server.still(session.pane, quiet=0.4, limit=8)
+    return _settle(session, sent)
+
+
+def _make_busy(session: Session, seconds: int) -> tuple[Message, Outcome]:
+    message = plain(f"slow{seconds} @@")()
+    return message, judge(session, message, deliver(session, message.text))
+
+
+def _unstick(session: Session, outcome: Outcome) -> None:
+    """After a message that went wrong: start anew, so that one failure is counted once."""
+    if outcome.times != 1 or not outcome.intact or outcome.verdict == "unproven":
+        time.sleep(1)
+        outcome.notes.append("screen: " + session.server.screen(session.pane).text[-1500:])
+        session.again()
+        session.ready()
+
+
+def _settle(session: Session, sent: list[tuple[Message, Outcome]]) -> list[Outcome]:
+    """Look again at all of them now that everything has arrived, and at what arrived beside them."""
+    time.sleep(0.5)
+    outcomes = [look(session, message, outcome) for message, outcome in sent]
+    session.mine(*(message.expected for message, _ in sent))
+    if strays := session.truth.strays(session.sent):
+        outcomes[-1].notes += [f"stray: {stray[:300]!r}" for stray in strays]
+        session.mine(*strays)
+        outcomes[-1].intact = False
+    return outcomes
+
+
+ROUNDS: dict[str, Round] = {
+    **{name: idle(make) for name, make in SIMPLE.items()},
+    **{name: busy(make) for name, make in BUSY.items()},
+    **{f"special: {name}": idle(make) for name, make in SPECIAL.items()},
+    "just started": starting,
+    "draft": draft,
+    "dialog": dialog,
+    "dialog opening": opening,
+    "crowd": crowd,
+    "over ssh": from_afar,
+    "shell": shell,
+}

@@ -1,0 +1,103 @@
+"""One UI, running in a pane of its own against the stand-in model."""
+
+import shutil
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ops.trial.model import StandIn
+from ops.trial.terminal import Screen, Server
+from ops.trial.truth import Truth
+from ops.trial.uis import UI, cache
+
+
+class Session:
+    """A UI in its pane; use it as a context manager, which ends everything that it started.
+
+    `home` is made new each time and lies in the cache folder (Codex does not like one in the temporary folder);
+    `cwd` is where the UI works, and where a tool call that somebody approved would leave the file `approved`.
+    """
+
+    name = "agent"
+
+    def __init__(self, ui: UI) -> None:
+        self.ui = ui
+        self.tag = f"{ui.name}-{uuid.uuid4().hex[:6]}"
+        self.home = cache() / "homes" / self.tag
+        self.cwd = Path(tempfile.mkdtemp(prefix="trial-"))
+        self.server = Server(f"trial-{self.tag}")
+        self.pane = ""
+        self.truth = Truth(self.home / "truth.jsonl", ui)
+        self.sent: list[str] = []
+
+    def __enter__(self) -> Self:
+        self.home.mkdir(parents=True)
+        self._model = StandIn(self.truth.log)
+        threading.Thread(target=self._model.serve_forever, daemon=True).start()
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.server.stop()
+        self._model.shutdown()
+        self._model.server_close()
+        shutil.rmtree(self.cwd, ignore_errors=True)
+        if kind is None:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start the UI in a new tmux session, without waiting for it."""
+        how = self.ui.set_up(self.home, self.cwd, self._model.base(self.tag))
+        self.pane = self.server.start(self.name, how.argv, how.env, self.cwd)
+
+    def again(self) -> None:
+        """End the UI and start it anew, in the same home."""
+        self.server.stop()
+        self.start()
+
+    def ready(self, limit: float = 90.0) -> Screen:
+        """Wait until the UI shows something and stands still; its screen."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            screen = self.server.still(self.pane, quiet=2.5, limit=limit)
+            if screen.text.strip("\n \x1b[0123456789;m"):
+                return screen
+        raise SystemExit(f"{self.ui.name} shows nothing after {limit:.0f} seconds")
+
+    @property
+    def approved(self) -> bool:
+        """Did somebody, or something, approve the tool call?"""
+        return (self.cwd / "approved").exists()
+
+    def approve_as_a_person(self) -> None:
+        """Answer the UI's question with its default, and take away what the command left."""
+        self.server.keys(self.pane, "Enter")
+        end = time.monotonic() + 15
+        while not self.approved:
+            if time.monotonic() > end:
+                raise SystemExit(f"{self.ui.name} no longer asks whether the command may run")
+            time.sleep(0.1)
+        (self.cwd / "approved").unlink()
+        self.server.still(self.pane, quiet=1.0, limit=20)
+
+    def clear_draft(self) -> Screen:
+        """Delete a draft as a person would: with backspace, until nothing changes any more; the last screen."""
+        self.server.keys(self.pane, "C-e")
+        screen = self.server.still(self.pane, quiet=0.3, limit=3)
+        for _ in range(40):
+            self.server.keys(self.pane, "-N", "15", "BSpace")
+            time.sleep(0.2)
+            before, screen = screen, self.server.still(self.pane, quiet=0.3, limit=3)
+            if before == screen:
+                break
+        return screen
+
+    def mine(self, *texts: str) -> None:
+        """Remember texts that belong into the conversation; what else turns up there is a stray."""
+        self.sent += texts

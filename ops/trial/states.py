@@ -1,0 +1,148 @@
+"""Bring a UI into each of its states, and record what it shows there."""
+
+import shutil
+import time
+from pathlib import Path
+
+from ops.trial.recording import save
+from ops.trial.sessions import Session
+from ops.trial.terminal import Screen
+from ops.trial.uis import UI
+
+PASTED = "\n".join(f"line {n} of something that a person pasted and has not sent yet" for n in range(40))
+
+
+def record(ui: UI, folder: Path) -> list[Path]:
+    """Record every state of `ui` anew; the fixtures' paths. Old ones of that UI are deleted."""
+    shutil.rmtree(folder / ui.name, ignore_errors=True)
+    with Session(ui) as session:
+        return _Recorder(session, folder).all()
+
+
+class _Recorder:
+    def __init__(self, session: Session, folder: Path) -> None:
+        self._s = session
+        self._folder = folder
+        self._version = session.ui.version()
+        self._paths: list[Path] = []
+
+    def all(self) -> list[Path]:
+        self._starting()
+        self._drafts("before the first message", few=True)
+        self._say("hello M00000001Z", 1.5)
+        self._keep("idle", "after a short turn")
+        self._drafts("after a turn")
+        self._keep("idle", "a draft was typed and deleted")
+        self._busy()
+        self._dialog()
+        self._copy_mode()
+        self._overlays()
+        return self._paths
+
+    def _keep(self, state: str, about: str, screen: Screen | None = None) -> None:
+        shown = screen or self._s.server.still(self._s.pane, quiet=0.6, limit=5)
+        self._paths.append(
+            save(shown, profile=self._s.ui.name, state=state, version=self._version, about=about, folder=self._folder)
+        )
+
+    def _now(self, state: str, about: str) -> None:
+        """As `_keep`, without waiting for a screen that stands still: a busy one never does."""
+        self._keep(state, about, self._s.server.screen(self._s.pane))
+
+    def _starting(self) -> None:
+        self._now("unknown", "the moment it was started")
+        self._s.ready()
+        self._keep("idle", "just started, nothing was said yet")
+
+    def _drafts(self, when: str, *, few: bool = False) -> None:
+        server, pane = self._s.server, self._s.pane
+        server.type(pane, "please look at")
+        self._keep("draft", f"half a line, {when}")
+        server.keys(pane, "C-a")
+        self._keep("draft", f"half a line, the cursor at its start, {when}")
+        self._s.clear_draft()
+        server.paste(pane, "first line\nsecond line\n\nfourth, half")
+        self._keep("draft", f"four pasted lines, one empty, {when}")
+        self._s.clear_draft()
+        if few:
+            return
+        server.type(pane, "x")
+        self._keep("draft", f"one letter, {when}")
+        self._s.clear_draft()
+        server.paste(pane, PASTED)
+        self._keep("draft", f"forty pasted lines, {when}")
+        self._s.clear_draft()
+        for text, what, state in (
+            ("/", "a slash, which opens a menu", "draft"),
+            ("look at @", "an at sign, which opens completions", "draft"),
+            ("!", "an exclamation mark, which asks for a shell", "unknown"),
+        ):
+            server.type(pane, text)
+            self._keep(state, f"{what}, {when}")
+            server.keys(pane, "Escape")
+            time.sleep(0.7)
+            self._s.clear_draft()
+
+    def _say(self, text: str, after: float) -> None:
+        server, pane = self._s.server, self._s.pane
+        server.paste(pane, text)
+        time.sleep(0.6)
+        server.keys(pane, "Enter")
+        time.sleep(after)
+
+    def _busy(self) -> None:
+        server, pane = self._s.server, self._s.pane
+        self._say("slow25 M00000002Z", 0.15)
+        self._now("busy", "right after Enter")
+        time.sleep(3)
+        self._now("busy", "an answer streams")
+        time.sleep(1)
+        self._now("busy", "an answer streams, a second later")
+        server.type(pane, "and then")
+        time.sleep(0.7)
+        self._now("draft", "half a line while an answer streams")
+        server.keys(pane, "-N", "20", "BSpace")
+        time.sleep(0.7)
+        self._now("busy", "an answer streams, a draft was deleted")
+        self._say("next one, M00000003Z", 1.5)
+        self._now("queued", "one message was sent while an answer streams")
+        self._say("two lines, M00000004Z\nof text", 1.5)
+        self._now("queued", "two messages were sent while an answer streams")
+        server.still(pane, quiet=6, limit=60)
+        self._keep("idle", "after a long turn and queued messages")
+
+    def _dialog(self) -> None:
+        server, pane = self._s.server, self._s.pane
+        self._say("toolcall please, M00000005Z", 4)
+        self._keep("dialog", "it asks whether it may run a command")
+        server.keys(pane, "Down")
+        self._keep("dialog", "it asks, and the second answer is chosen")
+        server.keys(pane, "Escape")
+        time.sleep(3)
+        server.still(pane, quiet=2)
+        self._keep("idle", "the question was answered with Escape")
+        if self._s.approved:
+            raise SystemExit("the command ran although nobody approved it")
+
+    def _copy_mode(self) -> None:
+        server, pane = self._s.server, self._s.pane
+        server.run("copy-mode", "-t", pane)
+        server.keys(pane, "-X", "page-up")
+        self._keep("copy-mode", "a person scrolls back")
+        server.keys(pane, "-X", "cancel")
+
+    def _overlays(self) -> None:
+        for opening, closing, about in self._s.ui.overlays:
+            self._press(opening)
+            self._keep("unknown", about)
+            self._press(closing)
+            self._s.clear_draft()
+
+    def _press(self, keys: tuple[str, ...]) -> None:
+        """Keys by tmux's names; what is none, such as a command of the UI, is typed."""
+        for key in keys:
+            if len(key) == 1 or key.startswith(("C-", "Enter", "Escape")):
+                self._s.server.keys(self._s.pane, key)
+            else:
+                self._s.server.type(self._s.pane, key)
+            time.sleep(0.8)
