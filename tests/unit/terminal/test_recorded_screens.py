@@ -1,0 +1,66 @@
+"""Screens that real agent UIs showed, judged with the shipped profiles. `ops/record-screen` adds one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.terminal.profiles import SHIPPED, Profile, load
+from worker.terminal.screen import Seen, judge
+from worker.terminal.tmux import Look
+
+FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "screens"
+SCREENS = sorted(FOLDER.glob("*/*.json"))
+TYPABLE = {"idle", "busy"}
+
+
+def read(path: Path) -> tuple[dict[str, Any], Look, Profile]:
+    """A recorded screen as it was saved, as the submitter gets it, and the profile that must explain it."""
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    look = Look(
+        dead=bool(saved["pane_dead"]),
+        in_mode=bool(saved["pane_in_mode"]),
+        input_off=False,
+        synchronized=False,
+        pid=1,
+        tty="/dev/pts/1",
+        cursor_x=saved["cursor_x"],
+        cursor_y=saved["cursor_y"],
+        cursor_on=bool(saved["cursor_flag"]),
+        width=saved["pane_width"],
+        height=saved["pane_height"],
+        title=saved["pane_title"],
+        screen=saved["text"],
+    )
+    return saved, look, load(saved["profile"], [SHIPPED])
+
+
+def agrees(state: str, seen: Seen) -> bool:
+    """Is `seen` what a screen recorded as `state` must be judged to be?"""
+    if state == "unknown":
+        return seen.state not in TYPABLE
+    if state == "queued":
+        return seen.state == "busy"
+    if state == "copy-mode":
+        return True  # the screen behind it may be any; that somebody scrolls is tmux's to say
+    return seen.state == state
+
+
+@pytest.mark.parametrize("path", SCREENS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_profile_explains_the_recorded_screen(path: Path) -> None:
+    saved, look, profile = read(path)
+    seen = judge(look, profile)
+    assert look.in_mode == (saved["state"] == "copy-mode")
+    assert agrees(saved["state"], seen), f"{saved['about']}: judged {seen.state} ({seen.why}), box {seen.box}"
+
+
+def test_every_state_of_every_measured_ui_is_recorded() -> None:
+    states = {profile: {path.stem.rsplit("-", 1)[0] for path in FOLDER.glob(f"{profile}/*.json")}
+              for profile in ("claude", "codex", "gemini", "opencode")}  # fmt: skip
+    wanted = {"idle", "draft", "busy", "queued", "dialog", "copy-mode", "unknown"}
+    assert states == dict.fromkeys(states, wanted)
+
+
+def test_a_recording_says_on_which_version_it_was_made() -> None:
+    assert all(json.loads(path.read_text(encoding="utf-8"))["version"][0].isdigit() for path in SCREENS)
