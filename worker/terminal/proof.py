@@ -115,7 +115,10 @@ class Prover:
         else:
             self._emptied = self._emptied or now
             shown = self._shown(seen)
-            if now - self._emptied >= (GLANCE if shown else _SETTLED):
+            if not shown and entered.watch is not None and entered.watch.available:
+                # A command of the UI's own empties the box too; gemini 0.61 trims ` /help` and runs it.
+                self._last = "our text left the input box, but neither the agent's record nor the screen has it"
+            elif now - self._emptied >= (GLANCE if shown else _SETTLED):
                 verdict = "queued" if seen.queued or entered.was_busy else "submitted"
                 how = "shows the text or work on it" if shown else "shows an empty input box"
                 return Verdict(verdict, f"our text left the input box, and the screen {how}", "screen")

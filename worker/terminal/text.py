@@ -5,6 +5,7 @@ the rest of the text as input of its own), so none of them passes: they become v
 else, line feeds and tabs included, stays as it is.
 """
 
+import unicodedata
 from collections.abc import Mapping
 
 MAX_BYTES = 1024 * 1024  # far above the bus's 16,384 characters; a pane that is fed more is a mistake
@@ -57,5 +58,15 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
 
 
 def squeeze(text: str) -> str:
-    """The text without any white space: UIs wrap, indent and pad, so this is how it is compared."""
-    return "".join(text.split())
+    """The text without white space, marks and modifiers: that is how text on a screen or in a record is compared.
+
+    UIs wrap, indent and pad; Claude Code 2.1 composes what it is given (`e` and U+0301 become one character); tmux 3.3a
+    loses skin tones and some joiners on its way to the screen.
+    """
+    return "".join(filter(_compared, unicodedata.normalize("NFKD", text)))
+
+
+def _compared(character: str) -> bool:
+    if character.isspace() or "\U0001f3fb" <= character <= "\U0001f3ff":
+        return False
+    return character.isascii() or unicodedata.category(character) not in {"Mn", "Me", "Cf"}

@@ -1,0 +1,61 @@
+"""What the trial against real UIs found, kept as tests that need no UI."""
+
+import json
+import time
+from pathlib import Path
+
+from worker.terminal.profiles import SHIPPED, load
+from worker.terminal.proof import Entered, Prover, Verdict
+from worker.terminal.record import Surroundings, Watch
+from worker.terminal.text import guard, squeeze
+from worker.terminal.tmux import Look
+
+SCREENS = Path(__file__).resolve().parents[2] / "fixtures" / "screens"
+
+
+def idle(profile: str) -> Look:
+    """The recorded screen of an agent that has nothing to do."""
+    saved = json.loads((SCREENS / profile / "idle-2.json").read_text(encoding="utf-8"))
+    return Look(dead=False, in_mode=False, input_off=False, synchronized=False, pid=1, tty="/dev/pts/1",
+                cursor_x=saved["cursor_x"], cursor_y=saved["cursor_y"], cursor_on=bool(saved["cursor_flag"]),
+                width=saved["pane_width"], height=saved["pane_height"], title=saved["pane_title"],
+                screen=saved["text"])  # fmt: skip
+
+
+def prove(home: Path, text: str) -> Verdict:
+    """What is said of `text` that left gemini's empty box, its record lying in `home`."""
+    profile = load("gemini", [SHIPPED])
+    assert profile.record is not None
+    assert profile.composer is not None
+    watch = Watch(profile.record, Surroundings(str(home), "/", {}), text)
+    entered = Entered(text, profile, profile.composer, was_busy=False, watch=watch)
+    look = idle("gemini")
+    prover = Prover(entered, lambda: look, lambda: True, retries=0, deadline=time.monotonic() + 2.5)
+    return prover.run()
+
+
+def test_an_emptied_box_is_no_proof_where_there_is_a_record_that_lacks_the_text(tmp_path: Path) -> None:
+    """gemini trimmed ` /help`, ran it as a command, and the verdict was "submitted"."""
+    chats = tmp_path / ".gemini" / "tmp" / "work" / "chats"
+    chats.mkdir(parents=True)
+    (chats / "session-1.jsonl").write_text('{"type": "user", "content": [{"text": "something else"}]}\n')
+    assert prove(tmp_path, "nothing that the screen shows").verdict == "unproven"
+
+
+def test_an_emptied_box_is_proof_where_no_record_can_be_read(tmp_path: Path) -> None:
+    assert prove(tmp_path, "nothing that the screen shows").verdict == "submitted"
+
+
+def test_gemini_is_given_a_slash_behind_more_than_a_space() -> None:
+    typing = load("gemini", [SHIPPED]).typing
+    assert guard("/help me", typing.leading, typing.trailing) == "> /help me"
+
+
+def test_text_that_a_ui_composed_is_still_ours() -> None:
+    assert squeeze("Andre\u0301 says\nhi") == squeeze("  Andr\u00e9 says hi ")
+
+
+def test_what_tmux_loses_of_an_emoji_does_not_matter() -> None:
+    sent = "\U0001f44d\U0001f3fd \u2764\ufe0f \U0001f468\u200d\U0001f469 ok"
+    shown = "\U0001f44d \u2764  \U0001f468\U0001f469 ok"
+    assert squeeze(sent) == squeeze(shown) != squeeze("ok")
