@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from ops.trial.recording import FOLDER
 from ops.trial.rounds import ROUNDS, BrokenError
 from ops.trial.sending import NOT_TYPED, Outcome
-from ops.trial.sessions import Session
+from ops.trial.sessions import LIVE, Session
 from ops.trial.states import record
 from ops.trial.uis import UI, UIS, cache, install
 
@@ -122,6 +123,14 @@ HEAD = (
 )
 
 
+def _stop(number: int, frame: object) -> None:
+    """Ctrl-C or SIGTERM: end what was started, in whatever thread it is, and leave."""
+    del frame
+    for session in list(LIVE):
+        session.server.stop()
+    os._exit(128 + number)
+
+
 def main() -> int:
     """The command. 0: everything held; 1: something did not."""
     parser = argparse.ArgumentParser(
@@ -150,6 +159,8 @@ def main() -> int:
         for ui in chosen.values():
             print(f"{ui.name}: {len(record(ui, args.folder))} screens")
         return 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     begun = time.time()
     with ThreadPoolExecutor(max(1, args.jobs)) as pool:
         found = pool.map(lambda ui: trial(ui, cases, args.n), chosen.values())

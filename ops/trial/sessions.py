@@ -14,6 +14,9 @@ from ops.trial.terminal import Screen, Server
 from ops.trial.truth import Truth
 from ops.trial.uis import UI, cache
 
+LIVE: "set[Session]" = set()
+"""The sessions that run now, so that an interrupted trial can end them."""
+
 
 class Session:
     """A UI in its pane; use it as a context manager, which ends everything that it started.
@@ -36,6 +39,7 @@ class Session:
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
+        LIVE.add(self)
         self._model = StandIn(self.truth.log)
         threading.Thread(target=self._model.serve_forever, daemon=True).start()
         self.start()
@@ -45,6 +49,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.server.stop()
+        LIVE.discard(self)
         self._model.shutdown()
         self._model.server_close()
         shutil.rmtree(self.cwd, ignore_errors=True)

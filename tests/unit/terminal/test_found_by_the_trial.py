@@ -30,7 +30,7 @@ def prove(home: Path, text: str) -> Verdict:
     watch = Watch(profile.record, Surroundings(str(home), "/", {}), text)
     entered = Entered(text, profile, profile.composer, was_busy=False, watch=watch)
     look = idle("gemini")
-    prover = Prover(entered, lambda: look, lambda: True, retries=0, deadline=time.monotonic() + 2.5)
+    prover = Prover(entered, lambda: look, lambda _seen, _look: True, retries=0, deadline=time.monotonic() + 2.5)
     return prover.run()
 
 
