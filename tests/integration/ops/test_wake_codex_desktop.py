@@ -1,0 +1,113 @@
+"""`ops/wake-codex-desktop`, the real script, against what codex-cli 0.169.0 answers and writes."""
+
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.codex import CodexApp
+from tests.fakes.homes import ROOT, wait_until
+
+SCRIPT = ROOT / "ops" / "wake-codex-desktop"
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[CodexApp]:
+    app = CodexApp(tmp_path)
+    app.open()
+    yield app
+    app.close()
+
+
+def wake(app: CodexApp, text: bytes, *flags: str, key: str = "bob/1-0", thread: str | None = None) -> tuple[int, str]:
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(app.home), "SOS_MESSAGE_KEY": key, "LANG": "C.UTF-8"}
+    environment |= {"SOS_MESSAGE_SOURCE": "agent:alice", "SOS_AGENT": "bob", "SOS_MESSAGE_CLASS": "human"}
+    where = ["--codex", str(app.codex), "--codex-home", str(app.home), "--thread", thread or app.thread]
+    done = subprocess.run(
+        [str(SCRIPT), *where, *flags], input=text, env=environment, capture_output=True, timeout=60, check=False
+    )
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+class Taking(threading.Thread):
+    """The app, idle: it takes what is queued, once."""
+
+    def __init__(self, app: CodexApp, *, record: bool = True) -> None:
+        super().__init__(daemon=True)
+        self.app, self.record = app, record
+        self.start()
+
+    def run(self) -> None:
+        wait_until(lambda: self.app.take(record=self.record), "something queued")
+
+
+def test_a_text_begins_a_turn_as_it_was_with_its_sender_in_front(app: CodexApp) -> None:
+    taking = Taking(app)
+    status, words = wake(app, "line one\n$(touch x) `y` \u00e9 [a -> b] z".encode())
+    taking.join(30)
+    assert (status, words) == (0, "its turn began\n")
+    assert app.turns == ["[agent:alice -> bob class=human] line one\n$(touch x) `y` \u00e9 [a -> b] z"]
+
+
+def test_a_repeated_attempt_begins_no_second_turn(app: CodexApp) -> None:
+    taking = Taking(app)
+    assert wake(app, b"once")[0] == 0
+    taking.join(30)
+    assert wake(app, b"once") == (0, "its turn began earlier\n")
+    assert app.queued == []
+    assert len(app.turns) == 1
+
+
+def test_a_running_turn_queues_once_or_holds(app: CodexApp) -> None:
+    app.begin_turn()
+    assert wake(app, b"later", "--when-idle")[0] == 75
+    assert app.queued == []
+    for _ in range(2):
+        assert wake(app, b"later", "--timeout", "1") == (0, "queued behind the turn that runs\n")
+    assert len(app.queued) == 1
+
+
+def test_what_nobody_takes_is_withdrawn(app: CodexApp) -> None:
+    status, words = wake(app, b"hello", "--timeout", "1")
+    assert status == 69
+    assert "withdrawn" in words
+    assert app.queued == []
+
+
+def test_what_was_taken_and_is_nowhere_is_unproven(app: CodexApp) -> None:
+    taking = Taking(app, record=False)
+    assert wake(app, b"hello", "--timeout", "2")[0] == 76
+    taking.join(30)
+
+
+def test_a_server_that_ends_while_adding_leaves_it_unproven(app: CodexApp) -> None:
+    app.mode("dies")
+    assert wake(app, b"hello")[0] == 76
+
+
+def test_an_overloaded_server_is_held(app: CodexApp) -> None:
+    app.mode("overloaded")
+    assert wake(app, b"hello")[0] == 75
+    assert app.queued == []
+
+
+def test_nothing_is_queued_for_a_thread_that_nobody_has_open(app: CodexApp) -> None:
+    app.close()
+    assert wake(app, b"hello")[0] == 69
+    assert wake(app, b"hello", thread=str(uuid.uuid4()))[0] == 69
+    app.open()
+    assert wake(app, b"hello", "--codex", "/nowhere/codex")[0] == 69
+    assert app.queued == []
+
+
+@pytest.mark.parametrize("text", [b"", b" \n", b"\xff", b"x" * (1 << 20)])
+def test_a_text_that_cannot_be_sent(app: CodexApp, text: bytes) -> None:
+    assert wake(app, text)[0] == 65
+    assert app.queued == []
+
+
+def test_a_title_is_not_taken_for_a_thread(app: CodexApp) -> None:
+    assert wake(app, b"hello", thread="my thread")[0] == 64
