@@ -45,6 +45,7 @@ logger = logging.getLogger("bus_watch.queue")
 SCHEDULER_SECONDS = 0.25
 SHORTEST_SLEEP = 0.02
 UPKEEP_WORKERS = 2
+MAIN_SECONDS = 0.25  # how soon a signal is seen; at huey's own 0.1 s the main thread wakes more often than all others
 POLL_JOIN_SECONDS = 2.0
 
 
@@ -313,6 +314,7 @@ class WatchConsumer(Consumer):
         if options.get("worker_type", "thread") != "thread":
             raise ConfigurationError("it runs on threads only: leave out -k/--worker-type")
         super().__init__(huey, **options)
+        self._stop_flag_timeout = MAIN_SECONDS
         self.failed = False
         self.watchdog = Watchdog(huey.pulse, huey.engine.note_health)
         kinds = [PollWorker] * huey.poll_workers + [UpkeepWorker] * UPKEEP_WORKERS
