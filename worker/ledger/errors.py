@@ -72,4 +72,4 @@ def from_os(error: OSError, path: object) -> LedgerError:
     """Our error for a file that could not even be made."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return LedgerFullError(f"ledger {path}: the disk is full; free some space")
-    return LedgerReadOnlyError(f"ledger {path}: {error.strerror}")
+    return LedgerReadOnlyError(f"ledger {path}: {error.strerror}; check owner, mode and mount")

@@ -1,0 +1,66 @@
+"""Several workers on one ledger, a stopped one among them, and commands beside them."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.faults.world import RUN, World, until
+from worker.engine.sweeping import SWEEP_SECONDS
+
+
+def _check(world: World) -> None:
+    verdict = world.verdict()
+    assert verdict.clean, verdict.words()
+    assert verdict.runs == verdict.kept
+
+
+def test_a_worker_that_is_stopped_for_longer_than_a_sweep_keeps_its_claims(tmp_path: Path) -> None:
+    """Nobody takes over what it runs; the other lanes go on; and when it goes on, it settles."""
+    with World(tmp_path, seed=21, longest=0.05) as world:
+        world.feed(1, agent="a0", text="4")
+        stopped = world.start()
+        until(lambda: world.count("select count(*) from deliveries where state = 'running'"), "a running transport")
+        other = world.start(*RUN)
+        until(lambda: world.count("select count(*) from workers") == 2, "the other worker")
+        os.kill(stopped.pid, signal.SIGSTOP)
+        world.feed(3, agent="a0")
+        world.feed(10, agent="a1")
+        until(lambda: len(world.keys("succeeded")) == 10, "the lane that nothing keeps")
+        time.sleep(SWEEP_SECONDS + 1.0)
+        assert world.states() == {"running": 1, "succeeded": 10, "waiting": 3}
+        os.kill(stopped.pid, signal.SIGCONT)
+        world.drain()
+        assert stopped.poll() is None
+        assert other.poll() is None
+        _check(world)
+
+
+def test_once_and_commands_beside_a_consumer(tmp_path: Path) -> None:
+    with World(tmp_path, seed=22, lanes=2, longest=0.1) as world:
+        world.feed(20)
+        world.start()
+        until(world.serving, "the consumer")
+        assert world.run("pause", "t0", "--agent", "a0").returncode == 0
+        world.feed(20)
+        assert world.run("run", "--once").returncode == 0
+        world.feed(10)
+        until(lambda: len(world.keys("waiting")) >= 1 and not world.keys("running"), "only the paused lane to wait")
+        paused = world.count("select count(*) from deliveries where state = 'waiting'")
+        assert paused == world.count(
+            "select count(*) from deliveries d join lanes l on l.id = d.lane where d.state = 'waiting' and l.paused"
+        )
+        assert world.run("resume", "t0").returncode == 0
+        world.feed(10)
+        world.drain()
+        _check(world)
+
+
+def test_three_workers_and_runs_once_share_one_ledger(tmp_path: Path) -> None:
+    with World(tmp_path, seed=23, one_agent=True, longest=0.02) as world:
+        world.feed(60)
+        for command in ((), RUN, (*RUN, "--once"), (*RUN, "--once")):
+            world.start(*command)
+        world.feed(20)
+        world.drain()
+        _check(world)
