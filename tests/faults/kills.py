@@ -72,7 +72,7 @@ class Step:
     name: str
     passes: int = 1
     least: int = 1
-    abandoned: bool = False  # an attempt whose worker was killed before
+    abandoned: bool = False  # attempts whose worker was killed before, and lanes that wait behind them
     failing: bool = False  # a message that is retried
 
 
@@ -93,7 +93,7 @@ WORKER_STEPS = (
     Step("worker.finalizing", passes=6),
     Step("worker.inspected", abandoned=True),
     Step("worker.recovered", abandoned=True),
-    Step("worker.swept_wake"),
+    Step("worker.swept_wake", abandoned=True),
     Step("worker.schedule_taken", failing=True),
 )
 LAUNCHER_STEPS = tuple(
@@ -118,7 +118,8 @@ def kill_at_step(world: World, step: Step, *, times: int = 1) -> frozenset[str]:
     interrupted: frozenset[str] = frozenset()
     for _ in range(times):
         if step.abandoned:
-            world.feed(3, text="0.5")
+            for agent in world.lanes:
+                world.feed(2, agent=agent, text="0.3")
             abandoned = world.start()
             until(lambda: world.count("select count(*) from deliveries where state = 'running'"), "a running transport")
             abandoned.kill()

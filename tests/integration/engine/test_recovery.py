@@ -1,0 +1,285 @@
+"""A worker whose threads, disk, lock or clock fail it: what it did is settled once, and what it owes is done."""
+
+import errno
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.engine.rig import Rig, running
+from worker.engine import delivering, sweeping
+from worker.engine.polling import PollBook
+from worker.engine.sweeping import SweepBook
+from worker.ledger import database, upkeep
+from worker.transports.receipts import create_void_note
+
+
+def _lock(rig: Rig) -> sqlite3.Connection:
+    """Another process holds the ledger's write lock."""
+    other = sqlite3.connect(rig.settings.ledger_file, isolation_level=None)
+    other.execute("begin immediate")
+    return other
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(delivering, "SETTLE_AGAIN_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_locked_ledger_delays_the_claim_to_the_next_sweep(tmp_path: Path) -> None:
+    with running(tmp_path) as rig:
+        rig.take(2)
+        other = _lock(rig)
+        rig.run()
+        assert rig.engine.overlooked.is_set()
+        assert not rig.runs
+        other.execute("rollback")
+        rig.sweep()
+        rig.run()
+        assert rig.states == ["succeeded"] * 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as rig:
+        rig.take()
+        refused = threading.Event()
+        run = rig.engine.launcher.run
+
+        def run_and_lock(*args: Any) -> Any:
+            outcome = run(*args)
+            rig.engine.db._writer.execute("pragma query_only = on")  # SQLITE_READONLY from now on
+            return outcome
+
+        monkeypatch.setattr(rig.engine.launcher, "run", run_and_lock)
+        monkeypatch.setattr(delivering.logger, "error", lambda *_: refused.set())
+        thread = threading.Thread(target=rig.run)
+        thread.start()
+        assert refused.wait(30)
+        assert rig.states == ["running"]
+        rig.engine.db._writer.execute("pragma query_only = off")
+        thread.join()
+        assert rig.states == ["succeeded"]
+        assert len(rig.runs) == 1
+        assert rig.rows()[0]["voids"] == 0
+
+
+def test_a_thread_that_dies_after_the_run_is_settled_by_the_sweep(tmp_path: Path) -> None:
+    """huey logs the exception and goes on; the receipt tells."""
+    with running(tmp_path) as rig:
+        rig.take(2)
+
+        def fail(_: str) -> str:
+            raise RuntimeError("a defect")
+
+        rig.engine.redact = fail
+        with pytest.raises(RuntimeError):
+            rig.run()
+        assert rig.states == ["running", "waiting"]
+        rig.engine.redact = str
+        assert rig.sweep().settled == 1
+        rig.run()
+        assert rig.states == ["succeeded"] * 2
+        assert len(rig.runs) == 2
+        rig.sweep()
+        assert not [path for path in rig.engine.files.iterdir() if path.suffix in {".note", ".receipt"}]
+
+
+def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as rig:
+        (first,) = rig.take()
+        with monkeypatch.context() as patch:
+            patch.setattr(delivering, "prepare", lambda *_, **__: 1 / 0)
+            for _ in range(4):
+                with pytest.raises(ZeroDivisionError):
+                    rig.run()
+                assert rig.sweep().settled == 1
+            row = rig.rows()[0]
+            assert (row["state"], row["voids"], row["burnt"]) == ("waiting", 4, 0)
+        rig.run()
+        assert rig.states == ["succeeded"]
+        assert rig.runs == [f"{first} 5"]
+
+
+def test_five_voids_are_a_dead_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as rig:
+        rig.take()
+        monkeypatch.setattr(delivering, "prepare", lambda *_, **__: 1 / 0)
+        for _ in range(5):
+            with pytest.raises(ZeroDivisionError):
+                rig.run()
+            rig.sweep()
+        assert rig.states == ["dead"]
+        assert "5 claims" in rig.rows()[0]["reason"]
+
+
+def test_a_voided_attempt_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as rig:
+        rig.take()
+        run = rig.engine.launcher.run
+
+        def void_first(attempt: str, *rest: Any) -> Any:
+            assert create_void_note(rig.engine.files, attempt)
+            monkeypatch.undo()
+            return run(attempt, *rest)
+
+        monkeypatch.setattr(rig.engine.launcher, "run", void_first)
+        rig.run()
+        assert rig.states == ["succeeded"]
+        assert rig.rows()[0]["starts"] == 2
+        assert [run.split()[1] for run in rig.runs] == ["2"]
+
+
+def test_a_message_file_that_cannot_be_written_is_no_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as rig:
+        transport = rig.settings.agents[0].transports[0]
+        command = (*transport.command, "{message_file}")
+        agent = rig.settings.agents[0].model_copy(
+            update={"transports": (transport.model_copy(update={"command": command}),)}
+        )
+        rig.engine.settings = rig.settings.model_copy(update={"agents": (agent,)})
+        rig.take()
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "no space")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(delivering, "write_message_file", full)
+            for _ in range(7):
+                rig.pass_time(5.1)
+        row = rig.rows()[0]
+        assert (row["state"], row["burnt"], row["voids"]) == ("retrying", 0, 0)
+        assert "this host could not start it" in row["reason"]
+        rig.pass_time(5.1)
+        assert rig.states == ["succeeded"]
+        assert not list(rig.engine.files.glob("*.message"))
+
+
+def test_a_queue_that_takes_nothing_is_made_up_for(tmp_path: Path) -> None:
+    with running(tmp_path) as rig:
+        rig.broken_queue = True
+        rig.take(3)
+        assert not rig.due
+        rig.sweep()
+        assert rig.engine.overlooked.is_set()
+        rig.broken_queue = False
+        assert rig.sweep().woken == 1
+        rig.run()
+        assert rig.states == ["succeeded"] * 3
+
+
+def test_a_sweep_that_fails_still_owes_what_it_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as rig:
+        rig.take()
+        rig.due.clear()
+        rig.engine.overlooked.set()
+        with monkeypatch.context() as patch:
+            patch.setattr(sweeping, "_bury_workers", lambda _: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                rig.sweep()
+        assert rig.sweep().woken == 1
+
+
+@pytest.mark.parametrize("jump", [-400 * 86400.0, -3600.0, 3600.0, 400 * 86400.0])
+def test_a_clock_that_jumps_keeps_nothing_waiting(tmp_path: Path, jump: float) -> None:
+    with running(tmp_path, give_up_after=1000 * 86400.0) as rig:
+        rig.take(3)
+        rig.answer(1)
+        rig.run()
+        rig.answer(0)
+        rig.now += jump
+        rig.due.clear()  # huey's schedule knows the old time
+        for _ in range(100):
+            rig.sweep()
+            rig.pass_time(5.0)
+        assert rig.states == ["succeeded"] * 3
+        assert len(rig.runs) == 4
+
+
+def test_the_text_file_of_a_killed_launcher_is_removed(tmp_path: Path) -> None:
+    with running(tmp_path) as rig:
+        rig.take()
+        rig.run()
+        attempt = rig.rows("select id from attempts")[0]["id"]
+        left = [rig.engine.files / f"{attempt}{suffix}" for suffix in (".stdin", ".message", ".note")]
+        for path in left:
+            path.write_text("a secret")
+        launcher = rig.engine.launcher
+        launcher.close()
+        launcher.join(30)
+        rig.sweep()
+        assert not [path for path in left if path.exists()]
+
+
+def test_locks_of_dead_workers_and_launchers_are_removed(tmp_path: Path) -> None:
+    with running(tmp_path) as rig:
+        dead = "0" * 32
+        for suffix in (".lock", ".launcher"):
+            (rig.engine.files / (dead + suffix)).touch()
+        rig.engine.db.write(
+            lambda tx: upkeep.register_worker(tx, dead, pid=1, boot_id="b", version="0", kind="consumer", now=0.0)
+        )
+        rig.sweep()
+        assert not list(rig.engine.files.glob(f"{dead}.*"))
+        assert rig.rows(f"select stopped_at from workers where id = '{dead}'")[0]["stopped_at"] == rig.now
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+
+def test_a_poll_that_another_worker_took_is_due_again_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    book = PollBook(["a"])
+    assert book.take_due() == ["a"]
+    clock.now += 4
+    assert not book.take_due()
+    clock.now += 2
+    assert book.take_due() == ["a"]
+    book.begin("a")
+    clock.now += 500  # one that is under way may take its time
+    assert not book.take_due()
+    book.done("a", 1.0, well=True)
+    clock.now += 1
+    assert book.take_due() == ["a"]
+
+
+def test_a_due_poll_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    book = PollBook(["a"])
+    assert book.anything_due()
+    assert not book.anything_due()
+    clock.now += 1.1
+    assert book.anything_due()
+
+
+def test_a_sweep_that_another_worker_took_is_due_again_after_seconds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = Clock(monkeypatch)
+    book = SweepBook(tmp_path)
+    assert book.take_due()
+    clock.now += 9
+    assert not book.take_due()
+    clock.now += 2
+    assert book.take_due()
+    book.begin()
+    clock.now += 60
+    assert not book.take_due()
+    book.done(well=True)
+    assert not book.take_due()
+    clock.now += 5
+    assert book.take_due()
+    book.missed()
+    clock.now += 1
+    assert book.take_due()
