@@ -1,0 +1,237 @@
+"""The ledger against a model: hypothesis does what polls, workers, sweeps and people do, in any order."""
+
+import random
+import sqlite3
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from tests.fakes.inbox import message
+from worker import delivery
+from worker.delivery import Counters, Ending, RetryPolicy
+from worker.ledger import claims, intake, operate, upkeep
+from worker.ledger.claims import Claim, NotClaimed, Rules
+from worker.ledger.database import Database
+
+POLICY = RetryPolicy(max_attempts=3, retry_max_delay=30.0, give_up_after=1e12)
+HOLD = replace(POLICY, on_unknown="hold")
+ORDERED = {"first": True, "second": False}  # transports
+POLICY_OF = {"first": HOLD, "second": POLICY}
+FINAL = {"succeeded", "dead", "cancelled"}
+
+
+@dataclass
+class Model:
+    """What one delivery should be."""
+
+    key: tuple[int, int]
+    transport: str
+    message: int
+    state: str = "waiting"
+    starts: int = 0
+    burnt: int = 0
+    frees: int = 0
+    voids: int = 0
+    next_at: float | None = None
+    cancel: bool = False
+    attempt: str | None = None
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.db = Database(Path(self.folder.name) / "ledger.db")
+        self.db._writer.execute("pragma synchronous = off")  # no power fails here, and 1,200 commits take their time
+        self.now = 1_000_000.0
+        self.model: dict[int, Model] = {}  # by delivery
+        self.paused: set[str] = set()
+        self.broken: set[str] = set()
+        self.sent: set[tuple[int, int]] = set()
+        self.count = 0
+        self.rng = random.Random(0)
+        self.db.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
+        self.lanes = {name: self.db.write(lambda tx, n=name: intake.ensure_lane(tx, "a", n)) for name in ORDERED}  # type: ignore[misc]
+
+    def teardown(self) -> None:
+        self.db.close()
+        self.folder.cleanup()
+
+    # -- what polls do -------------------------------------------------------------------------------------------------
+
+    @rule(ids=st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=4))
+    def poll(self, ids: list[tuple[int, int]]) -> None:
+        """Messages come in, perhaps again, perhaps older ones late."""
+        page = [message(ms, seq) for ms, seq in ids]
+        taken = self.db.write(lambda tx: intake.take_in(tx, "a", page, lambda _: (None, list(ORDERED)), self.now))
+        new = set(ids) - self.sent
+        assert taken.new == len(new)
+        self.sent |= new
+        for row in self.rows(
+            "select d.id, d.ms, d.seq, d.message, l.transport from deliveries d, lanes l where l.id = d.lane"
+        ):
+            if row["id"] not in self.model:
+                assert (row["ms"], row["seq"]) in new
+                self.model[row["id"]] = Model((row["ms"], row["seq"]), row["transport"], row["message"])
+
+    # -- what workers do -----------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def claim(self, data: st.DataObject) -> None:
+        """Somebody was woken for a delivery, rightly or wrongly."""
+        chosen = data.draw(st.sampled_from(sorted(self.model)))
+        one = self.model[chosen]
+        self.count += 1
+        attempt = f"{self.count:032x}"
+        result = self.db.write(
+            lambda tx: claims.claim(
+                tx, chosen, attempt_id=attempt, worker="w", boot_id="b", now=self.now,
+                rules=lambda _, transport: Rules(ordered=ORDERED[transport]),
+            )
+        )  # fmt: skip
+        if self._claimable(one, chosen):
+            assert isinstance(result, Claim)
+            one.state, one.attempt, one.next_at = "running", attempt, None
+            one.starts += 1
+            assert result.attempt == one.starts
+        else:
+            assert isinstance(result, NotClaimed), result
+
+    def _claimable(self, one: Model, chosen: int) -> bool:
+        lane = [(other.key, number) for number, other in self.model.items() if other.transport == one.transport]
+        pending = [place for place in lane if self.model[place[1]].state in {"waiting", "retrying"}]
+        due = one.next_at is None or one.next_at <= self.now
+        busy = any(self.model[number].state == "running" for _, number in lane)
+        ordered = ORDERED[one.transport] or one.transport in self.broken
+        return (
+            one.state in {"waiting", "retrying"}
+            and due
+            and not busy
+            and one.transport not in self.paused
+            and (not ordered or min(pending)[1] == chosen)
+        )
+
+    @precondition(lambda self: any(one.state == "running" for one in self.model.values()))
+    @rule(data=st.data(), code=st.sampled_from([0, 0, 1, 65, 69, 75, 76, "void", "timeout", "interrupted"]))
+    def settle(self, data: st.DataObject, code: Any) -> None:
+        """A run has ended, or a sweep found out how; and who comes second changes nothing."""
+        chosen = data.draw(st.sampled_from(sorted(n for n, one in self.model.items() if one.state == "running")))
+        one = self.model[chosen]
+        ending = Ending(code) if isinstance(code, str) else Ending("exit", code)  # type: ignore[arg-type]
+        policy = POLICY_OF[one.transport]
+        before = Counters(one.burnt, one.frees, one.voids, self.now)
+        verdict = delivery.settle(ending, before, policy, now=self.now, cancelled=one.cancel, rng=random.Random(7))
+        attempt = one.attempt or ""
+
+        def write(tx: sqlite3.Connection, *, given: str) -> claims.Settled | None:
+            return claims.settle(tx, chosen, given, ending, policy, now=self.now, rng=random.Random(7))
+
+        assert self.db.write(lambda tx: write(tx, given="f" * 32)) is None
+        settled = self.db.write(lambda tx: write(tx, given=attempt))
+        assert settled is not None
+        assert settled.state == verdict.state
+        assert self.db.write(lambda tx: write(tx, given=attempt)) is None
+        one.state, one.next_at, one.attempt, one.cancel = str(verdict.state), verdict.next_at, None, False
+        one.burnt, one.frees, one.voids = verdict.counters.burnt, verdict.counters.frees, verdict.counters.voids
+        if code == 69:
+            self.broken.add(one.transport)
+        elif code not in {"void", "interrupted"}:
+            self.broken.discard(one.transport)
+        assert settled.finished == self._over(one.message)
+
+    # -- what people do ------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), transport=st.sampled_from([None, *ORDERED]))
+    def retry(self, data: st.DataObject, transport: str | None) -> None:
+        number = self.model[data.draw(st.sampled_from(sorted(self.model)))].message
+        self.db.write(lambda tx: operate.retry(tx, number, transport))
+        for one in self._of(number, transport):
+            if one.state in {"dead", "held", "cancelled"}:
+                one.state, one.next_at, one.cancel = "waiting", None, False
+                one.burnt = one.frees = one.voids = 0
+            elif one.state == "retrying":
+                one.next_at = None
+
+    @precondition(lambda self: self.model)
+    @rule(data=st.data(), transport=st.sampled_from([None, *ORDERED]))
+    def drop(self, data: st.DataObject, transport: str | None) -> None:
+        number = self.model[data.draw(st.sampled_from(sorted(self.model)))].message
+        self.db.write(lambda tx: operate.drop(tx, number, transport, self.now))
+        for one in self._of(number, transport):
+            if one.state in {"waiting", "retrying", "held", "dead"}:
+                one.state, one.next_at = "cancelled", None
+            elif one.state == "running":
+                one.cancel = True
+
+    @rule(transport=st.sampled_from(sorted(ORDERED)), paused=st.booleans())
+    def pause(self, transport: str, *, paused: bool) -> None:
+        self.db.write(lambda tx: operate.set_paused(tx, transport, None, paused=paused))
+        (self.paused.add if paused else self.paused.discard)(transport)
+
+    @rule(seconds=st.floats(0.1, 100.0))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(seconds=st.floats(-1e6, 1e6))
+    def the_clock_jumps(self, seconds: float) -> None:
+        """And the sweep brings back what it put out of reach."""
+        self.now = max(1000.0, self.now + seconds)
+        latest = self.now + 60.0
+        for lane in self.lanes.values():
+            if self.db.read(lambda db, lane=lane: upkeep.is_out_of_reach(db, lane, latest)):  # type: ignore[misc]
+                self.db.write(lambda tx, lane=lane: upkeep.clamp_next_at(tx, lane, latest))  # type: ignore[misc]
+        for one in self.model.values():
+            if one.next_at is not None and one.next_at > latest:
+                one.next_at = latest
+
+    # -- what must always hold -----------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_ledger_is_as_the_model_says(self) -> None:
+        rows = {row["id"]: row for row in self.rows("select * from deliveries")}
+        assert rows.keys() == self.model.keys()
+        for number, one in self.model.items():
+            row = rows[number]
+            assert (row["state"], row["starts"], row["burnt"], row["voids"], row["next_at"], bool(row["cancel"])) == (
+                one.state, one.starts, one.burnt, one.voids, one.next_at, one.cancel,
+            )  # fmt: skip
+        for row in self.rows("select delivery, count(*) as n, sum(ended_at is null) as open from attempts group by 1"):
+            one = self.model[row["delivery"]]
+            assert (row["n"], row["open"]) == (one.starts, int(one.state == "running"))
+        for row in self.rows("select id, state from messages"):
+            assert (row["state"] == "open") == (not self._over(row["id"]))
+
+    @invariant()
+    def every_lane_knows_what_comes_next(self) -> None:
+        """What a wake-up would name can be claimed when it is due; if there is none, nothing can."""
+        for transport, lane in self.lanes.items():
+            found = self.db.read(
+                lambda db, t=transport, i=lane: claims.candidate(db, i, ordered=ORDERED[t], now=self.now)  # type: ignore[misc]
+            )
+            claimable = [n for n, one in self.model.items() if one.transport == transport and self._claimable(one, n)]
+            if claimable:
+                assert found is not None
+                assert found.delivery in claimable
+            elif found is not None:
+                assert found.next_at is not None
+                assert found.next_at > self.now
+
+    def _over(self, number: int) -> bool:
+        return all(one.state in FINAL for one in self.model.values() if one.message == number)
+
+    def _of(self, number: int, transport: str | None) -> list[Model]:
+        return [o for o in self.model.values() if o.message == number and transport in {None, o.transport}]
+
+    def rows(self, query: str) -> list[sqlite3.Row]:
+        return self.db.read(lambda db: db.execute(query).fetchall())
+
+
+TestLedger = LedgerMachine.TestCase
+TestLedger.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
