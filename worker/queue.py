@@ -86,6 +86,32 @@ def _plain(value: object) -> object:
     return value.isoformat() if isinstance(value, datetime) else repr(value)
 
 
+def _band_of(priority: float | None) -> Band:
+    return Band(min(int(priority or 0) // 100 * 100, max(Band)))
+
+
+class _Bell:
+    """Wakes those who wait for one band's tasks: one for each task, since each that wakes costs a look and a switch."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self._condition = threading.Condition()
+
+    def ring(self, waiting: int | None = None) -> None:
+        """Wake so many of those who wait; None: all of them."""
+        with self._condition:
+            self.rings += 1
+            if waiting is None:
+                self._condition.notify_all()
+            else:
+                self._condition.notify(waiting)
+
+    def wait(self, seen: int, seconds: float) -> bool:
+        """Until it has rung since `rings` was `seen`; False when it has not within so many seconds."""
+        with self._condition:
+            return seconds > 0 and self._condition.wait_for(lambda: self.rings != seen, seconds)
+
+
 class WakeupStorage(SqliteStorage):
     """SQLite storage whose `dequeue` waits until there is something, for the calling thread's band of tasks."""
 
@@ -93,8 +119,7 @@ class WakeupStorage(SqliteStorage):
     begin_sql = "begin immediate"  # readers go on; huey's own `exclusive` is the same in WAL mode, but for them
 
     def __init__(self, name: str = "bus-watch", filename: str = "queue.db", **kwargs: Any) -> None:
-        self._changed = threading.Condition()
-        self._enqueued = 0
+        self._bells = {band: _Bell() for band in Band}
         self._thread = threading.local()
         self._data_version = -1
         self._stopping = False
@@ -102,7 +127,7 @@ class WakeupStorage(SqliteStorage):
         self._generation = 0  # of that file, counted by this process
         self._beginning = False
         self.on_loss: Callable[[], None] = lambda: None  # called when wake-ups were lost with a damaged file
-        self.patience = 1.0  # seconds a dequeue waits at most before it lets its worker look at the stop flag
+        self.patience = 5.0  # seconds a dequeue waits at most before it lets its worker look at the stop flag
         super().__init__(name, filename=filename, **kwargs)
 
     def _create_connection(self) -> sqlite3.Connection:
@@ -168,13 +193,12 @@ class WakeupStorage(SqliteStorage):
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
         super().enqueue(data, priority)
-        self.wake()
+        self._bells[_band_of(priority)].ring(1)
 
     def wake(self) -> None:
         """Let every waiting worker look again."""
-        with self._changed:
-            self._enqueued += 1
-            self._changed.notify_all()
+        for bell in self._bells.values():
+            bell.ring()
 
     def stop(self) -> None:
         """Let every waiting worker go home."""
@@ -182,17 +206,16 @@ class WakeupStorage(SqliteStorage):
         self.wake()
 
     def dequeue(self) -> bytes | None:
+        band = getattr(self._thread, "band", Band.DELIVER)
+        bell = self._bells[band]
         deadline = time.monotonic() + self.patience
         while True:
-            with self._changed:
-                seen = self._enqueued
-            data = self._take(getattr(self._thread, "band", Band.DELIVER))
+            seen = bell.rings
+            data = self._take(band)
             if data is not None:
                 return data
-            with self._changed:
-                left = deadline - time.monotonic()
-                if self._stopping or left <= 0 or not self._changed.wait_for(lambda: self._enqueued != seen, left):  # noqa: B023 - called here
-                    return None
+            if self._stopping or not bell.wait(seen, deadline - time.monotonic()):
+                return None
 
     def _take(self, band: Band) -> bytes | None:
         bounds = (self.name, int(band), int(band) + 99)
