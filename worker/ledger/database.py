@@ -1,7 +1,7 @@
 """Opening the ledger, and writing to it: durable, one transaction at a time, many callers a commit.
 
 Commits are what durability costs (an fsync each). Callers that arrive while one commit is under way share the next:
-the first to get the lock runs everybody's operation in one transaction. Each operation has a savepoint of its own, so
+the first of them runs everybody's operation in one transaction. Each operation has a savepoint of its own, so
 one that fails takes nobody along.
 """
 
@@ -31,13 +31,15 @@ T = TypeVar("T")
 class _Job:
     """One caller's operation, and what came of it."""
 
-    __slots__ = ("done", "error", "operation", "result")
+    __slots__ = ("done", "error", "operation", "result", "turn")
 
     def __init__(self, operation: Callable[[sqlite3.Connection], object]) -> None:
         self.operation = operation
         self.done = False
         self.result: object = None
         self.error: BaseException | None = None
+        self.turn = threading.Lock()  # free once it is done, or its caller's to lead
+        self.turn.acquire()
 
 
 class Database:
@@ -51,7 +53,8 @@ class Database:
         self.path = path
         self._pending: list[_Job] = []
         self._pending_lock = threading.Lock()
-        self._leader = threading.Lock()
+        self._led = False  # somebody leads, or has been told to
+        self._committing = threading.Lock()
         self._read_lock = threading.Lock()
         try:
             _create_private(path)
@@ -70,14 +73,31 @@ class Database:
         job = _Job(operation)
         with self._pending_lock:
             self._pending.append(job)
-        with self._leader:
-            if not job.done:
-                with self._pending_lock:
-                    jobs, self._pending = self._pending, []
-                self._commit(jobs)
+            leads, self._led = not self._led, True
+        if not leads:
+            job.turn.acquire()
+        if not job.done:
+            self._lead()
         if job.error is not None:
             raise job.error
         return cast("T", job.result)
+
+    def _lead(self) -> None:
+        """Commit what is pending, name the next leader, and wake each of the others once.
+
+        Nobody waits for a lock that others wait for: woken one by one, they would hold up the next commit.
+        """
+        with self._pending_lock:
+            jobs, self._pending = self._pending, []
+        try:
+            with self._committing:
+                self._commit(jobs)
+        finally:
+            with self._pending_lock:
+                self._led = bool(self._pending)
+                woken = [*self._pending[:1], *jobs]
+            for job in woken:
+                job.turn.release()
 
     def _commit(self, jobs: list[_Job]) -> None:
         connection = self._writer
@@ -107,7 +127,7 @@ class Database:
 
     def close(self) -> None:
         """Close both connections."""
-        with self._leader, self._read_lock:
+        with self._committing, self._read_lock:
             self._writer.close()
             self._reader.close()
 
