@@ -116,18 +116,6 @@ def test_test_send_comes_back(world: World, bridge_of: Callable[[Generation], Fa
     assert TOKEN not in failed.stderr
 
 
-def test_completion(world: World) -> None:
-    for shell in ("bash", "zsh", "tcsh"):
-        done = world.bus_watch("completion", shell)
-        assert done.returncode == 0, done.stderr
-        assert "test-send" in done.stdout
-    bash = world.home / "completion.bash"
-    bash.write_text(world.bus_watch("completion", "bash").stdout)
-    script = f'. "{bash}"; COMP_WORDS=(bus-watch te); COMP_CWORD=1; _shtab_bus_watch te; echo "${{COMPREPLY[*]}}"'
-    said = subprocess.run(["bash", "-c", script], env=world.env, text=True, capture_output=True, check=True, timeout=60)
-    assert "test-send" in said.stdout
-
-
 def test_run_once_says_what_it_could_not_do(world: World, bridge_of: Callable[[Generation], FakeBridge]) -> None:
     bridge = bridge_of("C")
     dies = world.transport("dies", before='echo "no such pane" >&2; exit 65')

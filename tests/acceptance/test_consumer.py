@@ -69,18 +69,18 @@ def test_huey_s_flags_work(world: World, bridge_of: BridgeOf) -> None:
 
 
 def test_quiet_and_no_periodic(world: World, bridge_of: BridgeOf) -> None:
-    """-n: no periodic tasks, so nothing is polled; what is in the ledger is delivered all the same."""
+    """-n: no periodic tasks, so nothing is polled; what is due in the ledger is delivered all the same."""
     bridge = bridge_of("C")
-    world.configure(world.agent(bridge, "bob", world.transport("flaky", before=": ${ok:?}", retry_delay="1h")))
-    bridge.streams.add("bob", "hello")
+    world.configure(world.agent(bridge, "bob", world.transport("wake", before="exit 1", retry_delay="1h")))
+    message = "bob/{}-{}".format(*bridge.streams.add("bob", "hello"))
     assert world.bus_watch("run", "--once").returncode == 0
     assert world.json("queue")["counts"]["retrying"] == 1
-    world.configure(world.agent(bridge, "bob", world.transport("flaky")))
+    world.configure(world.agent(bridge, "bob", world.transport("wake")))
+    assert world.bus_watch("retry", message).returncode == 0
     asked = len(bridge.requests)
     with world.consumer("-n", "-q", "-C") as consumer:
-        until(lambda: world.json("status")["running"], "the worker")
-        world.bus_watch("retry", "--dead")
-        time.sleep(2.5)  # without -n there would have been a poll at once, and one more
+        until(lambda: world.seen("wake") == ["hello"], "the message that was due")
+        time.sleep(2)  # without -n there would have been a poll at once, and one more
         assert len(bridge.requests) == asked
         assert consumer.stop() == 0
         assert "Huey consumer started" not in consumer.log()  # -q
