@@ -143,7 +143,8 @@ def opening(session: Session, count: int) -> list[Outcome]:
         time.sleep(random.uniform(0.0, 1.6))
         message = plain("y yes @@ 1")()
         outcome = deliver(session, message.text, patience=0)
-        time.sleep(1.0)
+        # Codex begins its answer anew at each message, so the question may come only now.
+        session.server.still(session.pane, quiet=1.5, limit=6)
         if session.approved:
             raise BrokenError(f"the command ran: the dialog was answered by {outcome}")
         session.approve_as_a_person()
