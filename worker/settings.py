@@ -144,6 +144,7 @@ class AgentSettings(_Model):
     limit: Annotated[int, Field(ge=1, le=100_000)] = 10
     poll_interval: Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=3600)] = 3.0
     requests_per_minute: Annotated[int, Field(ge=1, le=600)] = 60
+    max_page_bytes: Annotated[int, Field(ge=65_536)] = 16 * 1024 * 1024
     announce: bool = True
     watch: bool = True
     transports: tuple[TransportSettings, ...] = ()

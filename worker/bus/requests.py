@@ -193,7 +193,10 @@ class BusRequests:
         if failure is not None:
             raise failure
         if not whole:
-            raise TooLargeError(f"The bus sent more than {max_bytes:,} bytes in one answer; it was cut off.")
+            raise TooLargeError(
+                f"The bus sent more than {max_bytes:,} bytes in one answer; it was cut off. "
+                "If that much mail really waits, raise max_page_bytes."
+            )
         return body
 
 

@@ -151,6 +151,7 @@ class Engine:
             bridge_url=agent.bridge_url,
             token=self._token_source(agent).read,
             limit=agent.limit,
+            max_page_bytes=agent.max_page_bytes,
             presence=agent.announce,
         )
 
