@@ -33,7 +33,8 @@ LAST_READS = (
 KILL_EVERY = 0.01  # seconds between two looks at a session that is being killed
 KILL_PATIENCE = 5.0  # seconds to wait for unkillable leftovers once the transport itself has ended
 
-_RESET = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ]
+# All that a process can ignore: we ignore some, Python some, and whoever started the worker perhaps others.
+_RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Launcher:
