@@ -5,8 +5,9 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -84,10 +85,9 @@ def row(ui: UI, version: str, case: str, outcomes: list[Outcome], broken: str = 
     )
 
 
-def trial(ui: UI, cases: Sequence[str], count: int) -> list[Row]:
+def trial(ui: UI, cases: Sequence[str], count: int, keep: Callable[[Row], None]) -> None:
     """All the rounds of one UI, in one session; a round that breaks is followed by a new session."""
     version = ui.version()
-    rows = []
     left = list(cases)
     while left:
         with Session(ui) as session:
@@ -99,11 +99,37 @@ def trial(ui: UI, cases: Sequence[str], count: int) -> list[Row]:
                     outcomes = ROUNDS[case](session, count)
                 except (BrokenError, SystemExit, OSError, ValueError) as error:
                     broken = f"{type(error).__name__}: {error}"
-                rows.append(row(ui, version, case, outcomes, broken))
-                print(line(rows[-1]), file=sys.stderr, flush=True)
+                keep(row(ui, version, case, outcomes, broken))
                 if broken:
                     break
-    return rows
+
+
+class Results:
+    """The rows so far, in a file that is whole after each of them: a long trial may be stopped."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        self.path, self.count = path, count
+        self.begun = time.time()
+        self.rows: list[Row] = []
+        self._lock = threading.Lock()
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, one: Row) -> None:
+        """Add a row, and tell of it on standard error."""
+        with self._lock:
+            print(line(one), file=sys.stderr, flush=True)
+            self.rows.append(one)
+            self.rows.sort(key=lambda kept: kept.ui)  # stable: in the order of the rounds
+            result = {
+                "begun": self.begun,
+                "seconds": time.time() - self.begun,
+                "processors": os.cpu_count(),
+                "n": self.count,
+                "rows": [{**asdict(kept), "good": kept.good} for kept in self.rows],
+            }
+            new = self.path.with_suffix(".new")
+            new.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            new.replace(self.path)
 
 
 def line(one: Row) -> str:
@@ -161,20 +187,12 @@ def main() -> int:
         return 0
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    begun = time.time()
+    begun = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+    results = Results(args.out or cache() / "results" / f"{begun}.json", args.n)
     with ThreadPoolExecutor(max(1, args.jobs)) as pool:
-        found = pool.map(lambda ui: trial(ui, cases, args.n), chosen.values())
-        rows = [one for rows in found for one in rows]
-    out = args.out or cache() / "results" / f"{time.strftime('%Y-%m-%dT%H-%M-%S', time.gmtime(begun))}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    result = {
-        "begun": begun,
-        "seconds": time.time() - begun,
-        "processors": os.cpu_count(),
-        "n": args.n,
-        "rows": [{**asdict(one), "good": one.good} for one in rows],
-    }
-    out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for done in [pool.submit(trial, ui, cases, args.n, results.keep) for ui in chosen.values()]:
+            done.result()
+    rows = results.rows
     print(HEAD, *(line(one) for one in rows), sep="\n")
-    print(f"{sum(one.good for one in rows)} of {len(rows)} rounds good; {out}")
+    print(f"{sum(one.good for one in rows)} of {len(rows)} rounds good; {results.path}")
     return 0 if all(one.good for one in rows) else 1
