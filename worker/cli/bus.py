@@ -13,6 +13,7 @@ from worker.bus.embedded.store import BusStore, EmbeddedBusError
 from worker.errors import UsageError
 
 DEFAULT_PORT = 6380
+DEFAULT_DB = Path("~/.sos/bus.db")
 
 EXAMPLES = """examples:
   bus-watch bus --add-agent bob --token-file ~/.sos/token    a token for bob, written 0600
@@ -30,9 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-remote", action="store_true", help="allow a --host that other machines reach, without encryption"
     )
-    parser.add_argument(
-        "--db", type=Path, default=Path("~/.sos/bus.db"), metavar="PATH", help="the file (default: %(default)s)"
-    )
+    parser.add_argument("--db", type=Path, default=DEFAULT_DB, metavar="PATH", help="the file (default: %(default)s)")
     parser.add_argument(
         "--enforce-rate-limit", action="store_true", help="answer 429 beyond 60 requests a minute, not only log it"
     )
@@ -69,7 +68,7 @@ def _add(path: Path, args: argparse.Namespace) -> int:
             print(json.dumps({"agent": args.add_agent, "token": token}) if args.json else token)
             return 0
         token_file: Path = args.token_file.expanduser()
-        _add_with_file(store, args, token_file)
+        _add_with_file(store, args.add_agent, args.project, token_file)
     finally:
         store.close()
     if args.json:
@@ -79,7 +78,16 @@ def _add(path: Path, args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_with_file(store: BusStore, args: argparse.Namespace, token_file: Path) -> None:
+def register(agent: str, token_file: Path) -> None:
+    """Register an agent at the bus of this machine, with its token in a new file."""
+    store = BusStore(DEFAULT_DB.expanduser())
+    try:
+        _add_with_file(store, agent, None, token_file)
+    finally:
+        store.close()
+
+
+def _add_with_file(store: BusStore, agent: str, project: str | None, token_file: Path) -> None:
     """Create the file first: a token that nobody could read would have to be removed again."""
     try:
         token_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -90,7 +98,7 @@ def _add_with_file(store: BusStore, args: argparse.Namespace, token_file: Path) 
         raise EmbeddedBusError(f"{token_file} cannot be written: {error.strerror}.") from None
     try:
         with os.fdopen(descriptor, "w") as file:
-            file.write(store.add_agent(args.add_agent, args.project) + "\n")
+            file.write(store.add_agent(agent, project) + "\n")
     except BaseException:
         token_file.unlink()
         raise

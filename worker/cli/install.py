@@ -22,6 +22,7 @@ EXAMPLES = """examples:
   bus-watch install --agent hadi-codex --token-file ~/.sos/token --tmux codex --systemd
   bus-watch install --agent hadi-codex --token-file ~/.sos/token --project sos --launchd
   pass show bus/hadi | bus-watch install --agent hadi --token-stdin --transport 'wake=/usr/local/bin/wake-codex {text}'
+  bus-watch install --agent hadi-codex --token-file ~/.sos/token --tmux codex --procfile --bus     no bus yet
   bus-watch install --systemd --dry-run        the unit for the configuration that is there
 
 A transport's argv is split as a shell would split it, but no shell ever sees it. Placeholders: {text} {source} {agent}
@@ -65,6 +66,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     services.add_argument(
         "--procfile", action="store_true", help="write a Procfile line, for honcho, foreman, overmind"
     )
+    services.add_argument(
+        "--bus", action="store_true",
+        help="... and one for the embedded bus, where the agent is registered if its token file is not there yet",
+    )  # fmt: skip
     services.add_argument("--output-dir", metavar="DIR", type=Path, help="put service files there")
     parser.add_argument("--force", action="store_true", help="replace files that differ")
     parser.add_argument("--dry-run", action="store_true", help="print the files, write nothing")
@@ -106,7 +111,17 @@ def run(args: argparse.Namespace) -> int:
         files.write(manifest.planned(plan.owner))
     else:
         print("nothing to do")
+    if args.bus:
+        _register(args.agent, Path(args.token_file).expanduser())
     return _tell(plan)
+
+
+def _register(agent: str, token_file: Path) -> None:
+    from worker.cli import bus
+
+    if not token_file.exists():
+        bus.register(agent, token_file)
+        print(f"wrote {token_file}: {agent} is registered at the bus of this machine")
 
 
 def _tell(plan: "Plan") -> int:
@@ -137,10 +152,13 @@ def _services(args: argparse.Namespace) -> "Services":
 
     if (args.system or args.user or args.credential) and not args.systemd:
         raise UsageError("--system, --user and --credential go with --systemd")
+    if args.bus and not (args.procfile and args.token_file):
+        raise UsageError("--bus goes with --procfile and --token-file")
     credential = str(Path(args.credential).expanduser().absolute()) if args.credential else None
     return Services(
-        systemd=args.systemd, launchd=args.launchd, procfile=args.procfile, system=args.system, user=args.user,
-        profile=args.profile, credential=credential, output=args.output_dir.absolute() if args.output_dir else None,
+        systemd=args.systemd, launchd=args.launchd, procfile=args.procfile, bus=args.bus, system=args.system,
+        user=args.user, profile=args.profile, credential=credential,
+        output=args.output_dir.absolute() if args.output_dir else None,
     )  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from worker.cli import common
 from worker.errors import UsageError
 from worker.settings import AgentSettings, Settings
 
+STARTING_SECONDS = 5.0
+
 EXAMPLES = """examples:
   bus-watch test-send                  does a message come back to me?
   bus-watch test-send --to bob --text 'hello bob'
@@ -25,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from worker.bus.errors import UnreachableError
     from worker.bus.requests import BusRequests, Endpoint
 
     settings = common.settings(args)
@@ -37,8 +40,16 @@ def run(args: argparse.Namespace) -> int:
         limit=agent.limit,
     )
     text = args.text or f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    deadline = time.monotonic() + STARTING_SECONDS
     with BusRequests() as bus:
-        sent = bus.send(endpoint, args.to or agent.agent, text, agent.project)
+        while True:
+            try:
+                sent = bus.send(endpoint, args.to or agent.agent, text, agent.project)
+                break
+            except UnreachableError:  # nothing was sent; a bus that was started just now needs a moment
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
     if args.json:
         common.print_json({"to": args.to or agent.agent, "stream": sent.stream, "id": sent.entry_id})
     else:

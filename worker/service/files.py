@@ -27,7 +27,7 @@ class Planned:
     """A file as it shall be.
 
     `kind`: `config` and `token` outlive `uninstall`, a `service` file is ours as a whole, of a `line` file only `line`
-    is. `owner` is a uid and gid, for files that root writes for the user of a service.
+    is (one line or more). `owner` is a uid and gid, for files that root writes for the user of a service.
     """
 
     path: Path
@@ -181,7 +181,7 @@ def remove(entry: dict[str, Any]) -> str:
 
 
 def _remove_line(path: Path, text: str, line: str) -> str:
-    kept = [other for other in text.splitlines(keepends=True) if other.rstrip("\n") != line]
+    kept = [other for other in text.splitlines(keepends=True) if other.rstrip("\n") not in line.splitlines()]
     if len(kept) == len(text.splitlines()):
         return f"left {path}: our line in it was changed since it was written"
     if any(other.strip() and not other.startswith("#") for other in kept):

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from worker import settings as settings_module
 from worker.errors import ConfigError, UsageError
@@ -27,6 +28,7 @@ class Services:
     systemd: bool = False
     launchd: bool = False
     procfile: bool = False
+    bus: bool = False
     system: bool = False
     user: str | None = None
     profile: Profile = "local"
@@ -176,12 +178,23 @@ def _procfile(found: Plan, settings: Settings, services: Services) -> None:
     line = procfile.line(
         installation.instance(settings.config_path), installation.consumer(procfile.STOP_SECONDS), settings.config_path
     )
+    if services.bus:
+        line = f"{procfile.bus_line(_bus(settings))}\n{line}"
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
     found.files.append(Planned(path, procfile.merged(existing, line), "line", line=line))
     environment = Planned(folder / ".env", procfile.ENVIRONMENT, "service", 0o600)
     if state(environment) == "new" or not existing:
         found.files.append(environment)
-    found.next_steps.append(f"cd {folder} && honcho start        # or foreman, or overmind")
+    found.next_steps.append(f"honcho -d {folder} start        # or foreman, or overmind, in that folder")
+
+
+def _bus(settings: Settings) -> list[str]:
+    """The argv of the embedded bus, where the configuration looks for one."""
+    addresses = {agent.bridge_url for agent in settings.agents}
+    address = urlsplit(addresses.pop())
+    if addresses or address.scheme != "http" or address.hostname not in {"localhost", "127.0.0.1"}:
+        raise UsageError("--bus serves this machine: leave out --bridge-url, or say http://127.0.0.1:PORT")
+    return [str(installation.script("bus-watch")), "bus", "--port", str(address.port or 80)]
 
 
 def _owner(user: str | None) -> tuple[int, int] | None:

@@ -23,13 +23,19 @@ def line(instance: str, consumer: Sequence[str], config: Path) -> str:
     return f"{name}: {shlex.join(['env', f'BUS_WATCH_CONFIG={config}', *consumer])}"
 
 
+def bus_line(command: Sequence[str]) -> str:
+    """The embedded bus."""
+    return f"bus: {shlex.join(command)}"
+
+
 def merged(existing: str, new: str) -> str:
-    """The Procfile with this line in it, in the place of an older one of the same name; all others stay."""
-    name = new.partition(":")[0] + ":"
+    """The Procfile with these lines in it, each in the place of an older one of the same name; all others stay."""
     lines = existing.splitlines()
-    places = [index for index, other in enumerate(lines) if other.startswith(name)]
-    if places:
-        lines[places[0]] = new
-    else:
-        lines.append(new)
+    for line_of_ours in new.splitlines():
+        name = line_of_ours.partition(":")[0] + ":"
+        places = [index for index, other in enumerate(lines) if other.startswith(name)]
+        if places:
+            lines[places[0]] = line_of_ours
+        else:
+            lines.append(line_of_ours)
     return "\n".join(lines) + "\n"
