@@ -5,6 +5,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,17 +87,17 @@ def _step(args: argparse.Namespace, home: Path, step: Step) -> bool:
         world.drain(300.0)
         verdict = world.verdict(interrupted=interrupted)
         again = verdict.runs - verdict.kept
-        title = f"{step.name:32} {args.times} kills, {again} run again of {len(interrupted)} interrupted: "
+        title = f"{step.name:32} {args.times} kills, {again} run again of {interrupted.total()} interrupted: "
         return _told(verdict, world, title)
 
 
 def _power(args: argparse.Namespace, home: Path) -> bool:
     transport = {"retry_delay": 0.2, "on_unknown": args.on_unknown}
     with World(home, seed=args.seed, transport=transport) as world:
-        interrupted: frozenset[str] = frozenset()
+        interrupted: Counter[str] = Counter()
         for boot in range(args.times):
             world.feed(20)
-            interrupted |= lose_power(world, boot)
+            interrupted += Counter(lose_power(world, boot))
         world.start()
         world.drain(300.0)
         held = world.keys("held")
@@ -105,10 +106,10 @@ def _power(args: argparse.Namespace, home: Path) -> bool:
         else:
             verdict = world.verdict(interrupted=interrupted)
         title = (
-            f"{args.times} power losses, {len(interrupted)} attempts interrupted, "
+            f"{args.times} power losses, {interrupted.total()} attempts interrupted, "
             f"{len(held)} held, {verdict.runs - verdict.kept} more runs than messages: "
         )
-        return _told(verdict, world, title) and held <= interrupted
+        return _told(verdict, world, title) and held <= set(interrupted)
 
 
 def _scale(args: argparse.Namespace, home: Path) -> bool:

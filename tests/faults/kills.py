@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from tests.faults.record import Verdict
@@ -110,18 +111,26 @@ LAUNCHER_STEPS = tuple(
 )
 
 
-def kill_at_step(world: World, step: Step, *, times: int = 1) -> frozenset[str]:
+def kill_at_step(world: World, step: Step, *, times: int = 1) -> Counter[str]:
     """Let a consumer die at this step, `times` times; returns the keys whose attempts nobody can know the ending of.
 
     Those are none but for the launcher's own death: what it ran then.
     """
-    interrupted: frozenset[str] = frozenset()
+    interrupted: Counter[str] = Counter()
     for _ in range(times):
         if step.abandoned:
             for agent in world.lanes:
                 world.feed(2, agent=agent, text="0.3")
+            before = world.count("select count(*) from attempts")
             abandoned = world.start()
-            until(lambda: world.count("select count(*) from deliveries where state = 'running'"), "a running transport")
+            until(
+                lambda n=before: (  # type: ignore[misc]
+                    world.count("select count(*) from attempts") > n
+                    and world.count("select count(*) from messages") == world.owed()
+                    and world.keys("running")
+                ),
+                "all messages to be known, and a transport to run",
+            )
             abandoned.kill()
             abandoned.wait()
         world.feed(3 * step.passes + 1 if not step.failing else 3, failing=step.failing)
@@ -131,7 +140,7 @@ def kill_at_step(world: World, step: Step, *, times: int = 1) -> frozenset[str]:
         until(lambda p=process: p.poll() is not None, f"the death at {armed}", 45.0)  # type: ignore[misc]
         if kill:  # the launcher is dead, and its worker ended itself
             assert process.returncode == 1, f"exit {process.returncode} at {armed}"
-            interrupted |= world.keys("running")
+            interrupted.update(world.keys("running"))
         else:
             assert process.returncode == -signal.SIGKILL, f"exit {process.returncode} at {armed}"
     return interrupted

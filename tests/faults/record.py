@@ -69,15 +69,16 @@ def read(path: Path) -> tuple[list[Run], list[str]]:
 def judge(
     sent: Mapping[Path, Iterable[str]],
     *,
-    interrupted: frozenset[str] = frozenset(),
+    interrupted: Counter[str] | None = None,
     unfinished: frozenset[str] = frozenset(),
 ) -> Verdict:
     """Judge the records of all lanes: `sent` has each lane's record and its keys in inbox order.
 
-    `interrupted`: keys that may have run twice, the second time marked as a further attempt, because nobody can know
-    how their run ended. `unfinished`: keys that need not have run to their end (they are held).
+    `interrupted`: keys that may have run again, marked as a further attempt, as often as nobody can know how their
+    run ended. `unfinished`: keys that need not have run to their end (they are held).
     """
     verdict = Verdict()
+    again = interrupted or Counter()
     for path, given in sent.items():
         keys = list(given)
         runs, overlapping = read(path)
@@ -87,7 +88,7 @@ def judge(
         done = Counter(run.key for run in runs if run.ended)
         began = Counter(run.key for run in runs)
         verdict.lost += [key for key in keys if not done[key] and key not in unfinished]
-        verdict.doubled += [key for key, count in began.items() if count > 1 and key not in interrupted]
+        verdict.doubled += [key for key, count in began.items() if count > 1 + again[key]]
         verdict.attempts += [f"{key} says it is attempt 1 again" for key in _not_marked(runs)]
         place = {key: number for number, key in enumerate(keys)}
         verdict.lost += [f"{key} was never sent" for key in began if key not in place]

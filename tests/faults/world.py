@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -262,9 +263,9 @@ class World:
         """Let the consumers that run finish the work."""
         until(self.drained, "all messages to be over", patience)
 
-    def verdict(self, **known: frozenset[str]) -> Verdict:
+    def verdict(self, *, interrupted: Counter[str] | None = None, unfinished: frozenset[str] = frozenset()) -> Verdict:
         """The judgement by the transports' record."""
-        return judge(self.sent, **known)
+        return judge(self.sent, interrupted=interrupted, unfinished=unfinished)
 
     def states(self) -> dict[str, int]:
         """How many deliveries are in which state, by the ledger."""
