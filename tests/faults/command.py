@@ -2,6 +2,8 @@
 
 import argparse
 import random
+import sqlite3
+import statistics
 import sys
 import tempfile
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
 from tests.faults.record import Verdict
 from tests.faults.scale import build, compare, measure, table
-from tests.faults.world import World
+from tests.faults.world import World, until
 
 EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3                one consumer, about 10 minutes
@@ -44,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     power = commands.add_parser("power", help="everything dies at once, and unsynced files with it")
     power.add_argument("--times", type=int, default=20)
     power.add_argument("--on-unknown", choices=("redeliver", "hold"), default="redeliver")
+    locked = commands.add_parser("locked", help="another process keeps the ledger's write lock")
+    locked.add_argument("--seconds", type=float, default=15.0)
+    pair = commands.add_parser("pair", help="are two consumers slower than one?")
+    pair.add_argument("--messages", type=int, default=600)
+    pair.add_argument("--rounds", type=int, default=3)
     scale = commands.add_parser("scale", help="a ledger with very many delivered messages")
     scale.add_argument("--rows", type=int, default=1_000_000)
     args = parser.parse_args(argv)
@@ -57,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, home: Path) -> int:
     begun = time.monotonic()
-    clean = {"kills": _kills, "steps": _steps, "power": _power, "scale": _scale}[args.command](args, home)
+    runs = {"kills": _kills, "steps": _steps, "power": _power, "locked": _locked, "pair": _pair, "scale": _scale}
+    clean = runs[args.command](args, home)
     print(f"{'clean' if clean else 'NOT CLEAN'} after {time.monotonic() - begun:.0f} s, seed {args.seed}")
     return 0 if clean else 1
 
@@ -110,6 +118,49 @@ def _power(args: argparse.Namespace, home: Path) -> bool:
             f"{len(held)} held, {verdict.runs - verdict.kept} more runs than messages: "
         )
         return _told(verdict, world, title) and held <= set(interrupted)
+
+
+def _locked(args: argparse.Namespace, home: Path) -> bool:
+    with World(home, seed=args.seed, longest=0.05) as world:
+        world.feed(100)
+        process = world.start()
+        until(lambda: len(world.keys("succeeded")) >= 30, "some work")
+        other = sqlite3.connect(world.ledger, isolation_level=None)
+        other.execute("begin immediate")
+        world.feed(50)
+        time.sleep(args.seconds)
+        done = len(world.keys("succeeded"))
+        other.execute("rollback")
+        released = time.monotonic()
+        until(lambda: len(world.keys("succeeded")) > done, "work after the lock")
+        print(f"locked for {args.seconds} s; the first settle {time.monotonic() - released:.1f} s after it")
+        world.drain()
+        return _told(world.verdict(), world) and process.poll() is None
+
+
+def _pair(args: argparse.Namespace, home: Path) -> bool:
+    """Transports that last no time at all, so that the consumers are what is measured."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    clean = True
+    for number in range(args.rounds * 2):
+        consumers = 1 + number % 2
+        place = home / str(number)
+        place.mkdir()
+        with World(place, seed=args.seed, longest=0.0) as world:
+            world.feed(3)
+            for _ in range(consumers):
+                world.start()
+            until(lambda: world.drained() and world.count("select count(*) from workers") == consumers, "the start")  # noqa: B023 - called here
+            world.feed(args.messages)
+            begun = time.monotonic()
+            world.drain(300.0)
+            seconds[consumers].append(time.monotonic() - begun)
+            clean = (
+                _told(world.verdict(), world, f"{consumers} consumer(s), {seconds[consumers][-1]:.1f} s: ") and clean
+            )
+    one, two = (statistics.median(seconds[consumers]) for consumers in (1, 2))
+    print(f"median {one:.1f} s with one, {two:.1f} s with two: {two / one:.2f} times")
+    return clean
 
 
 def _scale(args: argparse.Namespace, home: Path) -> bool:

@@ -190,6 +190,6 @@ def return_pages(tx: sqlite3.Connection) -> int:
     """Give some free pages back to the disk, a bounded number a round; returns how many."""
     free = min(ROUND, int(tx.execute("pragma freelist_count").fetchone()[0]))
     for _ in range(free):
-        # One by one: the pragma frees a page a step, and `execute` (CPython 3.11) takes one step of what has no columns.
+        # One by one: the pragma frees a page a step, and CPython's `execute` takes one step of what has no columns.
         tx.execute("pragma incremental_vacuum(1)")
     return free
