@@ -1,56 +1,79 @@
-"""Deliveries a second, everything durable, against bare process starts and against the others."""
+"""Deliveries a second, everything durable: against bare process starts, the naive watcher, and stock huey."""
 
-import subprocess
-import sys
-import time
+from dataclasses import dataclass
 
-from ops.benchmarks.world import Cpu, World, cpu_of, empty_bus, true_agents
-
-BARE = """
-import subprocess, sys, threading, time
-count, threads = int(sys.argv[1]), int(sys.argv[2])
-def work():
-    for _ in range(count // threads):
-        subprocess.run(["/bin/true"], stdin=subprocess.DEVNULL, check=True)
-workers = [threading.Thread(target=work) for _ in range(threads)]
-begin = time.perf_counter()
-for worker in workers: worker.start()
-for worker in workers: worker.join()
-print(count / (time.perf_counter() - begin))
-"""
+from ops.benchmarks import rivals
+from ops.benchmarks.table import Row, in_turn, median_row, ratios
+from ops.benchmarks.world import World, cpu_of, paging_bus, true_agents
 
 
-def bare(count: int, threads: int) -> float:
-    """Process starts a second by `subprocess.run` from so many threads of a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, str(count), str(threads)], capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
+@dataclass
+class Spent:
+    """CPU microseconds a delivery, summed up over runs: worker, launcher, and the transports themselves."""
+
+    worker: list[float]
+    launcher: list[float]
+    children: list[float]
 
 
-def ours(count: int, lanes: int, threads: int, url: str, **transport: object) -> tuple[float, Cpu, Cpu]:
-    """Deliveries a second of the real consumer, from the first start to the last settle; CPU of worker, launcher."""
-    with World(true_agents(lanes, **transport), url=url) as world:
-        world.fill(count // lanes)
+def drain(count: int, lanes: int, threads: int, url: str, spent: Spent | None = None, finished: int = 0) -> float:
+    """Deliveries a second of the real consumer, from the first start to the last settle."""
+    each = max(1, count // lanes)
+    with World(true_agents(lanes), url=url) as world:
+        world.fill(each, finished=finished)
         with world.worker("-w", str(threads)) as process:
-            world.wait(lambda: world.read("select 1 from attempts limit 1"), process, every=0.005)
+            world.wait(lambda: world.read("select 1 from attempts where worker <> 'old' limit 1"), process, every=0.005)
             launcher = world.launcher_pid(process)
             before = cpu_of(process.pid), cpu_of(launcher)
             left = world.read("select count(*) from deliveries where state <> 'succeeded'")[0][0]
             world.wait_until_done(process)
             worker, starter = cpu_of(process.pid) - before[0], cpu_of(launcher) - before[1]
-        begin, end = world.proof(count // lanes * lanes)
-        return count / (end - begin), Cpu(worker.own / left, 0), Cpu(starter.own / left, starter.children / left)
+        begin, end = world.proof(each * lanes, finished)
+        if spent is not None and left:
+            spent.worker.append(worker.own / left * 1e6)
+            spent.launcher.append(starter.own / left * 1e6)
+            spent.children.append(starter.children / left * 1e6)
+        return each * lanes / (end - begin)
 
 
-if __name__ == "__main__":
-    count, lanes, threads, rounds = map(int, sys.argv[1:5])
-    with empty_bus() as url:
-        ratios = []
-        for _ in range(rounds):
-            b = bare(count, threads)
-            o, w, l = ours(count, lanes, threads, url)
-            b = (b + bare(count, threads)) / 2
-            ratios.append(o / b)
-            print(f"{o / b:.2f} bare {b:.0f} ours {o:.0f} us: worker {w.own*1e6:.0f} launcher {l.own*1e6:.0f} children {l.children*1e6:.0f}", flush=True)
-        print("median", sorted(ratios)[len(ratios) // 2])
+def run(*, quick: bool) -> list[Row]:
+    """The rows of this part."""
+    rows = []
+    rounds, count, lanes, threads = (1, 96, 8, 8) if quick else (5, 3200, 64, 16)
+    with paging_bus(0) as url:
+        spent = Spent([], [], [])
+        bare, ours, stock, naive = in_turn(
+            rounds,
+            lambda: rivals.measure("bare", count, threads),
+            lambda: drain(count, lanes, threads, url, spent),
+            lambda: rivals.measure("stock", count, threads),
+            lambda: rivals.measure("naive", count // 4, rivals.STATE_IDS),
+        )
+        part = "throughput"
+        rows += [
+            median_row(part, f"bare process starts, {threads} threads", bare, "/s"),
+            median_row(part, f"deliveries, {lanes} lanes, -w {threads}", ours, "/s"),
+            median_row(part, "deliveries : bare", ratios(ours, bare), "", ">= 0.75"),
+            median_row(part, "stock huey : bare (no ledger)", ratios(stock, bare)),
+            median_row(part, "deliveries : stock huey", ratios(ours, stock), "", ">= 1"),
+            median_row(part, "deliveries : naive watcher with 2,000 ids", ratios(ours, naive)),
+        ]
+        rows += [
+            median_row("overhead", "CPU of the worker a delivery", spent.worker, "us"),
+            median_row("overhead", "CPU of the launcher a delivery, its starts included", spent.launcher, "us"),
+            median_row("overhead", "CPU of the transport itself (/bin/true)", spent.children, "us"),
+        ]
+        one = 40 if quick else 600
+        serial, lane, full = in_turn(
+            rounds,
+            lambda: rivals.measure("serial", one),
+            lambda: drain(one, 1, 4, url),
+            lambda: rivals.measure("naive", one, rivals.STATE_IDS),
+        )
+        rows += [
+            median_row("one lane", "bare starts, one after the other", serial, "/s"),
+            median_row("one lane", "deliveries in order", lane, "/s"),
+            median_row("one lane", "deliveries : bare, one after the other", ratios(lane, serial), "", ">= 0.4"),
+            median_row("one lane", "deliveries : naive watcher with 2,000 ids", ratios(lane, full), "", ">= 3"),
+        ]
+    return rows

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.server
+import itertools
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from worker.bus.wire import InboxMessage
 from worker.ledger import intake
@@ -26,11 +27,18 @@ PATIENCE = 120.0
 TICK = os.sysconf("SC_CLK_TCK")
 
 
-class _EmptyInbox(http.server.BaseHTTPRequestHandler):
-    """A bus with nothing new: its answers are there so that polls cost what they cost, and bring nothing."""
+class _Inbox(http.server.BaseHTTPRequestHandler):
+    """A bus whose every page holds so many new messages; none by default: polls that cost, and bring nothing."""
+
+    page = 0
+    numbers = itertools.count(int(time.time() * 1000))
 
     def do_GET(self) -> None:
-        self._answer(b'{"agent": "x", "project": null, "messages": []}')
+        found = [
+            {"id": f"{next(self.numbers)}-0", "source": "agent:bench", "type": "send", "text": "hello", "project": ""}
+            for _ in range(self.page)
+        ]
+        self._answer(json.dumps({"agent": "a", "project": None, "messages": found}).encode())
 
     def do_POST(self) -> None:
         self._answer(b'{"status": "ok"}')
@@ -47,9 +55,10 @@ class _EmptyInbox(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def empty_bus() -> Iterator[str]:
-    """The URL of a bus on loopback whose inboxes are empty."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _EmptyInbox)
+def paging_bus(page: int) -> Iterator[str]:
+    """The URL of a bus on loopback that gives `page` new messages each time it is asked."""
+    handler = type("Paging", (_Inbox,), {"page": page})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -88,11 +97,22 @@ class World:
         self.config = sos / "bus-watch.json"
         self.ledger = sos / "state.db"
         self.agents = agents
-        commands = {t["command"][0] for a in agents for t in a["transports"]}
+        self.configure(url=url, **more)
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            "BUS_WATCH_CONFIG": str(self.config),
+        }
+
+    def configure(self, *, url: str, **more: Any) -> None:
+        """Write the configuration: what a person would have, but for polls that are rare unless `more` says so."""
+        commands = {t["command"][0] for a in self.agents for t in a["transports"]}
         settings = {
-            "agents": [{"token_file": str(sos / "token")} | agent for agent in agents],
+            "agents": [{"token_file": str(self.home / ".sos" / "token")} | agent for agent in self.agents],
             "bridge_url": url,
-            "state_path": str(sos / "state.json"),
+            "state_path": str(self.home / ".sos" / "state.json"),
             "allowlist": sorted(commands),
             "announce": False,
             "watch": False,
@@ -102,32 +122,25 @@ class World:
         }
         self.config.write_text(json.dumps(settings | more), encoding="utf-8")
         self.config.chmod(0o600)
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": str(ROOT),
-            "BUS_WATCH_CONFIG": str(self.config),
-        }
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.home, ignore_errors=True)
 
-    def fill(self, each: int, *, finished: int = 0) -> None:
-        """Give every agent `each` messages that wait, and the first agent `finished` ones that are over."""
+    def fill(self, each: int, *, finished: int = 0, skip: int = 0) -> None:
+        """Give every agent but the first `skip` `each` messages, and the first agent `finished` ones that are over."""
         database = Database(self.ledger)
         now = time.time()
         begin = int(now * 1000) - 3_000_000
 
         def operation(tx: sqlite3.Connection) -> None:
-            for agent in self.agents:
+            for agent in self.agents[skip:]:
                 intake.ensure_inbox(tx, agent["agent"], 0)
                 names = [t["name"] for t in agent["transports"]]
-                messages = [_message(agent["agent"], begin + n) for n in range(each)]
-                intake.take_in(tx, agent["agent"], messages, lambda _, names=names: (None, names), now)
+                messages = [message(agent["agent"], begin + n) for n in range(each)]
+                intake.take_in(tx, agent["agent"], messages, lambda _, names=names: (None, names), now)  # type: ignore[misc]
             if finished:
                 _fill_finished(tx, self.agents[0], finished, begin, now)
 
@@ -135,9 +148,11 @@ class World:
         database.close()
 
     @contextlib.contextmanager
-    def worker(self, *flags: str, module: str = "huey.bin.huey_consumer") -> Iterator["subprocess.Popen[bytes]"]:
+    def worker(
+        self, *flags: str, module: str = "huey.bin.huey_consumer", before: Sequence[str] = ()
+    ) -> Iterator["subprocess.Popen[bytes]"]:
         """The real consumer; ended with SIGTERM, and with SIGKILL if it does not go."""
-        argv = [sys.executable, "-m", module, "worker.app.huey", "-q", "-g", "TERM", *flags]
+        argv = [sys.executable, "-m", module, *before, "worker.app.huey", "-q", "-g", "TERM", *flags]
         with (self.home / "worker.log").open("ab") as log:
             process = subprocess.Popen(argv, env=self.env, cwd=self.home, stdin=subprocess.DEVNULL, stderr=log)
         try:
@@ -158,6 +173,13 @@ class World:
             return connection.execute(query, values).fetchall()
         finally:
             connection.close()
+
+    def change(self, statement: str) -> None:
+        """Change the ledger by hand, before there is a worker."""
+        with contextlib.closing(sqlite3.connect(self.ledger)) as connection:
+            connection.execute("pragma foreign_keys = on")
+            connection.execute(statement)
+            connection.commit()
 
     def wait_until_done(self, process: "subprocess.Popen[bytes]") -> None:
         """Until no message is open."""
@@ -181,18 +203,24 @@ class World:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()
         return int(children[0])
 
-    def proof(self, expected: int) -> tuple[float, float]:
+    def proof(self, expected: int, finished: int = 0) -> tuple[float, float]:
         """First start and last end of the attempts; an error unless each delivery succeeded, once, in order."""
-        counts = self.read("select state, count(*) from deliveries group by state")
-        attempts, begin, end = self.read("select count(*), min(started_at), max(ended_at) from attempts")[0]
-        disorder = self.read(
-            "select count(*) from (select d.ms - lag(d.ms) over (partition by d.lane order by a.started_at, a.rowid_)"
-            " as step from (select *, id as rowid_ from attempts) a join deliveries d on d.id = a.delivery)"
-            " where step < 0"
-        )[0][0]
-        if dict(counts) != {"succeeded": expected} or attempts != expected or disorder:
-            raise SystemExit(f"wrong: {dict(counts)}, {attempts} attempts, {disorder} out of order; wanted {expected}")
+        counts = dict(self.read("select state, count(*) from deliveries group by state"))
+        ours = "from attempts where worker <> 'old'"
+        attempts, begin, end = self.read(f"select count(*), min(started_at), max(ended_at) {ours}")[0]
+        disorder = self.read(_DISORDER)[0][0]
+        if counts != {"succeeded": expected + finished} or attempts != expected or disorder:
+            raise SystemExit(f"wrong: {counts}, {attempts} attempts, {disorder} out of order; wanted {expected}")
         return begin, end
+
+
+# Attempts of a lane that began before an older delivery's attempt of it.
+_DISORDER = """
+select count(*) from (
+  select d.ms - lag(d.ms) over (partition by d.lane order by a.started_at, d.ms) as step
+  from attempts a join deliveries d on d.id = a.delivery where a.worker <> 'old'
+) where step < 0
+"""
 
 
 def true_agents(count: int, **transport: Any) -> list[dict[str, Any]]:
@@ -201,7 +229,8 @@ def true_agents(count: int, **transport: Any) -> list[dict[str, Any]]:
     return [{"agent": f"agent{n}", "transports": [wake]} for n in range(count)]
 
 
-def _message(agent: str, ms: int) -> InboxMessage:
+def message(agent: str, ms: int) -> InboxMessage:
+    """A message as the bus client gives it."""
     return InboxMessage(
         stream=f"sos:stream:global:agent:{agent}",
         message_id=f"{ms}-0",
@@ -222,7 +251,7 @@ def _fill_finished(tx: sqlite3.Connection, agent: dict[str, Any], count: int, be
     first = before - count
     base = tx.execute("select coalesce(max(id), 0) from messages").fetchone()[0]
     for n in range(count):
-        old = _message(name, first + n)
+        old = message(name, first + n)
         row = base + 1 + n
         tx.execute(
             "insert into messages (id, agent, stream, ms, seq, message_id, source, text, received_at, state,"

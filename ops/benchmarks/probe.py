@@ -1,0 +1,63 @@
+"""The consumer with a stopwatch: `python -m ops.benchmarks.probe FILE COUNT BUSY`, in a World's environment.
+
+Puts a message into the ledger as a poll does, and notes when its transport was started, COUNT times with a pause
+between; with BUSY, while the other lanes work off a backlog. Writes the delays in seconds to FILE as JSON.
+"""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+from ops.benchmarks.world import message
+from worker.app import huey
+from worker.ledger import intake
+from worker.ledger.claims import Wake
+
+AGENT = "agent0"
+
+
+def main(target: Path, count: int, pause: float) -> None:
+    engine = huey.engine
+    consumer = huey.create_consumer(workers=8)
+    started: dict[str, float] = {}
+    ended = threading.Event()
+    run = engine.launcher.run
+
+    def watched(attempt_id: str, *args: object) -> object:
+        outcome = run(attempt_id, *args)  # type: ignore[arg-type]
+        started[attempt_id] = outcome.started_at
+        return outcome
+
+    engine.launcher.run = watched  # type: ignore[assignment,method-assign]
+    consumer.start()
+    time.sleep(0.5)  # the first sweep and the first polls are not what is measured
+    delays = []
+    for _ in range(count):
+        ended.wait(pause)
+        begin = time.time()
+        new = message(AGENT, int(begin * 1000))
+
+        def operation(tx: object, new: object = new, begin: float = begin) -> list[Wake]:
+            taken = intake.take_in(tx, AGENT, [new], lambda _: (None, ["true"]), begin)  # type: ignore[arg-type,list-item]
+            return engine.wake_lanes(tx, taken.lanes, only_new=True)  # type: ignore[arg-type]
+
+        wakes = engine.db.write(operation)
+        enqueued = time.time()
+        engine.hand_on(wakes)
+        attempt = None
+        while attempt not in started:
+            time.sleep(0.005)
+            found = engine.db.read(
+                lambda db: db.execute("select id from attempts where delivery = ?", (wakes[0].delivery,)).fetchone()  # noqa: B023 - called here
+            )
+            attempt = found["id"] if found else None
+        delays.append(started[attempt] - enqueued)
+    target.write_text(json.dumps(delays), encoding="ascii")
+    consumer.stop(graceful=True)
+    engine.stop()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))
