@@ -41,9 +41,7 @@ def change(args: argparse.Namespace, operation: Callable[[sqlite3.Connection, in
         database.close()
     nudge(settings.files_dir)
     if args.json:
-        common.print_json(
-            [{"key": c.key, "transport": c.transport, "done": c.done, "words": c.words} for c in changes]
-        )
+        common.print_json([{"key": c.key, "transport": c.transport, "done": c.done, "words": c.words} for c in changes])
     else:
         for one in changes:
             print(f"{one.key} {one.transport}: {one.words}")

@@ -49,9 +49,7 @@ class Launcher:
     `on_death` is called once, from the reader's thread, when it died without being asked to.
     """
 
-    def __init__(
-        self, directory: Path, worker_id: str, *, on_death: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, directory: Path, worker_id: str, *, on_death: Callable[[], None] | None = None) -> None:
         self.directory = directory
         self.worker_id = worker_id
         self.on_death: Callable[[], None] = on_death or (lambda: None)
@@ -96,9 +94,7 @@ class Launcher:
 
     def run(self, attempt_id: str, prepared: Prepared, timeout: float, tail_bytes: int = 4096) -> Outcome:
         """Run one transport to its end; `timeout` in seconds. LauncherGone when the launcher dies first."""
-        request = records.frame(
-            (attempt_id, prepared.argv, prepared.env, prepared.stdin, float(timeout), tail_bytes)
-        )
+        request = records.frame((attempt_id, prepared.argv, prepared.env, prepared.stdin, float(timeout), tail_bytes))
         waiter = _Waiter()
         with self._lock:
             if not self._open or self._socket is None:

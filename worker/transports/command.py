@@ -77,16 +77,12 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
     Named means: its resolved target is the resolved target of a listed path, so that /bin/true may be a link.
     """
     if not Path(argv0).is_absolute():
-        raise CommandNotAllowed(
-            f"command {argv0!r} is not an absolute path; write the whole path of the executable"
-        )
+        raise CommandNotAllowed(f"command {argv0!r} is not an absolute path; write the whole path of the executable")
     # Equal strings have equal targets; only others are worth resolving at every delivery.
     if argv0 not in allowlist:
         target = os.path.realpath(argv0)
         if not any(Path(listed).is_absolute() and os.path.realpath(listed) == target for listed in allowlist):
-            raise CommandNotAllowed(
-                f"command {argv0!r} is not on the allowlist; add it there if it may be run"
-            )
+            raise CommandNotAllowed(f"command {argv0!r} is not on the allowlist; add it there if it may be run")
     if not Path(argv0).is_file():
         raise CommandMissing(f"command {argv0!r} is not a file; install it or correct its path")
     if not os.access(argv0, os.X_OK):
@@ -110,9 +106,7 @@ def prepare(
     """
     program = command[0]
     if program.fields:
-        raise CommandNotAllowed(
-            f"command {program.argument!r} is chosen by the message; write the executable's path"
-        )
+        raise CommandNotAllowed(f"command {program.argument!r} is chosen by the message; write the executable's path")
     check_command(program.render({}), allowlist)
     text = _SURROGATE.sub("\ufffd", envelope.text)
     values = {
@@ -137,9 +131,7 @@ def prepare(
         env[name] = encoded_text
     for variable, value in env.items():
         if b"\0" in value or len(variable) + len(value) + 2 > MAX_STRING:
-            raise CannotRun(
-                f"the value of {os.fsdecode(variable)} cannot be passed in an environment variable"
-            )
+            raise CannotRun(f"the value of {os.fsdecode(variable)} cannot be passed in an environment variable")
     if room < 64:
         raise CannotRun("the command and its environment are together longer than this system can execute")
     return Prepared(argv, env, encoded_text if stdin else None)
@@ -171,9 +163,7 @@ def _argument(template: Template, values: Mapping[str, str]) -> bytes:
     return argument
 
 
-def _environment(
-    envelope: Envelope, values: Mapping[str, str], extra_env: Mapping[str, str]
-) -> dict[str, str]:
+def _environment(envelope: Envelope, values: Mapping[str, str], extra_env: Mapping[str, str]) -> dict[str, str]:
     """All variables but the text; ours come last, so that a declared one never hides them."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
     return {

@@ -27,9 +27,7 @@ from worker.transports.locks import hold_lock
 from worker.transports.writer import Child, Faults, Writer, write_all
 
 READ_BYTES = 65536
-LAST_READS = (
-    32  # bounds what is still read of a transport that has ended while something else floods its pipe
-)
+LAST_READS = 32  # bounds what is still read of a transport that has ended while something else floods its pipe
 KILL_EVERY = 0.01  # seconds between two looks at a session that is being killed
 KILL_PATIENCE = 5.0  # seconds to wait for unkillable leftovers once the transport itself has ended
 
@@ -49,9 +47,7 @@ class Launcher:
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self._children: dict[int, Child] = {}  # by pid
-        self._outputs: dict[
-            int, Child | None
-        ] = {}  # by descriptor; None: only a background process is left on it
+        self._outputs: dict[int, Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
         self._faults = Faults(fault)
         self._writer = Writer(self._faults)
@@ -278,9 +274,7 @@ class Launcher:
                 if not self._read_output(child.output):
                     break
             if child.output in self._outputs:
-                self._outputs[child.output] = (
-                    None  # a background process holds it: read on, so that it never breaks
-                )
+                self._outputs[child.output] = None  # a background process holds it: read on, so that it never breaks
         child.ended_at = child.ended_at or time.time()
         self._writer.complete(child)
         self._wake_at = min(self._wake_at, *self._writer.alarms(time.monotonic()))

@@ -140,9 +140,7 @@ def test_a_file_without_a_format_and_an_argument_too_long(launcher: Launcher, tm
 
 def test_a_time_out_kills_the_whole_session(launcher: Launcher, tmp_path: Path) -> None:
     # set -m: a process group of its own for each, within the session
-    own_group = (
-        f"set -m; (sleep 600 & echo $! > {tmp_path}/grandchild; wait) & echo $! > {tmp_path}/child; wait"
-    )
+    own_group = f"set -m; (sleep 600 & echo $! > {tmp_path}/grandchild; wait) & echo $! > {tmp_path}/child; wait"
     before = time.monotonic()
     outcome = launcher.run("a", shell(own_group), 1.0)
     assert (outcome.kind, outcome.code) == ("timeout", signal.SIGKILL)
@@ -186,9 +184,7 @@ def test_a_flood_of_output_costs_no_memory_and_no_turn(launcher: Launcher) -> No
 
 def test_64_at_once(launcher: Launcher) -> None:
     with ThreadPoolExecutor(64) as pool:
-        runs = [
-            pool.submit(launcher.run, f"n{n}", shell(f"sleep 0.1; exit {n % 50}"), 60) for n in range(128)
-        ]
+        runs = [pool.submit(launcher.run, f"n{n}", shell(f"sleep 0.1; exit {n % 50}"), 60) for n in range(128)]
     outcomes = [run.result() for run in runs]
     assert [outcome.code for outcome in outcomes] == [n % 50 for n in range(128)]
 
@@ -286,9 +282,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
     launcher = Launcher(tmp_path, "w1", on_death=died.set)
     launcher.start()
     with ThreadPoolExecutor(2) as pool:
-        scripts = [
-            f"sleep 600 & echo $! > {tmp_path}/child{n}; echo $$ > {tmp_path}/pid{n}; wait" for n in range(2)
-        ]
+        scripts = [f"sleep 600 & echo $! > {tmp_path}/child{n}; echo $$ > {tmp_path}/pid{n}; wait" for n in range(2)]
         waiting = [pool.submit(launcher.run, f"a{n}", shell(scripts[n]), 600) for n in range(2)]
         leader, child = pid_in(tmp_path / "pid0"), pid_in(tmp_path / "child0")
         other = pid_in(tmp_path / "pid1")
@@ -324,9 +318,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
         ("after_receipt_fsync", recovery.Finished),
     ],
 )
-def test_death_at_each_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, finding: type
-) -> None:
+def test_death_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, finding: type) -> None:
     monkeypatch.setenv(FAULT_VARIABLE, f"launcher.{step}:kill")
     launcher = Launcher(tmp_path, "w1")
     launcher.start()
