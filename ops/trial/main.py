@@ -167,7 +167,8 @@ def main() -> int:
     parser.add_argument(
         "--case",
         action="append",
-        help="only cases that contain this; may be repeated. Cases: " + "; ".join(ROUNDS).replace("%", "%%"),
+        help="only this case, or those that contain this; may be repeated. Cases: "
+        + "; ".join(ROUNDS).replace("%", "%%"),
     )
     parser.add_argument("--jobs", type=int, default=2, help="UIs at a time (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="where the results go, as JSON (default: in the cache folder)")
@@ -179,7 +180,8 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no UI called {', '.join(sorted(unknown))}")
     chosen = {name: UIS[name] for name in args.ui.split(",")}
-    cases = [case for case in ROUNDS if not args.case or any(part in case for part in args.case)]
+    parts = args.case or [""]
+    cases = [case for case in ROUNDS if any(part == case or (part not in ROUNDS and part in case) for part in parts)]
     install(chosen, again=args.update)
     if args.record:
         for ui in chosen.values():
