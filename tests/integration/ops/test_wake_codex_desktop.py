@@ -1,5 +1,6 @@
 """`ops/wake-codex-desktop`, the real script, against what codex-cli 0.169.0 answers and writes."""
 
+import runpy
 import subprocess
 import threading
 import uuid
@@ -7,11 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from tests.fakes.bridges import FakeBridge
 from tests.fakes.codex import CodexApp
-from tests.fakes.homes import ROOT, wait_until
+from tests.fakes.homes import ROOT, Home, wait_until
+from worker.terminal import preamble
 
 SCRIPT = ROOT / "ops" / "wake-codex-desktop"
+ADDRESSED = runpy.run_path(str(SCRIPT), run_name="script")["addressed"]
 
 
 @pytest.fixture
@@ -111,3 +117,38 @@ def test_a_text_that_cannot_be_sent(app: CodexApp, text: bytes) -> None:
 
 def test_a_title_is_not_taken_for_a_thread(app: CodexApp) -> None:
     assert wake(app, b"hello", thread="my thread")[0] == 64
+
+
+def test_the_worker_wakes_it_with_what_is_for_people(app: CodexApp, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", {"PATH": "/usr/bin:/bin"})
+    home.path.mkdir()
+    where = ["--codex", str(app.codex), "--codex-home", str(app.home), "--thread", app.thread]
+    transport = {"name": "codex-desktop", "command": [str(SCRIPT), *where], "stdin": True, "classes": ["human"]}
+    with FakeBridge("C") as bridge:
+        agent = {"agent": "bob", "token": bridge.add_token("bob"), "bridge_url": bridge.url}
+        home.configure([agent | {"transports": [transport]}])
+        bridge.streams.add("bob", "[a:b -> c:d class=actionable] for a terminal")
+        bridge.streams.add("bob", "[a:b -> c:d class=human] for a person")
+        doctor = home.run("doctor", "--offline")
+        assert doctor.stdout.splitlines()[-1] == "OK config valid", doctor.stdout
+        taking = Taking(app)
+        once = home.run("run", "--once")
+        taking.join(30)
+    assert once.returncode == 0, once.stderr
+    (text,) = app.turns
+    assert text.startswith("[agent:")
+    assert text.endswith(" -> bob class=human] > [a:b -> c:d class=human] for a person")
+
+
+@given(
+    body=st.text(st.sampled_from("[]->> ab\n\r\t\u2028\u200b\x85"), max_size=30).map(lambda t: t + "[x -> y] z"),
+    source=st.text(max_size=8),
+    message_class=st.sampled_from(["", "human", "nonsense"]),
+)
+@example(body="one\n[a -> b] two\r \u200b[c->d] three", source="agent:x] [y", message_class="human")
+def test_the_address_is_the_one_that_send_message_writes(body: str, source: str, message_class: str) -> None:
+    """One rule in two places, since the script stands alone."""
+    variables = {"SOS_MESSAGE_SOURCE": source, "SOS_AGENT": "bob", "SOS_MESSAGE_CLASS": message_class}
+    chosen = message_class if message_class == "human" else None
+    expected = preamble.prefix(source or "unknown", "bob", chosen) + preamble.quote_forged(body)
+    assert ADDRESSED(body, variables) == expected
