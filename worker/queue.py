@@ -412,6 +412,9 @@ class WatchConsumer(Consumer):
     def run(self) -> None:
         try:
             super().run()
+        except BusWatchError as error:  # our sentence; huey_consumer would print a traceback
+            logger.critical("the worker cannot run: %s", error)
+            raise SystemExit(error.exit_status) from None
         finally:
             self.huey.doorbell.close()
             self.huey.engine.stop()

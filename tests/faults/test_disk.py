@@ -57,3 +57,24 @@ def test_a_disk_that_reports_errors(tmp_path: Path, limit: int) -> None:
         process = world.start()
         until(world.serving, "the consumer to start")
         _survive(world, process, LimitedProcesses(process.pid, limit), 2.5)
+
+
+def test_a_worker_that_starts_while_the_disk_is_full_waits_for_space(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 16) as disk, World(tmp_path, seed=10, state=tmp_path / "disk") as world:
+        world.feed(10)
+        first = world.start()
+        until(lambda: _succeeded(world) >= 3, "the first messages")
+        first.kill()
+        first.wait()
+        if disk:
+            disk.fill()
+        process = world.start()
+        trouble = disk or LimitedProcesses(process.pid, 4096)
+        trouble.fill()
+        time.sleep(3.0)
+        assert process.poll() is None, world.log()
+        trouble.free()
+        world.drain()
+        assert process.poll() is None, world.log()
+        verdict = world.verdict()
+        assert verdict.clean, verdict.words()

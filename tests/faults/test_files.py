@@ -77,6 +77,16 @@ def test_a_corrupt_ledger_is_left_alone(tmp_path: Path) -> None:
         assert world.ledger.read_bytes() == before
 
 
+def test_a_folder_of_receipts_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+    with World(tmp_path, seed=15) as world:
+        world.state.mkdir()
+        world.files.write_text("in the way")
+        process = world.start()
+        assert process.wait(30) == 1
+        assert "cannot run" in world.log()
+        assert "Traceback" not in world.log()
+
+
 def test_a_read_only_ledger(tmp_path: Path) -> None:
     with (
         small_disk(tmp_path / "disk", 16) as disk,

@@ -20,7 +20,7 @@ from worker.errors import BusWatchError
 from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Rules, Wake
 from worker.ledger.database import Database
-from worker.ledger.errors import LedgerBusyError, LedgerFullError
+from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError, from_os
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.telemetry.observer import Observer
 from worker.transports.client import Launcher
@@ -87,9 +87,15 @@ class Engine:
         return self.settings.files_dir
 
     def start(self) -> None:
-        """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for."""
-        self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = hold_lock(self.lock_path(self.worker))
+        """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for.
+
+        Raises LedgerError where the folder or the ledger cannot be written, LauncherGone.
+        """
+        try:
+            self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = hold_lock(self.lock_path(self.worker))
+        except OSError as error:
+            raise from_os(error, self.files) from error
         self._register_when_possible()
         step("registered")
         self.launcher.start()
@@ -124,6 +130,8 @@ class Engine:
         self.bus.close()
         try:
             self.db.write(lambda tx: upkeep.note_stop(tx, self.worker, self.clock()))
+        except LedgerError as error:  # the next sweep of anybody finds the lock free, and writes it down
+            logger.warning("the stop is not written down: %s", error)
         finally:
             self.db.close()
             if self._lock is not None:
