@@ -1,10 +1,12 @@
 """The finalizer: once all transports of a message have reported, it is marked and logged."""
 
-from worker.engine import delivering
+from worker.engine import delivering, finishing
 from worker.queue import Band, huey
 
 
 @huey.task(priority=Band.UPKEEP)
-def finalize(message: int) -> None:
-    """Finish one message; harmless if it is finished already."""
-    delivering.finalize(huey.engine, message)
+def finalize() -> None:
+    """Finish the messages that ended since the last finalizer; harmless if they are finished already."""
+    huey.engine.stopping.wait(finishing.GATHER_SECONDS)
+    for message in huey.finished.take():
+        delivering.finalize(huey.engine, message)

@@ -15,19 +15,22 @@ from worker import settings as settings_module
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
+from worker.engine.finishing import FinishedBook
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook
 from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.memory import return_large_blocks
-from worker.queue import WatchHuey, huey
+from worker.queue import Band, WatchHuey, huey
 from worker.settings import Settings
 from worker.telemetry import log
 from worker.telemetry.observer import observe
 from worker.telemetry.redact import redact
 
 __all__ = ["build", "huey"]
+
+TURN_SECONDS = 0.1  # how long a lane may keep a thread that others wait for
 
 
 class HueyWakeups:
@@ -44,8 +47,13 @@ class HueyWakeups:
             huey.add_schedule(task)
 
     def finalize(self, message: int) -> None:
-        """Enqueue a finalizer."""
-        tasks.finalize.finalize(message)
+        """Enqueue a finalizer, unless one waits that will take this message along."""
+        if huey.finished.add(message):
+            tasks.finalize.finalize()
+
+    def may_go_on(self, seconds: float) -> bool:
+        """While nobody waits for a thread, or for a moment: no busy lane keeps a thread that others wait for."""
+        return seconds < TURN_SECONDS or huey.storage.somebody_idles(Band.DELIVER)
 
     def poll(self, agent: str) -> None:
         """Enqueue a poll."""
@@ -63,6 +71,7 @@ def build(settings: Settings) -> WatchHuey:
     pollable = [agent.agent for agent in settings.agents if agent.transports]
     huey.open(settings.queue_file, poll_workers=max(1, len(pollable)), default_workers=settings.workers)
     huey.polls = PollBook(pollable)
+    huey.finished = FinishedBook()
     huey.sweeps = SweepBook(settings.files_dir)
     huey.engine = Engine(
         settings=settings,

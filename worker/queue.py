@@ -34,6 +34,7 @@ from huey.storage import SqliteStorage
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
 from worker.engine.faults import step
+from worker.engine.finishing import FinishedBook
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook, sweep
 from worker.errors import BusWatchError, UsageError
@@ -95,6 +96,7 @@ class _Bell:
 
     def __init__(self) -> None:
         self.rings = 0
+        self.waiting = 0
         self._condition = threading.Condition()
 
     def ring(self, waiting: int | None = None) -> None:
@@ -108,8 +110,14 @@ class _Bell:
 
     def wait(self, seen: int, seconds: float) -> bool:
         """Until it has rung since `rings` was `seen`; False when it has not within so many seconds."""
+        if seconds <= 0:
+            return False
         with self._condition:
-            return seconds > 0 and self._condition.wait_for(lambda: self.rings != seen, seconds)
+            self.waiting += 1
+            try:
+                return self._condition.wait_for(lambda: self.rings != seen, seconds)
+            finally:
+                self.waiting -= 1
 
 
 class WakeupStorage(SqliteStorage):
@@ -199,6 +207,10 @@ class WakeupStorage(SqliteStorage):
         """Let every waiting worker look again."""
         for bell in self._bells.values():
             bell.ring()
+
+    def somebody_idles(self, band: Band) -> bool:
+        """Whether a worker of this band waits for a task: then no task waits for a worker."""
+        return self._bells[band].waiting > 0 and not self._stopping
 
     def stop(self) -> None:
         """Let every waiting worker go home."""
@@ -425,9 +437,10 @@ class WatchConsumer(Consumer):
 class WatchHuey(Huey):
     """The Huey that our tasks decorate with. It is made before the configuration is read: `open` gives it its file."""
 
-    engine: Engine  # set by the composition root, as are the two books
+    engine: Engine  # set by the composition root, as are the books
     polls: PollBook
     sweeps: SweepBook
+    finished: FinishedBook
     doorbell: Doorbell
 
     def __init__(self) -> None:

@@ -97,6 +97,9 @@ class Silent:
     def deliver(self, delivery: int, at: float | None) -> None:
         pass
 
+    def may_go_on(self, seconds: float) -> bool:
+        return False
+
     def finalize(self, message: int) -> None:
         pass
 

@@ -46,6 +46,10 @@ class Wakeups(Protocol):
         """Poll an inbox."""
         ...
 
+    def may_go_on(self, seconds: float) -> bool:
+        """Whether a thread that has been busy with a lane for so long may claim the lane's next head itself."""
+        ...
+
 
 class StoppingError(Exception):
     """The worker is stopping: what waits for a turn at the bus goes home."""
@@ -68,23 +72,21 @@ class Engine:
     worker: str = field(default_factory=lambda: os.urandom(16).hex())
     boot: str = field(default_factory=boot_id)
     launcher: Launcher = field(init=False)
+    files: Path = field(init=False)  # the folder of notes, receipts and locks
     held: set[str] = field(default_factory=set)  # attempts that a thread of this process is busy with
     overlooked: threading.Event = field(default_factory=threading.Event)  # a wake-up was lost: the next sweep wakes all
     looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
     _lock: int | None = None
     _tokens: dict[str, TokenSource] = field(default_factory=dict)
+    _lanes: dict[int, tuple[str, str]] = field(default_factory=dict)  # agent and transport of each: they never change
 
     def __post_init__(self) -> None:
+        self.files = self.settings.files_dir
         self.launcher = Launcher(self.files, self.worker, on_death=self._launcher_died)
 
     def _launcher_died(self) -> None:
         self.stopping.set()
         self.observer.launcher_died()
-
-    @property
-    def files(self) -> Path:
-        """The folder of notes, receipts and locks."""
-        return self.settings.files_dir
 
     def start(self) -> None:
         """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for.
@@ -172,20 +174,19 @@ class Engine:
         found = self.settings.transport(agent, transport)
         return rules_of(found) if found else None
 
-    def ordered(self, agent: str, transport: str) -> bool:
-        """Whether the lane keeps inbox order while its head retries."""
-        found = self.settings.transport(agent, transport)
-        return found.ordered if found else True
-
     def wake_lanes(self, tx: sqlite3.Connection, lanes: Iterable[int], *, only_new: bool = False) -> list[Wake]:
         """Mark what each lane has to do next; hand the result to `hand_on` once the transaction is done."""
         wakes = []
         for lane in lanes:
-            row = tx.execute("select agent, transport from lanes where id = ?", (lane,)).fetchone()
-            if row is None or self.rules(row["agent"], row["transport"]) is None:
+            if lane not in self._lanes:
+                row = tx.execute("select agent, transport from lanes where id = ?", (lane,)).fetchone()
+                if row is None:
+                    continue
+                self._lanes[lane] = row["agent"], row["transport"]
+            transport = self.settings.transport(*self._lanes[lane])
+            if transport is None:
                 continue
-            ordered = self.ordered(row["agent"], row["transport"])
-            wake = claims.next_wake(tx, lane, ordered=ordered, now=self.clock(), only_new=only_new)
+            wake = claims.next_wake(tx, lane, ordered=transport.ordered, now=self.clock(), only_new=only_new)
             if wake is not None:
                 wakes.append(wake)
         return wakes

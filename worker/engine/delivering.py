@@ -4,6 +4,8 @@ import errno
 import logging
 import os
 import sqlite3
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.delivery import Ending, MessageState, State, describe, meaning
@@ -31,50 +33,100 @@ OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
 SETTLE_AGAIN_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """A lane's next delivery, and whether it could be claimed."""
+
+    delivery: int
+    claim: Claim | NotClaimed
+
+
+class _Turn:
+    """A thread's turn at a lane, and the attempts of it that the sweep must leave alone.
+
+    Going on with the lane's next head saves the wake-up its trip through the queue, and the claim its own commit.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._began = time.monotonic()
+        self._attempts: set[str] = set()
+
+    def attempt(self) -> str:
+        """An id for an attempt; from now on the sweep of this process does not take it for abandoned."""
+        attempt_id = claims.new_attempt_id(self._engine.clock())
+        self._attempts.add(attempt_id)
+        self._engine.held.add(attempt_id)
+        return attempt_id
+
+    def may_go_on(self) -> bool:
+        """Whether this thread may claim the lane's next head itself."""
+        return self._engine.wake.may_go_on(time.monotonic() - self._began)
+
+    def drop(self, attempt_id: str) -> None:
+        """This attempt is settled."""
+        self._attempts.discard(attempt_id)
+        self._engine.held.discard(attempt_id)
+
+    def end(self) -> None:
+        """Whatever is not settled now is the sweep's."""
+        self._engine.held.difference_update(self._attempts)
+
+
 def deliver(engine: Engine, delivery_id: int) -> Settled | None:
-    """Run a delivery if it can be claimed. None: it could not, or nobody knows yet how it ended."""
-    attempt_id = claims.new_attempt_id(engine.clock())
-    engine.held.add(attempt_id)  # before the claim: the sweep of this process must not take it for abandoned
+    """Run a delivery if it can be claimed, and what its lane has next. None: nothing, or nobody knows how it ended.
+
+    Returns how the last one was settled.
+    """
+    turn = _Turn(engine)
     try:
-        claim = _claim(engine, delivery_id, attempt_id)
-        if isinstance(claim, NotClaimed):
-            _not_claimed(engine, delivery_id, claim)
-            return None
-        step("claimed")
-        transport = engine.settings.transport(claim.agent, claim.transport)
-        assert transport is not None  # noqa: S101 - the claim's rules came from it
-        logger.info(
-            "attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim)
-        )
-        engine.observer.started(claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at)
-        try:
-            ending, output = _run(engine, claim, transport)
-        except LauncherGone:
-            logger.critical("the launcher is gone; this worker stops", extra=fields_of(claim))
-            engine.stopping.set()
-            return None
-        step("ended")
-        return _settle_when_possible(engine, claim.delivery, attempt_id, ending, output, transport)
+        settled: Settled | None = None
+        following: _Next | None = _Next(delivery_id, _claim(engine, delivery_id, turn.attempt()))
+        while following is not None:
+            if isinstance(following.claim, NotClaimed):
+                _not_claimed(engine, following.delivery, following.claim)
+                break
+            settled, following = _attempt(engine, following.claim, turn)
+        return settled
     finally:
-        engine.held.discard(attempt_id)
+        turn.end()
+
+
+def _attempt(engine: Engine, claim: Claim, turn: _Turn) -> tuple[Settled | None, _Next | None]:
+    """Run what is claimed and settle it."""
+    step("claimed")
+    transport = engine.settings.transport(claim.agent, claim.transport)
+    assert transport is not None  # noqa: S101 - the claim's rules came from it
+    logger.info("attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim))
+    engine.observer.started(claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at)
+    try:
+        ending, output = _run(engine, claim, transport)
+    except LauncherGone:
+        logger.critical("the launcher is gone; this worker stops", extra=fields_of(claim))
+        engine.stopping.set()
+        return None, None
+    step("ended")
+    return _settle_when_possible(engine, claim, ending, output, transport, turn)
 
 
 def _claim(engine: Engine, delivery_id: int, attempt_id: str) -> Claim | NotClaimed:
     try:
-        return engine.db.write(
-            lambda tx: claims.claim(
-                tx,
-                delivery_id,
-                attempt_id=attempt_id,
-                worker=engine.worker,
-                boot_id=engine.boot,
-                rules=engine.rules,
-                now=engine.clock(),
-            )
-        )
+        return engine.db.write(lambda tx: _claim_in(tx, engine, delivery_id, attempt_id))
     except LedgerError as error:  # full or locked: this wake-up is used up, and the next sweep makes another
         engine.overlooked.set()
         return NotClaimed(str(error))
+
+
+def _claim_in(tx: sqlite3.Connection, engine: Engine, delivery_id: int, attempt_id: str) -> Claim | NotClaimed:
+    return claims.claim(
+        tx,
+        delivery_id,
+        attempt_id=attempt_id,
+        worker=engine.worker,
+        boot_id=engine.boot,
+        rules=engine.rules,
+        now=engine.clock(),
+    )
 
 
 def _not_claimed(engine: Engine, delivery_id: int, refusal: NotClaimed) -> None:
@@ -126,20 +178,23 @@ def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[En
 
 
 def _settle_when_possible(
-    engine: Engine, delivery: int, attempt_id: str, ending: Ending, output: str, transport: TransportSettings
-) -> Settled | None:
+    engine: Engine, claim: Claim, ending: Ending, output: str, transport: TransportSettings, turn: _Turn
+) -> tuple[Settled | None, _Next | None]:
     """Settle; while the ledger cannot be written, again and again: what this thread knows must not be forgotten.
 
     The lane would not move anyway, and a stop ends the wait: then the receipt tells the next worker.
     """
     while True:
         try:
-            return settle(engine, delivery, attempt_id, ending, output, transport)
+            done = settle_and_go_on(engine, claim.delivery, claim.attempt_id, ending, output, transport, turn)
         except LedgerError as error:
             if engine.stopping.is_set():
-                return None
-            logger.error("delivery %d has ended and cannot be settled yet: %s", delivery, error)  # noqa: TRY400 - the sentence says it all
+                return None, None
+            logger.error("delivery %d has ended and cannot be settled yet: %s", claim.delivery, error)  # noqa: TRY400 - the sentence says it all
             engine.stopping.wait(SETTLE_AGAIN_SECONDS)
+        else:
+            turn.drop(claim.attempt_id)
+            return done
 
 
 def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) -> Path | None:
@@ -157,17 +212,25 @@ def ending_of(outcome: Outcome) -> Ending:
 
 
 def settle(
+    engine: Engine, delivery: int, attempt_id: str, ending: Ending, output: str, transport: TransportSettings
+) -> Settled | None:
+    """Write down the ending, then wake the lane's next head, then remove the files: in this order."""
+    return settle_and_go_on(engine, delivery, attempt_id, ending, output, transport, None)[0]
+
+
+def settle_and_go_on(
     engine: Engine,
     delivery: int,
     attempt_id: str,
     ending: Ending,
     output: str,
     transport: TransportSettings,
-) -> Settled | None:
-    """Write down the ending, then wake the lane's next head, then remove the files: in this order."""
+    turn: _Turn | None,
+) -> tuple[Settled | None, _Next | None]:
+    """Settle; and where the turn may go on, claim the lane's next head in the same transaction instead of waking it."""
     shown = _with_output(ending, output)
 
-    def operation(tx: sqlite3.Connection) -> tuple[Settled | None, list[Wake]]:
+    def operation(tx: sqlite3.Connection) -> tuple[Settled | None, list[Wake], _Next | None]:
         settled = claims.settle(
             tx,
             delivery,
@@ -178,13 +241,19 @@ def settle(
             rng=engine.rng,
             output=output,
         )
-        return settled, engine.wake_lanes(tx, [settled.lane]) if settled else []
+        if settled is None:
+            return None, [], None
+        wakes = engine.wake_lanes(tx, [settled.lane])
+        if turn is None or not wakes or wakes[0].at is not None or not turn.may_go_on():
+            return settled, wakes, None
+        head = wakes[0].delivery
+        return settled, [], _Next(head, _claim_in(tx, engine, head, turn.attempt()))
 
-    settled, wakes = engine.db.write(operation)
+    settled, wakes, following = engine.db.write(operation)
     step("settled")
     engine.hand_on(wakes)
     if settled is None:
-        return None
+        return None, None
     if settled.finished:
         engine.finalize_later(settled.message)
     step("before_unlink")
@@ -205,7 +274,7 @@ def settle(
             began_failing=settled.began_failing,
         )
     )
-    return settled
+    return settled, following
 
 
 def _with_output(ending: Ending, output: str) -> Ending:

@@ -47,6 +47,10 @@ class _NoWakeups:
     def poll(self, agent: str) -> None:
         """Nothing to do."""
 
+    def may_go_on(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's
+        """No: this run picks what comes next, and counts how each one ended."""
+        return False
+
 
 def run_once(settings: Settings) -> Once:
     """Poll and deliver once.

@@ -116,10 +116,10 @@ def claim(
         return NotClaimed("its transport is paused", row["lane"])
     if row["next_at"] is not None and row["next_at"] > now:
         return NotClaimed("it is not due yet", row["lane"])
-    if tx.execute("select 1 from deliveries where lane = ? and state = 'running'", (row["lane"],)).fetchone():
+    if row["lane_runs"]:
         return NotClaimed("another delivery of its lane is running", row["lane"])
     only_head = found.ordered or row["broken_since"] is not None
-    if only_head and _head(tx, row["lane"]) != delivery_id:
+    if only_head and row["head"] != delivery_id:
         return NotClaimed("an earlier delivery of its lane comes first", row["lane"])
     if found.expires_after is not None and now - _came_at(row, now) > found.expires_after and not row["starts"]:
         return _expire(tx, row, now)
@@ -168,15 +168,13 @@ _THROTTLED = "held back: its transport has had its wakes for this minute"
 
 _CLAIMABLE = """
 select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since,
-       m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at
+       m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at,
+       exists (select 1 from deliveries r where r.lane = d.lane and r.state = 'running') as lane_runs,
+       (select h.id from deliveries h indexed by deliveries_pending
+        where h.lane = d.lane and h.state in ('waiting', 'retrying') order by h.ms, h.seq, h.id limit 1) as head
 from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
 where d.id = ? and d.state in ('waiting', 'retrying')
 """
-
-
-def _head(tx: sqlite3.Connection, lane: int) -> int | None:
-    row = tx.execute(_HEAD, {"lane": lane}).fetchone()
-    return int(row["id"]) if row else None
 
 
 def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, rules: Rules, now: float) -> float | None:
@@ -227,8 +225,8 @@ def settle(
     row = tx.execute(
         """
         select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, m.received_at, m.ms, m.agent,
-               m.message_id
-        from deliveries d join messages m on m.id = d.message
+               m.message_id, l.broken_since
+        from deliveries d join messages m on m.id = d.message join lanes l on l.id = d.lane
         where d.id = ? and d.state = 'running' and d.attempt_id = ?
         """,
         (delivery_id, attempt_id),
@@ -254,7 +252,7 @@ def settle(
         "update attempts set ended_at = ?, result = ?, output = ? where id = ?",
         (now, delivery.describe(ending), output or None, attempt_id),
     )
-    _note_circuit(tx, row["lane"], ending, now)
+    _note_circuit(tx, row["lane"], ending, now, broken=row["broken_since"] is not None)
     return Settled(
         state=verdict.state,
         reason=verdict.reason,
@@ -281,16 +279,16 @@ def _was_failing(tx: sqlite3.Connection, lane: int, attempt_id: str) -> bool:
     return row is not None and row["result"] != "exit 0"
 
 
-def _note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float) -> None:
+def _note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float, *, broken: bool) -> None:
     """A transport whose endings say "nobody there" is a broken circuit; any other real ending closes it again."""
     if ending.kind == "exit" and ending.code == delivery.EX_UNAVAILABLE:
         tx.execute(
             "update lanes set broken_since = coalesce(broken_since, ?), broken_reason = ? where id = ?",
             (now, delivery.describe(ending), lane),
         )
-    elif ending.kind in {"exit", "signal", "timeout"}:
+    elif broken and ending.kind in {"exit", "signal", "timeout"}:
         tx.execute(
-            "update lanes set broken_since = null, broken_reason = null where id = ? and broken_since is not null",
+            "update lanes set broken_since = null, broken_reason = null where id = ?",
             (lane,),
         )
 

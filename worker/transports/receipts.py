@@ -95,6 +95,6 @@ def remove_files(directory: Path, attempt_id: str) -> None:
     stem = os.path.join(directory, attempt_id)  # noqa: PTH118 - pathlib costs more than the unlink
     for suffix in (".receipt", ".message", ".stdin", ".note"):
         try:
-            Path(stem + suffix).unlink()
+            os.unlink(stem + suffix)  # noqa: PTH108 - the same
         except FileNotFoundError:
             continue
