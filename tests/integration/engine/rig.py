@@ -41,6 +41,7 @@ class Rig:
         self.due: list[tuple[float, int, int]] = []  # when, order of arrival, delivery
         self.finished: list[int] = []
         self.broken_queue = False
+        self.goes_on = False  # a thread claims its lane's next head itself
         self._count = itertools.count()
         self.engine = Engine(
             settings=self.settings,
@@ -62,6 +63,9 @@ class Rig:
 
     def poll(self, agent: str) -> None:
         """Nobody polls here."""
+
+    def may_go_on(self, seconds: float) -> bool:
+        return self.goes_on
 
     # -- the bus -------------------------------------------------------------------------------------------------------
 

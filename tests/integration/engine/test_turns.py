@@ -1,0 +1,100 @@
+"""A thread that goes on with its lane: the rules of the claim hold, and the queue carries nothing needless."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.engine.rig import Rig, running
+from worker.engine.delivering import deliver
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with running(tmp_path) as made:
+        made.goes_on = True
+        yield made
+
+
+def test_one_wake_up_runs_the_whole_lane_in_order(rig: Rig) -> None:
+    ids = rig.take(5)
+    assert len(rig.due) == 1
+    rig.run()
+    assert rig.runs == [f"{one} 1" for one in ids]
+    assert rig.states == ["succeeded"] * 5
+    assert not rig.due
+    assert not rig.engine.held
+
+
+def test_each_delivery_after_the_first_costs_one_commit(rig: Rig) -> None:
+    rig.take(5)
+    commits: list[int] = []
+    commit = rig.engine.db._commit
+
+    def counted(jobs: list[Any]) -> None:
+        commits.append(len(jobs))
+        commit(jobs)
+
+    rig.engine.db._commit = counted  # type: ignore[method-assign]
+    deliver(rig.engine, rig.due[0][2])
+    assert commits == [1] * 6  # one claim; then each settle claims the next
+
+
+def test_a_head_that_retries_keeps_its_lane(rig: Rig) -> None:
+    rig.answer(1)
+    first, second = rig.take(2)
+    rig.run()
+    assert rig.states == ["retrying", "waiting"]
+    assert len(rig.due) == 1
+    assert rig.due[0][0] > rig.now
+    rig.answer(0)
+    rig.pass_time(60.0)
+    assert rig.runs == [f"{first} 1", f"{first} 2", f"{second} 1"]
+
+
+def test_a_pause_in_between_stops_it(rig: Rig) -> None:
+    rig.take(3)
+    settle = rig.engine.wake_lanes
+
+    def paused(*args: object, **more: object) -> object:
+        args[0].execute("update lanes set paused = 1")  # type: ignore[attr-defined]
+        return settle(*args, **more)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(rig.engine), "wake_lanes", lambda _, *args, **more: paused(*args, **more))
+        rig.run()
+    assert rig.states == ["succeeded", "waiting", "waiting"]
+    assert not rig.due
+
+
+def test_the_next_one_that_is_throttled_waits_its_time(tmp_path: Path) -> None:
+    with running(tmp_path, max_wakes_per_minute=2) as rig:
+        rig.goes_on = True
+        ids = rig.take(3)
+        rig.run()
+        assert rig.runs == [f"{one} 1" for one in ids[:2]]
+        assert rig.due
+        assert not rig.engine.held
+        rig.pass_time(61.0)
+        assert rig.runs == [f"{one} 1" for one in ids]
+
+
+def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread is lost between the settle and the start of what it claimed."""
+    from worker.engine import delivering
+
+    first, second = rig.take(2)
+    monkeypatch.setattr(delivering, "remove_files", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        deliver(rig.engine, rig.due[0][2])
+    monkeypatch.undo()
+    assert rig.states == ["succeeded", "running"]
+    assert not rig.engine.held
+    rig.due.clear()
+    rig.sweep()
+    rig.pass_time(60.0)
+    assert rig.runs == [f"{first} 1", f"{second} 2"]
+    assert rig.states == ["succeeded"] * 2
