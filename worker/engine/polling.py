@@ -92,7 +92,7 @@ def poll(
         return None, _failed(engine, agent, error)
     step("collected")
     taken = _take(engine, agent, collected)
-    return taken, engine.db.read(lambda db: intake.next_poll_at(db, name))
+    return taken, engine.db.read(lambda db: intake.next_poll_at(db, name, engine.clock()))
 
 
 def _turn(engine: Engine, agent: AgentSettings, ahead: float, alive: Alive) -> None:

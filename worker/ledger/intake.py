@@ -137,7 +137,7 @@ def begin_poll(
     The ledger keeps the rhythm, so that a second worker or a restart adds no polls. A ring does not wait for it, but
     it does wait for a bus that refused or asked to be left alone; a person who asked for this poll waits for nothing.
     """
-    due = next_poll_at(tx, agent)
+    due = next_poll_at(tx, agent, now)
     hurry = asked or (rung and failures(tx, agent) == 0)
     # A clock that was set back must not silence the inbox: nobody books further ahead than the longest Retry-After.
     if due > now and due <= now + LONGEST_WAIT and not hurry:
@@ -146,10 +146,16 @@ def begin_poll(
     return None
 
 
-def next_poll_at(db: sqlite3.Connection, agent: str) -> float:
-    """When the next poll of this inbox is due, whichever worker does it."""
-    row = db.execute("select next_poll_at from inboxes where agent = ?", (agent,)).fetchone()
-    return float(row["next_poll_at"]) if row else 0.0
+def next_poll_at(db: sqlite3.Connection, agent: str, now: float) -> float:
+    """When the next poll of this inbox is due, whichever worker does it.
+
+    Not before its token's next request slot: a poll that has begun and waits for one would let no ring go ahead of it.
+    """
+    row = db.execute("select next_poll_at, next_request_at from inboxes where agent = ?", (agent,)).fetchone()
+    if row is None:
+        return 0.0
+    slot = float(row["next_request_at"])
+    return max(float(row["next_poll_at"]), slot if slot <= now + 60.0 else 0.0)  # as in `take_turn`: no further
 
 
 def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
