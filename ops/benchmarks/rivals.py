@@ -4,6 +4,7 @@ bare COUNT THREADS          subprocess.run from so many threads: what the machin
 naive COUNT KNOWN           the old watcher's loop: fetch a page, run the argv, rewrite the state file; one at a time
 stock COUNT THREADS         huey's own SqliteHuey and consumer running the same argv, without a ledger
 serial COUNT                bare, one after the other
+sessions COUNT THREADS      bare, but each process in a session of its own, as ours must be to be killed whole
 
 Each prints how many it ran a second.
 """
@@ -25,14 +26,18 @@ STATE_IDS = 2000  # the old tool kept the newest so many ids
 PAGE = 10
 
 
-def start_one() -> None:
-    subprocess.run(ARGV, stdin=subprocess.DEVNULL, check=True)
+def start_one(*, session: bool = False) -> None:
+    subprocess.run(ARGV, stdin=subprocess.DEVNULL, check=True, start_new_session=session)
 
 
-def bare(count: int, threads: int) -> float:
+def sessions(count: int, threads: int) -> float:
+    return bare(count, threads, session=True)
+
+
+def bare(count: int, threads: int, *, session: bool = False) -> float:
     def work() -> None:
         for _ in range(count // threads):
-            start_one()
+            start_one(session=session)
 
     workers = [threading.Thread(target=work) for _ in range(threads)]
     begin = time.perf_counter()
@@ -94,7 +99,13 @@ def serial(count: int) -> float:
     return bare(count, 1)
 
 
-RIVALS: dict[str, Callable[..., float]] = {"bare": bare, "naive": naive, "stock": stock, "serial": serial}
+RIVALS: dict[str, Callable[..., float]] = {
+    "bare": bare,
+    "sessions": sessions,
+    "naive": naive,
+    "stock": stock,
+    "serial": serial,
+}
 
 
 def measure(name: str, *sizes: int) -> float:
