@@ -1,5 +1,6 @@
 """One UI, running in a pane of its own against the stand-in model."""
 
+import re
 import shutil
 import tempfile
 import threading
@@ -13,6 +14,8 @@ from ops.trial.model import StandIn
 from ops.trial.terminal import Screen, Server
 from ops.trial.truth import Truth
 from ops.trial.uis import UI, cache
+
+SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
 LIVE: "set[Session]" = set()
 """The sessions that run now, so that an interrupted trial can end them."""
@@ -71,7 +74,7 @@ class Session:
         end = time.monotonic() + limit
         while time.monotonic() < end:
             screen = self.server.still(self.pane, quiet=2.5, limit=limit)
-            if screen.text.strip("\n \x1b[0123456789;m"):
+            if re.search(self.ui.loaded, SGR.sub("", screen.text)):
                 return screen
         raise SystemExit(f"{self.ui.name} shows nothing after {limit:.0f} seconds")
 

@@ -39,8 +39,8 @@ class UI:
     `package` is what npm or pip installs. `set_up(home, cwd, base)` writes its configuration and says how to start it.
     `own_texts` match what the UI itself tells the model beside what a person typed. `overlays` are the keys that open
     and that close its menus and viewers, in which typed text would do who knows what, and what each is.
-    `changes` is what the UI makes of any text that is pasted into it. `guards` are what its profile may put before or
-    behind a text, beside spaces, so that it stays text.
+    `loaded` is a pattern that its screen shows once it listens. `changes` is what the UI makes of any text that is
+    pasted into it. `guards` are what its profile may put before or behind a text, beside spaces, so that it stays text.
     """
 
     name: str
@@ -50,6 +50,7 @@ class UI:
     set_up: Callable[[Path, Path, str], Start]
     own_texts: tuple[str, ...] = ()
     overlays: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = ()
+    loaded: str = r"\S"
     changes: Callable[[str], str] = str
     guards: tuple[str, ...] = ()
 
@@ -197,6 +198,7 @@ UIS = {
             "codex",
             "npm",
             _codex,
+            loaded=r" · /",
             own_texts=(
                 r"<environment_context>",
                 r"# AGENTS\.md",
