@@ -21,6 +21,8 @@ EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3 --consumers 2  two on one ledger
   ops/faults steps --times 20                                           a kill at each named step, about 15 minutes
   ops/faults power --times 20 --on-unknown hold                         the power fails
+  ops/faults locked --seconds 15                                        the ledger's write lock is taken
+  ops/faults pair                                                       one consumer against two
   ops/faults scale --rows 1000000                                       what a long history costs
 """
 
@@ -155,9 +157,8 @@ def _pair(args: argparse.Namespace, home: Path) -> bool:
             begun = time.monotonic()
             world.drain(300.0)
             seconds[consumers].append(time.monotonic() - begun)
-            clean = (
-                _told(world.verdict(), world, f"{consumers} consumer(s), {seconds[consumers][-1]:.1f} s: ") and clean
-            )
+            title = f"{consumers} consumer(s), {seconds[consumers][-1]:.1f} s: "
+            clean = _told(world.verdict(), world, title) and clean
     one, two = (statistics.median(seconds[consumers]) for consumers in (1, 2))
     print(f"median {one:.1f} s with one, {two:.1f} s with two: {two / one:.2f} times")
     return clean

@@ -12,9 +12,9 @@ from tests.faults.world import World
 @pytest.mark.parametrize("consumers", [1, 2])
 def test_kills_at_random_moments(tmp_path: Path, consumers: int) -> None:
     with World(tmp_path, seed=100 + consumers) as world:
-        verdict = kill_at_random(world, kills=7, messages=70, consumers=consumers)
+        verdict = kill_at_random(world, kills=6, messages=60, consumers=consumers)
         assert verdict.clean, verdict.words()
-        assert verdict.runs == verdict.kept == 70
+        assert verdict.runs == verdict.kept == 60
 
 
 def test_a_kill_at_each_named_step_of_the_worker(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_kill_at_each_named_step_of_the_launcher(tmp_path: Path) -> None:
 def test_power_loss(tmp_path: Path, on_unknown: str) -> None:
     with World(tmp_path, seed=5, transport={"retry_delay": 0.2, "on_unknown": on_unknown}) as world:
         interrupted: Counter[str] = Counter()
-        for boot in range(3):
+        for boot in range(2):
             world.feed(30)
             interrupted += Counter(lose_power(world, boot))
         world.start()
