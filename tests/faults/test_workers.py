@@ -45,7 +45,10 @@ def test_once_and_commands_beside_a_consumer(tmp_path: Path) -> None:
         world.feed(20)
         assert world.run("run", "--once").returncode == 0
         world.feed(10)
-        going_on = "select count(*) from deliveries d join lanes l on l.id = d.lane where d.state <> 'succeeded' and not l.paused"
+        going_on = (
+            "select count(*) from deliveries d join lanes l on l.id = d.lane"
+            " where d.state <> 'succeeded' and not l.paused"
+        )
         until(
             lambda: world.count("select count(*) from messages") == 50 and not world.count(going_on),
             "all to have come, and only the paused lane to wait",
