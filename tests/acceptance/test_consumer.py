@@ -53,11 +53,11 @@ def test_huey_s_flags_work(world: World, bridge_of: BridgeOf) -> None:
     bridge = bridge_of("C")
     world.configure(world.agent(bridge, "bob"))
     log = world.home / "huey.log"
-    flags = "-w 2 -s 5 -v -S -c 1 -M 3 -f -L some-lock -d 0.1 -m 5 -b 1.2 -t 20 -g TERM -l"
+    flags = "-w 2 -s 5 -v -S -c 1 -M 1 -f -L some-lock -d 0.1 -m 5 -b 1.2 -t 20 -g TERM -l"
     with world.consumer(*flags.split(), str(log)) as consumer:
         for number in range(20):
             bridge.streams.add("bob", f"m{number}")
-        until(lambda: len(world.seen("bob-wake")) == 20, "all messages, though workers retire after 3 tasks (-M)")
+        until(lambda: len(world.seen("bob-wake")) == 20, "all messages, though a worker retires after each task (-M)")
         assert consumer.stop(signal.SIGTERM) == 0  # -g TERM: graceful
     assert world.seen("bob-wake") == [f"m{number}" for number in range(20)]
     written = log.read_text()
