@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.installations import Installation
+from tests.fakes.installations import PROJECT, Installation
 
 LONG = 60.0
 MESSAGES = 20
@@ -52,3 +52,24 @@ def wait_for_lines(process: "subprocess.Popen[bytes]", place: Installation, done
         assert time.monotonic() < end, place.log.read_text()
         assert process.poll() is None, place.log.read_text()
         time.sleep(0.05)
+
+
+def test_the_whole_demo_runs_in_confinement(tmp_path: Path) -> None:
+    place = Installation(tmp_path)
+    python = str(place.bin / "python")
+    writable = tmp_path / "writable"
+    writable.mkdir()
+    confine = ["unshare", "--map-root-user", "--mount", python, "-m", "tests.fakes.confined", str(writable)]
+    demo = str(PROJECT / "ops" / "demo_scenario.py")
+    done = subprocess.run(
+        [*confine, python, demo],
+        env=place.environment(TMPDIR=str(writable)),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all five messages were delivered by both transports, in order, each exactly once" in done.stdout
+    assert list(writable.iterdir()) == [], "it cleans up"
