@@ -55,7 +55,7 @@ class Endpoint:
     token: Callable[[], Secret]
     limit: int
     max_page_bytes: int = 16 * 1024 * 1024
-    request_timeout: float = 45.0
+    request_timeout: float = 40.0
     presence: bool = True
 
 

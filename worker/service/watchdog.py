@@ -20,10 +20,10 @@ RECORD_AGAIN_SECONDS = 10.0  # after a health that could not be written down
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds of silence that are still healthy. All end within a minute, and one request may take 45 s."""
+    """Seconds of silence that are still healthy. All end within a minute, and one request may take 40 s."""
 
     sweep: float = 50.0
-    poll: float = 55.0
+    poll: float = 50.0
     scheduler: float = 15.0
 
 
