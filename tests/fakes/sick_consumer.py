@@ -63,7 +63,10 @@ def stay_well(_trigger: Path) -> None:
 
 def main() -> None:
     sickness, trigger = sys.argv[1], Path(sys.argv[2])
-    watchdog.PATIENCE = watchdog.Patience(sweep=2.0, poll=2.0, scheduler=2.0)
+    # Short only for what is sick: the others follow from it, and on a busy machine might be noticed first.
+    patience = {"sweep": 30.0, "poll": 30.0, "scheduler": 30.0}
+    concerned = {"poll": ["poll"], "scheduler": ["scheduler"], "disk": ["sweep"], "none": list(patience)}
+    watchdog.PATIENCE = watchdog.Patience(**patience | dict.fromkeys(concerned[sickness], 2.0 + (sickness == "none")))
     sweeping.SWEEP_SECONDS = 0.5
     {"poll": hang_polls, "scheduler": kill_schedulers, "disk": fill_disk, "none": stay_well}[sickness](trigger)
     sys.argv[1:] = ["worker.app.huey", "-g", "TERM", "-t", "2", *sys.argv[3:]]
