@@ -32,7 +32,8 @@ def drain(count: int, lanes: int, threads: int, url: str, spent: Spent | None = 
             worker, starter = cpu_of(process.pid) - before[0], cpu_of(launcher) - before[1]
         begin, end = world.proof(each * lanes, finished)
         late = world.read("select count(*) from attempts where worker <> 'old' and started_at >= ?", steady)[0][0]
-        if spent is not None and left:
+        left = left or each * lanes  # a short form may be over before the first look: its figures mean nothing
+        if spent is not None:
             spent.worker.append(worker.own / left * 1e6)
             spent.launcher.append(starter.own / left * 1e6)
             spent.children.append(starter.children / left * 1e6)
