@@ -201,6 +201,7 @@ def test_json_says_the_same(place: Installation, good: dict[str, Any]) -> None:
     assert [(check["check"], check["agent"]) for check in failed] == [("transport", "bob")]
 
 
+@pytest.mark.alone
 def test_an_old_watcher_that_still_runs(place: Installation, good: dict[str, Any]) -> None:
     old = place.folder / "old" / "mumega-bus-watch"
     old.parent.mkdir(exist_ok=True)
