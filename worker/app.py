@@ -55,10 +55,6 @@ class HueyWakeups:
         """While nobody waits for a thread, or for a moment: no busy lane keeps a thread that others wait for."""
         return seconds < TURN_SECONDS or huey.storage.somebody_idles(Band.DELIVER)
 
-    def poll(self, agent: str) -> None:
-        """Enqueue a poll."""
-        tasks.poll.poll_inbox(agent)
-
 
 def build(settings: Settings) -> WatchHuey:
     """Give the Huey of our tasks its queue and its engine.

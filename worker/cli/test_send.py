@@ -27,18 +27,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from worker.bus.endpoints import endpoint_of
     from worker.bus.errors import UnreachableError
-    from worker.bus.requests import BusRequests, Endpoint
+    from worker.bus.requests import BusRequests
 
     settings = common.settings(args)
     agent = _agent(settings, args.agent)
-    endpoint = Endpoint(
-        agent=agent.agent,
-        project=agent.project,
-        bridge_url=agent.bridge_url,
-        token=agent.token_source(settings.config_path).read,
-        limit=agent.limit,
-    )
+    endpoint = endpoint_of(agent, agent.token_source(settings.config_path).read)
     text = args.text or f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
     deadline = time.monotonic() + STARTING_SECONDS
     with BusRequests() as bus:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from worker import __version__
 from worker.bus.client import BusClient
+from worker.bus.endpoints import endpoint_of
 from worker.bus.requests import Endpoint
 from worker.credentials import TokenSource
 from worker.engine.faults import step
@@ -40,10 +41,6 @@ class Wakeups(Protocol):
 
     def finalize(self, message: int) -> None:
         """Do what is owed once a message is over."""
-        ...
-
-    def poll(self, agent: str) -> None:
-        """Poll an inbox."""
         ...
 
     def may_go_on(self, seconds: float) -> bool:
@@ -155,15 +152,7 @@ class Engine:
 
     def endpoint(self, agent: AgentSettings) -> Endpoint:
         """An agent's inbox, as the bus client wants it."""
-        return Endpoint(
-            agent=agent.agent,
-            project=agent.project,
-            bridge_url=agent.bridge_url,
-            token=self._token_source(agent).read,
-            limit=agent.limit,
-            max_page_bytes=agent.max_page_bytes,
-            presence=agent.announce,
-        )
+        return endpoint_of(agent, self._token_source(agent).read)
 
     def _token_source(self, agent: AgentSettings) -> TokenSource:
         """One for the life of the process: it reads its file again only when that has changed."""

@@ -44,9 +44,6 @@ class _NoWakeups:
         """Remember what this run finished."""
         self.finished.append(message)
 
-    def poll(self, agent: str) -> None:
-        """Nothing to do."""
-
     def may_go_on(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's
         """No: this run picks what comes next, and counts how each one ended."""
         return False

@@ -3,13 +3,14 @@
 import http.client
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from worker.bus.client import BusClient
+from worker.bus.endpoints import endpoint_of
 from worker.bus.errors import BusError
-from worker.bus.requests import Endpoint
 from worker.errors import TokenError
 from worker.service.findings import Finding
 from worker.settings import AgentSettings, Settings
@@ -39,14 +40,8 @@ def tokens(settings: Settings, *, offline: bool, environment: dict[str, str]) ->
 
 
 def _inbox(bus: BusClient, agent: AgentSettings, settings: Settings) -> Finding:
-    endpoint = Endpoint(
-        agent=agent.agent,
-        project=agent.project,
-        bridge_url=agent.bridge_url,
-        token=agent.token_source(settings.config_path).read,
-        limit=agent.limit,
-        request_timeout=REQUEST_SECONDS,
-    )
+    endpoint = endpoint_of(agent, agent.token_source(settings.config_path).read)
+    endpoint = replace(endpoint, request_timeout=REQUEST_SECONDS)
     now = time.time()
     try:
         page = bus.inbox(endpoint, (int((now - 60) * 1000), 0), agent.limit)
