@@ -1,7 +1,7 @@
 """What the worker is compared with, each run as a process of its own: `python -m ops.benchmarks.rivals NAME ...`.
 
 bare COUNT THREADS          subprocess.run from so many threads: what the machine can do
-naive COUNT KNOWN           the old watcher's loop: fetch a page, run the argv, rewrite the state file; one at a time
+naive COUNT KNOWN           the old watcher's loop: fetch a page, run the argv, write the state file anew; one at a time
 stock COUNT THREADS         huey's own SqliteHuey and consumer running the same argv, without a ledger
 serial COUNT                bare, one after the other
 sessions COUNT THREADS      bare, but each process in a session of its own, as ours must be to be killed whole
@@ -10,6 +10,7 @@ Each prints how many it ran a second.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -49,24 +50,29 @@ def bare(count: int, threads: int, *, session: bool = False) -> float:
 
 
 def naive(count: int, known: int) -> float:
-    """A faithful small model of the old watcher."""
+    """The old watcher's loop, rebuilt from its source (sos/watch/core.py): what it does for each message, and no more.
+
+    It remembers ids in a set, starts the argv with both outputs captured and the message in its environment, and after each
+    message sorts the set and writes the newest 2,000 ids anew, indented, without a sync.
+    """
     with tempfile.TemporaryDirectory() as folder, paging_bus(PAGE) as url:
         state = Path(folder) / "state.json"
         first = int(time.time() * 1000)
-        state.write_text(json.dumps({"delivered": [f"{first - n}-0" for n in range(known)]}), encoding="ascii")
+        delivered = {f"{first - n}-0" for n in range(known)}
         done = 0
         begin = time.perf_counter()
         while done < count:
             request = urllib.request.Request(f"{url}/inbox?agent=a&limit={PAGE}", headers={"Authorization": "Bearer t"})
             with urllib.request.urlopen(request, timeout=10) as answer:
                 messages = json.load(answer)["messages"]
-            for message in sorted(messages, key=lambda m: m["id"]):
-                delivered = json.loads(state.read_text(encoding="ascii"))["delivered"]
-                if message["id"] in set(delivered):
+            for message in messages:
+                if message["id"] in delivered:
                     continue
-                start_one()
-                delivered.append(message["id"])
-                state.write_text(json.dumps({"delivered": delivered[-STATE_IDS:]}, indent=2), encoding="ascii")
+                environment = os.environ | {"SOS_MESSAGE_STREAM_ID": message["id"], "SOS_MESSAGE_TEXT": message["text"]}
+                subprocess.run(ARGV, env=environment, capture_output=True, text=True, timeout=30, check=True)
+                delivered.add(message["id"])
+                newest = sorted(delivered)[-STATE_IDS:]
+                state.write_text(json.dumps({"delivered": newest}, indent=2) + "\n", encoding="utf-8")
                 done += 1
         return done / (time.perf_counter() - begin)
 
