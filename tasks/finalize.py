@@ -1,6 +1,6 @@
 """The finalizer: once all transports of a message have reported, it is marked and logged."""
 
-from worker.engine import delivering, finishing
+from worker.engine import finishing, settling
 from worker.queue import Band, huey
 
 
@@ -9,4 +9,4 @@ def finalize() -> None:
     """Finish the messages that ended since the last finalizer; harmless if they are finished already."""
     huey.engine.stopping.wait(finishing.GATHER_SECONDS)
     for message in huey.finished.take():
-        delivering.finalize(huey.engine, message)
+        settling.finalize(huey.engine, message)

@@ -15,6 +15,7 @@ from worker import settings as settings_module
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
+from worker.engine.delivering import go_on
 from worker.engine.finishing import FinishedBook
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook
@@ -74,6 +75,7 @@ def build(settings: Settings) -> WatchHuey:
         db=database,
         wake=HueyWakeups(),
         bus=BusClient(max_connections=len(pollable) + 4),
+        go_on=go_on,
         redact=redact.tail,
         observer=observe(settings, database),
     )

@@ -118,7 +118,12 @@ class TransportSettings(_Model):
         """The command, parsed."""
         return tuple(template.parse(argument) for argument in self.command)
 
-    @property
+    @cached_property
+    def wants_message_file(self) -> bool:
+        """Whether the command names `{message_file}`."""
+        return any("message_file" in one.fields for one in self.templates)
+
+    @cached_property
     def retry_policy(self) -> RetryPolicy:
         """The part of this that the rules of delivery need."""
         return RetryPolicy(
@@ -242,8 +247,11 @@ class Settings(BaseSettings):
 
     def transport(self, agent: str, name: str) -> TransportSettings | None:
         """Today's settings of one agent's transport, or None where either is gone."""
-        found = self.agent(agent)
-        return found.transport(name) if found else None
+        return self._lanes.get((agent, name))
+
+    @cached_property
+    def _lanes(self) -> dict[tuple[str, str], TransportSettings]:
+        return {(agent.agent, transport.name): transport for agent in self.agents for transport in agent.transports}
 
     @property
     def state_file(self) -> Path:

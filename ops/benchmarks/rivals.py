@@ -52,8 +52,8 @@ def bare(count: int, threads: int, *, session: bool = False) -> float:
 def naive(count: int, known: int) -> float:
     """The old watcher's loop, rebuilt from its source (sos/watch/core.py): what it does for each message, and no more.
 
-    It remembers ids in a set, starts the argv with both outputs captured and the message in its environment, and after each
-    message sorts the set and writes the newest 2,000 ids anew, indented, without a sync.
+    It remembers ids in a set, starts the argv with both outputs captured and the message in its environment, and after
+    each message sorts the set and writes the newest 2,000 ids anew, indented, without a sync.
     """
     with tempfile.TemporaryDirectory() as folder, paging_bus(PAGE) as url:
         state = Path(folder) / "state.json"

@@ -17,6 +17,7 @@ from worker.bus.client import BusClient, Collected
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine, polling, sweeping
+from worker.engine.delivering import go_on
 from worker.ledger import claims, intake, operate, report
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -123,7 +124,7 @@ def settings_of(home: Path) -> Settings:
 def build(home: Path, delivered: int) -> Engine:
     """An engine on a new ledger: so many delivered messages of the last 20 days, and a little work that is not done."""
     settings = settings_of(home)
-    engine = Engine(settings=settings, db=Database(settings.ledger_file), wake=Silent(), bus=BusClient())
+    engine = Engine(settings=settings, db=Database(settings.ledger_file), wake=Silent(), bus=BusClient(), go_on=go_on)
     engine.files.mkdir()
     engine.db.write(engine._register)
     now = time.time()
@@ -221,7 +222,7 @@ def deliver(engine: Engine, ending: Ending) -> None:
         tx.execute("update deliveries set next_at = null where id = ?", (head.delivery,))
         return claims.claim(
             tx,
-            head.delivery,
+            claims.this(head.delivery),
             attempt_id=attempt,
             worker=engine.worker,
             boot_id=engine.boot,

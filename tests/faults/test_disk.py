@@ -32,7 +32,7 @@ def _survive(
     verdict = world.verdict()
     assert verdict.clean, verdict.words()
     assert verdict.runs == verdict.kept == 220
-    until(lambda: not list(world.files.glob("*.receipt")), "the files of settled attempts to be gone")
+    until(lambda: not list(world.files.glob("*.note")), "the files of settled attempts to be gone")
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from worker.bus.endpoints import endpoint_of
 from worker.bus.requests import Endpoint
 from worker.credentials import TokenSource
 from worker.engine.faults import step
+from worker.engine.turn import Turn
 from worker.errors import BusWatchError
 from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Rules, Wake
@@ -24,7 +25,7 @@ from worker.ledger.database import Database
 from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError, from_os
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.telemetry.observer import Observer
-from worker.transports.client import Launcher
+from worker.transports.client import Launcher, Told
 from worker.transports.locks import boot_id, hold_lock
 
 logger = logging.getLogger("bus_watch.engine")
@@ -60,6 +61,7 @@ class Engine:
     db: Database
     wake: Wakeups
     bus: BusClient
+    go_on: Callable[["Engine", Sequence[Told]], None]  # what to do with the attempts that have ended
     kind: str = "consumer"
     clock: Callable[[], float] = time.time
     redact: Callable[[str], str] = str
@@ -70,16 +72,19 @@ class Engine:
     boot: str = field(default_factory=boot_id)
     launcher: Launcher = field(init=False)
     files: Path = field(init=False)  # the folder of notes, receipts and locks
-    held: set[str] = field(default_factory=set)  # attempts that a thread of this process is busy with
+    held: dict[str, Turn] = field(default_factory=dict)  # attempts that a thread of this process answers for
     overlooked: threading.Event = field(default_factory=threading.Event)  # a wake-up was lost: the next sweep wakes all
     looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
     _lock: int | None = None
     _tokens: dict[str, TokenSource] = field(default_factory=dict)
+    _rules: dict[tuple[str, str], Rules | None] = field(default_factory=dict)  # settings never change while we live
     _lanes: dict[int, tuple[str, str]] = field(default_factory=dict)  # agent and transport of each: they never change
 
     def __post_init__(self) -> None:
         self.files = self.settings.files_dir
-        self.launcher = Launcher(self.files, self.worker, on_death=self._launcher_died)
+        self.launcher = Launcher(
+            self.files, self.worker, lambda told: self.go_on(self, told), on_death=self._launcher_died
+        )
 
     def _launcher_died(self) -> None:
         self.stopping.set()
@@ -146,6 +151,23 @@ class Engine:
             return False
         return True
 
+    def new_attempt(self, turn: Turn) -> str:
+        """An id for an attempt; from now on the sweep of this process does not take it for abandoned."""
+        attempt_id = claims.new_attempt_id(self.clock())
+        turn.attempts.add(attempt_id)
+        self.held[attempt_id] = turn
+        return attempt_id
+
+    def drop(self, turn: Turn, attempt_id: str) -> None:
+        """This attempt is settled."""
+        turn.attempts.discard(attempt_id)
+        self.held.pop(attempt_id, None)
+
+    def let_go(self, turn: Turn) -> None:
+        """The turn is over: whatever is not settled now is the sweep's."""
+        for attempt_id in turn.attempts:
+            self.held.pop(attempt_id, None)
+
     def lock_path(self, worker: str) -> Path:
         """The lock file that proves a worker's life."""
         return self.files / f"{worker}.lock"
@@ -160,8 +182,11 @@ class Engine:
 
     def rules(self, agent: str, transport: str) -> Rules | None:
         """What a claim must know of a lane's settings; None for an orphaned lane."""
-        found = self.settings.transport(agent, transport)
-        return rules_of(found) if found else None
+        lane = agent, transport
+        if lane not in self._rules:
+            found = self.settings.transport(*lane)
+            self._rules[lane] = rules_of(found) if found else None
+        return self._rules[lane]
 
     def wake_lanes(self, tx: sqlite3.Connection, lanes: Iterable[int], *, only_new: bool = False) -> list[Wake]:
         """Mark what each lane has to do next; hand the result to `hand_on` once the transaction is done."""

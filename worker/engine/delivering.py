@@ -1,22 +1,28 @@
-"""One delivery: claim it, run its transport through the launcher, settle how that ended, wake who is next."""
+"""One delivery: claim it, run its transport through the launcher, settle how that ended, go on with its lane.
+
+A thread claims and asks the launcher. From then on the launcher's reader works for all threads at once (`go_on`):
+what has ended is settled in one commit, which claims each lane's next head too, and the launcher is asked for all of
+those in one go. The threads sleep meanwhile: waking one for each ending costs more than settling it. What is not
+plain - the ledger cannot be written, a command is missing - is handed to the thread, which has time.
+"""
 
 import errno
+import functools
 import logging
 import os
-import sqlite3
-import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from worker.delivery import Ending, MessageState, State, describe, meaning
+from worker.delivery import Ending, State
 from worker.engine.context import Engine
 from worker.engine.faults import step
+from worker.engine.settling import Done, afterwards, claim_in, settle_in
+from worker.engine.turn import News, Report, Turn
 from worker.ledger import claims
-from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
+from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.errors import LedgerError
 from worker.settings import TransportSettings
-from worker.telemetry.observer import Ended
-from worker.transports.client import LauncherGone
+from worker.transports.client import LauncherGone, Request, Told
 from worker.transports.command import (
     CannotRun,
     CommandMissing,
@@ -25,52 +31,11 @@ from worker.transports.command import (
     prepare,
     write_message_file,
 )
-from worker.transports.receipts import Outcome, path_of, remove_files
+from worker.transports.receipts import Outcome, path_of
 
 logger = logging.getLogger("bus_watch.deliver")
 
-OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
 SETTLE_AGAIN_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Next:
-    """A lane's next delivery, and whether it could be claimed."""
-
-    delivery: int
-    claim: Claim | NotClaimed
-
-
-class _Turn:
-    """A thread's turn at a lane, and the attempts of it that the sweep must leave alone.
-
-    Going on with the lane's next head saves the wake-up its trip through the queue, and the claim its own commit.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._began = time.monotonic()
-        self._attempts: set[str] = set()
-
-    def attempt(self) -> str:
-        """An id for an attempt; from now on the sweep of this process does not take it for abandoned."""
-        attempt_id = claims.new_attempt_id(self._engine.clock())
-        self._attempts.add(attempt_id)
-        self._engine.held.add(attempt_id)
-        return attempt_id
-
-    def may_go_on(self) -> bool:
-        """Whether this thread may claim the lane's next head itself."""
-        return self._engine.wake.may_go_on(time.monotonic() - self._began)
-
-    def drop(self, attempt_id: str) -> None:
-        """This attempt is settled."""
-        self._attempts.discard(attempt_id)
-        self._engine.held.discard(attempt_id)
-
-    def end(self) -> None:
-        """Whatever is not settled now is the sweep's."""
-        self._engine.held.difference_update(self._attempts)
 
 
 def deliver(engine: Engine, delivery_id: int) -> Settled | None:
@@ -78,62 +43,41 @@ def deliver(engine: Engine, delivery_id: int) -> Settled | None:
 
     Returns how the last one was settled.
     """
-    turn = _Turn(engine)
+    turn = Turn()
     try:
-        settled: Settled | None = None
-        following: _Next | None = _Next(delivery_id, _claim(engine, delivery_id, turn.attempt()))
-        while following is not None:
-            if isinstance(following.claim, NotClaimed):
-                _not_claimed(engine, following.delivery, following.claim)
-                break
-            settled, following = _attempt(engine, following.claim, turn)
-        return settled
-    finally:
-        turn.end()
-
-
-def _attempt(engine: Engine, claim: Claim, turn: _Turn) -> tuple[Settled | None, _Next | None]:
-    """Run what is claimed and settle it."""
-    step("claimed")
-    transport = engine.settings.transport(claim.agent, claim.transport)
-    assert transport is not None  # noqa: S101 - the claim's rules came from it
-    logger.info("attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim))
-    engine.observer.started(claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at)
-    try:
-        ending, output = _run(engine, claim, transport)
+        news: News = _claim(engine, delivery_id, turn)
+        while news is not None:
+            match news:
+                case Claim():
+                    news = _run(engine, news, turn)
+                case Report():
+                    news = _settle_when_possible(engine, news, turn)
+                case NotClaimed():
+                    _not_claimed(engine, news)
+                    break
     except LauncherGone:
-        logger.critical("the launcher is gone; this worker stops", extra=fields_of(claim))
+        logger.critical("the launcher is gone; this worker stops", extra=fields_of(turn.claim) if turn.claim else {})
         engine.stopping.set()
-        return None, None
-    step("ended")
-    return _settle_when_possible(engine, claim, ending, output, transport, turn)
+        return None
+    finally:
+        engine.let_go(turn)
+    return turn.settled
 
 
-def _claim(engine: Engine, delivery_id: int, attempt_id: str) -> Claim | NotClaimed:
+def _claim(engine: Engine, delivery_id: int, turn: Turn) -> Claim | NotClaimed:
+    attempt_id = engine.new_attempt(turn)
     try:
-        return engine.db.write(lambda tx: _claim_in(tx, engine, delivery_id, attempt_id))
+        return engine.db.write(lambda tx: claim_in(tx, engine, claims.this(delivery_id), attempt_id))
     except LedgerError as error:  # full or locked: this wake-up is used up, and the next sweep makes another
         engine.overlooked.set()
-        return NotClaimed(str(error))
+        return NotClaimed(str(error), delivery_id)
 
 
-def _claim_in(tx: sqlite3.Connection, engine: Engine, delivery_id: int, attempt_id: str) -> Claim | NotClaimed:
-    return claims.claim(
-        tx,
-        delivery_id,
-        attempt_id=attempt_id,
-        worker=engine.worker,
-        boot_id=engine.boot,
-        rules=engine.rules,
-        now=engine.clock(),
-    )
-
-
-def _not_claimed(engine: Engine, delivery_id: int, refusal: NotClaimed) -> None:
-    logger.debug("delivery %d not claimed: %s", delivery_id, refusal.why)
+def _not_claimed(engine: Engine, refusal: NotClaimed) -> None:
+    logger.debug("delivery %d not claimed: %s", refusal.delivery, refusal.why)
     if refusal.expired is not None:
         agent, transport, message_id = refusal.expired
-        fields = {"agent": agent, "message_id": message_id, "transport": transport, "delivery": delivery_id}
+        fields = {"agent": agent, "message_id": message_id, "transport": transport, "delivery": refusal.delivery}
         logger.error("expired: too old when its turn came", extra={**fields, "state": str(State.DEAD)})
         engine.observer.expired(agent, transport, message_id)
     if refusal.finished and refusal.message is not None:
@@ -144,7 +88,22 @@ def _not_claimed(engine: Engine, delivery_id: int, refusal: NotClaimed) -> None:
         engine.hand_on(engine.db.write(lambda tx: engine.wake_lanes(tx, [lane])))
 
 
-def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[Ending, str]:
+def _run(engine: Engine, claim: Claim, turn: Turn) -> News:
+    """Have a claim run; what there is to do once the thread is needed again."""
+    asked = _begin(engine, claim, turn)
+    if isinstance(asked, Report):
+        return asked
+    engine.launcher.ask([asked])
+    return turn.sleep()
+
+
+def _begin(engine: Engine, claim: Claim, turn: Turn) -> Request | Report:
+    """What to ask the launcher for; or how the attempt ended without it."""
+    turn.claim = claim
+    step("claimed")
+    transport = _transport_of(engine, claim)
+    logger.info("attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim))
+    engine.observer.started(claim.agent, claim.transport, claim.attempt, engine.clock() - claim.received_at)
     envelope = Envelope(
         agent=claim.agent,
         project=claim.project or "",
@@ -167,140 +126,113 @@ def _run(engine: Engine, claim: Claim, transport: TransportSettings) -> tuple[En
             message_file=_message_file(engine, claim, transport),
         )
     except CommandMissing as error:
-        return Ending("spawn_error", errno.ENOENT, str(error)), ""
+        ending = Ending("spawn_error", errno.ENOENT, str(error))
     except (CannotRun, CommandNotAllowed) as error:
-        return Ending("refused", detail=str(error)), ""
+        ending = Ending("refused", detail=str(error))
     except OSError as error:  # the message file cannot be written: nothing has run
-        return Ending("not_started", error.errno or errno.EIO, os.strerror(error.errno or errno.EIO)), ""
-    step("prepared")
-    outcome = engine.launcher.run(claim.attempt_id, prepared, transport.timeout)
-    return ending_of(outcome), engine.redact(outcome.tail.decode("utf-8", "replace"))
+        ending = Ending("not_started", error.errno or errno.EIO, os.strerror(error.errno or errno.EIO))
+    else:
+        step("prepared")
+        return Request(claim.attempt_id, prepared, transport.timeout)
+    return Report(claim.delivery, claim.attempt_id, ending, "", transport)
 
 
-def _settle_when_possible(
-    engine: Engine, claim: Claim, ending: Ending, output: str, transport: TransportSettings, turn: _Turn
-) -> tuple[Settled | None, _Next | None]:
-    """Settle; while the ledger cannot be written, again and again: what this thread knows must not be forgotten.
-
-    The lane would not move anyway, and a stop ends the wait: then the receipt tells the next worker.
-    """
-    while True:
-        try:
-            done = settle_and_go_on(engine, claim.delivery, claim.attempt_id, ending, output, transport, turn)
-        except LedgerError as error:
-            if engine.stopping.is_set():
-                return None, None
-            logger.error("delivery %d has ended and cannot be settled yet: %s", claim.delivery, error)  # noqa: TRY400 - the sentence says it all
-            engine.stopping.wait(SETTLE_AGAIN_SECONDS)
-        else:
-            turn.drop(claim.attempt_id)
-            return done
+def _transport_of(engine: Engine, claim: Claim) -> TransportSettings:
+    transport = engine.settings.transport(claim.agent, claim.transport)
+    assert transport is not None  # noqa: S101 - the claim's rules came from it
+    return transport
 
 
 def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) -> Path | None:
-    if not any("message_file" in template.fields for template in transport.templates):
+    if not transport.wants_message_file:
         return None
     path = path_of(engine.files, claim.attempt_id, ".message")  # removed with the attempt's other files
     write_message_file(path, claim.text)
     return path
 
 
+def go_on(engine: Engine, told: Sequence[Told]) -> None:
+    """Settle what has ended and go on with its lanes; the launcher's reader calls this, and it never raises."""
+    reports = [(turn, report) for turn, report in map(functools.partial(_report, engine), told) if turn and report]
+    if not reports:
+        return
+    try:
+        results = engine.db.write_all(
+            [functools.partial(settle_in, engine=engine, report=report, turn=turn) for turn, report in reports]
+        )
+    except Exception:  # noqa: BLE001 - the ledger's, or a defect: each thread meets it again, and has time for it
+        for turn, report in reports:
+            turn.wake(report)
+        return
+    requests = []
+    for (turn, report), result in zip(reports, results, strict=True):
+        if not isinstance(result, Done):
+            turn.wake(report)
+            continue
+        try:
+            following = _settled(engine, report, result, turn)
+            asked = _begin(engine, following, turn) if isinstance(following, Claim) else following
+        except Exception as error:  # noqa: BLE001 - it is raised where it would be without us: in the turn's thread
+            turn.fail(error)
+            continue
+        if isinstance(asked, Request):
+            requests.append(asked)
+        else:
+            turn.wake(asked)
+    try:
+        engine.launcher.ask(requests)
+    except LauncherGone as error:
+        for request in requests:
+            engine.held[request.attempt_id].fail(error)
+
+
+def _report(engine: Engine, told: Told) -> tuple[Turn | None, Report | None]:
+    """Whose attempt it was, and what is to be written down, unless the turn's thread has been told why not."""
+    turn = engine.held.get(told.attempt_id)
+    if turn is None or turn.claim is None:
+        return None, None
+    if told.outcome is None:
+        turn.fail(engine.launcher.gone())
+        return None, None
+    step("ended")
+    try:
+        output = engine.redact(told.outcome.tail.decode("utf-8", "replace"))
+    except Exception as error:  # noqa: BLE001 - as above
+        turn.fail(error)
+        return None, None
+    claim = turn.claim
+    return turn, Report(claim.delivery, claim.attempt_id, ending_of(told.outcome), output, _transport_of(engine, claim))
+
+
+def _settled(engine: Engine, report: Report, done: Done, turn: Turn) -> Claim | NotClaimed | None:
+    turn.settled = done.settled
+    engine.drop(turn, report.attempt_id)
+    afterwards(engine, report, done)
+    return done.following
+
+
+def _settle_when_possible(engine: Engine, report: Report, turn: Turn) -> News:
+    """Settle; while the ledger cannot be written, again and again: what this thread knows must not be forgotten.
+
+    The lane would not move anyway, and a stop ends the wait: then the receipt tells the next worker.
+    """
+    while True:
+        try:
+            done = engine.db.write(lambda tx: settle_in(tx, engine, report, turn))
+        except LedgerError as error:
+            if engine.stopping.is_set():
+                turn.settled = None
+                return None
+            logger.error("delivery %d has ended and cannot be settled yet: %s", report.delivery, error)  # noqa: TRY400 - the sentence says it all
+            engine.stopping.wait(SETTLE_AGAIN_SECONDS)
+        else:
+            return _settled(engine, report, done, turn)
+
+
 def ending_of(outcome: Outcome) -> Ending:
     """The rules' word for what the launcher saw."""
     detail = os.strerror(outcome.code) if outcome.kind in {"spawn_error", "not_started"} else ""
     return Ending(outcome.kind, outcome.code, detail)
-
-
-def settle(
-    engine: Engine, delivery: int, attempt_id: str, ending: Ending, output: str, transport: TransportSettings
-) -> Settled | None:
-    """Write down the ending, then wake the lane's next head, then remove the files: in this order."""
-    return settle_and_go_on(engine, delivery, attempt_id, ending, output, transport, None)[0]
-
-
-def settle_and_go_on(
-    engine: Engine,
-    delivery: int,
-    attempt_id: str,
-    ending: Ending,
-    output: str,
-    transport: TransportSettings,
-    turn: _Turn | None,
-) -> tuple[Settled | None, _Next | None]:
-    """Settle; and where the turn may go on, claim the lane's next head in the same transaction instead of waking it."""
-    shown = _with_output(ending, output)
-
-    def operation(tx: sqlite3.Connection) -> tuple[Settled | None, list[Wake], _Next | None]:
-        settled = claims.settle(
-            tx,
-            delivery,
-            attempt_id,
-            shown,
-            transport.retry_policy,
-            now=engine.clock(),
-            rng=engine.rng,
-            output=output,
-        )
-        if settled is None:
-            return None, [], None
-        wakes = engine.wake_lanes(tx, [settled.lane])
-        if turn is None or not wakes or wakes[0].at is not None or not turn.may_go_on():
-            return settled, wakes, None
-        head = wakes[0].delivery
-        return settled, [], _Next(head, _claim_in(tx, engine, head, turn.attempt()))
-
-    settled, wakes, following = engine.db.write(operation)
-    step("settled")
-    engine.hand_on(wakes)
-    if settled is None:
-        return None, None
-    if settled.finished:
-        engine.finalize_later(settled.message)
-    step("before_unlink")
-    if ending.kind != "void":  # a void note must outlive the launcher that may still come to it: the sweep removes it
-        remove_files(engine.files, attempt_id)
-    step("unlinked")
-    _log(settled, ending, delivery, transport.name)
-    engine.observer.ended(
-        Ended(
-            agent=settled.agent,
-            transport=transport.name,
-            message_id=settled.message_id,
-            delivery=delivery,
-            attempt=settled.attempt,
-            meaning=meaning(ending, transport.retry_policy),
-            cause=describe(ending),
-            state=settled.state,
-            began_failing=settled.began_failing,
-        )
-    )
-    return settled, following
-
-
-def _with_output(ending: Ending, output: str) -> Ending:
-    """A failure's reason says what the transport said last: `exit 1: can't find pane`."""
-    last = next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
-    if not last or ending.detail or (ending.kind == "exit" and ending.code == 0):
-        return ending
-    return Ending(ending.kind, ending.code, "".join(c if c.isprintable() else "?" for c in last)[:OUTPUT_SHOWN])
-
-
-def _log(settled: Settled, ending: Ending, delivery: int, transport: str) -> None:
-    """How it ended; what the transport said about it may quote the message, and is told at DEBUG only."""
-    level = {State.SUCCEEDED: logging.INFO, State.DEAD: logging.ERROR}.get(settled.state, logging.WARNING)
-    fields = {
-        "agent": settled.agent,
-        "message_id": settled.message_id,
-        "transport": transport,
-        "delivery": delivery,
-        "attempt": settled.attempt,
-        "state": str(settled.state),
-    }
-    logger.log(
-        level, "attempt %d by %s: %s, so %s", settled.attempt, transport, describe(ending), settled.state, extra=fields
-    )
-    if settled.reason:
-        logger.debug("reason: %s", settled.reason, extra=fields)
 
 
 def key_of(claim: Claim) -> str:
@@ -318,31 +250,3 @@ def fields_of(claim: Claim) -> dict[str, object]:
         "delivery": claim.delivery,
         "attempt": claim.attempt,
     }
-
-
-def finalize(engine: Engine, message: int) -> MessageState | None:
-    """Close the message if that is not done yet, and do what is owed once: say so in the log.
-
-    Idempotent: a settle has usually closed it already, in its own transaction; the sweep calls this again for
-    messages whose finalizer was lost.
-    """
-    row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
-    if row is None:
-        return None
-    if row["state"] == MessageState.OPEN:
-        engine.db.write(lambda tx: claims.finish(tx, message, engine.clock()))
-        row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
-    state = MessageState(row["state"])
-    if state is not MessageState.OPEN:
-        step("finalizing")
-        logger.info(
-            "message %s/%s is %s",
-            row["agent"],
-            row["message_id"],
-            state,
-            extra={"agent": row["agent"], "message_id": row["message_id"], "state": str(state)},
-        )
-    return state
-
-
-_MESSAGE = "select agent, message_id, state from messages where id = ?"

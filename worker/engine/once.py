@@ -11,7 +11,8 @@ from worker.bus.client import BusClient
 from worker.delivery import State
 from worker.engine import polling, sweeping
 from worker.engine.context import Engine
-from worker.engine.delivering import deliver, finalize
+from worker.engine.delivering import deliver, go_on
+from worker.engine.settling import finalize
 from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Settled
 from worker.ledger.database import Database
@@ -62,6 +63,7 @@ def run_once(settings: Settings) -> Once:
         db=database,
         wake=wake,
         bus=BusClient(max_connections=len(settings.agents) + 2),
+        go_on=go_on,
         kind="once",
         redact=redact.tail,
         observer=observe(settings, None),

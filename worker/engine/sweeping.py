@@ -13,15 +13,17 @@ from pathlib import Path
 
 from worker.delivery import Ending, longest_delay
 from worker.engine.context import Engine
-from worker.engine.delivering import ending_of, settle
+from worker.engine.delivering import ending_of
 from worker.engine.faults import step
+from worker.engine.settling import settle
+from worker.engine.turn import Report
 from worker.ledger import claims, nudge, upkeep
 from worker.ledger.claims import Candidate, Wake
 from worker.ledger.upkeep import Running
 from worker.settings import TransportSettings
 from worker.transports import recovery
 from worker.transports.locks import flock_is_free
-from worker.transports.receipts import attempt_files, remove_files
+from worker.transports.receipts import attempt_files, remove_files, spare_files
 
 logger = logging.getLogger("bus_watch.sweep")
 
@@ -122,7 +124,7 @@ def _settle(engine: Engine, attempt: Running, ending: Ending, output: str = "") 
     if transport is None:  # its transport is gone from the settings: the defaults decide
         transport = TransportSettings(name=attempt.transport, command=("/gone",))
     logger.warning("recovered attempt %s of delivery %d: %s", attempt.attempt_id, attempt.delivery, ending.kind)
-    return settle(engine, attempt.delivery, attempt.attempt_id, ending, output, transport) is not None
+    return settle(engine, Report(attempt.delivery, attempt.attempt_id, ending, output, transport)) is not None
 
 
 def _bury_workers(engine: Engine) -> None:
@@ -204,6 +206,10 @@ def _clear_files(engine: Engine, done: Swept) -> None:
 
     A void note stays until the launcher that could still come to its attempt is gone: it is what stops it.
     """
+    for launcher, spares in spare_files(engine.files).items():
+        if not _launcher_lives(engine, launcher):  # it was killed
+            for path in spares:
+                path.unlink(missing_ok=True)
     found = attempt_files(engine.files)
     if not found:
         return

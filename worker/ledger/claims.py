@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker import delivery
 from worker.delivery import Counters, Ending, MessageState, RetryPolicy, State
@@ -24,8 +25,7 @@ class Rules:
     expires_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A delivery that is ours to run, with all that its transport needs."""
 
     delivery: int
@@ -45,8 +45,7 @@ class Claim:
     received_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class NotClaimed:
+class NotClaimed(NamedTuple):
     """Why a claim failed.
 
     `wake`: nobody else will wake the lane, because the delivery was throttled, or expired instead of being claimed;
@@ -54,6 +53,7 @@ class NotClaimed:
     """
 
     why: str
+    delivery: int
     lane: int | None = None
     wake: bool = False
     finished: bool = False
@@ -61,8 +61,7 @@ class NotClaimed:
     expired: tuple[str, str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What a settle did. `finished` is true where it was the one that finished the message.
 
     `began_failing`: it failed, and what its lane had done before succeeded: a new episode of trouble.
@@ -79,8 +78,7 @@ class Settled:
     began_failing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Wake:
+class Wake(NamedTuple):
     """A delivery to enqueue now, or to schedule at `at` (epoch seconds)."""
 
     delivery: int
@@ -92,9 +90,26 @@ def new_attempt_id(now: float) -> str:
     return f"{int(now * 1000) & 0xFFFFFFFFFFFF:012x}{secrets.token_hex(10)}"
 
 
+class Which(NamedTuple):
+    """Which delivery to claim: `this` one, or the `head_of` a lane."""
+
+    query: str
+    number: int
+
+
+def this(delivery_id: int) -> Which:
+    """This one."""
+    return Which(_CLAIMABLE_BY_ID, delivery_id)
+
+
+def head_of(lane: int) -> Which:
+    """What comes first in the lane, due or not."""
+    return Which(_CLAIMABLE_HEAD, lane)
+
+
 def claim(
     tx: sqlite3.Connection,
-    delivery_id: int,
+    which: Which,
     *,
     attempt_id: str,
     worker: str,
@@ -106,26 +121,27 @@ def claim(
 
     A failed claim changes nothing, but that a throttled delivery gets its next time and an expired one ends.
     """
-    row = tx.execute(_CLAIMABLE, (delivery_id,)).fetchone()
+    row = tx.execute(which.query, {"number": which.number}).fetchone()
     if row is None:
-        return NotClaimed("it is not waiting")
+        return NotClaimed("it is not waiting", which.number)
+    delivery_id = row["id"]
     found = rules(row["agent"], row["transport"])
     if found is None:
-        return NotClaimed("its transport is not configured any more", row["lane"])
+        return NotClaimed("its transport is not configured any more", delivery_id, row["lane"])
     if row["paused"]:
-        return NotClaimed("its transport is paused", row["lane"])
+        return NotClaimed("its transport is paused", delivery_id, row["lane"])
     if row["next_at"] is not None and row["next_at"] > now:
-        return NotClaimed("it is not due yet", row["lane"])
+        return NotClaimed("it is not due yet", delivery_id, row["lane"])
     if row["lane_runs"]:
-        return NotClaimed("another delivery of its lane is running", row["lane"])
+        return NotClaimed("another delivery of its lane is running", delivery_id, row["lane"])
     only_head = found.ordered or row["broken_since"] is not None
     if only_head and row["head"] != delivery_id:
-        return NotClaimed("an earlier delivery of its lane comes first", row["lane"])
+        return NotClaimed("an earlier delivery of its lane comes first", delivery_id, row["lane"])
     if found.expires_after is not None and now - _came_at(row, now) > found.expires_after and not row["starts"]:
         return _expire(tx, row, now)
     if (until := _throttled_until(tx, row, found, now)) is not None:
         tx.execute("update deliveries set next_at = ?, reason = ? where id = ?", (until, _THROTTLED, delivery_id))
-        return NotClaimed(_THROTTLED, row["lane"], wake=True)
+        return NotClaimed(_THROTTLED, delivery_id, row["lane"], wake=True)
     tx.execute(
         "update deliveries set state = 'running', attempt_id = ?, starts = starts + 1, next_at = null where id = ?",
         (attempt_id, delivery_id),
@@ -166,15 +182,21 @@ def _came_at(row: sqlite3.Row, now: float) -> float:
 
 _THROTTLED = "held back: its transport has had its wakes for this minute"
 
-_CLAIMABLE = """
+_HEAD_OF = """
+select h.id from deliveries h indexed by deliveries_pending
+where h.lane = {lane} and h.state in ('waiting', 'retrying') order by h.ms, h.seq, h.id limit 1
+"""
+
+_CLAIMABLE = f"""
 select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since,
        m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at,
        exists (select 1 from deliveries r where r.lane = d.lane and r.state = 'running') as lane_runs,
-       (select h.id from deliveries h indexed by deliveries_pending
-        where h.lane = d.lane and h.state in ('waiting', 'retrying') order by h.ms, h.seq, h.id limit 1) as head
+       ({_HEAD_OF.format(lane="d.lane")}) as head
 from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
-where d.id = ? and d.state in ('waiting', 'retrying')
-"""
+where d.state in ('waiting', 'retrying') and d.id =
+"""  # noqa: S608 - put together from our own words only
+_CLAIMABLE_BY_ID = _CLAIMABLE + " :number"
+_CLAIMABLE_HEAD = _CLAIMABLE + f"({_HEAD_OF.format(lane=':number')})"
 
 
 def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, rules: Rules, now: float) -> float | None:
@@ -202,6 +224,7 @@ def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
     )
     return NotClaimed(
         "it has expired",
+        row["id"],
         row["lane"],
         wake=True,
         finished=finish(tx, row["message"], now),

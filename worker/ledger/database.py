@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 
 class _Job:
-    """One caller's operation, and what came of it."""
+    """One caller's operations, and what came of them."""
 
-    __slots__ = ("done", "error", "operation", "result", "turn")
+    __slots__ = ("done", "error", "operations", "results", "turn")
 
-    def __init__(self, operation: Callable[[sqlite3.Connection], object]) -> None:
-        self.operation = operation
+    def __init__(self, operations: Sequence[Callable[[sqlite3.Connection], object]]) -> None:
+        self.operations = operations
         self.done = False
-        self.result: object = None
-        self.error: BaseException | None = None
+        self.results: list[object] = []  # of each operation, or the error that it raised
+        self.error: BaseException | None = None  # of the transaction
         self.turn = threading.Lock()  # free once it is done, or its caller's to lead
         self.turn.acquire()
 
@@ -71,7 +71,17 @@ class Database:
 
         Raises what the operation raises (its changes are undone), or a LedgerError for the transaction itself.
         """
-        job = _Job(operation)
+        (result,) = self.write_all([operation])
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def write_all(self, operations: Sequence[Callable[[sqlite3.Connection], T]]) -> list[T | BaseException]:
+        """Run several in one transaction: the result of each once they are on the disk, or what it raised.
+
+        Raises a LedgerError for the transaction itself.
+        """
+        job = _Job(operations)
         with self._pending_lock:
             self._pending.append(job)
             leads, self._led = not self._led, True
@@ -81,7 +91,7 @@ class Database:
             self._lead()
         if job.error is not None:
             raise job.error
-        return cast("T", job.result)
+        return cast("list[T | BaseException]", job.results)
 
     def _lead(self) -> None:
         """Commit what is pending, name the next leader, and wake each of the others once.
@@ -105,7 +115,7 @@ class Database:
         try:
             connection.execute("begin immediate")
             for job in jobs:
-                _run(connection, job)
+                job.results = [_run(connection, operation) for operation in job.operations]
             connection.execute("commit")
         except BaseException as error:  # noqa: BLE001 - Ctrl-C too: nobody may take for done what was rolled back
             with contextlib.suppress(sqlite3.Error):
@@ -133,16 +143,19 @@ class Database:
             self._reader.close()
 
 
-def _run(connection: sqlite3.Connection, job: _Job) -> None:
+def _run(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection], object]) -> object:
+    """Its result, or the error that it raised; then nothing of it is left."""
     connection.execute("savepoint operation")
+    result: object
     try:
-        job.result = job.operation(connection)
+        result = operation(connection)
     except BaseException as error:  # it is the caller's, and is raised there
         if not connection.in_transaction:  # SQLite gave up the whole transaction (a full disk): everybody's
             raise
         connection.execute("rollback to operation")
-        job.error = translated(error, "operation") if isinstance(error, sqlite3.Error) else error
+        result = translated(error, "operation") if isinstance(error, sqlite3.Error) else error
     connection.execute("release operation")
+    return result
 
 
 @contextlib.contextmanager

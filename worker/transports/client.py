@@ -1,13 +1,17 @@
-"""The worker's end of its launcher: many threads run transports through one small process."""
+"""The worker's end of its launcher: many threads run transports through one small process.
+
+What ends is told by one thread, the reader, together with all else that has ended by then: its caller can write
+down a hundred endings in one commit, and ask for what comes next in one go, without waking anybody.
+"""
 
 import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import worker
 from worker.errors import BusWatchError
@@ -31,30 +35,45 @@ class LauncherGone(BusWatchError):  # noqa: N818 - a state that is met, named as
     code = "launcher-gone"
 
 
-class _Waiter:
-    """A thread that waits for the outcome of one attempt."""
+class Request(NamedTuple):
+    """What to run as an attempt; `timeout` in seconds."""
 
-    __slots__ = ("lock", "outcome")
+    attempt_id: str
+    prepared: Prepared
+    timeout: float
+    tail_bytes: int = 4096
 
-    def __init__(self) -> None:
-        self.outcome: Outcome | None = None
-        self.lock = threading.Lock()
-        self.lock.acquire()
+
+class Told(NamedTuple):
+    """How an attempt ended; no outcome: the launcher died first."""
+
+    attempt_id: str
+    outcome: Outcome | None
 
 
 class Launcher:
-    """One launcher process and the threads that wait for it.
+    """One launcher process.
 
-    `start` it once; `run` from any number of threads; `close` lets it go on until what it runs has ended.
-    `on_death` is called once, from the reader's thread, when it died without being asked to.
+    `start` it once; `ask` from any number of threads; `close` lets it go on until what it runs has ended. `tell` is
+    called by the reader with all that has ended since its last call: each attempt that was asked for is told exactly
+    once. While it works no other ending is heard. `on_death` is called once, by the reader, when the launcher died
+    without being asked to.
     """
 
-    def __init__(self, directory: Path, worker_id: str, *, on_death: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        worker_id: str,
+        tell: Callable[[list[Told]], None],
+        *,
+        on_death: Callable[[], None] | None = None,
+    ) -> None:
         self.directory = directory
         self.worker_id = worker_id
+        self.tell = tell
         self.on_death: Callable[[], None] = on_death or (lambda: None)
         self.pid = 0
-        self._waiting: dict[str, _Waiter] = {}
+        self._asked: set[str] = set()
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         self._ready = threading.Event()
@@ -65,7 +84,7 @@ class Launcher:
 
     @property
     def alive(self) -> bool:
-        """Whether `run` can be used: started, not closed, not dead."""
+        """Whether it can be asked: started, not closed, not dead."""
         return self._open
 
     @property
@@ -90,28 +109,25 @@ class Launcher:
         threading.Thread(target=self._read, args=(ours,), name="launcher-events", daemon=True).start()
         if not self._ready.wait(START_SECONDS) or not self._open:
             self.close()
-            raise LauncherGone(self._epitaph())
+            raise self.gone()
 
-    def run(self, attempt_id: str, prepared: Prepared, timeout: float, tail_bytes: int = 4096) -> Outcome:
-        """Run one transport to its end; `timeout` in seconds. LauncherGone when the launcher dies first."""
-        request = records.frame((attempt_id, prepared.argv, prepared.env, prepared.stdin, float(timeout), tail_bytes))
-        waiter = _Waiter()
+    def ask(self, requests: Sequence[Request]) -> None:
+        """Have transports run; `tell` says how they ended. LauncherGone: none of them is started, nor told about."""
+        frames = b"".join(
+            records.frame((one.attempt_id, *one.prepared, float(one.timeout), one.tail_bytes)) for one in requests
+        )
         with self._lock:
             if not self._open or self._socket is None:
-                raise LauncherGone(self._epitaph())
-            self._waiting[attempt_id] = waiter
+                raise self.gone()
+            self._asked.update(one.attempt_id for one in requests)
         try:
             with self._sending:
-                self._socket.sendall(request)
+                self._socket.sendall(frames)
         except OSError:
-            pass  # it is dying: the reader sees the end too, and wakes this thread with all others
-        waiter.lock.acquire()
-        if waiter.outcome is None:
-            raise LauncherGone(self._epitaph())
-        return waiter.outcome
+            return  # it is dying: the reader sees the end too, and tells
 
     def close(self) -> None:
-        """Ask for nothing more. What runs goes on, and threads that wait still get their outcomes."""
+        """Ask for nothing more. What runs goes on, and is still told about."""
         with self._lock:
             self._closing = True
             self._open = False
@@ -127,7 +143,7 @@ class Launcher:
             self._process.wait(timeout)
 
     def _read(self, source: socket.socket) -> None:
-        """Hand each event to the thread that waits for it; at the end wake all that still wait."""
+        """Tell what ends, until the launcher is gone; then that the rest will not be heard of."""
         buffer = bytearray()
         while True:
             try:
@@ -137,42 +153,39 @@ class Launcher:
             if not data:
                 break
             buffer += data
-            for event in records.take_frames(buffer):
-                self._dispatch(event)
+            told = [one for event in records.take_frames(buffer) if (one := self._hear(event))]
+            if told:
+                self.tell(told)
         with self._lock:
             self._open = False
-            left, self._waiting = self._waiting, {}
+            left, self._asked = self._asked, set()
         if self._process is not None:
             self._process.wait()
-        for waiter in left.values():
-            waiter.lock.release()
         self._ready.set()
         with self._sending:
             source.close()
+        if left:
+            self.tell([Told(attempt_id, None) for attempt_id in left])
         if not self._closing:
             self.on_death()
 
-    def _dispatch(self, event: Any) -> None:
+    def _hear(self, event: Any) -> Told | None:
         kind, name, *rest = event
         if kind == "ready":
             self._ready.set()
-            return
-        with self._lock:
-            waiter = self._waiting.pop(name, None)
-        if waiter is None:
-            return
+            return None
+        self._asked.discard(name)
         if kind == "ended":
-            how, code, started_at, ended_at, pid, tail = rest
-            waiter.outcome = Outcome(how, code, started_at, ended_at, pid, tail)
-        else:
-            waiter.outcome = Outcome(kind, rest[0] if rest else 0)
-        waiter.lock.release()
+            return Told(name, Outcome(*rest))
+        return Told(name, Outcome(kind, *rest))
 
-    def _epitaph(self) -> str:
-        """Why there is no launcher: its last words, when it had any."""
+    def gone(self) -> LauncherGone:
+        """That there is no launcher any more, with its last words if it had any."""
         try:
             words = self.lock_path.read_text(encoding="utf-8").strip().splitlines()
         except OSError:
             words = []
         why = f" ({words[-1]})" if words else ""
-        return f"the launcher is gone{why}; restart the worker: what was running settles from its receipts"
+        return LauncherGone(
+            f"the launcher is gone{why}; restart the worker: what was running settles from its receipts"
+        )

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from worker.errors import BusWatchError, ConfigError
 from worker.template import Template
@@ -62,8 +63,7 @@ class Envelope:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """What the launcher is asked to execute; standard input is empty when `stdin` is None."""
 
     argv: list[bytes]

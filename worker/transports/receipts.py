@@ -1,19 +1,19 @@
-"""What an attempt leaves in the ledger's directory, from the worker's side: receipts and notes."""
+"""What an attempt leaves in the ledger's directory, from the worker's side: a note with its receipt."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from worker.transports import records
 
 Kind = Literal["exit", "signal", "timeout", "spawn_error", "void", "not_started"]
-SUFFIXES = (".receipt", ".note", ".stdin", ".message")
+SUFFIXES = (".message", ".stdin", ".note")
 READ_LIMIT = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended.
 
     `code` by `kind`: exit status; signal number (`signal`, `timeout`); errno (`spawn_error`: the
@@ -45,12 +45,8 @@ def path_of(directory: Path, attempt_id: str, suffix: str) -> Path:
 
 
 def read_receipt(directory: Path, attempt_id: str) -> Outcome | None:
-    """The outcome in the attempt's receipt; None when there is none, or it is not complete."""
-    try:
-        with path_of(directory, attempt_id, ".receipt").open("rb") as source:
-            parsed = records.parse_receipt(source.read(READ_LIMIT))
-    except FileNotFoundError:
-        return None
+    """How the attempt ended; None when its receipt is not there, or not complete."""
+    parsed = records.parse_receipt(_read(directory, attempt_id) or b"", attempt_id)
     if parsed is None:
         return None
     _boot, kind, code, started_at, ended_at, pid, tail = parsed
@@ -59,14 +55,21 @@ def read_receipt(directory: Path, attempt_id: str) -> Outcome | None:
 
 def read_note(directory: Path, attempt_id: str) -> Note | None:
     """The attempt's note, None when it was neither started nor voided."""
-    path = path_of(directory, attempt_id, ".note")
-    try:
-        if path.is_symlink():
-            return Note(void=True)
-        known = records.parse_note(path.read_bytes())
-    except FileNotFoundError:
+    if path_of(directory, attempt_id, ".note").is_symlink():
+        return Note(void=True)
+    data = _read(directory, attempt_id)
+    if data is None:
         return None
+    known = records.parse_note(data, attempt_id)
     return Note(void=False, pid=known[0], start=known[1]) if known else Note(void=False)
+
+
+def _read(directory: Path, attempt_id: str) -> bytes | None:
+    try:
+        with path_of(directory, attempt_id, ".note").open("rb") as source:
+            return source.read(READ_LIMIT)
+    except FileNotFoundError:  # or a void note: it points nowhere
+        return None
 
 
 def create_void_note(directory: Path, attempt_id: str) -> bool:
@@ -86,15 +89,23 @@ def attempt_files(directory: Path) -> list[str]:
     return sorted({stem for stem, dot, suffix in found if dot + suffix in SUFFIXES})
 
 
-def remove_files(directory: Path, attempt_id: str) -> None:
+def remove_files(directory: Path, attempt_id: str, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Remove what a settled attempt left; its note last.
 
     A void note must stay until the lock of that worker's launcher is free: a launcher that was stopped with
     the request still unread would start the attempt when it goes on.
     """
     stem = os.path.join(directory, attempt_id)  # noqa: PTH118 - pathlib costs more than the unlink
-    for suffix in (".receipt", ".message", ".stdin", ".note"):
+    for suffix in suffixes:
         try:
             os.unlink(stem + suffix)  # noqa: PTH108 - the same
         except FileNotFoundError:
             continue
+
+
+def spare_files(directory: Path) -> dict[str, list[Path]]:
+    """The spare files in the directory, by the worker whose launcher made them."""
+    found: dict[str, list[Path]] = {}
+    for path in directory.glob("*.spare*"):
+        found.setdefault(path.name.partition(".")[0], []).append(path)
+    return found

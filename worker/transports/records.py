@@ -1,62 +1,74 @@
-"""The bytes of receipts and notes, and the frames between a worker and its launcher: one rule for both sides.
+"""The bytes of an attempt's note and receipt, and the frames between worker and launcher: one rule for both sides.
 
 The launcher imports this, so it imports next to nothing.
 
-A receipt is one line of LINE_BYTES at offset 0 with an end mark, then up to `tail_bytes` of the transport's
-last output. The line lies within one sector and is written by one call, so that it is there or not; what
-lacks the end mark counts as absent. A launcher's note is empty from before the start until the transport's
-process is known, and names it then. A void note is a symbolic link: one system call makes its name and its
-content, and `O_EXCL` of the launcher fails on it.
+Both stand in one file, `ID.note`. Its name is the note: the attempt counts as started from when it is there. Its
+content is, at offset 0, the receipt: one line of LINE_BYTES with an end mark; then, as long, the line that names the
+transport's process once that is known; then up to `tail_bytes` of the transport's last output. Each line lies within
+one sector and is written by one call, so that it is there or not; what lacks the end mark counts as absent, and so
+does what names another attempt: the file was used before (see `spares`). A void note is a symbolic link: one system
+call makes its name and its content, and the launcher's `link` fails on it.
 """
 
+import errno
 import marshal
+import os
 
 LINE_BYTES = 256
 VOID = "void"
 KINDS = ("exit", "signal", "timeout", "spawn_error")
 
-_MARK = b"bus-watch-receipt 1"
-_NOTE_MARK = b"bus-watch-note 1"
+TAIL_AT = 2 * LINE_BYTES
+
+_MARK = b"bus-watch-receipt 2"
+_NOTE_MARK = b"bus-watch-note 2"
 _END = b" end\n"
 
 
 def receipt_line(
-    *, boot: str, kind: str, code: int, started_at: float, ended_at: float, pid: int, tail_length: int
+    *, attempt: str, boot: str, kind: str, code: int, started_at: float, ended_at: float, pid: int, tail_length: int
 ) -> bytes:
     """The fixed-size line that says how an attempt ended; times are seconds of the epoch."""
-    fields = f" {boot} {kind} {code} {started_at!r} {ended_at!r} {pid} {tail_length}".encode()
+    fields = f" {attempt} {boot} {kind} {code} {started_at!r} {ended_at!r} {pid} {tail_length}".encode()
     return (_MARK + fields).ljust(LINE_BYTES - len(_END)) + _END
 
 
-def parse_receipt(data: bytes) -> tuple[str, str, int, float, float, int, bytes] | None:
-    """`(boot, kind, code, started_at, ended_at, pid, tail)`, or None for what is not a complete receipt."""
+def parse_receipt(data: bytes, attempt: str) -> tuple[str, str, int, float, float, int, bytes] | None:
+    """`(boot, kind, code, started_at, ended_at, pid, tail)`, or None without a complete receipt of this attempt."""
     line = data[:LINE_BYTES]
     if len(line) != LINE_BYTES or not line.startswith(_MARK + b" ") or not line.endswith(_END):
         return None
     try:
-        boot, kind, code, started, ended, pid, length = line[len(_MARK) : -len(_END)].decode("ascii").split()
-        if kind not in KINDS:
+        whose, boot, kind, code, started, ended, pid, length = line[len(_MARK) : -len(_END)].decode("ascii").split()
+        if whose != attempt or kind not in KINDS:
             return None
-        tail = data[LINE_BYTES : LINE_BYTES + int(length)]
+        tail = data[TAIL_AT : TAIL_AT + int(length)]
         return boot, kind, int(code), float(started), float(ended), int(pid), tail
     except ValueError:
         return None
 
 
-def note_line(pid: int, start: str) -> bytes:
-    """The launcher's note once the transport runs: its pid (also its session) and its start time."""
-    return b"%s %d %s%s" % (_NOTE_MARK, pid, start.encode(), _END)
+def note_line(attempt: str, pid: int, start: str) -> bytes:
+    """Who runs: the transport's pid (also its session) and its start time."""
+    return (_NOTE_MARK + f" {attempt} {pid} {start}".encode()).ljust(LINE_BYTES - len(_END)) + _END
 
 
-def parse_note(data: bytes) -> tuple[int, str] | None:
+def parse_note(data: bytes, attempt: str) -> tuple[int, str] | None:
     """`(pid, start)`, or None while (or because) the launcher had not recorded them."""
-    if not data.startswith(_NOTE_MARK + b" ") or not data.endswith(_END):
+    line = data[LINE_BYTES:TAIL_AT]
+    if not line.startswith(_NOTE_MARK + b" ") or not line.endswith(_END):
         return None
     try:
-        pid, start = data[len(_NOTE_MARK) : -len(_END)].decode("ascii").split()
-        return int(pid), start
+        whose, pid, start = line[len(_NOTE_MARK) : -len(_END)].decode("ascii").split()
+        return (int(pid), start) if whose == attempt else None
     except ValueError:
         return None
+
+
+def write_all(descriptor: int, data: bytes, offset: int) -> None:
+    """All of `data` at `offset`, or OSError: a short write means that the space has run out."""
+    if os.pwrite(descriptor, data, offset) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def frame(message: object) -> bytes:

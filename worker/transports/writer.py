@@ -5,17 +5,18 @@ The launcher imports this, so it imports next to nothing.
 A receipt outlives a crash of worker and launcher as soon as it is written. Fsync adds power loss, costs
 more than the start of the transport itself, and is superfluous once the worker has settled the attempt (a
 commit that is synced, and removes the receipt). So it happens SYNC_AFTER later, and only for a receipt that
-is still there; at once when no worker is left.
+is still there; at once when no worker is left. The files of the others are used again.
 """
 
 import collections
-import errno
+import contextlib
 import os
 import signal
 import time
 
 from worker.transports import records
 from worker.transports.locks import boot_id
+from worker.transports.spares import Spare, Spares
 
 SYNC_AFTER = 0.1  # seconds
 WRITE_AGAIN = 1.0  # seconds between two tries to write a receipt that the disk refuses
@@ -43,13 +44,13 @@ class Child:
 
     NONE = -1
     __slots__ = (
-        "attempt", "deadline", "ended_at", "leftovers_until", "output", "pid", "receipt", "spawn_error",
-        "started_at", "status", "tail", "tail_bytes", "timed_out", "tries",
+        "attempt", "deadline", "ended_at", "file", "leftovers_until", "output", "pid", "spawn_error", "started_at",
+        "status", "tail", "tail_bytes", "timed_out", "tries",
     )  # fmt: skip
 
-    def __init__(self, attempt: str, receipt: int, output: int, timeout: float, tail_bytes: int) -> None:
+    def __init__(self, attempt: str, file: Spare, output: int, timeout: float, tail_bytes: int) -> None:
         self.attempt = attempt
-        self.receipt = receipt
+        self.file = file
         self.output = output
         self.tail_bytes = tail_bytes
         self.tail = b""
@@ -80,11 +81,12 @@ class Child:
 class Writer:
     """Completes receipts. What the disk refuses is tried again; what is written waits for its fsync."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, spares: Spares, faults: Faults) -> None:
         self._boot = boot_id()
+        self._spares = spares
         self._faults = faults
         self._unwritten: list[Child] = []
-        self._unsynced: collections.deque[tuple[float, int]] = collections.deque()  # (when, receipt)
+        self._unsynced: collections.deque[tuple[float, Spare]] = collections.deque()  # when, and what
 
     @property
     def busy(self) -> bool:
@@ -103,13 +105,15 @@ class Writer:
             for child in again:
                 self.complete(child)
         while self._unsynced and self._unsynced[0][0] <= now:
-            receipt = self._unsynced.popleft()[1]
-            try:
-                if os.fstat(receipt).st_nlink:
-                    os.fsync(receipt)
-            except OSError:
-                pass  # the line stands in the page cache, where all but a power loss leaves it
-            os.close(receipt)
+            spare = self._unsynced.popleft()[1]
+            if not spare.in_use:
+                self._spares.put_back(spare)
+                continue
+            with contextlib.suppress(
+                OSError
+            ):  # the line stands in the page cache, where all but a power loss leaves it
+                os.fsync(spare.descriptor)
+            spare.give_up()
             self._faults.step("after_receipt_fsync")
 
     def complete(self, child: Child) -> None:
@@ -117,25 +121,19 @@ class Writer:
         self._faults.step("before_receipt_write")
         kind, code = child.outcome()
         line = records.receipt_line(
-            boot=self._boot, kind=kind, code=code, started_at=child.started_at,
+            attempt=child.attempt, boot=self._boot, kind=kind, code=code, started_at=child.started_at,
             ended_at=child.ended_at, pid=child.pid, tail_length=len(child.tail),
         )  # fmt: skip
         try:
             if child.tail:
-                write_all(child.receipt, child.tail, records.LINE_BYTES)
-            write_all(child.receipt, line, 0)
+                records.write_all(child.file.descriptor, child.tail, records.TAIL_AT)
+            records.write_all(child.file.descriptor, line, 0)
         except OSError:
             child.tries += 1
             if child.tries < WRITE_TRIES:
                 self._unwritten.append(child)
             else:
-                os.close(child.receipt)
+                child.file.give_up()
             return
-        self._unsynced.append((time.monotonic() + SYNC_AFTER, child.receipt))
+        self._unsynced.append((time.monotonic() + SYNC_AFTER, child.file))
         self._faults.step("after_receipt_write")
-
-
-def write_all(descriptor: int, data: bytes, offset: int) -> None:
-    """All of `data` at `offset`, or OSError: a short write means that the space has run out."""
-    if os.pwrite(descriptor, data, offset) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

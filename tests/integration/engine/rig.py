@@ -11,7 +11,8 @@ from typing import Any
 from tests.fakes.inbox import message
 from worker.bus.client import BusClient, Collected
 from worker.engine import Engine, polling, sweeping
-from worker.engine.delivering import deliver, finalize
+from worker.engine.delivering import deliver, go_on
+from worker.engine.settling import finalize
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
 
@@ -48,6 +49,7 @@ class Rig:
             db=Database(self.settings.ledger_file),
             wake=self,
             bus=BusClient(),
+            go_on=go_on,
             clock=lambda: self.now,
         )
 

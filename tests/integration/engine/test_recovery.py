@@ -50,14 +50,13 @@ def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
     with running(tmp_path) as rig:
         rig.take()
         refused = threading.Event()
-        run = rig.engine.launcher.run
+        tell = rig.engine.launcher.tell
 
-        def run_and_lock(*args: Any) -> Any:
-            outcome = run(*args)
+        def lock_and_tell(told: Any) -> None:
             rig.engine.db._writer.execute("pragma query_only = on")  # SQLITE_READONLY from now on
-            return outcome
+            tell(told)
 
-        monkeypatch.setattr(rig.engine.launcher, "run", run_and_lock)
+        monkeypatch.setattr(rig.engine.launcher, "tell", lock_and_tell)
         monkeypatch.setattr(delivering.logger, "error", lambda *_: refused.set())
         thread = threading.Thread(target=rig.run)
         thread.start()
@@ -88,7 +87,7 @@ def test_a_thread_that_dies_after_the_run_is_settled_by_the_sweep(tmp_path: Path
         assert rig.states == ["succeeded"] * 2
         assert len(rig.runs) == 2
         rig.sweep()
-        assert not [path for path in rig.engine.files.iterdir() if path.suffix in {".note", ".receipt"}]
+        assert not [path for path in rig.engine.files.iterdir() if path.suffix == ".note"]
 
 
 def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
@@ -124,14 +123,14 @@ def test_five_voids_are_a_dead_letter(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_voided_attempt_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path) as rig:
         rig.take()
-        run = rig.engine.launcher.run
+        ask = rig.engine.launcher.ask
 
-        def void_first(attempt: str, *rest: Any) -> Any:
-            assert create_void_note(rig.engine.files, attempt)
+        def void_first(requests: Any) -> None:
+            assert create_void_note(rig.engine.files, requests[0].attempt_id)
             monkeypatch.undo()
-            return run(attempt, *rest)
+            ask(requests)
 
-        monkeypatch.setattr(rig.engine.launcher, "run", void_first)
+        monkeypatch.setattr(rig.engine.launcher, "ask", void_first)
         rig.run()
         assert rig.states == ["succeeded"]
         assert rig.rows()[0]["starts"] == 2

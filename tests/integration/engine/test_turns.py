@@ -1,5 +1,6 @@
 """A thread that goes on with its lane: the rules of the claim hold, and the queue carries nothing needless."""
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from tests.integration.engine.rig import Rig, running
 from worker.engine.delivering import deliver
+from worker.ledger import claims
 
 
 @pytest.fixture
@@ -55,14 +57,14 @@ def test_a_head_that_retries_keeps_its_lane(rig: Rig) -> None:
 
 def test_a_pause_in_between_stops_it(rig: Rig) -> None:
     rig.take(3)
-    settle = rig.engine.wake_lanes
+    settle = claims.settle
 
-    def paused(*args: object, **more: object) -> object:
-        args[0].execute("update lanes set paused = 1")  # type: ignore[attr-defined]
-        return settle(*args, **more)  # type: ignore[arg-type]
+    def settle_and_pause(tx: sqlite3.Connection, *args: Any, **more: Any) -> Any:
+        tx.execute("update lanes set paused = 1")
+        return settle(tx, *args, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(rig.engine), "wake_lanes", lambda _, *args, **more: paused(*args, **more))
+        patch.setattr(claims, "settle", settle_and_pause)
         rig.run()
     assert rig.states == ["succeeded", "waiting", "waiting"]
     assert not rig.due
@@ -84,10 +86,10 @@ def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread is lost between the settle and the start of what it claimed."""
-    from worker.engine import delivering
+    from worker.engine import settling
 
     first, second = rig.take(2)
-    monkeypatch.setattr(delivering, "remove_files", lambda *_: 1 / 0)
+    monkeypatch.setattr(settling, "remove_files", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         deliver(rig.engine, rig.due[0][2])
     monkeypatch.undo()

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from worker.transports import recovery, sessions
-from worker.transports.client import FAULT_VARIABLE, Launcher, LauncherGone
+from tests.fakes.launchers import WaitingLauncher
+from worker.transports import records, recovery, sessions
+from worker.transports.client import FAULT_VARIABLE, LauncherGone
 from worker.transports.command import Prepared
 from worker.transports.locks import flock_is_free, hold_lock
 from worker.transports.receipts import create_void_note, read_note, read_receipt, remove_files
@@ -56,8 +57,8 @@ def inspect(
 
 
 @pytest.fixture
-def launcher(tmp_path: Path) -> Iterator[Launcher]:
-    found = Launcher(tmp_path, "w1")
+def launcher(tmp_path: Path) -> Iterator[WaitingLauncher]:
+    found = WaitingLauncher(tmp_path, "w1")
     found.start()
     yield found
     found.close()
@@ -65,7 +66,7 @@ def launcher(tmp_path: Path) -> Iterator[Launcher]:
     assert not found.lock_path.exists()
 
 
-def test_statuses_tails_and_files(launcher: Launcher) -> None:
+def test_statuses_tails_and_files(launcher: WaitingLauncher) -> None:
     outcome = launcher.run("a", shell("printf '\\377\\000x'; echo err >&2; exit 7"), 30)
     assert (outcome.kind, outcome.code, outcome.tail) == ("exit", 7, b"\xff\x00xerr\n")
     assert read_receipt(launcher.directory, "a") == outcome
@@ -73,21 +74,20 @@ def test_statuses_tails_and_files(launcher: Launcher) -> None:
     note = read_note(launcher.directory, "a")
     assert note is not None
     assert note.pid == outcome.pid
-    for name in ("a.note", "a.receipt"):
-        assert (launcher.directory / name).stat().st_mode & 0o777 == 0o600
+    assert (launcher.directory / "a.note").stat().st_mode & 0o777 == 0o600
     killed = launcher.run("b", shell("kill -SEGV $$"), 30)
     assert (killed.kind, killed.code) == ("signal", signal.SIGSEGV)
     remove_files(launcher.directory, "a")
     assert not list(launcher.directory.glob("a.*"))
 
 
-def test_the_tail_is_bounded(launcher: Launcher) -> None:
+def test_the_tail_is_bounded(launcher: WaitingLauncher) -> None:
     outcome = launcher.run("a", shell("seq -f 'line %g' 0 2999"), 30, 100)
     assert len(outcome.tail) == 100
     assert outcome.tail.endswith(b"line 2999\n")
 
 
-def test_a_transport_starts_clean(launcher: Launcher) -> None:
+def test_a_transport_starts_clean(launcher: WaitingLauncher) -> None:
     script = (
         "import os, signal, sys; "
         "print(sorted(os.listdir('/proc/self/fd'))[:3], len(os.listdir('/proc/self/fd')), "
@@ -102,7 +102,7 @@ def test_a_transport_starts_clean(launcher: Launcher) -> None:
 
 def test_the_launcher_has_an_empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SOS_TOKEN", "canary-token")
-    launcher = Launcher(tmp_path, "w")
+    launcher = WaitingLauncher(tmp_path, "w")
     launcher.start()
     assert Path(f"/proc/{launcher.pid}/environ").read_bytes() == b""
     targets = [str(entry.readlink()) for entry in Path(f"/proc/{launcher.pid}/fd").iterdir()]
@@ -113,7 +113,7 @@ def test_the_launcher_has_an_empty_environment(monkeypatch: pytest.MonkeyPatch, 
     launcher.join(PATIENCE)
 
 
-def test_standard_input_of_400_kb_and_one_that_nobody_reads(launcher: Launcher) -> None:
+def test_standard_input_of_400_kb_and_one_that_nobody_reads(launcher: WaitingLauncher) -> None:
     text = os.urandom(400_000)
     assert launcher.run("a", shell("wc -c", text), 30).tail.strip() == b"400000"
     assert launcher.run("b", shell("exit 0", text), 30).kind == "exit"
@@ -124,13 +124,13 @@ def test_standard_input_of_400_kb_and_one_that_nobody_reads(launcher: Launcher) 
 @pytest.mark.parametrize(
     ("argv", "error"), [(b"/no/such", errno.ENOENT), (b"/tmp", errno.EACCES), (b"/etc/passwd", errno.EACCES)]
 )
-def test_what_cannot_be_started_has_a_receipt(launcher: Launcher, argv: bytes, error: int) -> None:
+def test_what_cannot_be_started_has_a_receipt(launcher: WaitingLauncher, argv: bytes, error: int) -> None:
     outcome = launcher.run("a", Prepared([argv], {}, None), 30)
     assert (outcome.kind, outcome.code) == ("spawn_error", error)
     assert read_receipt(launcher.directory, "a") == outcome
 
 
-def test_a_file_without_a_format_and_an_argument_too_long(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_file_without_a_format_and_an_argument_too_long(launcher: WaitingLauncher, tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_text("no interpreter line\n")
     script.chmod(0o700)
@@ -138,7 +138,7 @@ def test_a_file_without_a_format_and_an_argument_too_long(launcher: Launcher, tm
     assert launcher.run("b", Prepared([b"/bin/true", b"x" * 200_000], {}, None), 30).code == errno.E2BIG
 
 
-def test_a_time_out_kills_the_whole_session(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_time_out_kills_the_whole_session(launcher: WaitingLauncher, tmp_path: Path) -> None:
     # set -m: a process group of its own for each, within the session
     own_group = f"set -m; (sleep 600 & echo $! > {tmp_path}/grandchild; wait) & echo $! > {tmp_path}/child; wait"
     before = time.monotonic()
@@ -149,7 +149,7 @@ def test_a_time_out_kills_the_whole_session(launcher: Launcher, tmp_path: Path) 
         assert gone(pid_in(tmp_path / name))
 
 
-def test_an_exit_that_races_the_kill_counts(launcher: Launcher) -> None:
+def test_an_exit_that_races_the_kill_counts(launcher: WaitingLauncher) -> None:
     """The transport exits 0 at about its time-out: each outcome must be the real one."""
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(pool.map(lambda n: launcher.run(f"r{n}", shell("sleep 0.3; exit 0"), 0.3), range(32)))
@@ -159,7 +159,7 @@ def test_an_exit_that_races_the_kill_counts(launcher: Launcher) -> None:
     }
 
 
-def test_a_background_child_neither_delays_nor_fails_it(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_background_child_neither_delays_nor_fails_it(launcher: WaitingLauncher, tmp_path: Path) -> None:
     go = tmp_path / "go"
     done = tmp_path / "done"
     background = f"while ! [ -e {go} ]; do sleep 0.05; done; yes | head -c 300000; echo ok > {done}"
@@ -170,7 +170,7 @@ def test_a_background_child_neither_delays_nor_fails_it(launcher: Launcher, tmp_
     until(done.exists, "the background child to print 300 kB into a pipe that is still read")
 
 
-def test_a_flood_of_output_costs_no_memory_and_no_turn(launcher: Launcher) -> None:
+def test_a_flood_of_output_costs_no_memory_and_no_turn(launcher: WaitingLauncher) -> None:
     flood = threading.Thread(target=launcher.run, args=("flood", shell("head -c 200000000 /dev/zero"), 120))
     flood.start()
     while flood.is_alive():
@@ -182,20 +182,20 @@ def test_a_flood_of_output_costs_no_memory_and_no_turn(launcher: Launcher) -> No
     assert int(peak) < 24_000
 
 
-def test_64_at_once(launcher: Launcher) -> None:
+def test_64_at_once(launcher: WaitingLauncher) -> None:
     with ThreadPoolExecutor(64) as pool:
         runs = [pool.submit(launcher.run, f"n{n}", shell(f"sleep 0.1; exit {n % 50}"), 60) for n in range(128)]
     outcomes = [run.result() for run in runs]
     assert [outcome.code for outcome in outcomes] == [n % 50 for n in range(128)]
 
 
-def test_signals_do_not_stop_it(launcher: Launcher) -> None:
+def test_signals_do_not_stop_it(launcher: WaitingLauncher) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(launcher.pid, number)
     assert launcher.run("a", shell("exit 0"), 30).code == 0
 
 
-def test_closing_lets_what_runs_finish(launcher: Launcher, tmp_path: Path) -> None:
+def test_closing_lets_what_runs_finish(launcher: WaitingLauncher, tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(launcher.run, "a", shell(f"echo $$ > {tmp_path}/pid; sleep 0.5; exit 3"), 30)
         pid_in(tmp_path / "pid")
@@ -205,7 +205,7 @@ def test_closing_lets_what_runs_finish(launcher: Launcher, tmp_path: Path) -> No
         assert waiting.result(PATIENCE).code == 3
 
 
-def test_descriptors_running_out_start_nothing_and_leave_nothing(launcher: Launcher) -> None:
+def test_descriptors_running_out_start_nothing_and_leave_nothing(launcher: WaitingLauncher) -> None:
     used = len(list(Path(f"/proc/{launcher.pid}/fd").iterdir()))
     for limit in range(used, used + 5):
         limits = resource.prlimit(launcher.pid, resource.RLIMIT_NOFILE, (limit, 20000))
@@ -217,7 +217,7 @@ def test_descriptors_running_out_start_nothing_and_leave_nothing(launcher: Launc
     assert launcher.run("after", shell("exit 0"), 30).code == 0
 
 
-def test_a_receipt_that_cannot_be_sized_starts_nothing(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_receipt_that_cannot_be_sized_starts_nothing(launcher: WaitingLauncher, tmp_path: Path) -> None:
     limits = resource.prlimit(launcher.pid, resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
     outcome = launcher.run("a", shell(f"touch {tmp_path}/ran"), 30)
     assert outcome.kind == "not_started"
@@ -228,7 +228,32 @@ def test_a_receipt_that_cannot_be_sized_starts_nothing(launcher: Launcher, tmp_p
     assert launcher.run("a", shell("exit 0"), 30).code == 0
 
 
-def test_a_void_note_wins_or_loses_but_never_both(launcher: Launcher, tmp_path: Path) -> None:
+def test_files_are_used_again_and_taken_away_at_the_end(tmp_path: Path) -> None:
+    launcher = WaitingLauncher(tmp_path, "w1")
+    launcher.start()
+    inodes: list[int] = []
+
+    def again() -> bool:
+        attempt = f"a{len(inodes)}"
+        assert launcher.run(attempt, shell(f"echo {attempt}; exit {len(inodes) % 99}"), 30).code == len(inodes) % 99
+        outcome = read_receipt(tmp_path, attempt)
+        assert outcome is not None
+        assert outcome.tail == f"{attempt}\n".encode()
+        inodes.append((tmp_path / f"{attempt}.note").stat().st_ino)
+        remove_files(tmp_path, attempt)
+        return len(set(inodes)) < len(inodes)
+
+    until(again, "a file to be used again")
+    launcher.run("kept", shell("exit 9"), 30)
+    launcher.close()
+    launcher.join(PATIENCE)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.note"]
+    kept = read_receipt(tmp_path, "kept")
+    assert kept is not None
+    assert kept.code == 9
+
+
+def test_a_void_note_wins_or_loses_but_never_both(launcher: WaitingLauncher, tmp_path: Path) -> None:
     """200 races between recovery's void note and the launcher's start: exactly one wins each."""
     seen = set()
     with ThreadPoolExecutor(1) as pool:
@@ -248,9 +273,9 @@ def test_a_void_note_wins_or_loses_but_never_both(launcher: Launcher, tmp_path: 
 WORKER = """
 import pathlib, sys, threading
 sys.path.insert(0, sys.argv[1])
-from worker.transports.client import Launcher
+from tests.fakes.launchers import WaitingLauncher
 from worker.transports.command import Prepared
-launcher = Launcher(pathlib.Path(sys.argv[2]), "w1")
+launcher = WaitingLauncher(pathlib.Path(sys.argv[2]), "w1")
 launcher.start()
 for n in range(4):
     argv = [b"/bin/sh", b"-c", b"sleep 1; exit %d" % n]
@@ -279,14 +304,14 @@ def test_a_killed_worker_leaves_receipts(tmp_path: Path) -> None:
 
 def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_path: Path) -> None:
     died = threading.Event()
-    launcher = Launcher(tmp_path, "w1", on_death=died.set)
+    launcher = WaitingLauncher(tmp_path, "w1", on_death=died.set)
     launcher.start()
     with ThreadPoolExecutor(2) as pool:
         scripts = [f"sleep 600 & echo $! > {tmp_path}/child{n}; echo $$ > {tmp_path}/pid{n}; wait" for n in range(2)]
         waiting = [pool.submit(launcher.run, f"a{n}", shell(scripts[n]), 600) for n in range(2)]
         leader, child = pid_in(tmp_path / "pid0"), pid_in(tmp_path / "child0")
         other = pid_in(tmp_path / "pid1")
-        until(lambda: all((tmp_path / f"a{n}.note").stat().st_size for n in range(2)), "the notes")
+        until(lambda: all((note := read_note(tmp_path, f"a{n}")) and note.pid for n in range(2)), "the notes")
         os.kill(launcher.pid, signal.SIGKILL)
         for call in waiting:
             with pytest.raises(LauncherGone, match="restart the worker"):
@@ -300,7 +325,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
     assert gone(leader)
     assert gone(child)
     # A process that only has the number of ours is never touched.
-    (tmp_path / "a1.note").write_bytes(b"bus-watch-note 1 %d 1 end\n" % other)
+    (tmp_path / "a1.note").write_bytes(bytes(records.LINE_BYTES) + records.note_line("a1", other, "1"))
     assert inspect(tmp_path, "a1", started_at=now - 40, timeout=30) == recovery.Unknown()
     assert not gone(other)
     sessions.kill_session(other, sessions.start_time(other) or "")
@@ -320,7 +345,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
 )
 def test_death_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, finding: type) -> None:
     monkeypatch.setenv(FAULT_VARIABLE, f"launcher.{step}:kill")
-    launcher = Launcher(tmp_path, "w1")
+    launcher = WaitingLauncher(tmp_path, "w1")
     launcher.start()
     with contextlib.suppress(LauncherGone):
         launcher.run("a", shell("exit 0"), 30)
@@ -335,7 +360,7 @@ def test_death_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ste
 def test_a_launcher_that_cannot_start_says_why(tmp_path: Path) -> None:
     lock = hold_lock(tmp_path / "w1.launcher")
     with pytest.raises(LauncherGone):
-        Launcher(tmp_path, "w1").start()
+        WaitingLauncher(tmp_path, "w1").start()
     os.close(lock)
 
 

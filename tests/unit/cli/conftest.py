@@ -126,7 +126,7 @@ def _go(tx: Any, lane: int, transport: str, now: float) -> None:
     assert head is not None
     attempt = claims.new_attempt_id(now)
     claim = claims.claim(
-        tx, head.delivery, attempt_id=attempt, worker="w", boot_id="b", rules=lambda *_: Rules(), now=now
+        tx, claims.this(head.delivery), attempt_id=attempt, worker="w", boot_id="b", rules=lambda *_: Rules(), now=now
     )
     assert isinstance(claim, Claim)
     if ending is not None:

@@ -19,6 +19,7 @@ from worker.bus.errors import BusError, IdentityError, RateLimitedError
 from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
 from worker.engine import Engine, polling
+from worker.engine.delivering import go_on
 from worker.engine.polling import PollBook
 from worker.ledger.database import Database
 from worker.settings import load
@@ -100,6 +101,7 @@ def make(tmp_path: Path, clock: Clock) -> Iterator[Make]:
             db=databases[-1],
             wake=Wakeups(),
             bus=cast("BusClient", bus),
+            go_on=go_on,
             clock=clock,
             stopping=NoWaiting(clock),
         )

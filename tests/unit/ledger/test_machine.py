@@ -91,7 +91,7 @@ class LedgerMachine(RuleBasedStateMachine):
         attempt = f"{self.count:032x}"
         result = self.db.write(
             lambda tx: claims.claim(
-                tx, chosen, attempt_id=attempt, worker="w", boot_id="b", now=self.now,
+                tx, claims.this(chosen), attempt_id=attempt, worker="w", boot_id="b", now=self.now,
                 rules=lambda _, transport: Rules(ordered=ORDERED[transport]),
             )
         )  # fmt: skip

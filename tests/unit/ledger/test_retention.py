@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.fakes.inbox import STREAM, message
 from worker.bus.client import BusClient
 from worker.engine import Engine, sweeping
+from worker.engine.delivering import go_on
 from worker.ledger import intake, upkeep
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -92,7 +93,7 @@ def test_rounds_are_bounded_and_the_file_shrinks(tmp_path: Path) -> None:
 
     db = Database(settings.ledger_file)
     db.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
-    engine = Engine(settings=settings, db=db, wake=Nobody(), bus=BusClient())
+    engine = Engine(settings=settings, db=db, wake=Nobody(), bus=BusClient(), go_on=go_on)
     _fill(db, 2 * upkeep.ROUND + 100, time.time() - 40 * DAY)
     db._writer.execute("pragma wal_checkpoint(truncate)")
     size = settings.ledger_file.stat().st_size
