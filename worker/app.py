@@ -31,7 +31,7 @@ from worker.telemetry.redact import redact
 
 __all__ = ["build", "huey"]
 
-TURN_SECONDS = 0.1  # how long a lane may keep a thread that others wait for
+TURN_SECONDS = 0.25  # how long a lane may keep a thread that others wait for; a change costs a trip through the queue
 
 
 class HueyWakeups:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from worker.classes import DEFAULT_CLASS, LOGGED_CLASS
 
@@ -64,8 +64,7 @@ class Meaning(StrEnum):
 EndingKind = Literal["exit", "signal", "timeout", "spawn_error", "interrupted", "void", "not_started", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How an attempt ended. `code` is the exit status, signal number or errno; `detail` is for people."""
 
     kind: EndingKind
@@ -85,8 +84,7 @@ class RetryPolicy:
     give_up_after: float = 5 * 86400.0
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(NamedTuple):
     """What a delivery has been through: `burnt` counts towards `max_attempts`, `frees` and `voids` do not."""
 
     burnt: int = 0
@@ -95,8 +93,7 @@ class Counters:
     first_seen: float = 0.0  # when the message came to the ledger
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What becomes of a delivery after an ending."""
 
     state: State
@@ -134,18 +131,21 @@ def is_failure(ending: Ending) -> bool:
     return ending.kind != "void" and not (ending.kind == "exit" and ending.code in {0, EX_TEMPFAIL})
 
 
+_HEADS: dict[EndingKind, str] = {
+    "exit": "exit {}",
+    "signal": "killed by signal {}",
+    "timeout": "timed out and was killed",
+    "spawn_error": "could not be started",
+    "interrupted": "interrupted: nobody knows how it ended",
+    "void": "never started",
+    "not_started": "this host could not start it",
+    "refused": "cannot be delivered",
+}
+
+
 def describe(ending: Ending) -> str:
     """One line for people: `exit 1: can't find pane`."""
-    head = {
-        "exit": f"exit {ending.code}",
-        "signal": f"killed by signal {ending.code}",
-        "timeout": "timed out and was killed",
-        "spawn_error": "could not be started",
-        "interrupted": "interrupted: nobody knows how it ended",
-        "void": "never started",
-        "not_started": "this host could not start it",
-        "refused": "cannot be delivered",
-    }[ending.kind]
+    head = _HEADS[ending.kind].format(ending.code)
     return f"{head}: {ending.detail}" if ending.detail else head
 
 

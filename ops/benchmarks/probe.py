@@ -14,6 +14,7 @@ from ops.benchmarks.world import message
 from worker.app import huey
 from worker.ledger import intake
 from worker.ledger.claims import Wake
+from worker.transports.client import Told
 
 AGENT = "agent0"
 
@@ -23,14 +24,13 @@ def main(target: Path, count: int, pause: float) -> None:
     consumer = huey.create_consumer(workers=8)
     started: dict[str, float] = {}
     ended = threading.Event()
-    run = engine.launcher.run
+    tell = engine.launcher.tell
 
-    def watched(attempt_id: str, *args: object) -> object:
-        outcome = run(attempt_id, *args)  # type: ignore[arg-type]
-        started[attempt_id] = outcome.started_at
-        return outcome
+    def watched(told: list[Told]) -> None:
+        started.update((one.attempt_id, one.outcome.started_at) for one in told if one.outcome)
+        tell(told)
 
-    engine.launcher.run = watched  # type: ignore[assignment,method-assign]
+    engine.launcher.tell = watched
     consumer.start()
     time.sleep(0.5)  # the first sweep and the first polls are not what is measured
     delays = []

@@ -28,8 +28,7 @@ DAY = 86400.0
 # Tables that hold a row for each agent, lane or worker process: to scan them is to read them.
 SMALL = frozenset({"lanes", "l", "workers", "inboxes", "i", "CONSTANT"})
 # Indexes that hold only what is not done: their size is the work there is, not the history.
-LIVE = ("messages_open", "deliveries_pending", "deliveries_running", "deliveries_scheduled", "deliveries_stuck",
-        "attempts_running")  # fmt: skip
+LIVE = ("messages_open", "deliveries_pending", "deliveries_running", "deliveries_scheduled", "deliveries_stuck")
 
 # The newest rows of a table are at its end: reading it backwards stops at the limit.
 NEWEST = "from messages m order by m.id desc limit ?"

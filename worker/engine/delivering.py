@@ -16,7 +16,7 @@ from pathlib import Path
 from worker.delivery import Ending, State
 from worker.engine.context import Engine
 from worker.engine.faults import step
-from worker.engine.settling import Done, afterwards, claim_in, settle_in
+from worker.engine.settling import Done, claim_in, clear, settle_in, tell
 from worker.engine.turn import News, Report, Turn
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
@@ -164,26 +164,34 @@ def go_on(engine: Engine, told: Sequence[Told]) -> None:
         for turn, report in reports:
             turn.wake(report)
         return
-    requests = []
-    for (turn, report), result in zip(reports, results, strict=True):
-        if not isinstance(result, Done):
-            turn.wake(report)
-            continue
-        try:
-            following = _settled(engine, report, result, turn)
-            asked = _begin(engine, following, turn) if isinstance(following, Claim) else following
-        except Exception as error:  # noqa: BLE001 - it is raised where it would be without us: in the turn's thread
-            turn.fail(error)
-            continue
+    requests: list[Request] = []
+    awake: list[tuple[Turn, News | Exception]] = []
+    for (turn, report), done in zip(reports, results, strict=True):
+        asked = _follow(engine, turn, report, done)
         if isinstance(asked, Request):
             requests.append(asked)
         else:
-            turn.wake(asked)
+            awake.append((turn, asked))
     try:
         engine.launcher.ask(requests)
     except LauncherGone as error:
-        for request in requests:
-            engine.held[request.attempt_id].fail(error)
+        awake += [(engine.held[request.attempt_id], error) for request in requests]
+    for (_, report), done in zip(reports, results, strict=True):
+        if isinstance(done, Done):
+            clear(engine, report, done)
+    for turn, news in awake:  # last: their threads may count on all that was owed
+        turn.wake(news)
+
+
+def _follow(engine: Engine, turn: Turn, report: Report, done: Done | BaseException) -> Request | News | Exception:
+    """What follows a settle: a request for the launcher, or something for the turn's thread."""
+    if not isinstance(done, Done):
+        return report
+    try:
+        following = _settled(engine, report, done, turn)
+        return _begin(engine, following, turn) if isinstance(following, Claim) else following
+    except Exception as error:  # noqa: BLE001 - it is raised where it would be without us: in the turn's thread
+        return error
 
 
 def _report(engine: Engine, told: Told) -> tuple[Turn | None, Report | None]:
@@ -192,13 +200,13 @@ def _report(engine: Engine, told: Told) -> tuple[Turn | None, Report | None]:
     if turn is None or turn.claim is None:
         return None, None
     if told.outcome is None:
-        turn.fail(engine.launcher.gone())
+        turn.wake(engine.launcher.gone())
         return None, None
     step("ended")
     try:
         output = engine.redact(told.outcome.tail.decode("utf-8", "replace"))
     except Exception as error:  # noqa: BLE001 - as above
-        turn.fail(error)
+        turn.wake(error)
         return None, None
     claim = turn.claim
     return turn, Report(claim.delivery, claim.attempt_id, ending_of(told.outcome), output, _transport_of(engine, claim))
@@ -207,7 +215,7 @@ def _report(engine: Engine, told: Told) -> tuple[Turn | None, Report | None]:
 def _settled(engine: Engine, report: Report, done: Done, turn: Turn) -> Claim | NotClaimed | None:
     turn.settled = done.settled
     engine.drop(turn, report.attempt_id)
-    afterwards(engine, report, done)
+    tell(engine, report, done)
     return done.following
 
 
@@ -226,7 +234,9 @@ def _settle_when_possible(engine: Engine, report: Report, turn: Turn) -> News:
             logger.error("delivery %d has ended and cannot be settled yet: %s", report.delivery, error)  # noqa: TRY400 - the sentence says it all
             engine.stopping.wait(SETTLE_AGAIN_SECONDS)
         else:
-            return _settled(engine, report, done, turn)
+            following = _settled(engine, report, done, turn)
+            clear(engine, report, done)
+            return following
 
 
 def ending_of(outcome: Outcome) -> Ending:

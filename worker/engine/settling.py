@@ -20,7 +20,7 @@ OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
 
 
 class Done(NamedTuple):
-    """What a settle's transaction did, for `afterwards`. `settled` is None where somebody else had settled it."""
+    """What a settle's transaction did. `settled` is None where somebody else had settled it."""
 
     settled: Settled | None
     wakes: list[Wake]
@@ -30,7 +30,8 @@ class Done(NamedTuple):
 def settle(engine: Engine, report: Report) -> Settled | None:
     """Settle an attempt, and wake its lane."""
     done = engine.db.write(lambda tx: settle_in(tx, engine, report))
-    afterwards(engine, report, done)
+    tell(engine, report, done)
+    clear(engine, report, done)
     return done.settled
 
 
@@ -71,20 +72,12 @@ def claim_in(tx: sqlite3.Connection, engine: Engine, which: claims.Which, attemp
     )
 
 
-def afterwards(engine: Engine, report: Report, done: Done) -> None:
-    """What a settle owes once it is on the disk."""
+def tell(engine: Engine, report: Report, done: Done) -> None:
+    """Say how it ended, to the log and to whoever observes."""
     step("settled")
-    engine.hand_on(done.wakes)
     settled = done.settled
     if settled is None:
         return
-    if settled.finished:
-        engine.finalize_later(settled.message)
-    step("before_unlink")
-    if report.ending.kind != "void":  # a void note must outlive the launcher that may still come to it: see the sweep
-        left = (".message", ".note") if report.transport.wants_message_file else (".note",)
-        remove_files(engine.files, report.attempt_id, left)
-    step("unlinked")
     _log(settled, report)
     engine.observer.ended(
         Ended(
@@ -99,6 +92,23 @@ def afterwards(engine: Engine, report: Report, done: Done) -> None:
             began_failing=settled.began_failing,
         )
     )
+
+
+def clear(engine: Engine, report: Report, done: Done) -> None:
+    """What a settle owes besides: wake-ups, the finalizer, the attempt's files. What fails here the sweep does."""
+    engine.hand_on(done.wakes)
+    if done.settled is None:
+        return
+    if done.settled.finished:
+        engine.finalize_later(done.settled.message)
+    step("before_unlink")
+    if report.ending.kind != "void":  # a void note must outlive the launcher that may still come to it: see the sweep
+        left = (".message", ".note") if report.transport.wants_message_file else (".note",)
+        try:
+            remove_files(engine.files, report.attempt_id, left)
+        except OSError as error:
+            logger.warning("the files of attempt %s stay for now: %s", report.attempt_id, error)
+    step("unlinked")
 
 
 def _with_output(ending: Ending, output: str) -> Ending:

@@ -241,7 +241,8 @@ def retain(engine: Engine) -> Swept:
     done = Swept()
     now = engine.clock()
     settings = engine.settings
-    cleared = engine.db.write(lambda tx: upkeep.clear_text(tx, now - settings.clear_text_after))
+    clear_after = min(settings.clear_text_after, settings.forget_after)  # what is forgotten is cleared first
+    cleared = engine.db.write(lambda tx: upkeep.clear_text(tx, now - clear_after))
     done.forgotten = engine.db.write(lambda tx: upkeep.forget_messages(tx, now - settings.forget_after))
     engine.db.write(lambda tx: upkeep.forget_workers(tx, now - WORKER_ROWS_SECONDS))
     pages = engine.db.write(upkeep.return_pages)

@@ -25,15 +25,14 @@ News = Claim | NotClaimed | Report | None
 class Turn:
     """One thread, the attempts that it answers for, and a letter box with room for one piece of news."""
 
-    __slots__ = ("_error", "_full", "_news", "attempts", "began", "claim", "settled")
+    __slots__ = ("_full", "_news", "attempts", "began", "claim", "settled")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.attempts: set[str] = set()
         self.claim: Claim | None = None  # what runs now
         self.settled: Settled | None = None  # how the last one ended
-        self._news: News = None
-        self._error: Exception | None = None
+        self._news: News | Exception = None
         self._full = threading.Lock()
         self._full.acquire()
 
@@ -43,16 +42,11 @@ class Turn:
         Raises what went wrong while others worked for it.
         """
         self._full.acquire()
-        if self._error is not None:
-            raise self._error
+        if isinstance(self._news, Exception):
+            raise self._news
         return self._news
 
-    def wake(self, news: News) -> None:
+    def wake(self, news: News | Exception) -> None:
         """Let the thread go on with this."""
         self._news = news
-        self._full.release()
-
-    def fail(self, error: Exception) -> None:
-        """Let the thread go on with an error."""
-        self._error = error
         self._full.release()

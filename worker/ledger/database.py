@@ -112,11 +112,13 @@ class Database:
 
     def _commit(self, jobs: list[_Job]) -> None:
         connection = self._writer
+        alone = len(jobs) == 1 and len(jobs[0].operations) == 1
         try:
             connection.execute("begin immediate")
             for job in jobs:
-                job.results = [_run(connection, operation) for operation in job.operations]
-            connection.execute("commit")
+                job.results = [_run(connection, operation, alone=alone) for operation in job.operations]
+            if connection.in_transaction:
+                connection.execute("commit")
         except BaseException as error:  # noqa: BLE001 - Ctrl-C too: nobody may take for done what was rolled back
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
@@ -143,18 +145,23 @@ class Database:
             self._reader.close()
 
 
-def _run(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection], object]) -> object:
-    """Its result, or the error that it raised; then nothing of it is left."""
-    connection.execute("savepoint operation")
+def _run(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection], object], *, alone: bool) -> object:
+    """Its result, or the error that it raised; then nothing of it is left.
+
+    A savepoint copies each page that is changed; an operation that is `alone` in its transaction needs none.
+    """
+    if not alone:
+        connection.execute("savepoint operation")
     result: object
     try:
         result = operation(connection)
     except BaseException as error:  # it is the caller's, and is raised there
         if not connection.in_transaction:  # SQLite gave up the whole transaction (a full disk): everybody's
             raise
-        connection.execute("rollback to operation")
+        connection.execute("rollback" if alone else "rollback to operation")
         result = translated(error, "operation") if isinstance(error, sqlite3.Error) else error
-    connection.execute("release operation")
+    if not alone:
+        connection.execute("release operation")
     return result
 
 
@@ -206,6 +213,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     _use_wal(connection)
     connection.execute("pragma synchronous = full")
     connection.execute("pragma foreign_keys = on")
+    connection.execute("pragma temp_store = memory")  # else savepoints of a large transaction spill into a file
     return connection
 
 

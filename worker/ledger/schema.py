@@ -53,8 +53,7 @@ create table messages (
 );
 create index messages_by_time on messages (agent, ms);
 create index messages_open on messages (id) where state = 'open';
-create index messages_finished on messages (finished_at) where state in ('delivered', 'logged');
-create index messages_with_text on messages (finished_at) where state in ('delivered', 'logged') and text is not null;
+create index messages_finished on messages (text is null, finished_at) where state in ('delivered', 'logged');
 
 create table lanes (
   id            integer primary key,
@@ -107,7 +106,6 @@ create table attempts (
   output     text                       -- the tail of what it printed, redacted
 ) without rowid;
 create index attempts_of_delivery on attempts (delivery, starts);
-create index attempts_running on attempts (worker) where ended_at is null;
 create index attempts_recent on attempts (lane, started_at);
 
 create table workers (

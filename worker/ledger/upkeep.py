@@ -68,8 +68,8 @@ def forget_workers(tx: sqlite3.Connection, before: float) -> None:
     tx.execute(
         """
         delete from workers where stopped_at < ?
-          and not exists (select 1 from attempts a indexed by attempts_running
-                          where a.worker = workers.id and a.ended_at is null)
+          and not exists (select 1 from deliveries d indexed by deliveries_running
+                          join attempts a on a.id = d.attempt_id where d.state = 'running' and a.worker = workers.id)
         """,
         (before,),
     )
@@ -154,8 +154,8 @@ def clear_text(tx: sqlite3.Connection, finished_before: float) -> int:
     changed = tx.execute(
         """
         update messages set text = null
-        where id in (select id from messages indexed by messages_with_text
-                     where state in ('delivered', 'logged') and text is not null and finished_at < ?
+        where id in (select id from messages indexed by messages_finished
+                     where state in ('delivered', 'logged') and (text is null) = 0 and finished_at < ?
                      order by finished_at limit ?)
         """,
         (finished_before, ROUND),
@@ -164,11 +164,14 @@ def clear_text(tx: sqlite3.Connection, finished_before: float) -> int:
 
 
 def forget_messages(tx: sqlite3.Connection, finished_before: float) -> int:
-    """Remove delivered messages with their history, and raise their streams' floors. Returns how many."""
+    """Remove delivered messages whose text is cleared, with their history, and raise their streams' floors.
+
+    Returns how many.
+    """
     gone = tx.execute(
         """
         select id, agent, stream, ms, seq from messages indexed by messages_finished
-        where state in ('delivered', 'logged') and finished_at < ?
+        where state in ('delivered', 'logged') and (text is null) = 1 and finished_at < ?
         order by finished_at limit ?
         """,
         (finished_before, ROUND),

@@ -1,7 +1,7 @@
 """What the engine tells about its work, for whoever counts or reports it; with nobody listening it costs a call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.delivery import Meaning, State
 from worker.errors import BusWatchError, ConfigError
@@ -9,8 +9,7 @@ from worker.ledger.database import Database
 from worker.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How an attempt ended and what became of its delivery. `cause` holds nothing that the transport printed."""
 
     agent: str

@@ -147,7 +147,7 @@ class Launcher:
         buffer = bytearray()
         while True:
             try:
-                data = source.recv(1 << 18)
+                data = source.recv(1 << 16)
             except OSError:
                 data = b""
             if not data:

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,8 +46,7 @@ class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
         self.permanent = permanent
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """A message as its transports see it; `key` is the message's KEY, `attempt` counts from 1."""
 
     agent: str

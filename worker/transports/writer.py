@@ -106,14 +106,12 @@ class Writer:
                 self.complete(child)
         while self._unsynced and self._unsynced[0][0] <= now:
             spare = self._unsynced.popleft()[1]
-            if not spare.in_use:
+            if spare.in_use:
+                with contextlib.suppress(OSError):  # the line stands in the page cache: only a power cut takes it
+                    os.fsync(spare.descriptor)
+                spare.give_up()
+            else:
                 self._spares.put_back(spare)
-                continue
-            with contextlib.suppress(
-                OSError
-            ):  # the line stands in the page cache, where all but a power loss leaves it
-                os.fsync(spare.descriptor)
-            spare.give_up()
             self._faults.step("after_receipt_fsync")
 
     def complete(self, child: Child) -> None:

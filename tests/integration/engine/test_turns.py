@@ -1,6 +1,10 @@
 """A thread that goes on with its lane: the rules of the claim hold, and the queue carries nothing needless."""
 
+import os
+import signal
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +12,10 @@ from typing import Any
 import pytest
 
 from tests.integration.engine.rig import Rig, running
+from worker.engine import delivering
 from worker.engine.delivering import deliver
 from worker.ledger import claims
+from worker.transports.command import CommandMissing
 
 
 @pytest.fixture
@@ -86,10 +92,9 @@ def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread is lost between the settle and the start of what it claimed."""
-    from worker.engine import settling
 
     first, second = rig.take(2)
-    monkeypatch.setattr(settling, "remove_files", lambda *_: 1 / 0)
+    monkeypatch.setattr(rig.engine.observer, "ended", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         deliver(rig.engine, rig.due[0][2])
     monkeypatch.undo()
@@ -100,3 +105,46 @@ def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
     rig.pass_time(60.0)
     assert rig.runs == [f"{first} 1", f"{second} 2"]
     assert rig.states == ["succeeded"] * 2
+
+
+def test_what_cannot_be_started_goes_back_to_the_turns_thread(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = rig.take(2)
+    prepared: list[threading.Thread] = []
+    prepare = delivering.prepare
+
+    def vanish(*args: Any, **more: Any) -> Any:
+        prepared.append(threading.current_thread())
+        if len(prepared) == 2:
+            raise CommandMissing("it is being upgraded")
+        return prepare(*args, **more)
+
+    monkeypatch.setattr(delivering, "prepare", vanish)
+    rig.run()
+    assert prepared[0] is threading.current_thread()
+    assert prepared[1].name == "launcher-events"
+    assert rig.states == ["succeeded", "retrying"]
+    assert "being upgraded" in rig.rows()[1]["reason"]
+    rig.pass_time(60.0)
+    assert rig.runs == [f"{first} 1", f"{second} 2"]
+    assert not rig.engine.held
+
+
+def test_a_launcher_that_dies_ends_the_worker_and_its_attempts_are_recovered(tmp_path: Path) -> None:
+    with running(tmp_path, script="sleep 600", timeout=0.2) as rig:
+        rig.take()
+        thread = threading.Thread(target=rig.run)
+        thread.start()
+        until_running(rig)
+        os.kill(rig.engine.launcher.pid, signal.SIGKILL)
+        thread.join(30)
+        assert not thread.is_alive()
+        assert rig.engine.stopping.is_set()
+        assert not rig.engine.held
+        assert rig.states == ["running"]
+
+
+def until_running(rig: Rig) -> None:
+    end = time.monotonic() + 30
+    while not list(rig.engine.files.glob("*.note")):
+        assert time.monotonic() < end
+        time.sleep(0.01)

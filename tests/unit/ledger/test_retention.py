@@ -52,6 +52,8 @@ def test_texts_are_cleared_and_the_rest_stays(db: Database) -> None:
 def test_forgotten_messages_take_their_history_along_and_never_come_back(db: Database) -> None:
     _fill(db, 10, 100.0)
     _fill(db, 1, 100.0, state="failed", first=20)
+    assert db.write(lambda tx: upkeep.forget_messages(tx, 200.0)) == 0  # not before their texts are cleared
+    db.write(lambda tx: upkeep.clear_text(tx, 200.0))
     assert db.write(lambda tx: upkeep.forget_messages(tx, 200.0)) == 10
     for table in ("messages", "deliveries", "attempts"):
         assert _count(db, f"select count(*) from {table}") == 1  # the dead letter stays
@@ -66,6 +68,7 @@ def test_forgotten_messages_take_their_history_along_and_never_come_back(db: Dat
 
 def test_a_floor_never_falls(db: Database) -> None:
     _fill(db, 1, 100.0, first=50)
+    db.write(lambda tx: upkeep.clear_text(tx, 200.0))
     db.write(lambda tx: upkeep.forget_messages(tx, 200.0))
     older = """
         insert into messages (agent, stream, ms, seq, message_id, source, received_at, state, finished_at)

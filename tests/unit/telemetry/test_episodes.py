@@ -35,7 +35,7 @@ class Lane:
         return self.db.write(
             lambda tx: claims.claim(
                 tx,
-                delivery,
+                claims.this(delivery),
                 attempt_id=claims.new_attempt_id(self.now),
                 worker="w",
                 boot_id="b",
