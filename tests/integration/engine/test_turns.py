@@ -15,7 +15,7 @@ from tests.integration.engine.rig import Rig, running
 from worker.engine import delivering
 from worker.engine.delivering import deliver
 from worker.ledger import claims
-from worker.transports.command import CommandMissing
+from worker.transports.command import CommandMissing, prepare
 
 
 @pytest.fixture
@@ -110,7 +110,6 @@ def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
 def test_what_cannot_be_started_goes_back_to_the_turns_thread(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = rig.take(2)
     prepared: list[threading.Thread] = []
-    prepare = delivering.prepare
 
     def vanish(*args: Any, **more: Any) -> Any:
         prepared.append(threading.current_thread())
@@ -130,7 +129,7 @@ def test_what_cannot_be_started_goes_back_to_the_turns_thread(rig: Rig, monkeypa
 
 
 def test_a_launcher_that_dies_ends_the_worker_and_its_attempts_are_recovered(tmp_path: Path) -> None:
-    with running(tmp_path, script="sleep 600", timeout=0.2) as rig:
+    with running(tmp_path, script="sleep 3") as rig:
         rig.take()
         thread = threading.Thread(target=rig.run)
         thread.start()
