@@ -12,7 +12,7 @@ SLEEP = ["/bin/sleep", "0.1"]
 
 def run(*, quick: bool) -> list[Row]:
     """The rows of this part."""
-    rounds, agents, each = (1, 10, 3) if quick else (3, 40, 20)
+    rounds, agents, each = (1, 10, 3) if quick else (3, 40, 40)
     with paging_bus(0) as url:
         ideal = each * 0.1
         bare, ours = in_turn(rounds, lambda: _bare(agents, each), lambda: _sleepers(agents, each, url))
