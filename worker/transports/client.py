@@ -4,6 +4,7 @@ What ends is told by one thread, the reader, together with all else that has end
 down a hundred endings in one commit, and ask for what comes next in one go, without waking anybody.
 """
 
+import logging
 import os
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from worker.errors import BusWatchError
 from worker.transports import records
 from worker.transports.command import Prepared
 from worker.transports.receipts import Outcome
+
+logger = logging.getLogger("bus_watch.deliver")
 
 START_SECONDS = 30.0
 FAULT_VARIABLE = "BUS_WATCH_FAULT_STEP"
@@ -144,30 +147,38 @@ class Launcher:
 
     def _read(self, source: socket.socket) -> None:
         """Tell what ends, until the launcher is gone; then that the rest will not be heard of."""
+        deaf = False
+        try:
+            self._listen(source)
+        except Exception:  # a defect of ours: without this thread nothing is delivered, so the worker must end
+            logger.exception("what the launcher says cannot be used")
+            deaf = True
+        with self._lock:
+            self._open = False
+            left, self._asked = self._asked, set()
+        if self._process is not None and not deaf:
+            self._process.wait()
+        self._ready.set()
+        with self._sending:
+            source.close()
+        if not self._closing or deaf:
+            self.on_death()
+        if left:
+            self.tell([Told(attempt_id, None) for attempt_id in left])
+
+    def _listen(self, source: socket.socket) -> None:
         buffer = bytearray()
         while True:
             try:
                 data = source.recv(1 << 16)
             except OSError:
-                data = b""
+                return
             if not data:
-                break
+                return
             buffer += data
             told = [one for event in records.take_frames(buffer) if (one := self._hear(event))]
             if told:
                 self.tell(told)
-        with self._lock:
-            self._open = False
-            left, self._asked = self._asked, set()
-        if self._process is not None:
-            self._process.wait()
-        self._ready.set()
-        with self._sending:
-            source.close()
-        if left:
-            self.tell([Told(attempt_id, None) for attempt_id in left])
-        if not self._closing:
-            self.on_death()
 
     def _hear(self, event: Any) -> Told | None:
         kind, name, *rest = event

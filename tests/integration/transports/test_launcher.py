@@ -17,7 +17,7 @@ import pytest
 
 from tests.fakes.launchers import WaitingLauncher
 from worker.transports import records, recovery, sessions
-from worker.transports.client import FAULT_VARIABLE, LauncherGone
+from worker.transports.client import FAULT_VARIABLE, LauncherGone, Told
 from worker.transports.command import Prepared
 from worker.transports.locks import flock_is_free, hold_lock
 from worker.transports.receipts import create_void_note, read_note, read_receipt, remove_files
@@ -193,6 +193,30 @@ def test_signals_do_not_stop_it(launcher: WaitingLauncher) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(launcher.pid, number)
     assert launcher.run("a", shell("exit 0"), 30).code == 0
+
+
+def test_a_reader_that_fails_ends_the_worker_instead_of_leaving_it_deaf(tmp_path: Path) -> None:
+    died = threading.Event()
+    launcher = WaitingLauncher(tmp_path, "w1", on_death=died.set)
+    launcher.start()
+    deal_out = launcher.tell
+
+    def fail(_: list[Told]) -> None:
+        raise RuntimeError("a defect")
+
+    launcher.tell = fail
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(launcher.run, "a", shell("exit 4"), 30)
+        assert died.wait(PATIENCE)
+        launcher.tell = deal_out
+        assert not launcher.alive
+        deal_out([Told("a", None)])
+        with pytest.raises(LauncherGone):
+            waiting.result(PATIENCE)
+    launcher.join(PATIENCE)
+    outcome = read_receipt(tmp_path, "a")
+    assert outcome is not None
+    assert outcome.code == 4
 
 
 def test_closing_lets_what_runs_finish(launcher: WaitingLauncher, tmp_path: Path) -> None:
