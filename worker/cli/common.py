@@ -26,6 +26,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for scripts; its keys only ever grow")
 
 
+def count(value: str) -> int:
+    """For argparse: how many of something, 1 at least."""
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return number
+
+
 def settings(args: argparse.Namespace) -> Settings:
     """The configuration that the command line names; from now on this process hides the tokens that it names."""
     found = load(args.config)

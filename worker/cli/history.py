@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     common.add_config(parser)
     common.add_json(parser)
-    parser.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument("-n", "--limit", type=common.count, default=20, metavar="N", help="how many (default: 20)")
     parser.add_argument("--agent", metavar="NAME", help="only this agent's")
 
 

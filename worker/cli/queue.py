@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     common.add_config(parser)
     common.add_json(parser)
     parser.add_argument("--watch", action="store_true", help="show it live, until Ctrl-C")
-    parser.add_argument("-n", "--limit", type=int, default=20, metavar="N", help="lines a lane at most (default: 20)")
+    parser.add_argument(
+        "-n", "--limit", type=common.count, default=20, metavar="N", help="lines a lane at most (default: 20)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,7 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     common.add_config(parser)
     common.add_json(parser)
     parser.add_argument("--once", action="store_true", help="deliver what is there now, then end")
-    parser.add_argument("-w", "--workers", type=int, metavar="N", help="transports at a time (default: workers, 4)")
+    parser.add_argument(
+        "-w", "--workers", type=common.count, metavar="N", help="transports at a time (default: workers, 4)"
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="log at DEBUG")
     parser.add_argument("--log-format", choices=("auto", "json", "text"), help="log lines for machines or for people")
     parser.add_argument(

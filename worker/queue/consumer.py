@@ -130,7 +130,7 @@ class WatchConsumer(Consumer):
             joined = bool(super()._join_workers())
         finally:
             self.worker_threads = workers
-        # A bus may hang for a poll's whole 45 s, and a poll that is cut off has changed nothing: hardly wait for it.
+        # A bus may hang for all of `request_timeout`; a poll that is cut off has changed nothing: hardly wait for it.
         deadline = time.monotonic() + POLL_JOIN_SECONDS
         for _, thread in self.reserved:
             thread.join(max(0.0, deadline - time.monotonic()))

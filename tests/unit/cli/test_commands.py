@@ -132,6 +132,13 @@ def test_naming_nothing_is_a_usage_error(desk: Desk) -> None:
         assert said.err == "name messages, or say --dead\n"
 
 
+@pytest.mark.parametrize("command", [("queue",), ("history",), ("run", "-w")])
+def test_a_number_below_one_is_a_usage_error(desk: Desk, command: tuple[str, ...]) -> None:
+    found = desk.run(*command, *([] if "-w" in command else ["-n"]), "-3")
+    assert found.status == 64
+    assert "1 or more" in found.err
+
+
 def test_pause_and_resume(desk: Desk) -> None:
     assert desk.run("pause", "drops").out == "bob drops: paused: messages wait; what runs, finishes\n"
     assert desk.run("pause", "drops").out.endswith("(it was already)\n")
