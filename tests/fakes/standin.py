@@ -3,7 +3,8 @@
 Run in a pane: `python standin.py LOG CONTROL [RECORD]`. LOG gets one JSON object a line for whatever happened:
 `submit`, `queue`, `approve` (a dialog was answered), `stray` (keys into a dialog), `ready`. CONTROL is a FIFO that
 takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `slow SECONDS` (an
-Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `deaf` (pastes vanish), `title TEXT`, `exit`.
+Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is drawn at the
+next key only), `deaf` (pastes vanish), `title TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
 """
 
 import json
@@ -27,7 +28,7 @@ class StandIn:
         self.draft = self.pasted = ""
         self.history: list[str] = []
         self.queue: list[str] = []
-        self.busy = self.dialog = self.dialog_on_paste = self.deaf = False
+        self.busy = self.dialog = self.dialog_on_paste = self.undrawn = self.deaf = False
         self.swallow = 0
         self.slow = 0.0
         self.pasted_at = 0.0
@@ -44,7 +45,8 @@ class StandIn:
         lines = [line for text in self.history for line in f"> {text}".split("\n")]
         if self.busy:
             lines.append("* Working (esc to interrupt)")
-        if self.dialog:
+        drawn = self.dialog and not self.undrawn
+        if drawn:
             lines += [rule, " Do you want to proceed?", f" {PROMPT} 1. Yes", "   2. No", " Esc to cancel"]
             column = 0
         else:
@@ -61,7 +63,7 @@ class StandIn:
             column = len(box[-1].expandtabs())
             lines += [rule, *box[:-1], box[-1] + placeholder, rule, "  ? for shortcuts"]
         lines = lines[-height:]
-        row = len(lines) - 2 if not self.dialog else len(lines)
+        row = len(lines) - 2 if not drawn else len(lines)
         body = "\r\n".join(lines)
         os.write(1, f"\x1b[?25l\x1b[H\x1b[2J{body}\x1b[{row};{column + 1}H\x1b[?25h".encode())
 
@@ -115,8 +117,12 @@ class StandIn:
             if START.startswith(self.input):
                 return
             key, self.input = self.input[:1], self.input[1:]
+            self.undrawn = False
             if key == b"\r":
                 self.enter()
+            elif key == b"\t" and (self.busy or self.dialog):
+                if not self.dialog:
+                    self.submit()
             elif self.dialog:
                 self.log("stray", key.decode("latin-1"))
             else:
@@ -130,7 +136,7 @@ class StandIn:
                 self.history.append(text)
                 self.log("submit", text)
             self.queue = []
-        elif word in {"busy", "dialog", "deaf"}:
+        elif word in {"busy", "dialog", "undrawn", "deaf"}:
             setattr(self, word, True)
         elif word == "dialog-on-paste":
             self.dialog_on_paste = True

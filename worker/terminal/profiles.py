@@ -60,6 +60,8 @@ class Typing:
 
     pause: float
     enter: str
+    enter_busy: str
+    """The keys that submit while the agent is busy, when a dialog can open under them; empty: `enter`."""
     still: float
     young: float
     young_still: float
@@ -248,6 +250,7 @@ def _typing(table: _Table) -> Typing:
     typing = Typing(
         pause=float(table.take("pause", 0.3)),
         enter=table.choice("enter", "Enter", "C-m"),
+        enter_busy=table.choice("enter_busy", "", "Tab", "Right Enter"),
         still=float(table.take("still", 0.25)),
         young=float(table.take("young", 6.0)),
         young_still=float(table.take("young_still", 1.5)),

@@ -185,21 +185,23 @@ class _Submission:
             return
         watch = None
         while True:
-            cursor = self._see_draft(pane, agent.profile, composer, text, pasted)
+            seen, look = self._see_draft(pane, agent.profile, composer, text, pasted)
             self._same_agent(pane, agent)
             watch = watch or self._watch(pane, agent, text)
-            if hold.press(agent.key, cursor):
+            keys = agent.submits(busy=was_busy or seen.busy)
+            if hold.press(keys, self._fence(agent.profile, seen, look)):
                 break
             self._say("the pane changed in the last moment; looking again")
             if time.monotonic() > self.deadline - self.reserve / 2:
                 raise RefusedError("the pane keeps changing, so Enter was not pressed")
         self._step("entered")
-        self._say(f"pressed {agent.key}")
+        self._say(f"pressed {keys}")
 
         def press(seen: screen.Seen, look: Look) -> bool:
             self._same_agent(pane, agent)
-            self._say("our text is still in the input box: Enter again")
-            return hold.press(agent.key, self._fence(agent.profile, seen, look))
+            again = agent.submits(busy=seen.busy)
+            self._say(f"our text is still in the input box: {again} again")
+            return hold.press(again, self._fence(agent.profile, seen, look))
 
         prover = Prover(
             Entered(text, agent.profile, composer, was_busy, watch),
@@ -301,8 +303,10 @@ class _Submission:
         if (now.profile.name, now.pid) != (agent.profile.name, agent.pid):
             raise RefusedError("another program has come to the foreground")
 
-    def _see_draft(self, pane: Pane, profile: Profile, how: Composer, text: str, pasted: float) -> str:
-        """Wait until our own text, and nothing else, is seen in the input box; the fence for Enter.
+    def _see_draft(
+        self, pane: Pane, profile: Profile, how: Composer, text: str, pasted: float
+    ) -> tuple[screen.Seen, Look]:
+        """Wait until our own text, and nothing else, is seen in the input box; what was seen then.
 
         Raises:
             RefusedError: it is not; Enter must not be pressed.
@@ -318,7 +322,7 @@ class _Submission:
             if ours and now - pasted >= profile.typing.pause:
                 self._step("seen")
                 self._say(f"our text is in the input box ({ours})")
-                return self._fence(profile, seen, look)
+                return seen, look
             if now > limit:
                 break
             time.sleep(min(GLANCE, max(0.02, pasted + profile.typing.pause - now)))

@@ -17,12 +17,17 @@ class Agent:
     process: Process | None
     """The process that the profile knows; None if the caller named the profile and vouched for it."""
     key: str
-    """tmux's name of the key that submits."""
+    """tmux's name of the key that submits; see `submits`."""
 
     @property
     def pid(self) -> int:
         """The process's id; 0 if there is none to hold on to."""
         return self.process.pid if self.process else 0
+
+    def submits(self, *, busy: bool) -> str:
+        """The keys that submit now, by tmux's names."""
+        keys = self.profile.typing.enter_busy if busy else ""
+        return keys.replace("Enter", self.key) or self.key
 
 
 def resolve(server: Server, target: str, profiles: Mapping[str, Profile]) -> Pane:

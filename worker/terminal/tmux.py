@@ -270,9 +270,9 @@ class Hold:
         """
         return self._guarded(f"paste-buffer -p -d -b {name} -t {self.pane}", cursor)
 
-    def press(self, key: str, cursor: str) -> bool:
-        """Press `key` (`Enter` or `C-m`), `cursor` as in `paste`. False: something changed, nothing was sent."""
-        return self._guarded(f"send-keys -t {self.pane} {key}", cursor)
+    def press(self, keys: str, cursor: str) -> bool:
+        """Press `keys` (tmux's names), `cursor` as in `paste`. False: something changed, nothing was sent."""
+        return self._guarded(f"send-keys -t {self.pane} {keys}", cursor)
 
     def _guarded(self, command: str, cursor: str) -> bool:
         conditions = [

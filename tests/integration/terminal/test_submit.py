@@ -96,6 +96,16 @@ def test_a_dialog_that_opens_after_the_paste_gets_no_enter(terminal: Terminal) -
     assert agent.events("approve", "stray", "submit") == []
 
 
+def test_a_dialog_that_listens_before_it_is_drawn_is_not_answered(terminal: Terminal) -> None:
+    """opencode and gemini do, for 20 to 90 ms: a command ran, and the verdict was "submitted"."""
+    agent = terminal.agent("a")
+    for word in ("busy", "undrawn", "dialog-on-paste"):
+        agent.tell(word)
+    outcome = terminal.submit("a", "hello", timeout=2)
+    assert (outcome.verdict, outcome.exit_status) == ("unproven", 76), outcome
+    assert agent.events("approve", "stray", "submit", "queue") == []
+
+
 def test_a_swallowed_enter_is_pressed_again_and_nothing_pasted_twice(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("swallow 1")

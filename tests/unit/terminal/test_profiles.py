@@ -47,6 +47,7 @@ def test_where_a_users_own_lie() -> None:
         (GOOD + "[[signs]]\nstate = 'busy'\n", "condition"),
         (GOOD + "[typing]\npause = 'long'\n", "`pause`"),
         (GOOD + "[typing]\nenter = 'C-c'\n", "'C-c'"),
+        (GOOD + "[typing]\nenter_busy = 'Escape'\n", "'Escape'"),
         (GOOD + "[typing]\nleading = {a = 1}\n", "texts"),
         (GOOD + "[record]\nformat = 'jsonl'\n", "needs `paths`"),
         (GOOD + "[record]\npaths = ['x']\n[[record.entries]]\nwhere = {}\n", "`text`"),
