@@ -168,7 +168,12 @@ class ChatCompletions(Dialect):
     def said(self, body: Json) -> list[Said]:
         """See `Dialect`."""
         roles = {"assistant": "model", "user": "user", "tool": "tool"}
-        return [Said(roles.get(m.get("role"), "system"), _blocks(m.get("content"))) for m in body.get("messages", [])]
+        turns = []
+        for message in body.get("messages", []):
+            role = roles.get(message.get("role"), "system")
+            # What a tool said is nobody's message, though one that was queued meanwhile may stand right behind it.
+            turns.append(Said(role, [] if role == "tool" else _blocks(message.get("content"))))
+        return turns
 
     def whole(self, body: Json, answer: Answer) -> Json:
         """See `Dialect`."""

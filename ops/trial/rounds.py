@@ -132,15 +132,15 @@ def dialog(session: Session, count: int) -> list[Outcome]:
 
 
 def opening(session: Session, count: int) -> list[Outcome]:
-    """Messages at the moment at which the UI begins to ask."""
+    """Messages at the moment at which the UI begins to ask: anywhere before it, and every second one close to it."""
     sent = []
-    for _ in range(count):
+    for number in range(count):
         primer = plain("slow3 toolcall @@")()
         session.mine(primer.text)
         first = deliver(session, primer.text)
         if not judge(session, primer, first).once:
             raise BrokenError(f"the question could not be provoked: {first}")
-        time.sleep(random.uniform(0.0, 3.0))
+        time.sleep(random.uniform(2.0 if number % 2 else 0.0, 3.0))
         message = plain("y yes @@ 1")()
         outcome = deliver(session, message.text, patience=0)
         # Codex begins its answer anew at each message, so the question may come only now.

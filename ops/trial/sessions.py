@@ -85,6 +85,9 @@ class Session:
 
     def approve_as_a_person(self) -> None:
         """Answer the UI's question with its default, and take away what the command left."""
+        if self.ui.moved and re.search(self.ui.moved, SGR.sub("", self.server.screen(self.pane).text)):
+            self.server.keys(self.pane, "Escape")
+            self.server.still(self.pane, quiet=0.5, limit=5)
         self.server.keys(self.pane, "Enter")
         end = time.monotonic() + 15
         while not self.approved:

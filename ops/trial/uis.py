@@ -39,7 +39,8 @@ class UI:
     `package` is what npm or pip installs. `set_up(home, cwd, base)` writes its configuration and says how to start it.
     `own_texts` match what the UI itself tells the model beside what a person typed. `overlays` are the keys that open
     and that close its menus and viewers, in which typed text would do who knows what, and what each is.
-    `loaded` is a pattern that its screen shows once it listens. `changes` is what the UI makes of any text that is
+    `loaded` is a pattern that its screen shows once it listens. `moved` is one that a dialog shows if the keys of a
+    message moved it, and Escape takes it back. `changes` is what the UI makes of any text that is
     pasted into it. `guards` are what its profile may put before or behind a text, beside spaces, so that it stays text.
     """
 
@@ -51,6 +52,7 @@ class UI:
     own_texts: tuple[str, ...] = ()
     overlays: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = ()
     loaded: str = r"\S"
+    moved: str = ""
     changes: Callable[[str], str] = str
     guards: tuple[str, ...] = ()
 
@@ -218,6 +220,7 @@ UIS = {
             "opencode",
             "npm",
             _opencode,
+            moved="Always allow",
             overlays=(
                 (("C-p",), ESCAPE, "the command palette"),
                 (("/models", "Enter"), ESCAPE, "the choice of a model"),

@@ -119,3 +119,24 @@ def test_claude_code_hands_over_in_mid_turn(model: StandIn, tmp_path: Path) -> N
     ]
     ask(model, "/v1/messages", body)
     assert log(tmp_path)[0]["new"] == ["hi M00000001Z"]
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions"])
+def test_what_a_tool_said_is_nobodys_message(model: StandIn, tmp_path: Path, path: str) -> None:
+    if path.endswith("responses"):
+        body = responses("go")
+        body["input"] += [
+            {"type": "function_call", "call_id": "1", "name": "exec_command", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "1", "output": "(no output)"},
+            *responses("queued M00000001Z")["input"],
+        ]
+    else:
+        body = chat("go")
+        call = {"id": "1", "type": "function", "function": {"name": "bash", "arguments": "{}"}}
+        body["messages"] += [
+            {"role": "assistant", "content": "ok", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "(no output)"},
+            *chat("queued M00000001Z")["messages"],
+        ]
+    ask(model, path, body)
+    assert log(tmp_path)[0]["new"] == ["queued M00000001Z"]
