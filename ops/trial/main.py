@@ -3,12 +3,12 @@
 import argparse
 import json
 import os
-import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from ops.trial.rounds import ROUNDS, BrokenError
 from ops.trial.sending import NOT_TYPED, Outcome
 from ops.trial.sessions import LIVE, Session
 from ops.trial.states import record
+from ops.trial.stopping import go_on, listen
+from ops.trial.terminal import descendants, end_processes
 from ops.trial.uis import UI, UIS, cache, install
 
 DESCRIPTION = """Real agent UIs, each in a tmux of its own, are sent messages with send-message; a stand-in
@@ -31,6 +33,8 @@ never counted as agreeing."""
 
 HONEST = frozenset({"dialog opening"})
 """Rounds in which nobody can always know: there a verdict must not be false, but may be "unproven"."""
+
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ def trial(ui: UI, cases: Sequence[str], count: int, keep: Callable[[Row], None])
                 broken, outcomes = "", []
                 try:
                     outcomes = ROUNDS[case](session, count)
-                except (BrokenError, SystemExit, OSError, ValueError) as error:
+                except (BrokenError, SystemExit, OSError, ValueError, subprocess.SubprocessError) as error:
+                    go_on()
                     broken = f"{type(error).__name__}: {error}"
                 keep(row(ui, version, case, outcomes, broken))
                 if broken:
@@ -149,16 +154,19 @@ HEAD = (
 )
 
 
-def _stop(number: int, frame: object) -> None:
-    """Ctrl-C or SIGTERM: end what was started, in whatever thread it is, and leave."""
-    del frame
+def _clean(running: Sequence[Future[None]]) -> bool:
+    """After an interruption: end what was started, in whatever thread it is; whether all of it is gone."""
     for session in list(LIVE):
         session.server.stop()
-    os._exit(128 + number)
+    end_processes(descendants(os.getpid()) - {os.getpid()})
+    wait(running, timeout=20)
+    for session in LIVE:
+        print(f"{session.ui.name}: {session.home} and {session.cwd} are left", file=sys.stderr)
+    return not LIVE
 
 
 def main() -> int:
-    """The command. 0: everything held; 1: something did not."""
+    """The command. 0: everything held; 1: something did not; 130: interrupted, and nothing is left of it."""
     parser = argparse.ArgumentParser(
         prog="ops/trial/run", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -182,18 +190,26 @@ def main() -> int:
     chosen = {name: UIS[name] for name in args.ui.split(",")}
     parts = args.case or [""]
     cases = [case for case in ROUNDS if any(part == case or (part not in ROUNDS and part in case) for part in parts)]
-    install(chosen, again=args.update)
-    if args.record:
-        for ui in chosen.values():
-            print(f"{ui.name}: {len(record(ui, args.folder))} screens")
-        return 0
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    begun = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-    results = Results(args.out or cache() / "results" / f"{begun}.json", args.n)
-    with ThreadPoolExecutor(max(1, args.jobs)) as pool:
-        for done in [pool.submit(trial, ui, cases, args.n, results.keep) for ui in chosen.values()]:
+    listen()
+    running: list[Future[None]] = []
+    try:
+        install(chosen, again=args.update)
+        if args.record:
+            for ui in chosen.values():
+                print(f"{ui.name}: {len(record(ui, args.folder))} screens")
+            return 0
+        begun = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
+        results = Results(args.out or cache() / "results" / f"{begun}.json", args.n)
+        pool = ThreadPoolExecutor(max(1, args.jobs))  # not as a context manager, which waits before it is told to stop
+        running += [pool.submit(trial, ui, cases, args.n, results.keep) for ui in chosen.values()]
+        while wait(running, timeout=1.0).not_done:
+            pass  # a wait without end may never hear of a signal that another thread was given
+        for done in running:
             done.result()
+    except KeyboardInterrupt as by:
+        print(f"interrupted ({by}); ending what was started", file=sys.stderr)
+        # No thread may hold up the end: each of them has had its time to unwind.
+        os._exit(INTERRUPTED if _clean(running) else 1)
     rows = results.rows
     print(HEAD, *(line(one) for one in rows), sep="\n")
     print(f"{sum(one.good for one in rows)} of {len(rows)} rounds good; {results.path}")

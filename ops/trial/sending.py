@@ -12,6 +12,7 @@ from typing import Any
 
 from ops.trial.cases import Message
 from ops.trial.sessions import Session
+from ops.trial.stopping import go_on
 from ops.trial.terminal import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +91,7 @@ def call_from_afar(session: Session, text: str, ssh_config: Path, label: str) ->
 
 def run(module: str, target: Sequence[str], server: Server, text: str) -> Said:
     """One call of one of the commands."""
+    go_on()
     argv = [sys.executable, "-m", module, "--socket-name", server.name, "--json", *target]
     begun = time.monotonic()
     done = subprocess.run(argv, input=text.encode(), capture_output=True, check=False, timeout=120, env=environment())

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from ops.trial.model import StandIn
+from ops.trial.stopping import STOPPED, go_on
 from ops.trial.terminal import Screen, Server
 from ops.trial.truth import Truth
 from ops.trial.uis import UI, cache
@@ -45,7 +47,11 @@ class Session:
         LIVE.add(self)
         self._model = StandIn(self.truth.log)
         threading.Thread(target=self._model.serve_forever, daemon=True).start()
-        self.start()
+        try:
+            self.start()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(
@@ -56,13 +62,17 @@ class Session:
         self._model.shutdown()
         self._model.server_close()
         shutil.rmtree(self.cwd, ignore_errors=True)
-        if kind is None:
+        if kind is None or STOPPED.is_set():
             shutil.rmtree(self.home, ignore_errors=True)
+        else:
+            print(f"{self.ui.name}: {self.home} is kept, to see what went wrong there", file=sys.stderr)
 
     def start(self) -> None:
         """Start the UI in a new tmux session, without waiting for it."""
         how = self.ui.set_up(self.home, self.cwd, self._model.base(self.tag))
+        go_on()
         self.pane = self.server.start(self.name, how.argv, how.env, self.cwd)
+        go_on()
 
     def again(self) -> None:
         """End the UI and start it anew, in the same home."""
@@ -74,9 +84,13 @@ class Session:
         end = time.monotonic() + limit
         while time.monotonic() < end:
             screen = self.server.still(self.pane, quiet=2.5, limit=limit)
-            if re.search(self.ui.loaded, SGR.sub("", screen.text)):
+            if self.loaded(screen):
                 return screen
         raise SystemExit(f"{self.ui.name} shows nothing after {limit:.0f} seconds")
+
+    def loaded(self, screen: Screen) -> bool:
+        """Does `screen` show that the UI listens?"""
+        return re.search(self.ui.loaded, SGR.sub("", screen.text)) is not None
 
     @property
     def approved(self) -> bool:

@@ -1,6 +1,7 @@
 """Bring a UI into each of its states, and record what it shows there."""
 
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,10 +14,13 @@ PASTED = "\n".join(f"line {n} of something that a person pasted and has not sent
 
 
 def record(ui: UI, folder: Path) -> list[Path]:
-    """Record every state of `ui` anew; the fixtures' paths. Old ones of that UI are deleted."""
-    shutil.rmtree(folder / ui.name, ignore_errors=True)
-    with Session(ui) as session:
-        return _Recorder(session, folder).all()
+    """Record every state of `ui` anew; the fixtures' paths. They take the place of its old ones once all are there."""
+    with tempfile.TemporaryDirectory(prefix="trial-screens-") as new:
+        with Session(ui) as session:
+            names = [path.name for path in _Recorder(session, Path(new)).all()]
+        shutil.rmtree(folder / ui.name, ignore_errors=True)
+        shutil.copytree(Path(new) / ui.name, folder / ui.name)
+    return [folder / ui.name / name for name in names]
 
 
 class _Recorder:
@@ -51,6 +55,11 @@ class _Recorder:
 
     def _starting(self) -> None:
         self._now("unknown", "the moment it was started")
+        loading = None
+        while not self._s.loaded(screen := self._s.server.still(self._s.pane, quiet=0, limit=1)):
+            loading = screen if screen.text.strip() else loading
+        if loading is not None:
+            self._keep("unknown", "still loading: the last screen before it listens", loading)
         self._s.ready()
         self._keep("idle", "just started, nothing was said yet")
 

@@ -1,5 +1,6 @@
 """A tmux server of one's own, and what its panes show."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,6 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ops.trial.stopping import go_on
 
 FIELDS = (
     "cursor_x",
@@ -84,8 +87,10 @@ class Server:
 
     def screen(self, pane: str) -> Screen:
         """What the pane shows now."""
-        text = self.run("capture-pane", "-e", "-p", "-t", pane)
-        line = self.run("display-message", "-p", "-t", pane, "\t".join(f"#{{{f}}}" for f in FIELDS)).rstrip("\n")
+        fields = "\t".join(f"#{{{f}}}" for f in FIELDS)
+        # In one command list, or the cursor is of another moment than the text.
+        shown = self.run("display-message", "-p", "-t", pane, fields, ";", "capture-pane", "-e", "-p", "-t", pane)
+        line, _, text = shown.partition("\n")
         values = dict(zip(FIELDS, line.split("\t", len(FIELDS) - 1), strict=True))
         numbers = {k: int(v or 0) for k, v in values.items() if k not in {"pane_current_command", "pane_title"}}
         return Screen(
@@ -110,6 +115,7 @@ class Server:
         end = time.monotonic() + limit
         last, since = self.screen(pane), time.monotonic()
         while time.monotonic() < end:
+            go_on()
             time.sleep(0.1)
             now = self.screen(pane)
             if now != last:
@@ -168,6 +174,8 @@ def end_processes(pids: set[int]) -> None:
 
 
 def _alive(pid: int) -> bool:
+    with contextlib.suppress(ChildProcessError):  # our own child stays until somebody asks how it ended
+        os.waitpid(pid, os.WNOHANG)
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.trial.model import MARKER
+from ops.trial.stopping import go_on
 from ops.trial.uis import UI
 
 
@@ -45,6 +46,7 @@ class Truth:
         """Wait until a message with `marker` has arrived; whether it did."""
         end = time.monotonic() + limit
         while True:
+            go_on()
             self.refresh()
             if any(marker in request["markers"] for request in self.main()):
                 return True

@@ -1,0 +1,64 @@
+"""An interrupted trial leaves nothing behind: no process, no tmux server, no home. A script stands in for the UI."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.terminals import ROOT, until
+
+UI = """#!/bin/sh
+[ "$1" = --version ] && echo 1.0.0 && exit
+touch "$HOME/started"
+tail -f "$HOME/started" &
+echo started
+while :; do sleep 0.1; done
+"""
+
+
+def running(part: str) -> list[str]:
+    """The commands of this machine that contain `part`."""
+    shown = subprocess.run(["ps", "-ww", "-e", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    return [line for line in shown.splitlines() if part in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("what", "shows"),
+    [
+        (["--case", "short"], "send_message --socket-name trial-{tag}"),
+        (["--case", "over ssh"], "{temporary}/bw-sshd-"),
+        (["--record", "--folder", "screens"], "{home}/started"),
+    ],
+    ids=["sending", "sshd", "recording"],
+)
+def test_nothing_is_left(tmp_path: Path, number: signal.Signals, what: list[str], shows: str) -> None:
+    program = tmp_path / "npm" / "node_modules" / ".bin" / "opencode"
+    program.parent.mkdir(parents=True)
+    program.write_text(UI)
+    program.chmod(0o755)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    trial = subprocess.Popen(
+        [sys.executable, ROOT / "ops" / "trial" / "run", "--ui", "opencode", *what],
+        env={**os.environ, "BUS_WATCH_TRIAL": str(tmp_path), "TMPDIR": str(temporary)},
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        (started,) = until(lambda: list(tmp_path.glob("homes/*/started")), "the UI runs", 30)
+        home = started.parent
+        shown = shows.format(tag=home.name, temporary=temporary, home=home)
+        until(lambda: running(shown), f"{shown} runs", 30)
+        trial.send_signal(number)
+        said = trial.communicate(timeout=40)[1]
+    finally:
+        trial.kill()
+        trial.wait()
+    assert (trial.returncode, said) == (130, f"interrupted ({number.name}); ending what was started\n")
+    assert running(str(tmp_path)) + running(home.name) == []
+    assert [*(tmp_path / "homes").iterdir(), *temporary.iterdir()] == []
