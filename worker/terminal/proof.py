@@ -69,7 +69,7 @@ class Prover:
             recorded = self._recorded()
             if recorded is not None:
                 return recorded
-            on_screen = self._on_screen()
+            on_screen = self._on_screen(on_screen)
             if on_screen is not None and time.monotonic() - self._began >= self._record_wait():
                 return on_screen
             time.sleep(GLANCE)
@@ -92,8 +92,8 @@ class Prover:
             return 0.0
         return record.wait if watch.available else min(record.wait, _NO_RECORD)
 
-    def _on_screen(self) -> Verdict | None:
-        """One look: the verdict that the screen supports by now, if any."""
+    def _on_screen(self, before: Verdict | None) -> Verdict | None:
+        """One look: the verdict that the screen supports by now, if any; `before` is that of the last look."""
         entered = self._entered
         look = self._look()
         seen = screen.judge(look, entered.profile)
@@ -112,6 +112,7 @@ class Prover:
                 self._again = now + self._gap
         elif seen.state in {"dialog", "unknown"}:
             self._emptied = 0.0
+            return before  # it covers what was seen, and takes nothing back
         else:
             self._emptied = self._emptied or now
             shown = self._shown(seen)

@@ -15,22 +15,35 @@ SCREENS = Path(__file__).resolve().parents[2] / "fixtures" / "screens"
 
 def idle(profile: str) -> Look:
     """The recorded screen of an agent that has nothing to do."""
-    saved = json.loads((SCREENS / profile / "idle-2.json").read_text(encoding="utf-8"))
+    return recorded(profile, "idle-2")
+
+
+def recorded(profile: str, name: str) -> Look:
+    """A recorded screen."""
+    saved = json.loads((SCREENS / profile / f"{name}.json").read_text(encoding="utf-8"))
     return Look(dead=False, in_mode=False, input_off=False, synchronized=False, pid=1, tty="/dev/pts/1",
                 cursor_x=saved["cursor_x"], cursor_y=saved["cursor_y"], cursor_on=bool(saved["cursor_flag"]),
                 width=saved["pane_width"], height=saved["pane_height"], title=saved["pane_title"],
                 screen=saved["text"])  # fmt: skip
 
 
-def prove(home: Path, text: str) -> Verdict:
-    """What is said of `text` that left gemini's empty box, its record lying in `home`."""
+def prove(home: Path, text: str, *looks: Look) -> Verdict:
+    """What is said of `text` that gemini's box does not hold, its record lying in `home`, and what it shows then.
+
+    Without `looks` it is idle all the time; of them each is shown for half a second, the last one from then on.
+    """
     profile = load("gemini", [SHIPPED])
     assert profile.record is not None
     assert profile.composer is not None
     watch = Watch(profile.record, Surroundings(str(home), "/", {}), text)
     entered = Entered(text, profile, profile.composer, was_busy=False, watch=watch)
-    look = idle("gemini")
-    prover = Prover(entered, lambda: look, lambda _seen, _look: True, retries=0, deadline=time.monotonic() + 2.5)
+    began = time.monotonic()
+
+    def look() -> Look:
+        shown = looks or (idle("gemini"),)
+        return shown[min(int((time.monotonic() - began) / 0.5), len(shown) - 1)]
+
+    prover = Prover(entered, look, lambda _seen, _look: True, retries=0, deadline=time.monotonic() + 2.5)
     return prover.run()
 
 
@@ -44,6 +57,16 @@ def test_an_emptied_box_is_no_proof_where_there_is_a_record_that_lacks_the_text(
 
 def test_an_emptied_box_is_proof_where_no_record_can_be_read(tmp_path: Path) -> None:
     assert prove(tmp_path, "nothing that the screen shows").verdict == "submitted"
+
+
+def test_a_dialog_that_opens_over_a_queued_message_takes_nothing_back(tmp_path: Path) -> None:
+    """gemini records a message only when its turn has come: 13 of 30 were queued, and then "unproven"."""
+    queued, dialog = recorded("gemini", "queued-1"), recorded("gemini", "dialog-1")
+    said = prove(tmp_path, "next one, M00000003Z", queued, dialog)
+    assert (said.verdict, said.proof) == ("queued", "screen")
+    draft = recorded("gemini", "draft-1")
+    assert prove(tmp_path, "please look at", queued, draft, dialog).verdict == "unproven"
+    assert prove(tmp_path, "next one, M00000003Z", dialog).verdict == "unproven"
 
 
 def test_gemini_is_given_a_slash_behind_more_than_a_space() -> None:
