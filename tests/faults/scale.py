@@ -209,8 +209,8 @@ def take(engine: Engine, agent: str, count: int) -> None:
     polling._take(engine, name, Collected(tuple(new), (), 1))
 
 
-def deliver(engine: Engine, ending: Ending) -> None:
-    """Claim a due head and settle it, the transport left out."""
+def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
+    """Claim a due head and settle it, the transport left out; `going_on` with the lane, as a settle does."""
     now = time.time()
     attempt = claims.new_attempt_id(now)
 
@@ -221,7 +221,7 @@ def deliver(engine: Engine, ending: Ending) -> None:
         tx.execute("update deliveries set next_at = null where id = ?", (head.delivery,))
         return claims.claim(
             tx,
-            claims.this(head.delivery),
+            claims.head_of(lane) if going_on else claims.this(head.delivery),
             attempt_id=attempt,
             worker=engine.worker,
             boot_id=engine.boot,
@@ -276,6 +276,7 @@ OPERATIONS: dict[str, Callable[[Engine], object]] = {
     "poll": lambda engine: take(engine, "a0", 10),
     "poll that brings nothing": lambda engine: take(engine, "a0", 0),
     "deliver": lambda engine: deliver(engine, Ending("exit", 0)),
+    "deliver what comes next": lambda engine: deliver(engine, Ending("exit", 0), going_on=True),
     "deliver in vain": lambda engine: deliver(engine, Ending("exit", 1)),
     "sweep": sweeping.sweep,
     "retention": sweeping.retain,
