@@ -184,11 +184,6 @@ def _gemini(home: Path, cwd: Path, base: str) -> Start:
     )
 
 
-def _ipython(home: Path, cwd: Path, base: str) -> Start:
-    del cwd, base
-    return Start([str(UIS["ipython"].path), "--no-banner"], _environment(home))
-
-
 ESCAPE = ("Escape",)
 
 UIS = {

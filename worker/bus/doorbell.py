@@ -54,7 +54,6 @@ class Doorbell:
         self._endpoints = tuple(endpoints)
         self._ring = ring
         self._timings = timings or Timings()
-        self._connected: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._main: asyncio.Task[None] | None = None
@@ -70,10 +69,6 @@ class Doorbell:
             return
         self._loop.call_soon_threadsafe(self._cancel)
         self._thread.join(timeout)
-
-    def connected(self, agent: str) -> bool:
-        """Whether this agent's connection is open now: then the poll may take its longest gap."""
-        return agent in self._connected
 
     def _cancel(self) -> None:
         if self._main is not None:
@@ -120,7 +115,6 @@ class Doorbell:
                 # Its message is not logged: it may quote the Authorization header.
                 _log.debug("doorbell of %s: %s", endpoint.agent, type(surprise).__name__)
             finally:
-                self._connected.discard(endpoint.agent)
                 bell.silence()
             failures = 1 if loop.time() - started >= self._timings.steady else failures + 1
             await asyncio.sleep(self._pause(error, failures))
@@ -139,7 +133,6 @@ class Doorbell:
                 return failure
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 return RefusedError("The bus answers /watch with something else than events.")
-            self._connected.add(endpoint.agent)
             bell.ring()
             async for _ in frames(response.aiter_raw(), self._timings.silence):
                 bell.ring()

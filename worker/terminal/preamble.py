@@ -8,7 +8,7 @@ after the first belong to the body. Without a class the line is byte for byte th
 import re
 from dataclasses import dataclass
 
-from worker.classes import CLASSES, DEFAULT_CLASS
+from worker.classes import CLASSES
 
 GRAMMAR = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$")
 
@@ -27,11 +27,6 @@ class Addressed:
     destination: str
     message_class: str | None
     body: str
-
-    @property
-    def effective_class(self) -> str:
-        """The class a consumer acts on: an absent one means `actionable`, so that the agent still sees it."""
-        return self.message_class or DEFAULT_CLASS
 
 
 def label(name: str) -> str:

@@ -104,19 +104,6 @@ def test_a_lost_connection_comes_back_and_rings() -> None:
         rings.get(timeout=PATIENCE)
 
 
-def test_it_says_whether_it_is_connected() -> None:
-    with FakeBridge("C") as bridge:
-        doorbell = Doorbell([endpoint_of(bridge)], lambda _: None, QUICK)
-        doorbell.start()
-        try:
-            wait_until(lambda: doorbell.connected("bob"))
-            bridge.fault("close", path="/watch")
-            bridge.drop_watchers()
-            wait_until(lambda: not doorbell.connected("bob"))
-        finally:
-            doorbell.close()
-
-
 def test_a_bridge_without_watch_is_asked_rarely_and_silently(caplog: pytest.LogCaptureFixture) -> None:
     timings = Timings(first_retry=0.01, longest_retry=0.01, unsupported_retry=3600)
     with FakeBridge("A") as bridge, listening(endpoint_of(bridge), timings=timings) as rings:

@@ -49,7 +49,6 @@ def test_round_trip(source: str, destination: str, message_class: str | None, te
     assert (read.source, read.message_class) == (preamble.label(source), message_class)
     assert read.destination == preamble.label(destination)
     assert read.body.split("\n")[0] == body.split("\n")[0]
-    assert read.effective_class == (message_class or "actionable")
     assert preamble.flip(read) == (read.destination, read.source)
 
 
