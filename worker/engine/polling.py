@@ -78,14 +78,19 @@ def poll(
     if agent is None or not agent.transports:
         return None, engine.clock() + 3600.0
     interval = agent.poll_interval
-    due = engine.db.write(lambda tx: intake.begin_poll(tx, name, engine.clock(), interval, rung=rung, asked=asked))
+    slots = _Slots(engine, agent, slots_ahead(agent) * request_gap(agent) if rung or asked else 0.0, alive)
+
+    def begin(tx: sqlite3.Connection) -> float | None:
+        due = intake.begin_poll(tx, name, engine.clock(), interval, rung=rung, asked=asked)
+        if due is None:
+            slots.booked = slots.book(tx)  # the first request's, in the same commit
+        return due
+
+    due = engine.db.write(begin)
     if due is not None:
         return None, due
     try:
-        ahead = slots_ahead(agent) * request_gap(agent) if rung or asked else 0.0
-        collected = engine.bus.collect(
-            engine.endpoint(agent), _Ledger(engine, name), lambda: _turn(engine, agent, ahead, alive)
-        )
+        collected = engine.bus.collect(engine.endpoint(agent), _Ledger(engine, name), slots.wait)
     except StoppingError:
         return None, engine.clock()
     except (BusError, TokenError) as error:
@@ -95,13 +100,28 @@ def poll(
     return taken, engine.db.read(lambda db: intake.next_poll_at(db, name, engine.clock()))
 
 
-def _turn(engine: Engine, agent: AgentSettings, ahead: float, alive: Alive) -> None:
-    """Wait for this token's next request slot: it is booked in the ledger, so two workers share the budget."""
-    gap = request_gap(agent)
-    wait = engine.db.write(lambda tx: intake.take_turn(tx, agent.agent, engine.clock(), gap, ahead))
-    alive(wait)
-    if engine.stopping.wait(wait) if wait > 0 else engine.stopping.is_set():
-        raise StoppingError
+@dataclass(slots=True)
+class _Slots:
+    """One poll's turns at the bus: a token's slots are booked in the ledger, so that two workers share its budget."""
+
+    engine: Engine
+    agent: AgentSettings
+    ahead: float
+    alive: Alive
+    booked: float | None = None  # seconds from now, of a slot that is ours already
+
+    def book(self, tx: sqlite3.Connection) -> float:
+        """Take the next slot; in how many seconds it begins."""
+        return intake.take_turn(tx, self.agent.agent, self.engine.clock(), request_gap(self.agent), self.ahead)
+
+    def wait(self) -> None:
+        """Wait for a slot; StoppingError when the worker stops meanwhile."""
+        seconds = self.engine.db.write(self.book) if self.booked is None else self.booked
+        self.booked = None
+        self.alive(seconds)
+        stopping = self.engine.stopping
+        if stopping.wait(seconds) if seconds > 0 else stopping.is_set():
+            raise StoppingError
 
 
 def _failed(engine: Engine, agent: AgentSettings, error: BusError | TokenError) -> float:
