@@ -13,7 +13,7 @@ import os
 
 from worker.transports import records
 
-KEPT = 128  # at most so many wait to be used again
+KEPT = 64  # at most so many wait to be used again: each is a descriptor, of which macOS gives 256
 
 
 class Spare:
