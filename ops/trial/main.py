@@ -157,7 +157,7 @@ HEAD = (
 def _clean(running: Sequence[Future[None]]) -> bool:
     """After an interruption: end what was started, in whatever thread it is; whether all of it is gone."""
     for session in list(LIVE):
-        session.server.stop()
+        session.stop()
     end_processes(descendants(os.getpid()) - {os.getpid()})
     wait(running, timeout=20)
     for session in LIVE:

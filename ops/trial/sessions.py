@@ -13,7 +13,7 @@ from typing import Self
 
 from ops.trial.model import StandIn
 from ops.trial.stopping import STOPPED, go_on
-from ops.trial.terminal import Screen, Server
+from ops.trial.terminal import Screen, Server, end_processes, naming
 from ops.trial.truth import Truth
 from ops.trial.uis import UI, cache
 
@@ -57,7 +57,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.server.stop()
+        self.stop()
         LIVE.discard(self)
         self._model.shutdown()
         self._model.server_close()
@@ -74,9 +74,14 @@ class Session:
         self.pane = self.server.start(self.name, how.argv, how.env, self.cwd)
         go_on()
 
+    def stop(self) -> None:
+        """End the UI and what it started: all below its panes, and daemons, which are known by the home they name."""
+        self.server.stop()
+        end_processes(naming(self.home))
+
     def again(self) -> None:
         """End the UI and start it anew, in the same home."""
-        self.server.stop()
+        self.stop()
         self.start()
 
     def ready(self, limit: float = 90.0) -> Screen:

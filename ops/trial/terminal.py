@@ -157,6 +157,14 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def naming(path: Path) -> set[int]:
+    """The processes whose command names something in `path`."""
+    listing = subprocess.run(
+        ["ps", "-ww", "-e", "-o", "pid=,args="], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    return {int(line.split()[0]) for line in listing.splitlines() if f"{path}/" in line}
+
+
 def end_processes(pids: set[int]) -> None:
     """Ask each of `pids` to end, and kill what is still there after five seconds."""
     for number, wait in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):

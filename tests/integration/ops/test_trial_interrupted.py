@@ -14,6 +14,7 @@ UI = """#!/bin/sh
 [ "$1" = --version ] && echo 1.0.0 && exit
 touch "$HOME/started"
 tail -f "$HOME/started" &
+(trap '' HUP; tail -f "$HOME/started" &)  # nobody's child, as codex's daemons are once it has ended
 echo started
 while :; do sleep 0.1; done
 """
