@@ -4,9 +4,12 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from worker.terminal.profiles import SHIPPED, load
 from worker.terminal.proof import Entered, Prover, Verdict
 from worker.terminal.record import Surroundings, Watch
+from worker.terminal.target import Agent
 from worker.terminal.text import guard, squeeze
 from worker.terminal.tmux import Look
 
@@ -67,6 +70,21 @@ def test_a_dialog_that_opens_over_a_queued_message_takes_nothing_back(tmp_path: 
     draft = recorded("gemini", "draft-1")
     assert prove(tmp_path, "please look at", queued, draft, dialog).verdict == "unproven"
     assert prove(tmp_path, "next one, M00000003Z", dialog).verdict == "unproven"
+
+
+@pytest.mark.parametrize(
+    ("profile", "key", "busy"),
+    [
+        ("gemini", "Enter", "Tab"),
+        ("opencode", "Enter", "Right Enter"),
+        ("opencode", "C-m", "Right C-m"),
+        ("codex", "Enter", "Enter"),
+        ("claude", "C-m", "C-m"),
+    ],
+)
+def test_a_busy_agent_is_given_keys_that_approve_nothing(profile: str, key: str, busy: str) -> None:
+    agent = Agent(load(profile, [SHIPPED]), None, key)
+    assert (agent.submits(busy=True), agent.submits(busy=False)) == (busy, key)
 
 
 def test_gemini_is_given_a_slash_behind_more_than_a_space() -> None:
