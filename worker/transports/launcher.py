@@ -48,6 +48,7 @@ class Launcher:
         self._incoming = bytearray()
         self._outgoing = bytearray()
         self._children: dict[int, Child] = {}  # by pid
+        self._unnamed: list[Child] = []  # started, and not yet named in their notes
         self._outputs: dict[int, Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
         self._faults = Faults(fault)
@@ -79,6 +80,7 @@ class Launcher:
                 else:
                     self._hear()
             self._reap()
+            self._name()
             if time.monotonic() >= self._wake_at:
                 self._keep_time()
             self._send()
@@ -178,14 +180,25 @@ class Launcher:
             return
         self._faults.step("after_spawn")
         _close([write_end] if given == Child.NONE else [write_end, given])
-        # Even if it has ended already its start time can be read: it is a zombie until it is reaped here.
-        _try_write(file, records.note_line(attempt, child.pid, sessions.start_time(child.pid) or "0"))
-        self._faults.step("after_note_recorded")
         os.set_blocking(output, False)
         self._children[child.pid] = child
+        self._unnamed.append(child)
         self._outputs[output] = child
         self._poll.register(output, select.POLLIN)
         self._wake_at = min(self._wake_at, child.deadline)
+
+    def _name(self) -> None:
+        """Note who runs, once all that was asked for is started; what has ended meanwhile has its receipt.
+
+        The look into /proc takes longer than all else but the start itself. Only recovery from this process's own
+        death reads these names: without one it waits until the time-out.
+        """
+        for child in self._unnamed:
+            if child.status is None:
+                start = sessions.start_time(child.pid)  # a zombie has one too, and only we reap it
+                _try_write(child.file, records.note_line(child.attempt, child.pid, start or "0"))
+                self._faults.step("after_note_recorded")
+        self._unnamed.clear()
 
     # -- running
 

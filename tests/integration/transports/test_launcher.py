@@ -372,7 +372,7 @@ def test_death_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ste
     launcher = WaitingLauncher(tmp_path, "w1")
     launcher.start()
     with contextlib.suppress(LauncherGone):
-        launcher.run("a", shell("exit 0"), 30)
+        launcher.run("a", shell("sleep 0.2"), 30)  # long enough to be named in its note
     launcher.join(PATIENCE)
     until(lambda: flock_is_free(launcher.lock_path), "the lock to be free")
     until(
