@@ -1,9 +1,6 @@
 """Many lanes at once against the ideal, and what one slow lane costs the others."""
 
-import subprocess
-import threading
-import time
-
+from ops.benchmarks import rivals
 from ops.benchmarks.table import Row, in_turn, median_row, ratios
 from ops.benchmarks.world import World, paging_bus, true_agents
 
@@ -30,18 +27,7 @@ def run(*, quick: bool) -> list[Row]:
 
 def _bare(agents: int, each: int) -> float:
     """Seconds that so many threads need for it."""
-
-    def work() -> None:
-        for _ in range(each):
-            subprocess.run(SLEEP, stdin=subprocess.DEVNULL, check=True)
-
-    threads = [threading.Thread(target=work) for _ in range(agents)]
-    begin = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - begin
+    return agents * each / rivals.bare(agents * each, agents, argv=SLEEP)
 
 
 def _sleepers(agents: int, each: int, url: str) -> float:

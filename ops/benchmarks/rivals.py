@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ops.benchmarks.world import paging_bus
@@ -27,18 +27,18 @@ STATE_IDS = 2000  # the old tool kept the newest so many ids
 PAGE = 10
 
 
-def start_one(*, session: bool = False) -> None:
-    subprocess.run(ARGV, stdin=subprocess.DEVNULL, check=True, start_new_session=session)
+def start_one(argv: Sequence[str] = ARGV, *, session: bool = False) -> None:
+    subprocess.run(argv, stdin=subprocess.DEVNULL, check=True, start_new_session=session)
 
 
 def sessions(count: int, threads: int) -> float:
     return bare(count, threads, session=True)
 
 
-def bare(count: int, threads: int, *, session: bool = False) -> float:
+def bare(count: int, threads: int, *, argv: Sequence[str] = ARGV, session: bool = False) -> float:
     def work() -> None:
         for _ in range(count // threads):
-            start_one(session=session)
+            start_one(argv, session=session)
 
     workers = [threading.Thread(target=work) for _ in range(threads)]
     begin = time.perf_counter()
