@@ -6,8 +6,8 @@ They are for packagers and for reading; `bus-watch install` writes them with the
 import sys
 from pathlib import Path
 
-from worker.service import launchd, systemd
-from worker.service.systemd import Profile, Unit
+from worker.install import launchd, systemd
+from worker.install.systemd import Profile, Unit
 
 HERE = Path(__file__).resolve().parent
 VENV = Path("/opt/bus-watch")

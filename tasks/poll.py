@@ -5,7 +5,7 @@ from datetime import datetime
 
 from worker.engine import polling
 from worker.errors import BusWatchError
-from worker.queue import Band, huey
+from worker.runtime.huey import Band, huey
 
 logger = logging.getLogger("bus_watch.poll")
 

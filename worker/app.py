@@ -15,7 +15,7 @@ from worker import settings as settings_module
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
-from worker.engine.delivering import go_on
+from worker.engine.dispatch import go_on
 from worker.engine.finishing import FinishedBook
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook
@@ -23,7 +23,7 @@ from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.memory import return_large_blocks
-from worker.queue import Band, WatchHuey, huey
+from worker.runtime.huey import Band, WatchHuey, huey
 from worker.settings import Settings
 from worker.telemetry import log
 from worker.telemetry.observer import observe

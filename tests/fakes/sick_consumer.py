@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.engine import polling, sweeping
-from worker.queue import QuickScheduler
-from worker.service import watchdog
+from worker.runtime import watchdog
+from worker.runtime.huey import QuickScheduler
 
 
 def hang_polls(trigger: Path) -> None:

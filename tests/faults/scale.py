@@ -17,7 +17,7 @@ from worker.bus.client import BusClient, Collected
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine, polling, sweeping
-from worker.engine.delivering import go_on
+from worker.engine.dispatch import go_on
 from worker.ledger import claims, intake, operate, report
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings

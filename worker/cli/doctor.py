@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from worker import settings
-    from worker.service.doctor import examine
+    from worker.doctor.examination import examine
 
     config = settings.config_path(args.config)
     findings = []

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from worker.cli import changing
+from worker.cli import retry_or_drop
 from worker.ledger import operate
 
 EXAMPLES = """examples:
@@ -11,9 +11,9 @@ EXAMPLES = """examples:
   bus-watch drop --dead --transport tmux
 """
 
-configure = changing.configure
+configure = retry_or_drop.configure
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return changing.change(args, lambda tx, message: operate.drop(tx, message, args.transport, time.time()))
+    return retry_or_drop.change(args, lambda tx, message: operate.drop(tx, message, args.transport, time.time()))

@@ -2,7 +2,7 @@
 
 import argparse
 
-from worker.cli import common, looking
+from worker.cli import common, ledger_view
 from worker.ledger import report
 
 EXAMPLES = """examples:
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    with looking.ledger_of(common.settings(args)) as db:
+    with ledger_view.ledger_of(common.settings(args)) as db:
         rows = report.history(db, args.agent, args.limit)
     if args.json:
         common.print_json(

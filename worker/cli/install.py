@@ -15,8 +15,8 @@ from worker.errors import UsageError
 from worker.secret import Secret
 
 if TYPE_CHECKING:
-    from worker.service.configuring import Wishes
-    from worker.service.installing import Plan, Services
+    from worker.install.config_file import Wishes
+    from worker.install.plan import Plan, Services
 
 EXAMPLES = """examples:
   bus-watch install --agent hadi-codex --token-file ~/.sos/token --tmux codex --systemd
@@ -77,12 +77,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from worker.service import files, installing
+    from worker.install import files
+    from worker.install.plan import plan as make_plan
 
     config = _config(args)
     services = _services(args)
     wishes, token = _wishes(args, config)
-    plan = installing.plan(config, wishes, token, services)
+    plan = make_plan(config, wishes, token, services)
     if args.dry_run:
         for planned in plan.files:
             print(f"# {planned.path} ({planned.mode:04o})\n{files.shown(planned)}")
@@ -140,7 +141,7 @@ def _note(notes: list[str]) -> None:
 
 def _config(args: argparse.Namespace) -> Path:
     from worker import settings
-    from worker.service.installing import home_of
+    from worker.install.plan import home_of
 
     if args.user is not None and args.config is None:
         return home_of(args.user) / ".sos" / "bus-watch.json"
@@ -148,7 +149,7 @@ def _config(args: argparse.Namespace) -> Path:
 
 
 def _services(args: argparse.Namespace) -> "Services":
-    from worker.service.installing import Services
+    from worker.install.plan import Services
 
     if (args.system or args.user or args.credential) and not args.systemd:
         raise UsageError("--system, --user and --credential go with --systemd")
@@ -163,7 +164,7 @@ def _services(args: argparse.Namespace) -> "Services":
 
 
 def _wishes(args: argparse.Namespace, config: Path) -> "tuple[Wishes | None, Secret | None]":
-    from worker.service.configuring import CREDENTIAL, Wishes
+    from worker.install.config_file import CREDENTIAL, Wishes
 
     token: Secret | None = None
     token_file: str | None = None

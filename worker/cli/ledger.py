@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from worker.cli import common, looking
+from worker.cli import common, ledger_view
 from worker.ledger.errors import translated
 
 EXAMPLES = """examples:
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
             print("bus-watch ledger backup: say which FILE", file=sys.stderr)
             return 64
         return _backup(settings.ledger_file, args.file)
-    with looking.ledger_of(settings) as db:
+    with ledger_view.ledger_of(settings) as db:
         problems = _check(db)
     if args.json:
         common.print_json({"ledger": str(settings.ledger_file), "problems": problems})

@@ -2,16 +2,16 @@
 
 import argparse
 
-from worker.cli import pausing
+from worker.cli import pause_or_resume
 
 EXAMPLES = """examples:
   bus-watch pause tmux                 while you work in that pane yourself
   bus-watch resume tmux
 """
 
-configure = pausing.configure
+configure = pause_or_resume.configure
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return pausing.set_paused(args, paused=True)
+    return pause_or_resume.set_paused(args, paused=True)

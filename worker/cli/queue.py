@@ -6,7 +6,7 @@ Each line is a delivery: a message and a transport. `show KEY` tells the whole s
 import argparse
 import time
 
-from worker.cli import common, looking
+from worker.cli import common, ledger_view
 from worker.cli.words import sentence
 from worker.ledger import report
 from worker.settings import Settings
@@ -45,10 +45,10 @@ def _collect(settings: Settings, limit: int) -> dict[str, object]:
     deliveries: list[dict[str, object]] = []
     counts = dict.fromkeys(("running", "waiting", "retrying", "held", "dead"), 0)
     lanes: list[dict[str, object]] = []
-    with looking.ledger_of(settings) as db:
-        workers = frozenset(str(row["id"]) for row in looking.living_workers(db, settings))
+    with ledger_view.ledger_of(settings) as db:
+        workers = frozenset(str(row["id"]) for row in ledger_view.living_workers(db, settings))
         for summary in report.lanes(db):
-            lane = looking.lane_of(db, settings, summary, workers)
+            lane = ledger_view.lane_of(db, settings, summary, workers)
             rows = [
                 *report.running(db, summary.id),
                 *report.pending(db, summary.id, limit),
@@ -68,7 +68,7 @@ def _collect(settings: Settings, limit: int) -> dict[str, object]:
             )
             deliveries += [
                 {
-                    "key": looking.key_of(row),
+                    "key": ledger_view.key_of(row),
                     "agent": row.agent,
                     "stream": row.stream,
                     "id": row.message_id,

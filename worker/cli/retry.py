@@ -5,7 +5,7 @@ Refused for what runs or has succeeded: nothing is ever delivered twice by this 
 
 import argparse
 
-from worker.cli import changing
+from worker.cli import retry_or_drop
 from worker.ledger import operate
 
 EXAMPLES = """examples:
@@ -13,9 +13,9 @@ EXAMPLES = """examples:
   bus-watch retry --dead               every dead letter, after the cause is mended
 """
 
-configure = changing.configure
+configure = retry_or_drop.configure
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return changing.change(args, lambda tx, message: operate.retry(tx, message, args.transport))
+    return retry_or_drop.change(args, lambda tx, message: operate.retry(tx, message, args.transport))

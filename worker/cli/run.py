@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     log.configure(settings, verbose=args.verbose, log_format=args.log_format)
     if args.once:
         return _once(args, settings)
-    from worker.queue import huey
+    from worker.runtime.huey import huey
 
     huey.is_open = (
         True  # else importing worker.app builds it, from the configuration that a process without --config has
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _once(args: argparse.Namespace, settings: Settings) -> int:
-    from worker.engine.once import run_once
+    from worker.engine.run_once import run_once
 
     result = run_once(settings)
     if args.json:

@@ -7,7 +7,7 @@ import argparse
 import time
 from typing import Any
 
-from worker.cli import common, looking
+from worker.cli import common, ledger_view
 from worker.cli.words import sentence
 from worker.ledger import operate, report
 
@@ -29,11 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = common.settings(args)
-    with looking.ledger_of(settings) as db:
+    with ledger_view.ledger_of(settings) as db:
         message = operate.find_message(db, args.key)
         row = report.message(db, message)
-        workers = frozenset(str(w["id"]) for w in looking.living_workers(db, settings))
-        lanes = {lane.id: looking.lane_of(db, settings, lane, workers) for lane in report.lanes(db)}
+        workers = frozenset(str(w["id"]) for w in ledger_view.living_workers(db, settings))
+        lanes = {lane.id: ledger_view.lane_of(db, settings, lane, workers) for lane in report.lanes(db)}
         now = time.time()
         story: dict[str, object] = {
             "key": f"{row['agent']}/{row['stream']}/{row['message_id']}",

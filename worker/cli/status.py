@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from worker.cli import common, looking
+from worker.cli import common, ledger_view
 from worker.errors import ConfigError
 from worker.ledger import report
 from worker.ledger.errors import LedgerError
@@ -62,7 +62,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         "workers": [],
     }
     try:
-        with looking.ledger_of(settings) as db:
+        with ledger_view.ledger_of(settings) as db:
             _read(found, settings, db)
     except LedgerError as error:
         found["agents"] = [_agent(agent, None, [], time.time()) for agent in settings.agents]
@@ -83,7 +83,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
 
 def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     now = time.time()
-    workers = looking.living_workers(db, settings)
+    workers = ledger_view.living_workers(db, settings)
     lanes = report.lanes(db)
     inboxes = report.inboxes(db)
     found["workers"] = [_worker(row, now, found["problems"]) for row in workers]

@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from worker import settings
-    from worker.service.uninstalling import uninstall
+    from worker.install.uninstall import uninstall
 
     count = 0
     for sentence in uninstall(settings.config_path(args.config).absolute(), purge=args.purge):

@@ -17,7 +17,7 @@ from worker.bus.endpoints import endpoint_of
 from worker.bus.requests import Endpoint
 from worker.credentials import TokenSource
 from worker.engine.faults import step
-from worker.engine.turn import Turn
+from worker.engine.hand_off import Turn
 from worker.errors import BusWatchError
 from worker.ledger import claims, intake, upkeep
 from worker.ledger.claims import Rules, Wake

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from worker.delivery import Ending, longest_delay
 from worker.engine.context import Engine
-from worker.engine.delivering import ending_of
+from worker.engine.dispatch import ending_of
+from worker.engine.endings import settle
 from worker.engine.faults import step
-from worker.engine.settling import settle
-from worker.engine.turn import Report
-from worker.ledger import claims, nudge, upkeep
+from worker.engine.hand_off import Report
+from worker.ledger import claims, sweep_signal, upkeep
 from worker.ledger.claims import Candidate, Wake
 from worker.ledger.upkeep import Running
 from worker.settings import TransportSettings
@@ -255,7 +255,7 @@ class SweepBook:
 
     def __init__(self, files_dir: Path) -> None:
         self._files_dir = files_dir
-        self._nudged = nudge.stamp(files_dir)
+        self._signalled = sweep_signal.stamp(files_dir)
         self._lock = threading.Lock()
         self._due = 0.0  # monotonic seconds
         self._retention_due = time.monotonic() + RETENTION_SECONDS
@@ -272,10 +272,10 @@ class SweepBook:
         with self._lock:
             if now < self._lost_at:
                 return False
-            stamp = nudge.stamp(self._files_dir)
-            if now < self._due and stamp == self._nudged:
+            stamp = sweep_signal.stamp(self._files_dir)
+            if now < self._due and stamp == self._signalled:
                 return False
-            self._nudged = stamp
+            self._signalled = stamp
             self._lost_at = now + NOT_BEGUN_SECONDS
             return True
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from worker.terminal import screen
 from worker.terminal.profiles import Composer, Profile
-from worker.terminal.record import Watch
 from worker.terminal.text import squeeze
 from worker.terminal.tmux import Look
+from worker.terminal.transcript import Watch
 
 GLANCE = 0.08  # seconds between two looks at a pane
 _SETTLED = 1.0  # seconds for which an emptied box must stay so, if the text is not seen above it

@@ -14,11 +14,11 @@ from worker.errors import BusWatchError
 from worker.terminal import screen, target
 from worker.terminal.profiles import Composer, Profile
 from worker.terminal.proof import GLANCE, Entered, Prover
-from worker.terminal.record import Watch, surroundings
 from worker.terminal.runner import HostError, LocalRunner
 from worker.terminal.target import Agent
 from worker.terminal.text import MAX_BYTES, guard, sanitise
 from worker.terminal.tmux import GoneError, Hold, Look, Pane, RefusedError, Server, TmuxError, cursor_at
+from worker.terminal.transcript import Watch, surroundings
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "held": 75, "unproven": 76, "gone": 69, "refused": 69}
 

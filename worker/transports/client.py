@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import worker
 from worker.errors import BusWatchError
-from worker.transports import records
+from worker.transports import receipt_format
 from worker.transports.command import Prepared
 from worker.transports.receipts import Outcome
 
@@ -117,7 +117,8 @@ class Launcher:
     def ask(self, requests: Sequence[Request]) -> None:
         """Have transports run; `tell` says how they ended. LauncherGone: none of them is started, nor told about."""
         frames = b"".join(
-            records.frame((one.attempt_id, *one.prepared, float(one.timeout), one.tail_bytes)) for one in requests
+            receipt_format.frame((one.attempt_id, *one.prepared, float(one.timeout), one.tail_bytes))
+            for one in requests
         )
         with self._lock:
             if not self._open or self._socket is None:
@@ -176,7 +177,7 @@ class Launcher:
             if not data:
                 return
             buffer += data
-            told = [one for event in records.take_frames(buffer) if (one := self._hear(event))]
+            told = [one for event in receipt_format.take_frames(buffer) if (one := self._hear(event))]
             if told:
                 self.tell(told)
 

@@ -22,9 +22,9 @@ import socket
 import sys
 import time
 
-from worker.transports import records, sessions
+from worker.transports import receipt_format, sessions
 from worker.transports.locks import hold_lock
-from worker.transports.spares import Spare, Spares
+from worker.transports.receipt_pool import Spare, Spares
 from worker.transports.writer import Child, Faults, Writer
 
 READ_BYTES = 65536
@@ -103,13 +103,13 @@ class Launcher:
                 self._incoming.clear()
                 return
             self._incoming += data
-        for request in records.take_frames(self._incoming):
+        for request in receipt_format.take_frames(self._incoming):
             self._start(*request)  # type: ignore[misc]  # the client sends exactly these
 
     def _say(self, event: tuple[object, ...]) -> None:
         """Tell the worker; what it cannot take now waits (bounded by the attempts in flight)."""
         if self._speaking:
-            self._outgoing += records.frame(event)
+            self._outgoing += receipt_format.frame(event)
 
     def _send(self) -> None:
         try:
@@ -151,7 +151,7 @@ class Launcher:
             if standard_input is not None:
                 given = _unnamed_file(path + ".stdin", standard_input)
                 made.append(given)
-            file = self._spares.take(records.TAIL_AT + tail_bytes)
+            file = self._spares.take(receipt_format.TAIL_AT + tail_bytes)
             self._faults.step("after_receipt_presized")
             os.link(file.path, path + ".note")
         except OSError as error:
@@ -196,7 +196,7 @@ class Launcher:
         for child in self._unnamed:
             if child.status is None:
                 start = sessions.start_time(child.pid)  # a zombie has one too, and only we reap it
-                _try_write(child.file, records.note_line(child.attempt, child.pid, start or "0"))
+                _try_write(child.file, receipt_format.note_line(child.attempt, child.pid, start or "0"))
                 self._faults.step("after_note_recorded")
         self._unnamed.clear()
 
@@ -316,7 +316,7 @@ def _unnamed_file(path: str, data: bytes) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.unlink(path)  # noqa: PTH108 - no pathlib here
-        records.write_all(descriptor, data, 0)
+        receipt_format.write_all(descriptor, data, 0)
     except OSError:
         os.close(descriptor)
         raise
@@ -326,7 +326,7 @@ def _unnamed_file(path: str, data: bytes) -> int:
 def _try_write(note: Spare, line: bytes) -> None:
     """Name the transport in its note; only recovery from this process's own death would miss it."""
     try:
-        os.pwrite(note.descriptor, line, records.LINE_BYTES)
+        os.pwrite(note.descriptor, line, receipt_format.LINE_BYTES)
     except OSError:
         return
 

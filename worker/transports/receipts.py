@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
-from worker.transports import records
+from worker.transports import receipt_format
 
 Kind = Literal["exit", "signal", "timeout", "spawn_error", "void", "not_started"]
 SUFFIXES = (".message", ".stdin", ".note")
@@ -46,7 +46,7 @@ def path_of(directory: Path, attempt_id: str, suffix: str) -> Path:
 
 def read_receipt(directory: Path, attempt_id: str) -> Outcome | None:
     """How the attempt ended; None when its receipt is not there, or not complete."""
-    parsed = records.parse_receipt(_read(directory, attempt_id) or b"", attempt_id)
+    parsed = receipt_format.parse_receipt(_read(directory, attempt_id) or b"", attempt_id)
     if parsed is None:
         return None
     _boot, kind, code, started_at, ended_at, pid, tail = parsed
@@ -60,7 +60,7 @@ def read_note(directory: Path, attempt_id: str) -> Note | None:
     data = _read(directory, attempt_id)
     if data is None:
         return None
-    known = records.parse_note(data, attempt_id)
+    known = receipt_format.parse_note(data, attempt_id)
     return Note(void=False, pid=known[0], start=known[1]) if known else Note(void=False)
 
 
@@ -76,7 +76,7 @@ def create_void_note(directory: Path, attempt_id: str) -> bool:
     """Forbid the attempt to start; True when it is forbidden now, False when it has started."""
     path = path_of(directory, attempt_id, ".note")
     try:
-        Path(path).symlink_to(records.VOID)
+        Path(path).symlink_to(receipt_format.VOID)
     except FileExistsError:
         note = read_note(directory, attempt_id)
         return note is not None and note.void

@@ -14,9 +14,9 @@ import os
 import signal
 import time
 
-from worker.transports import records
+from worker.transports import receipt_format
 from worker.transports.locks import boot_id
-from worker.transports.spares import Spare, Spares
+from worker.transports.receipt_pool import Spare, Spares
 
 SYNC_AFTER = 0.1  # seconds
 WRITE_AGAIN = 1.0  # seconds between two tries to write a receipt that the disk refuses
@@ -118,14 +118,14 @@ class Writer:
         """Write the tail first, then the line that makes the receipt count."""
         self._faults.step("before_receipt_write")
         kind, code = child.outcome()
-        line = records.receipt_line(
+        line = receipt_format.receipt_line(
             attempt=child.attempt, boot=self._boot, kind=kind, code=code, started_at=child.started_at,
             ended_at=child.ended_at, pid=child.pid, tail_length=len(child.tail),
         )  # fmt: skip
         try:
             if child.tail:
-                records.write_all(child.file.descriptor, child.tail, records.TAIL_AT)
-            records.write_all(child.file.descriptor, line, 0)
+                receipt_format.write_all(child.file.descriptor, child.tail, receipt_format.TAIL_AT)
+            receipt_format.write_all(child.file.descriptor, line, 0)
         except OSError:
             child.tries += 1
             if child.tries < WRITE_TRIES:

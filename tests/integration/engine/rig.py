@@ -11,8 +11,8 @@ from typing import Any
 from tests.fakes.inbox import message
 from worker.bus.client import BusClient, Collected
 from worker.engine import Engine, polling, sweeping
-from worker.engine.delivering import deliver, go_on
-from worker.engine.settling import finalize
+from worker.engine.dispatch import deliver, go_on
+from worker.engine.endings import finalize
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
 

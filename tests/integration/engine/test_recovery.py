@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.integration.engine.rig import Rig, running
-from worker.engine import delivering, sweeping
+from worker.engine import dispatch, sweeping
 from worker.engine.polling import PollBook
 from worker.engine.sweeping import SweepBook
 from worker.ledger import database, upkeep
@@ -26,7 +26,7 @@ def _lock(rig: Rig) -> sqlite3.Connection:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
-    monkeypatch.setattr(delivering, "SETTLE_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(dispatch, "SETTLE_AGAIN_SECONDS", 0.05)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -57,7 +57,7 @@ def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
             tell(told)
 
         monkeypatch.setattr(rig.engine.launcher, "tell", lock_and_tell)
-        monkeypatch.setattr(delivering.logger, "error", lambda *_: refused.set())
+        monkeypatch.setattr(dispatch.logger, "error", lambda *_: refused.set())
         thread = threading.Thread(target=rig.run)
         thread.start()
         assert refused.wait(30)
@@ -96,7 +96,7 @@ def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
     with running(tmp_path) as rig:
         (first,) = rig.take()
         with monkeypatch.context() as patch:
-            patch.setattr(delivering, "prepare", lambda *_, **__: 1 / 0)
+            patch.setattr(dispatch, "prepare", lambda *_, **__: 1 / 0)
             for _ in range(4):
                 with pytest.raises(ZeroDivisionError):
                     rig.run()
@@ -111,7 +111,7 @@ def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
 def test_five_voids_are_a_dead_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path) as rig:
         rig.take()
-        monkeypatch.setattr(delivering, "prepare", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(dispatch, "prepare", lambda *_, **__: 1 / 0)
         for _ in range(5):
             with pytest.raises(ZeroDivisionError):
                 rig.run()
@@ -151,7 +151,7 @@ def test_a_message_file_that_cannot_be_written_is_no_attempt(tmp_path: Path, mon
             raise OSError(errno.ENOSPC, "no space")
 
         with monkeypatch.context() as patch:
-            patch.setattr(delivering, "write_message_file", full)
+            patch.setattr(dispatch, "write_message_file", full)
             for _ in range(7):
                 rig.pass_time(5.1)
         row = rig.rows()[0]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.integration.engine.rig import Rig, running
-from worker.engine import delivering
-from worker.engine.delivering import deliver
+from worker.engine import dispatch
+from worker.engine.dispatch import deliver
 from worker.ledger import claims
 from worker.transports.command import CommandMissing, prepare
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_started_goes_back_to_the_turns_thread(rig: Rig, monkeypa
             raise CommandMissing("it is being upgraded")
         return prepare(*args, **more)
 
-    monkeypatch.setattr(delivering, "prepare", vanish)
+    monkeypatch.setattr(dispatch, "prepare", vanish)
     rig.run()
     assert prepared[0] is threading.current_thread()
     assert prepared[1].name == "launcher-events"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.launchers import WaitingLauncher
-from worker.transports import records, recovery, sessions
+from worker.transports import receipt_format, recovery, sessions
 from worker.transports.client import FAULT_VARIABLE, LauncherGone, Told
 from worker.transports.command import Prepared
 from worker.transports.locks import flock_is_free, hold_lock
@@ -350,7 +350,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
     assert gone(leader)
     assert gone(child)
     # A process that only has the number of ours is never touched.
-    (tmp_path / "a1.note").write_bytes(bytes(records.LINE_BYTES) + records.note_line("a1", other, "1"))
+    (tmp_path / "a1.note").write_bytes(bytes(receipt_format.LINE_BYTES) + receipt_format.note_line("a1", other, "1"))
     assert inspect(tmp_path, "a1", started_at=now - 40, timeout=30) == recovery.Unknown()
     assert not gone(other)
     sessions.kill_session(other, sessions.start_time(other) or "")

@@ -19,7 +19,7 @@ from worker.bus.errors import BusError, IdentityError, RateLimitedError
 from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
 from worker.engine import Engine, polling
-from worker.engine.delivering import go_on
+from worker.engine.dispatch import go_on
 from worker.engine.polling import PollBook
 from worker.ledger.database import Database
 from worker.settings import load

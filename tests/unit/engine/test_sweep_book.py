@@ -7,7 +7,7 @@ import pytest
 
 from worker.engine import sweeping
 from worker.engine.sweeping import SweepBook
-from worker.ledger.nudge import nudge
+from worker.ledger.sweep_signal import send_sweep_signal
 
 
 class Clock:
@@ -47,11 +47,11 @@ def test_a_sweep_whose_task_was_lost_is_made_again(clock: Clock, tmp_path: Path)
     assert book.take_due()
 
 
-def test_a_nudge_and_a_hurry_make_it_due_at_once(clock: Clock, tmp_path: Path) -> None:
+def test_a_sweep_signal_and_a_hurry_make_it_due_at_once(clock: Clock, tmp_path: Path) -> None:
     book = SweepBook(tmp_path)
     assert book.take_due()
     book.done(well=True)
-    nudge(tmp_path)
+    send_sweep_signal(tmp_path)
     assert book.take_due()
     book.done(well=True)
     assert not book.take_due()

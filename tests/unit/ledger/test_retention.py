@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.fakes.inbox import STREAM, message
 from worker.bus.client import BusClient
 from worker.engine import Engine, sweeping
-from worker.engine.delivering import go_on
+from worker.engine.dispatch import go_on
 from worker.ledger import intake, upkeep
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings

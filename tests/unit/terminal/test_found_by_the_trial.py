@@ -8,10 +8,10 @@ import pytest
 
 from worker.terminal.profiles import SHIPPED, load
 from worker.terminal.proof import Entered, Prover, Verdict
-from worker.terminal.record import Surroundings, Watch
 from worker.terminal.target import Agent
 from worker.terminal.text import guard, squeeze
 from worker.terminal.tmux import Look
+from worker.terminal.transcript import Surroundings, Watch
 
 SCREENS = Path(__file__).resolve().parents[2] / "fixtures" / "screens"
 

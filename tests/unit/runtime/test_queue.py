@@ -1,0 +1,176 @@
+"""The queue: what is stored, who takes it, and how soon."""
+
+import json
+import sqlite3
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.runtime.huey import Band, WakeupStorage, WatchHuey
+
+PATIENCE = 30.0
+
+
+def _deliver(delivery: int) -> None:
+    """A task's function; no test here runs it."""
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[WatchHuey]:
+    huey = WatchHuey()
+    huey.open(tmp_path / "queue.db", poll_workers=1, default_workers=1)
+    yield huey
+    huey.storage.close()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[WakeupStorage]:
+    found = WakeupStorage(filename=str(tmp_path / "queue.db"))
+    yield found
+    found.stop()
+    found.close()
+
+
+def test_a_task_comes_back_as_it_was_with_the_fraction_of_its_time(watch: WatchHuey) -> None:
+    deliver = watch.task(priority=Band.DELIVER, retries=2)(_deliver)
+
+    task = deliver.s(42)
+    task.eta = datetime(2026, 11, 22, 1, 2, 3, 456789, tzinfo=UTC).replace(tzinfo=None)
+    again = watch.deserialize_task(watch.serialize_task(task))
+    assert (again.id, again.args, again.eta, again.priority, again.retries) == (task.id, [42], task.eta, 0, 2)
+    plain = watch.deserialize_task(watch.serialize_task(deliver.s(7)))
+    assert (plain.args, plain.eta) == ([7], None)
+
+
+def test_what_is_stored_is_json_and_nothing_but_our_own_can_be(watch: WatchHuey, tmp_path: Path) -> None:
+    deliver = watch.task()(_deliver)
+
+    deliver(42)
+    with sqlite3.connect(tmp_path / "queue.db") as db:
+        (data,) = db.execute("select data from task").fetchone()
+    assert json.loads(data)["task"]["args"] == [42]
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("queue.db*")} == {0o600}
+    with pytest.raises(TypeError):
+        deliver(object())
+    with pytest.raises(ValueError, match="pipelines and chords"):
+        watch.serialize_task(deliver.s(1).then(deliver, 2))
+    import pickle
+
+    with pytest.raises(ValueError):
+        watch.serializer.deserialize(pickle.dumps({"an": "attack"}))
+
+
+def test_a_schedule_keeps_its_fractions(watch: WatchHuey) -> None:
+    deliver = watch.task()(_deliver)
+
+    task = deliver.s(42)
+    task.eta = datetime.fromtimestamp(1_795_300_000.75, UTC).replace(tzinfo=None)
+    watch.add_schedule(task)
+    at = [datetime.fromtimestamp(1_795_300_000 + part, UTC).replace(tzinfo=None) for part in (0.5, 1.0)]
+    assert watch.read_schedule(at[0]) == []
+    (due,) = watch.read_schedule(at[1])
+    assert (due.args, due.eta) == ([42], task.eta)
+    assert watch.read_schedule(at[1]) == []
+
+
+def serving(storage: WakeupStorage, band: Band) -> bytes | None:
+    storage.serve(band)
+    return storage.dequeue()
+
+
+def test_each_band_has_its_own_workers(storage: WakeupStorage) -> None:
+    storage.patience = 0.0
+    storage.enqueue(b"deliver", Band.DELIVER)
+    storage.enqueue(b"poll", Band.POLL)
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(serving, storage, Band.UPKEEP).result(PATIENCE) is None
+        assert pool.submit(serving, storage, Band.POLL).result(PATIENCE) == b"poll"
+        assert pool.submit(serving, storage, Band.POLL).result(PATIENCE) is None
+        assert pool.submit(serving, storage, Band.DELIVER).result(PATIENCE) == b"deliver"
+
+
+def test_within_a_band_the_first_come_first(storage: WakeupStorage) -> None:
+    storage.patience = 0.0
+    for number in range(5):
+        storage.enqueue(b"%d" % number, Band.POLL)
+    storage.serve(Band.POLL)
+    assert [storage.dequeue() for _ in range(6)] == [b"0", b"1", b"2", b"3", b"4", None]
+
+
+def test_a_waiting_worker_wakes_at_once(storage: WakeupStorage) -> None:
+    """huey's own storage would look again after 0.1 s to 10 s. Generous: this machine may be busy."""
+    storage.patience = PATIENCE
+    took: list[float] = []
+    woken = threading.Semaphore(0)
+
+    def work() -> None:
+        storage.serve(Band.DELIVER)
+        while (data := storage.dequeue()) is not None:
+            took.append(time.monotonic() - float(data))
+            woken.release()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    for _ in range(20):
+        time.sleep(0.01)  # let it fall asleep
+        storage.enqueue(repr(time.monotonic()).encode(), Band.DELIVER)
+        assert woken.acquire(timeout=PATIENCE)
+    storage.stop()
+    worker.join(PATIENCE)
+    assert not worker.is_alive()
+    assert statistics.median(took) < 0.05
+
+
+def test_a_task_goes_to_one_worker_only(storage: WakeupStorage) -> None:
+    storage.patience = 0.5
+
+    def drain() -> list[bytes]:
+        storage.serve(Band.DELIVER)
+        return list(iter(storage.dequeue, None))
+
+    with ThreadPoolExecutor(8) as pool:
+        takers = [pool.submit(drain) for _ in range(8)]
+        for number in range(200):
+            storage.enqueue(b"%d" % number, Band.DELIVER)
+        taken = [data for taker in takers for data in taker.result(PATIENCE)]
+    assert sorted(taken, key=int) == [b"%d" % number for number in range(200)]
+
+
+OTHER_PROCESS = """
+import sys
+from worker.runtime.huey import WakeupStorage
+WakeupStorage(filename=sys.argv[1]).enqueue(b"from elsewhere", 0)
+"""
+
+
+def test_another_process_s_writes_are_noticed(storage: WakeupStorage, tmp_path: Path) -> None:
+    storage.patience = PATIENCE
+    storage.notice_other_writers()
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Any] = pool.submit(serving, storage, Band.DELIVER)
+        subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "queue.db")], check=True, timeout=PATIENCE)
+        assert not waiting.done()  # nothing has told this process yet; the scheduler looks four times a second:
+        storage.notice_other_writers()
+        assert waiting.result(5) == b"from elsewhere"
+
+
+def test_durability_is_left_to_the_ledger(storage: WakeupStorage) -> None:
+    assert storage.sql("pragma synchronous", results=True)[0][0] == 1  # NORMAL
+    assert storage.sql("pragma journal_mode", results=True)[0][0] == "wal"
+
+
+def test_a_stop_lets_every_worker_go(storage: WakeupStorage) -> None:
+    storage.patience = PATIENCE
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(serving, storage, band) for band in Band]
+        storage.stop()
+        assert [one.result(5) for one in waiting] == [None] * 3

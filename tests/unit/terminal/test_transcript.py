@@ -1,0 +1,116 @@
+"""An agent's own record: only what is appended counts, and what cannot be read proves nothing."""
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from worker.terminal import transcript
+from worker.terminal.profiles import SHIPPED, Record, load
+from worker.terminal.transcript import Surroundings, Watch, expand
+
+
+def _record(name: str) -> Record:
+    found = load(name, [SHIPPED]).record
+    assert found is not None
+    return found
+
+
+def _claude(home: Path) -> tuple[Path, Surroundings]:
+    directory = home / ".claude/projects/-work-my-app"
+    directory.mkdir(parents=True)
+    return directory, Surroundings(str(home), "/work/my.app", {})
+
+
+def _user(text: object) -> str:
+    return json.dumps({"type": "user", "message": {"role": "user", "content": text}}) + "\n"
+
+
+def test_only_what_is_appended_counts(tmp_path: Path) -> None:
+    directory, where = _claude(tmp_path)
+    file = directory / "1.jsonl"
+    file.write_text(_user("hello"))
+    watch = Watch(_record("claude"), where, "hello")
+    assert watch.available
+    assert watch.look() is None
+    with file.open("a") as appended:
+        appended.write(_user("other") + _user([{"type": "text", "text": "hel"}])[:-1])
+    assert watch.look() is None
+    with file.open("a") as appended:
+        appended.write("\n" + _user([{"type": "text", "text": "hello"}, {"type": "image"}]))
+    assert watch.look() == transcript.Proof("submitted", str(file))
+
+
+def test_a_new_file_and_a_queue(tmp_path: Path) -> None:
+    directory, where = _claude(tmp_path)
+    watch = Watch(_record("claude"), where, "two\nlines")
+    assert not watch.available
+    entry = {"type": "queue-operation", "operation": "enqueue", "content": "two\nlines"}
+    (directory / "new.jsonl").write_text(json.dumps(entry) + "\n")
+    assert watch.look() == transcript.Proof("queued", str(directory / "new.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("said", "proven", "mixed"),
+    [
+        ("first\n\nours one\nours two\n\nlast", True, False),
+        ("draft ours one\nours two", False, True),
+        ("ours one", False, False),
+        ("  ours one\n      ours two ", True, False),
+    ],
+)
+def test_alone_or_as_whole_lines(tmp_path: Path, said: str, proven: bool, mixed: bool) -> None:
+    directory, where = _claude(tmp_path)
+    watch = Watch(_record("claude"), where, "ours one\n\tours two")
+    (directory / "1.jsonl").write_text(_user(said))
+    assert (watch.look() is not None) == proven
+    assert watch.mixed == mixed
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", "null", '{"type": "user"}', '{"type":"user","message":3}', "[" * 100_000, "\xff"]
+)
+def test_broken_lines_prove_nothing(tmp_path: Path, line: str) -> None:
+    directory, where = _claude(tmp_path)
+    watch = Watch(_record("claude"), where, "hello")
+    (directory / "1.jsonl").write_bytes(line.encode("latin-1") + b"\n" + _user("hello").encode())
+    assert watch.look() is not None
+
+
+def test_where_records_lie() -> None:
+    where = Surroundings("/home/a[b]", "/x", {"CODEX_HOME": "/codex"})
+    assert expand("{env:CODEX_HOME|{home}/.codex}/s/*", where) == "/codex/s/*"
+    assert expand("{env:OTHER|{home}/.codex}/s/*", where) == "/home/a[[]b]/.codex/s/*"
+    assert Watch(_record("codex"), Surroundings("", "/x", {}), "x").look() is None
+
+
+def test_opencodes_database_is_read_only(tmp_path: Path) -> None:
+    directory = tmp_path / ".local/share/opencode"
+    directory.mkdir(parents=True)
+    database = sqlite3.connect(directory / "opencode.db")
+    database.executescript(
+        "pragma journal_mode=wal; create table message(id, data); create table part(message_id, data, time_created);"
+        """insert into message values (1, '{"role":"user"}'), (2, '{"role":"assistant"}');"""
+        """insert into part values (1, '{"type":"text","text":"hello"}', 5);"""
+    )
+    database.commit()
+    watch = Watch(_record("opencode"), Surroundings(str(tmp_path), "/", {}), "hello")
+    assert watch.look() is None, "an old entry"
+    database.execute("insert into part values (2, ?, 1e15)", ['{"type":"text","text":"hello"}'])
+    database.commit()
+    assert watch.look() is None, "the assistant's words"
+    database.execute("insert into part values (1, ?, 1e15)", ['{"type":"text","text":"hello"}'])
+    database.commit()
+    assert watch.look() is not None
+    database.execute("drop table part")
+    database.commit()
+    assert watch.look() is None, "a format that we do not know"
+    database.close()
+
+
+def test_surroundings_are_the_processes_own() -> None:
+    where = transcript.surroundings(os.getpid(), "/guess")
+    assert where.directory == str(Path.cwd())
+    assert transcript.surroundings(2**30, "/guess").directory == "/guess"

@@ -1,0 +1,40 @@
+"""What `pause` and `resume` share."""
+
+import argparse
+import sys
+
+from worker.cli import common
+from worker.ledger import operate
+from worker.ledger.database import Database
+from worker.ledger.sweep_signal import send_sweep_signal
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options of both."""
+    common.add_config(parser)
+    common.add_json(parser)
+    parser.add_argument("transport", metavar="TRANSPORT", help="the transport's name")
+    parser.add_argument("--agent", metavar="NAME", help="only this agent's (default: everybody's)")
+
+
+def set_paused(args: argparse.Namespace, *, paused: bool) -> int:
+    """Pause or resume, and say what that means."""
+    settings = common.settings(args)
+    database = Database(settings.ledger_file)
+    try:
+        lanes = database.write(lambda tx: operate.set_paused(tx, args.transport, args.agent, paused=paused))
+    finally:
+        database.close()
+    if not lanes:
+        known = ", ".join(sorted({t.name for agent in settings.agents for t in agent.transports})) or "none"
+        print(f"no transport {args.transport!r} in the ledger; configured: {known}", file=sys.stderr)
+        return 1
+    send_sweep_signal(settings.files_dir)
+    if args.json:
+        common.print_json([{"agent": r["agent"], "transport": r["transport"], "paused": paused} for r in lanes])
+        return 0
+    for row in lanes:
+        was = " (it was already)" if bool(row["paused"]) == paused else ""
+        words = "paused: messages wait; what runs, finishes" if paused else "goes on"
+        print(f"{row['agent']} {row['transport']}: {words}{was}")
+    return 0

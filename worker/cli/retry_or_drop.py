@@ -1,0 +1,50 @@
+"""What `retry` and `drop` share: naming messages, changing the ledger, signalling the worker, saying what was done."""
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import Callable, Sequence
+
+from worker.cli import common
+from worker.ledger import operate
+from worker.ledger.database import Database
+from worker.ledger.operate import Change
+from worker.ledger.sweep_signal import send_sweep_signal
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The options of both."""
+    common.add_config(parser)
+    common.add_json(parser)
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="messages: AGENT/ID, AGENT/STREAM/ID, or ids")
+    parser.add_argument("--dead", action="store_true", help="every message with a dead letter")
+    parser.add_argument("--transport", metavar="NAME", help="only this transport's delivery")
+
+
+def change(args: argparse.Namespace, operation: Callable[[sqlite3.Connection, int], Sequence[Change]]) -> int:
+    """Apply `operation` to the messages that were named; 1 if none of their deliveries could be changed."""
+    if not args.keys and not args.dead:
+        print("name messages, or say --dead", file=sys.stderr)
+        return 64
+    settings = common.settings(args)
+    database = Database(settings.ledger_file)
+    try:
+
+        def all_of_them(tx: sqlite3.Connection) -> list[Change]:
+            messages = [operate.find_message(tx, key) for key in args.keys]
+            if args.dead:
+                messages += [m for m in operate.dead_messages(tx) if m not in messages]
+            return [done for message in messages for done in operation(tx, message)]
+
+        changes = database.write(all_of_them)
+    finally:
+        database.close()
+    send_sweep_signal(settings.files_dir)
+    if args.json:
+        common.print_json([{"key": c.key, "transport": c.transport, "done": c.done, "words": c.words} for c in changes])
+    else:
+        for one in changes:
+            print(f"{one.key} {one.transport}: {one.words}")
+        if not changes:
+            print("nothing to do")
+    return 0 if not changes or any(c.done for c in changes) else 1

@@ -1,0 +1,138 @@
+"""`run --once`: poll each inbox, deliver what can be delivered now straight from the ledger, and end.
+
+It never touches the queue, and has a worker row and a launcher of its own, so that it is safe beside a consumer.
+"""
+
+import sqlite3
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from worker.bus.client import BusClient
+from worker.delivery import State
+from worker.engine import polling, sweeping
+from worker.engine.context import Engine
+from worker.engine.dispatch import deliver, go_on
+from worker.engine.endings import finalize
+from worker.ledger import claims, intake, upkeep
+from worker.ledger.claims import Settled
+from worker.ledger.database import Database
+from worker.ledger.old_state import import_old_state
+from worker.settings import Settings
+from worker.telemetry.observer import observe
+from worker.telemetry.redact import redact
+
+
+@dataclass(slots=True)
+class Once:
+    """What one run did: how many messages it delivered, and in words what it could not."""
+
+    delivered: int = 0
+    dead: list[str] = field(default_factory=list)
+    retrying: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+class _NoWakeups:
+    """Nobody is woken: this run looks for due heads itself, and a consumer's sweep finds what is left."""
+
+    def __init__(self) -> None:
+        self.finished: list[int] = []
+
+    def deliver(self, delivery: int, at: float | None) -> None:
+        """Nothing to do."""
+
+    def finalize(self, message: int) -> None:
+        """Remember what this run finished."""
+        self.finished.append(message)
+
+    def may_go_on(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's
+        """No: this run picks what comes next, and counts how each one ended."""
+        return False
+
+
+def run_once(settings: Settings) -> Once:
+    """Poll and deliver once.
+
+    Raises BusWatchError where the ledger cannot be used; a bus that cannot be read is among the result's errors.
+    """
+    database = Database(settings.ledger_file)
+    import_old_state(database, settings)
+    wake = _NoWakeups()
+    engine = Engine(
+        settings=settings,
+        db=database,
+        wake=wake,
+        bus=BusClient(max_connections=len(settings.agents) + 2),
+        go_on=go_on,
+        kind="once",
+        redact=redact.tail,
+        observer=observe(settings, None),
+    )
+    engine.start()
+    try:
+        result = Once()
+        sweeping.sweep(engine)
+        with ThreadPoolExecutor(max_workers=settings.workers) as pool:
+            _poll_all(engine, pool, result)
+            _deliver_all(engine, pool, result)
+        for message in wake.finished:
+            state = finalize(engine, message)
+            result.delivered += state == "delivered"
+        return result
+    finally:
+        engine.stop()
+
+
+def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None:
+    names = [agent.agent for agent in engine.settings.agents if agent.transports]
+    list(pool.map(lambda name: polling.poll(engine, name, asked=True), names))
+    for agent in engine.settings.agents:
+        if not agent.transports:
+            result.errors.append(f"{agent.agent}: no transport is configured, so it is not polled")
+            continue
+        error = engine.db.read(lambda db, name=agent.agent: intake.last_error(db, name))  # type: ignore[misc]
+        if error:
+            result.errors.append(f"{agent.agent}: {error}")
+
+
+def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None:
+    """Keep the pool busy with due heads until there is none; each is tried once in this run."""
+    busy: dict[Future[Settled | None], int] = {}
+    tried: set[int] = set()
+    while True:
+        for lane, delivery in engine.db.read(lambda db: _due_heads(engine, db)):
+            if lane not in busy.values() and delivery not in tried:
+                tried.add(delivery)
+                busy[pool.submit(deliver, engine, delivery)] = lane
+        if not busy:
+            return
+        done, _ = wait(busy, return_when=FIRST_COMPLETED)
+        for future in done:
+            del busy[future]
+            settled = future.result()
+            if settled is not None:
+                _note(settled, result)
+        if engine.stopping.is_set():
+            result.errors.append("the launcher died; run it again")
+            return
+
+
+def _due_heads(engine: Engine, db: sqlite3.Connection) -> list[tuple[int, int]]:
+    now = engine.clock()
+    heads = []
+    for lane in upkeep.lanes(db):
+        rules = engine.rules(lane.agent, lane.transport)
+        if rules is None:
+            continue
+        found = claims.candidate(db, lane.id, ordered=rules.ordered, now=now)
+        if found is not None and (found.next_at is None or found.next_at <= now):
+            heads.append((lane.id, found.delivery))
+    return heads
+
+
+def _note(settled: Settled, result: Once) -> None:
+    words = f"delivery of message {settled.message} is {settled.state}: {settled.reason}"
+    if settled.state is State.DEAD:
+        result.dead.append(words)
+    elif settled.state in {State.RETRYING, State.HELD}:
+        result.retrying.append(words)

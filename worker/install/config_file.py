@@ -1,0 +1,117 @@
+"""The configuration that `install` writes: the old watcher's format, with as little in it as its owner needs to say."""
+
+import json
+import os
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.errors import UsageError
+from worker.install.installation import script
+
+STARTER = {"name": "echo", "command": ["/bin/echo", "{text}"]}
+"""The old watcher's first transport: it proves that messages come, and wakes nobody."""
+
+BRIDGE_URL = "http://localhost:6380"
+CREDENTIAL = "token"  # its name under $CREDENTIALS_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What the command line said about the configuration. `token_file` is as it shall be written.
+
+    `state_path` is that of the configuration which this one replaces: another ledger would know of no deliveries.
+    """
+
+    agent: str
+    config: Path
+    token_file: str | None = None
+    token_env: str | None = None
+    project: str | None = None
+    bridge_url: str | None = None
+    start_from: str | None = None
+    state_path: str | None = None
+    tmux: str | None = None
+    transports: tuple[str, ...] = ()
+
+
+def compose(wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The content of the configuration file.
+
+    Raises UsageError for a transport that makes no sense; all else is the settings' to judge.
+    """
+    transports = [] if wishes.tmux is None else [_tmux(wishes.tmux, environment)]
+    transports += [_given(transport) for transport in wishes.transports]
+    if not transports:
+        transports = [dict(STARTER)]
+    data: dict[str, Any] = {"agent": wishes.agent}
+    if wishes.token_file is not None:
+        data["token_file"] = wishes.token_file
+    if wishes.token_env is not None:
+        data["token_env"] = wishes.token_env
+    if wishes.project is not None:
+        data["project"] = wishes.project
+    data["bridge_url"] = wishes.bridge_url or BRIDGE_URL
+    data |= {"limit": 10, "poll_interval": 3}
+    beside = wishes.config.with_name(f"{wishes.config.stem}-state.json")
+    data["state_path"] = wishes.state_path or str(beside)
+    if wishes.start_from is not None:
+        data["start_from"] = wishes.start_from
+    data["allowlist"] = list(dict.fromkeys(_plain(transport["command"][0]) for transport in transports))
+    data["transports"] = transports
+    return data
+
+
+def as_text(data: Mapping[str, Any]) -> str:
+    """The configuration as it is written: for people to read and edit."""
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def literal(argument: str) -> str:
+    """An argument of a command in which braces are braces."""
+    return argument.replace("{", "{{").replace("}", "}}")
+
+
+def _plain(argument: str) -> str:
+    return argument.replace("{{", "{").replace("}}", "}")
+
+
+def _tmux(session: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The built-in submitter, which says whether the agent really got its prompt: what it cannot prove is held."""
+    command = [str(script("send-message")), "--from-bus", "-t", session]
+    socket = _socket(environment)
+    if socket is not None:
+        command += ["--socket-path", socket]
+    return {"name": "tmux", "command": [literal(a) for a in command], "stdin": True, "on_unknown": "hold"}
+
+
+def _socket(environment: Mapping[str, str]) -> str | None:
+    """The tmux server of whoever installs, where it is not the usual one: a service has neither of these variables."""
+    usual = f"/tmp/tmux-{os.getuid()}/default"  # noqa: S108 - where tmux itself puts it (tmux(1), TMUX_TMPDIR)
+    socket = environment.get("TMUX", "").rpartition(",")[0].rpartition(",")[0]
+    if not socket and environment.get("TMUX_TMPDIR"):
+        socket = f"{environment['TMUX_TMPDIR']}/tmux-{os.getuid()}/default"
+    return socket if socket and os.path.realpath(socket) != os.path.realpath(usual) else None
+
+
+def _given(text: str) -> dict[str, Any]:
+    """A transport from `NAME=ARGV...`, its argv split as a shell would split it (and never given to one)."""
+    name, separator, rest = text.partition("=")
+    try:
+        command = shlex.split(rest)
+    except ValueError as error:
+        raise UsageError(f"--transport {name!r}: {error} in {rest!r}") from None
+    if not separator or not name or not command:
+        raise UsageError(
+            f"--transport {text!r}: write NAME=/ABSOLUTE/PATH ARGUMENT..., for instance 'log=/bin/echo {{text}}'"
+        )
+    if command[0].startswith("~/"):
+        command[0] = str(Path(command[0]).expanduser())
+    if not command[0].startswith("/"):
+        found = shutil.which(command[0])
+        hint = f"; did you mean {found}?" if found else ""
+        raise UsageError(f"--transport {name!r}: {command[0]!r} is not an absolute path{hint}")
+    return {"name": name, "command": command}

@@ -1,0 +1,241 @@
+"""What `install` is about to do: every file, and what a person does next. Nothing here writes."""
+
+import os
+import pwd
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from worker import settings as settings_module
+from worker.errors import ConfigError, UsageError
+from worker.install import config_file, installation, launchd, procfile, systemd
+from worker.install.config_file import Wishes
+from worker.install.errors import InstallError
+from worker.install.files import Planned, state
+from worker.install.systemd import Profile
+from worker.secret import Secret
+from worker.settings import Settings
+
+STANDARD_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Which service files are wanted, and where: `output` overrides the folders where supervisors look."""
+
+    systemd: bool = False
+    launchd: bool = False
+    procfile: bool = False
+    bus: bool = False
+    system: bool = False
+    user: str | None = None
+    profile: Profile = "local"
+    credential: str | None = None
+    output: Path | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to write."""
+        return self.systemd or self.launchd or self.procfile
+
+
+@dataclass(slots=True)
+class Plan:
+    """The files as they shall be; what to know; what to run next."""
+
+    files: list[Planned] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    next_steps: list[str] = field(default_factory=list)
+    owner: tuple[int, int] | None = None
+
+
+def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Services) -> Plan:
+    """Work out everything. Without wishes the configuration that is there is used as it is.
+
+    Raises UsageError, ConfigError, InstallError.
+    """
+    found = Plan(owner=_owner(services.user))
+    settings = settings_module.load(config) if wishes is None else _configure(found, wishes, token)
+    _check_environment_tokens(settings, services)
+    if services.systemd:
+        _systemd(found, settings, services, os.environ)
+    if services.launchd:
+        _launchd(found, settings, services)
+    if services.procfile:
+        _procfile(found, settings, services)
+    if not services.any:
+        found.next_steps.append(f"bus-watch run{_config_option(config)}")
+    return found
+
+
+def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
+    data = config_file.compose(replace(wishes, state_path=_state_path(wishes.config)), os.environ)
+    settings = settings_module.check(data, wishes.config)
+    if token is not None and wishes.token_file is not None:
+        found.files.append(Planned(Path(wishes.token_file), f"{token.reveal()}\n", "token", 0o600, owner=found.owner))
+    planned = Planned(wishes.config, config_file.as_text(data), "config", 0o600, owner=found.owner)
+    found.files.append(planned)
+    if state(planned) == "different":
+        found.notes += _about_replacing(wishes)
+    if data["transports"] == [config_file.STARTER]:
+        found.notes.append(
+            "Nothing is woken yet: the starter transport only prints. Say --tmux SESSION or --transport 'NAME=ARGV...'."
+        )
+    found.next_steps.append(f"bus-watch doctor{_config_option(wishes.config)}")
+    return settings
+
+
+def _state_path(config: Path) -> str | None:
+    """The `state_path` of the configuration that is there, said or not; None where there is none to be read."""
+    try:
+        found = settings_module.read(config).get("state_path", Settings.model_fields["state_path"].default)
+    except ConfigError:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _about_replacing(wishes: Wishes) -> list[str]:
+    """A second agent is rarely meant to take the first one's place."""
+    try:
+        there = settings_module.load(wishes.config)
+    except ConfigError:
+        return []
+    others = [agent.agent for agent in there.agents if agent.agent != wishes.agent]
+    if not others:
+        return []
+    own = wishes.config.with_name(f"bus-watch-{wishes.agent}.json")
+    entry = f'"agents": [{{"agent": "{wishes.agent}", "token_file": ...}}, ...]'
+    return [
+        (
+            f"{wishes.config} is for {', '.join(others)}: --force would replace it. For one more agent either give it "
+            f"a file of its own (--config {own}), or add it there: {entry}."
+        )
+    ]
+
+
+def _check_environment_tokens(settings: Settings, services: Services) -> None:
+    if not (services.systemd or services.launchd):
+        return
+    for agent in settings.agents:
+        if agent.token_env is not None:
+            raise UsageError(
+                f"the token of {agent.agent} is in ${agent.token_env}, which a service does not have: "
+                "give --token-file or --token-stdin"
+            )
+
+
+def _systemd(found: Plan, settings: Settings, services: Services, environment: Mapping[str, str]) -> None:
+    if services.system and services.user is None:
+        raise UsageError("--system needs --user NAME: the worker runs as the user whose agents it wakes, not as root")
+    if services.user is not None and not services.system:
+        raise UsageError("--user NAME is for --system; a user unit is its user's")
+    name = f"{installation.instance(settings.config_path)}.service"
+    text = systemd.render(
+        systemd.Unit(
+            agents=_agents(settings),
+            consumer=tuple(installation.consumer(systemd.STOP_SECONDS)),
+            config=settings.config_path,
+            writable=_writable(settings),
+            path_variable=_path_variable(),
+            credential=services.credential,
+            user=services.user,
+            profile=services.profile,
+        )
+    )
+    if services.system:
+        folder = services.output or Path("/etc/systemd/system")
+        control = "sudo systemctl"
+    else:
+        home = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+        folder = services.output or home / "systemd" / "user"
+        control = "systemctl --user"
+    found.files.append(Planned(folder / name, text, "service"))
+    found.next_steps += [f"{control} daemon-reload", f"{control} enable --now {name}"]
+    if not services.system:
+        found.next_steps.append("loginctl enable-linger        # to keep it running while nobody is logged in")
+
+
+def _launchd(found: Plan, settings: Settings, services: Services) -> None:
+    names = [agent.agent for agent in settings.agents]
+    job = launchd.label(names, installation.instance(settings.config_path))
+    consumer = installation.consumer(launchd.STOP_SECONDS)
+    text = launchd.render(job, consumer, settings.config_path, settings.ledger_file.parent)
+    folder = services.output or Path.home() / "Library" / "LaunchAgents"
+    found.files.append(Planned(folder / f"{job}.plist", text, "service"))
+    found.next_steps += [
+        "launchctl list | grep bus-watch     # an old watcher's job is listed? then first:",
+        "launchctl bootout gui/$(id -u)/LABEL",
+        f"launchctl bootstrap gui/$(id -u) {folder / f'{job}.plist'}",
+        f"launchctl print gui/$(id -u)/{job}     # is it running?",
+    ]
+
+
+def _procfile(found: Plan, settings: Settings, services: Services) -> None:
+    folder = services.output or settings.config_path.parent
+    path = folder / "Procfile"
+    line = procfile.line(
+        installation.instance(settings.config_path), installation.consumer(procfile.STOP_SECONDS), settings.config_path
+    )
+    if services.bus:
+        line = f"{procfile.bus_line(_bus(settings))}\n{line}"
+    existing = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found.files.append(Planned(path, procfile.merged(existing, line), "line", line=line))
+    environment = Planned(folder / ".env", procfile.ENVIRONMENT, "service", 0o600)
+    if state(environment) == "new" or not existing:
+        found.files.append(environment)
+    found.next_steps.append(f"honcho -d {folder} start        # or foreman, or overmind, in that folder")
+
+
+def _bus(settings: Settings) -> list[str]:
+    """The argv of the embedded bus, where the configuration looks for one."""
+    addresses = {agent.bridge_url for agent in settings.agents}
+    address = urlsplit(addresses.pop())
+    if addresses or address.scheme != "http" or address.hostname not in {"localhost", "127.0.0.1"}:
+        raise UsageError("--bus serves this machine: leave out --bridge-url, or say http://127.0.0.1:PORT")
+    return [str(installation.script("bus-watch")), "bus", "--port", str(address.port or 80)]
+
+
+def _owner(user: str | None) -> tuple[int, int] | None:
+    """Whom the private files belong to, where root writes them for somebody else."""
+    if user is None or os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        return None
+    return entry.pw_uid, entry.pw_gid
+
+
+def home_of(user: str) -> Path:
+    """The home folder of the user of a system unit.
+
+    Raises InstallError where there is no such user.
+    """
+    try:
+        return Path(pwd.getpwnam(user).pw_dir)
+    except KeyError:
+        raise InstallError(f"there is no user {user!r}: make one, or say --config PATH") from None
+
+
+def _writable(settings: Settings) -> tuple[Path, ...]:
+    """The folders that the worker writes to."""
+    files = [settings.config_path, settings.ledger_file]
+    files += [Path(name).expanduser() for name in (settings.log_file, settings.metrics_file) if name]
+    return tuple(dict.fromkeys(file.absolute().parent for file in files))
+
+
+def _path_variable() -> str:
+    """What a unit's PATH is: the usual folders, and the one where tmux lies if it is none of them."""
+    tmux = shutil.which("tmux")
+    folder = str(Path(tmux).parent) if tmux else ""
+    return STANDARD_PATH if not folder or folder in STANDARD_PATH.split(":") else f"{folder}:{STANDARD_PATH}"
+
+
+def _agents(settings: Settings) -> str:
+    return ", ".join(agent.agent for agent in settings.agents)
+
+
+def _config_option(config: Path) -> str:
+    return "" if config == settings_module.config_path() else f" --config {config}"

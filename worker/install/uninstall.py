@@ -1,0 +1,93 @@
+"""What `uninstall` takes away: what the list beside the configuration says that `install` wrote, and nothing else."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from worker import settings as settings_module
+from worker.errors import BusWatchError, ConfigError
+from worker.install.files import Manifest, remove
+from worker.settings import Settings
+from worker.transports.locks import flock_is_free
+
+
+class StillRunningError(BusWatchError):
+    """The worker must be stopped first; nothing was removed."""
+
+    code = "still-running"
+
+
+def uninstall(config: Path, *, purge: bool) -> Iterator[str]:
+    """Remove, and say each thing that was done; `purge` takes configuration, stored token and ledger too.
+
+    Raises StillRunningError, with the commands that stop the worker; ConfigError where purging cannot tell what is
+    ours.
+    """
+    manifest = Manifest.beside(config)
+    settings = _settings(config, purge=purge)
+    services = manifest.of_kind("service", "line")
+    _refuse_while_in_use(settings, services)
+    for entry in services:
+        yield remove(entry)
+        del manifest.entries[entry["path"]]
+    if purge:
+        if settings is not None:
+            yield from _remove_ledger(settings)
+        for entry in manifest.of_kind("token", "config"):
+            yield remove(entry)
+            del manifest.entries[entry["path"]]
+    if manifest.entries:
+        planned = manifest.planned()
+        planned.path.write_text(planned.content, encoding="utf-8")
+    else:
+        manifest.path.unlink(missing_ok=True)
+
+
+def stop_commands(services: list[dict[str, Any]]) -> list[str]:
+    """What stops the services of these entries, and keeps them from coming back."""
+    commands = []
+    for entry in services:
+        path = Path(entry["path"])
+        if path.suffix == ".service":
+            control = "systemctl --user" if "user" in path.parts else "sudo systemctl"
+            commands.append(f"{control} disable --now {path.name}")
+        elif path.suffix == ".plist":
+            commands.append(f"launchctl bootout gui/$(id -u)/{path.stem}")
+        elif entry["kind"] == "line":
+            commands.append(f"stop what runs {path}")
+    return commands
+
+
+def _settings(config: Path, *, purge: bool) -> Settings | None:
+    """Where the ledger is; only purging cannot do without."""
+    try:
+        return settings_module.load(config)
+    except ConfigError:
+        if purge and config.exists():
+            raise
+        return None
+
+
+def _refuse_while_in_use(settings: Settings | None, services: list[dict[str, Any]]) -> None:
+    running = settings is not None and any(not flock_is_free(lock) for lock in settings.files_dir.glob("*.lock"))
+    enabled = any(
+        (Path(entry["path"]).parent / wanted / Path(entry["path"]).name).is_symlink()
+        for entry in services
+        for wanted in ("default.target.wants", "multi-user.target.wants")
+    )
+    if running or enabled:
+        commands = stop_commands(services) or ["stop it where it was started"]
+        state = "the worker is running" if running else "the service is still enabled"
+        raise StillRunningError(f"{state}, and nothing was removed; first: " + "; ".join(commands))
+
+
+def _remove_ledger(settings: Settings) -> Iterator[str]:
+    for file in (settings.ledger_file, settings.queue_file):
+        for path in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+            if path.exists():
+                path.unlink()
+                yield f"removed {path}"
+    if settings.files_dir.is_dir():
+        shutil.rmtree(settings.files_dir)
+        yield f"removed {settings.files_dir}"

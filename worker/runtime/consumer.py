@@ -1,0 +1,168 @@
+"""The consumer: huey's, with workers reserved for polls and upkeep, a quicker scheduler, and a watchdog."""
+
+import logging
+import threading
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from huey.consumer import Consumer, Scheduler, Worker
+from huey.exceptions import ConfigurationError
+
+from worker.engine.sweeping import sweep
+from worker.errors import BusWatchError
+from worker.runtime.storage import Band
+from worker.runtime.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from worker.runtime.huey import WatchHuey
+
+logger = logging.getLogger("bus_watch.queue")
+
+SCHEDULER_SECONDS = 0.25
+SHORTEST_SLEEP = 0.02
+UPKEEP_WORKERS = 2
+MAIN_SECONDS = 0.25  # how soon a signal is seen; at huey's own 0.1 s the main thread wakes more often than all others
+POLL_JOIN_SECONDS = 2.0
+
+
+class BandWorker(Worker):
+    """A worker that takes the tasks of one band."""
+
+    band = Band.DELIVER
+
+    def initialize(self) -> None:
+        self.huey.storage.serve(self.band)
+        super().initialize()
+
+
+class PollWorker(BandWorker):
+    """Takes polls: one of these for each agent, so that a hung bus blocks nobody else's inbox."""
+
+    band = Band.POLL
+
+
+class UpkeepWorker(BandWorker):
+    """Takes sweeps and finalizers."""
+
+    band = Band.UPKEEP
+
+
+class QuickScheduler(Scheduler):
+    """A scheduler that looks at schedule and periodic tasks every quarter of a second, or when a poll is due.
+
+    huey's own looks once a second at best, and at the periodic tasks once a minute.
+    """
+
+    def loop(self, now: datetime | None = None) -> None:
+        try:
+            self.huey.storage.notice_other_writers()
+            for task in self.huey.read_schedule(now):
+                self.huey.enqueue(task)
+        except Exception:  # as in huey's own loop: a bad moment of the disk must not end the scheduler
+            self._logger.exception("Error reading schedule.")
+        if self.periodic:
+            self.enqueue_periodic_tasks(now)
+        self.huey.scheduler_beat = time.monotonic()
+        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until_due())))
+
+    def enqueue_periodic_tasks(self, now: datetime | None) -> None:
+        for task in self.huey.read_periodic(now):
+            if not self.huey.try_enqueue(task) and task.name == "sweep":
+                self.huey.sweeps.missed()
+
+
+class WatchConsumer(Consumer):
+    """huey's consumer with reserved workers, our scheduler, and the engine's start and stop around it."""
+
+    worker_class = BandWorker
+    worker_threads: list[tuple[BandWorker, threading.Thread]]
+    scheduler_class = QuickScheduler
+
+    def __init__(self, huey: "WatchHuey", **options: Any) -> None:
+        if options.get("worker_type", "thread") != "thread":
+            raise ConfigurationError("it runs on threads only: leave out -k/--worker-type")
+        super().__init__(huey, **options)
+        self._stop_flag_timeout = MAIN_SECONDS
+        self.failed = False
+        self.watchdog = Watchdog(huey.pulse, huey.engine.note_health)
+        kinds = [PollWorker] * huey.poll_workers + [UpkeepWorker] * UPKEEP_WORKERS
+        self.reserved = [self._create_reserved(kind, number) for number, kind in enumerate(kinds, 1)]
+
+    def _create_reserved(self, kind: type[BandWorker], number: int) -> tuple[BandWorker, threading.Thread]:
+        worker = kind(
+            huey=self.huey,
+            stop_flag=self.stop_flag,
+            default_delay=self.default_delay,
+            max_delay=self.max_delay,
+            backoff=self.backoff,
+        )
+        return worker, self._create_process(worker, f"{kind.__name__}-{number}")
+
+    def start(self) -> None:
+        self.huey.engine.start()
+        try:
+            sweep(self.huey.engine, first=True)
+        except BusWatchError as error:
+            logger.error("the first sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
+        super().start()
+        for _, thread in self.reserved:
+            thread.start()
+        if self.periodic:  # without periodic tasks (-n) nothing is polled, so nothing has to ring for it
+            self.huey.doorbell.start()
+        self.watchdog.started()
+
+    def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
+        self.watchdog.stopping()
+        self.stop_flag.set()
+        self.huey.engine.stopping.set()  # polls that wait for their turn at the bus go home
+        self.huey.storage.stop()  # those who wait for work look at the flag
+        super().stop(graceful)
+
+    def also_graceful(self) -> None:
+        """Make the other stop signal graceful too: for `bus-watch run`, where a person's Ctrl-C is no emergency."""
+        self._signal_actions[self._interrupt_sig] = (False, True)
+
+    def _join_workers(self) -> bool:
+        workers = self.worker_threads
+        try:
+            self.worker_threads = workers + [one for one in self.reserved if not isinstance(one[0], PollWorker)]
+            joined = bool(super()._join_workers())
+        finally:
+            self.worker_threads = workers
+        # A bus may hang for all of `request_timeout`; a poll that is cut off has changed nothing: hardly wait for it.
+        deadline = time.monotonic() + POLL_JOIN_SECONDS
+        for _, thread in self.reserved:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return joined
+
+    def check_worker_health(self) -> bool:
+        healthy = bool(super().check_worker_health())
+        for index, (worker, thread) in enumerate(self.reserved):
+            if not thread.is_alive():
+                logger.warning("%s died, restarting it", thread.name)
+                self.reserved[index] = self._create_reserved(type(worker), index + 1)
+                self.reserved[index][1].start()
+                healthy = False
+        return healthy
+
+    def loop(self, health_check_ts: float | None = None) -> float | None:
+        if self.huey.engine.stopping.is_set() and not self.stop_flag.is_set():
+            # The launcher died: without it nothing can be delivered. The supervisor starts both again.
+            logger.critical("the worker stops itself; its supervisor starts it again")
+            self.stop()
+            self.failed = True
+        self.watchdog.look()
+        return cast("float | None", super().loop(health_check_ts))
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except BusWatchError as error:  # our sentence; huey_consumer would print a traceback
+            logger.critical("the worker cannot run: %s", error)
+            raise SystemExit(error.exit_status) from None
+        finally:
+            self.huey.doorbell.close()
+            self.huey.engine.stop()
+        if self.failed:
+            raise SystemExit(1)

@@ -1,1 +1,0 @@
-"""Set-up for supervisors (systemd, launchd, Procfile), its undoing, what they hear from the worker, and `doctor`."""
