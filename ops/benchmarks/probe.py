@@ -13,7 +13,7 @@ from pathlib import Path
 from ops.benchmarks.world import message
 from worker.app import huey
 from worker.ledger import intake
-from worker.ledger.claims import Wake
+from worker.ledger.lanes import Wake
 from worker.transports.client import Told
 
 AGENT = "agent0"

@@ -18,7 +18,7 @@ from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine, polling, sweeping
 from worker.engine.dispatch import go_on
-from worker.ledger import claims, intake, operate, report
+from worker.ledger import claims, intake, lanes, operate, report
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
 
@@ -216,7 +216,7 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
 
     def claim(tx: sqlite3.Connection) -> claims.Claim | claims.NotClaimed:
         lane = tx.execute("select id from lanes where agent = 'a1'").fetchone()["id"]
-        head = claims.candidate(tx, lane, ordered=True, now=now + 1e6)
+        head = lanes.candidate(tx, lane, ordered=True, now=now + 1e6)
         assert head is not None
         tx.execute("update deliveries set next_at = null where id = ?", (head.delivery,))
         return claims.claim(
@@ -225,7 +225,7 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
             attempt_id=attempt,
             worker=engine.worker,
             boot_id=engine.boot,
-            rules=engine.rules,
+            settings=engine.lane_settings,
             now=now,
         )
 

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from worker.cli.words import Lane
+from worker.cli.words import LaneContext
 from worker.ledger import report
 from worker.ledger.database import reading
 from worker.settings import Settings
@@ -13,9 +13,8 @@ from worker.transports.locks import flock_is_free
 
 @contextlib.contextmanager
 def ledger_of(settings: Settings) -> Iterator[sqlite3.Connection]:
-    """The ledger of this configuration, read-only; one moment of it, however long the command looks."""
+    """The ledger of this configuration, read-only: one moment of it, however long the command looks."""
     with reading(settings.ledger_file) as db:
-        db.execute("begin")
         yield db
 
 
@@ -24,17 +23,18 @@ def living_workers(db: sqlite3.Connection, settings: Settings) -> list[sqlite3.R
     return [row for row in report.workers(db) if not flock_is_free(settings.files_dir / f"{row['id']}.lock")]
 
 
-def lane_of(db: sqlite3.Connection, settings: Settings, lane: report.LaneReport, workers: frozenset[str]) -> Lane:
+def lane_of(
+    db: sqlite3.Connection, settings: Settings, lane: report.LaneReport, workers: frozenset[str]
+) -> LaneContext:
     """A lane with its running delivery and its head."""
     transport = settings.transport(lane.agent, lane.transport)
-    heads = report.pending(db, lane.id, 1)
     running = report.running(db, lane.id)
-    return Lane(
+    return LaneContext(
         report=lane,
         ordered=transport.ordered if transport else True,
         orphaned=transport is None,
         running=running[0] if running else None,
-        head=heads[0] if heads else None,
+        head=report.head(db, lane.id),
         workers=workers,
     )
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from worker.cli import common
-from worker.ledger import operate
+from worker.ledger import lanes
 from worker.ledger.database import Database
 from worker.ledger.sweep_signal import send_sweep_signal
 
@@ -22,18 +22,18 @@ def set_paused(args: argparse.Namespace, *, paused: bool) -> int:
     settings = common.settings(args)
     database = Database(settings.ledger_file)
     try:
-        lanes = database.write(lambda tx: operate.set_paused(tx, args.transport, args.agent, paused=paused))
+        changed = database.write(lambda tx: lanes.set_paused(tx, args.transport, args.agent, paused=paused))
     finally:
         database.close()
-    if not lanes:
+    if not changed:
         known = ", ".join(sorted({t.name for agent in settings.agents for t in agent.transports})) or "none"
         print(f"no transport {args.transport!r} in the ledger; configured: {known}", file=sys.stderr)
         return 1
     send_sweep_signal(settings.files_dir)
     if args.json:
-        common.print_json([{"agent": r["agent"], "transport": r["transport"], "paused": paused} for r in lanes])
+        common.print_json([{"agent": r["agent"], "transport": r["transport"], "paused": paused} for r in changed])
         return 0
-    for row in lanes:
+    for row in changed:
         was = " (it was already)" if bool(row["paused"]) == paused else ""
         words = "paused: messages wait; what runs, finishes" if paused else "goes on"
         print(f"{row['agent']} {row['transport']}: {words}{was}")

@@ -4,11 +4,12 @@ import time
 from dataclasses import dataclass
 
 from worker.cli.common import span
+from worker.ledger.lanes import LaneState, Obstacle, obstacle
 from worker.ledger.report import DeliveryReport, LaneReport
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class LaneContext:
     """What a sentence about a delivery needs to know of its lane."""
 
     report: LaneReport
@@ -18,8 +19,18 @@ class Lane:
     head: DeliveryReport | None = None
     workers: frozenset[str] = frozenset()  # those that live
 
+    @property
+    def state(self) -> LaneState:
+        """What the rules of a lane ask."""
+        return LaneState(
+            paused=self.report.paused,
+            broken_since=self.report.broken_since,
+            running=self.running.id if self.running else None,
+            head=self.head.id if self.head else None,
+        )
 
-def sentence(delivery: DeliveryReport, lane: Lane, now: float | None = None) -> str:
+
+def sentence(delivery: DeliveryReport, lane: LaneContext, now: float | None = None) -> str:
     """Why this delivery is where it is, and what comes next."""
     moment = time.time() if now is None else now
     match delivery.state:
@@ -35,7 +46,7 @@ def sentence(delivery: DeliveryReport, lane: Lane, now: float | None = None) -> 
             return delivery.reason or delivery.state
 
 
-def _running(delivery: DeliveryReport, lane: Lane, now: float) -> str:
+def _running(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
     since = now - (delivery.started_at or now)
     words = f"attempt {delivery.starts} runs since {span(since)} (time-out {span(delivery.timeout or 0)})"
     if delivery.worker not in lane.workers:
@@ -45,26 +56,24 @@ def _running(delivery: DeliveryReport, lane: Lane, now: float) -> str:
     return words + ("; dropped when it ends, unless it succeeds" if delivery.cancel else "")
 
 
-def _pending(delivery: DeliveryReport, lane: Lane, now: float) -> str:
+def _pending(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
     name = lane.report.transport
     if lane.orphaned:
         return f"transport {name} is not configured any more: configure it again, or drop this"
-    if lane.report.paused:
-        return f"paused: bus-watch resume {name}" + _last(delivery)
-    if lane.running is not None:
-        return f"behind {lane.running.message_id}, which {_now(lane.running, now)}"
-    head = lane.head
-    keeps_order = lane.ordered or lane.report.broken_since is not None
-    if keeps_order and head is not None and head.id != delivery.id:
-        return f"behind {head.message_id}, which {_now(head, now)}"
-    if delivery.next_at is not None and delivery.next_at > now:
-        return _later(delivery, lane, now)
+    match obstacle(lane.state, delivery.id, delivery.next_at, ordered=lane.ordered, now=now):
+        case Obstacle.PAUSED:
+            return f"paused: bus-watch resume {name}" + _last(delivery)
+        case Obstacle.LANE_RUNS | Obstacle.NOT_HEAD:
+            first = lane.running or lane.head or delivery
+            return f"behind {first.message_id}, which {_now(first, now)}"
+        case Obstacle.NOT_DUE:
+            return _later(delivery, lane, now)
     if not lane.workers:
         return "due now, but no worker is running: bus-watch run" + _last(delivery)
     return "due now" + _last(delivery)
 
 
-def _later(delivery: DeliveryReport, lane: Lane, now: float) -> str:
+def _later(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
     wait = span((delivery.next_at or now) - now)
     if delivery.state == "waiting":
         return f"{delivery.reason or 'put off'}; looks again in {wait}"

@@ -7,7 +7,6 @@ import sqlite3
 import stat
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 from worker.doctor.finding import Finding
@@ -15,7 +14,7 @@ from worker.doctor.interpreters import danger
 from worker.errors import BusWatchError, ConfigError
 from worker.install import installation
 from worker.install.config_file import STARTER
-from worker.ledger import database
+from worker.ledger import database, integrity
 from worker.ledger.errors import LedgerMissingError
 from worker.settings import AgentSettings, Settings, TransportSettings, is_loopback
 from worker.transports.command import check_command
@@ -150,9 +149,7 @@ def ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", "ledger", str(error))
         return
     try:
-        with closing(sqlite3.connect(path, timeout=5, isolation_level=None)) as probe:
-            probe.execute("begin immediate")
-            probe.execute("rollback")
+        integrity.try_writing(path)
     except sqlite3.Error as error:
         yield Finding("FAIL", "ledger", f"{path} cannot be written ({error}): check its owner and mode")
         return

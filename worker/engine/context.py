@@ -19,10 +19,11 @@ from worker.credentials import TokenSource
 from worker.engine.faults import step
 from worker.engine.hand_off import Turn
 from worker.errors import BusWatchError
-from worker.ledger import claims, intake, upkeep
-from worker.ledger.claims import Rules, Wake
+from worker.ledger import claims, intake, lanes, upkeep
+from worker.ledger.claims import LaneSettings
 from worker.ledger.database import Database
 from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError, from_os
+from worker.ledger.lanes import Lane, Wake
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.telemetry.observer import Observer
 from worker.transports.client import Launcher, Told
@@ -77,8 +78,8 @@ class Engine:
     looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
     _lock: int | None = None
     _tokens: dict[str, TokenSource] = field(default_factory=dict)
-    _rules: dict[tuple[str, str], Rules | None] = field(default_factory=dict)  # settings never change while we live
-    _lanes: dict[int, tuple[str, str]] = field(default_factory=dict)  # agent and transport of each: they never change
+    _lane_settings: dict[tuple[str, str], LaneSettings | None] = field(default_factory=dict)  # they never change
+    _lanes: dict[int, Lane] = field(default_factory=dict)  # nor do these
 
     def __post_init__(self) -> None:
         self.files = self.settings.files_dir
@@ -180,27 +181,26 @@ class Engine:
         """One for the life of the process: it reads its file again only when that has changed."""
         return self._tokens.setdefault(agent.agent, agent.token_source(self.settings.config_path))
 
-    def rules(self, agent: str, transport: str) -> Rules | None:
+    def lane_settings(self, agent: str, transport: str) -> LaneSettings | None:
         """What a claim must know of a lane's settings; None for an orphaned lane."""
         lane = agent, transport
-        if lane not in self._rules:
+        if lane not in self._lane_settings:
             found = self.settings.transport(*lane)
-            self._rules[lane] = rules_of(found) if found else None
-        return self._rules[lane]
+            self._lane_settings[lane] = lane_settings_of(found) if found else None
+        return self._lane_settings[lane]
 
-    def wake_lanes(self, tx: sqlite3.Connection, lanes: Iterable[int], *, only_new: bool = False) -> list[Wake]:
+    def wake_lanes(self, tx: sqlite3.Connection, ids: Iterable[int], *, only_new: bool = False) -> list[Wake]:
         """Mark what each lane has to do next; hand the result to `hand_on` once the transaction is done."""
         wakes = []
-        for lane in lanes:
-            if lane not in self._lanes:
-                row = tx.execute("select agent, transport from lanes where id = ?", (lane,)).fetchone()
-                if row is None:
-                    continue
-                self._lanes[lane] = row["agent"], row["transport"]
-            transport = self.settings.transport(*self._lanes[lane])
+        for number in ids:
+            lane = self._lanes.get(number) or lanes.find(tx, number)
+            if lane is None:
+                continue
+            self._lanes[number] = lane
+            transport = self.settings.transport(lane.agent, lane.transport)
             if transport is None:
                 continue
-            wake = claims.next_wake(tx, lane, ordered=transport.ordered, now=self.clock(), only_new=only_new)
+            wake = lanes.next_wake(tx, number, ordered=transport.ordered, now=self.clock(), only_new=only_new)
             if wake is not None:
                 wakes.append(wake)
         return wakes
@@ -225,9 +225,9 @@ class Engine:
         self.overlooked.set()
 
 
-def rules_of(transport: TransportSettings) -> Rules:
+def lane_settings_of(transport: TransportSettings) -> LaneSettings:
     """The part of a transport's settings that a claim depends on."""
-    return Rules(
+    return LaneSettings(
         ordered=transport.ordered,
         timeout=transport.timeout,
         max_wakes_per_minute=transport.max_wakes_per_minute,

@@ -10,7 +10,9 @@ from worker.engine.context import Engine
 from worker.engine.faults import step
 from worker.engine.hand_off import Report, Turn
 from worker.ledger import claims
-from worker.ledger.claims import Claim, NotClaimed, Settled, Wake
+from worker.ledger import report as ledger_report
+from worker.ledger.claims import Claim, NotClaimed, Settled
+from worker.ledger.lanes import Wake
 from worker.telemetry.observer import Ended
 from worker.transports.receipts import remove_files
 
@@ -67,7 +69,7 @@ def claim_in(tx: sqlite3.Connection, engine: Engine, which: claims.Which, attemp
         attempt_id=attempt_id,
         worker=engine.worker,
         boot_id=engine.boot,
-        rules=engine.rules,
+        settings=engine.lane_settings,
         now=engine.clock(),
     )
 
@@ -154,12 +156,12 @@ def finalize(engine: Engine, message: int) -> MessageState | None:
     Idempotent: a settle has usually closed it already, in its own transaction; the sweep calls this again for
     messages whose finalizer was lost.
     """
-    row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
+    row = engine.db.read(lambda db: ledger_report.outcome(db, message))
+    if row is not None and row["state"] == MessageState.OPEN:
+        engine.db.write(lambda tx: claims.finish(tx, message, engine.clock()))
+        row = engine.db.read(lambda db: ledger_report.outcome(db, message))
     if row is None:
         return None
-    if row["state"] == MessageState.OPEN:
-        engine.db.write(lambda tx: claims.finish(tx, message, engine.clock()))
-        row = engine.db.read(lambda db: db.execute(_MESSAGE, (message,)).fetchone())
     state = MessageState(row["state"])
     if state is not MessageState.OPEN:
         step("finalizing")
@@ -171,6 +173,3 @@ def finalize(engine: Engine, message: int) -> MessageState | None:
             extra={"agent": row["agent"], "message_id": row["message_id"], "state": str(state)},
         )
     return state
-
-
-_MESSAGE = "select agent, message_id, state from messages where id = ?"

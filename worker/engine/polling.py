@@ -17,8 +17,8 @@ from worker.engine.context import Engine, StoppingError
 from worker.engine.faults import step
 from worker.errors import TokenError
 from worker.ledger import intake
-from worker.ledger.claims import Wake
 from worker.ledger.intake import Rhythm, Taken
+from worker.ledger.lanes import Wake
 from worker.settings import AgentSettings
 from worker.terminal import preamble
 

@@ -13,7 +13,7 @@ from worker.engine import polling, sweeping
 from worker.engine.context import Engine
 from worker.engine.dispatch import deliver, go_on
 from worker.engine.endings import finalize
-from worker.ledger import claims, intake, upkeep
+from worker.ledger import intake, lanes
 from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
@@ -120,11 +120,11 @@ def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None
 def _due_heads(engine: Engine, db: sqlite3.Connection) -> list[tuple[int, int]]:
     now = engine.clock()
     heads = []
-    for lane in upkeep.lanes(db):
-        rules = engine.rules(lane.agent, lane.transport)
-        if rules is None:
+    for lane in lanes.every(db):
+        settings = engine.lane_settings(lane.agent, lane.transport)
+        if settings is None:
             continue
-        found = claims.candidate(db, lane.id, ordered=rules.ordered, now=now)
+        found = lanes.candidate(db, lane.id, ordered=settings.ordered, now=now)
         if found is not None and (found.next_at is None or found.next_at <= now):
             heads.append((lane.id, found.delivery))
     return heads

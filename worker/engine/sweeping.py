@@ -17,9 +17,9 @@ from worker.engine.dispatch import ending_of
 from worker.engine.endings import settle
 from worker.engine.faults import step
 from worker.engine.hand_off import Report
-from worker.ledger import claims, sweep_signal, upkeep
-from worker.ledger.claims import Candidate, Wake
-from worker.ledger.upkeep import Running
+from worker.ledger import lanes, sweep_signal, upkeep
+from worker.ledger.lanes import Candidate, Wake
+from worker.ledger.upkeep import RunningAttempt
 from worker.settings import TransportSettings
 from worker.transports import recovery
 from worker.transports.locks import flock_is_free
@@ -94,14 +94,14 @@ def _recover(engine: Engine, done: Swept) -> None:
         step("recovered")
 
 
-def _is_abandoned(engine: Engine, attempt: Running) -> bool:
+def _is_abandoned(engine: Engine, attempt: RunningAttempt) -> bool:
     """Whether its worker is dead, or is this one and has no thread for it any more."""
     if attempt.worker == engine.worker:
         return attempt.attempt_id not in engine.held
     return flock_is_free(engine.lock_path(attempt.worker))
 
 
-def _inspect(engine: Engine, attempt: Running) -> recovery.Finding:
+def _inspect(engine: Engine, attempt: RunningAttempt) -> recovery.Finding:
     # Clocks jump: a time-out also counts from the first look, so that none is waited for in vain.
     looked = time.monotonic() - engine.looked_at[attempt.attempt_id]
     return recovery.inspect(
@@ -119,7 +119,7 @@ def _launcher_lives(engine: Engine, worker: str) -> bool:
     return not flock_is_free(engine.files / f"{worker}.launcher")
 
 
-def _settle(engine: Engine, attempt: Running, ending: Ending, output: str = "") -> bool:
+def _settle(engine: Engine, attempt: RunningAttempt, ending: Ending, output: str = "") -> bool:
     transport = engine.settings.transport(attempt.agent, attempt.transport)
     if transport is None:  # its transport is gone from the settings: the defaults decide
         transport = TransportSettings(name=attempt.transport, command=("/gone",))
@@ -178,14 +178,14 @@ def _forgotten_lanes(engine: Engine, db: sqlite3.Connection, *, first: bool) -> 
     now = engine.clock()
     asleep: set[int] = set()
     jumped: dict[int, float] = {}
-    for lane in upkeep.lanes(db):
+    for lane in lanes.every(db):
         transport = engine.settings.transport(lane.agent, lane.transport)
         if transport is None:
             continue
         latest = now + longest_delay(transport.retry_policy)
         if upkeep.is_out_of_reach(db, lane.id, latest):
             jumped[lane.id] = latest
-        found = claims.candidate(db, lane.id, ordered=transport.ordered, now=now)
+        found = lanes.candidate(db, lane.id, ordered=transport.ordered, now=now)
         if found is not None and _is_asleep(found, now, first=first):
             asleep.add(lane.id)
     return asleep, jumped

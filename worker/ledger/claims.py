@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 from worker import delivery
 from worker.delivery import Counters, Ending, MessageState, RetryPolicy, State
+from worker.ledger import lanes
+from worker.ledger.lanes import LaneState
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """Today's settings of a lane, as far as a claim depends on them."""
+class LaneSettings:
+    """Today's settings of a lane, as far as a claim depends on them. Times in seconds."""
 
     ordered: bool = True
     timeout: float = 30.0
@@ -78,13 +80,6 @@ class Settled(NamedTuple):
     began_failing: bool
 
 
-class Wake(NamedTuple):
-    """A delivery to enqueue now, or to schedule at `at` (epoch seconds)."""
-
-    delivery: int
-    at: float | None
-
-
 def new_attempt_id(now: float) -> str:
     """128 bits in hex: 48 of time, so that new rows lie together, and 80 random."""
     return f"{int(now * 1000) & 0xFFFFFFFFFFFF:012x}{secrets.token_hex(10)}"
@@ -114,7 +109,7 @@ def claim(
     attempt_id: str,
     worker: str,
     boot_id: str,
-    rules: Callable[[str, str], Rules | None],
+    settings: Callable[[str, str], LaneSettings | None],
     now: float,
 ) -> Claim | NotClaimed:
     """Claim a delivery for this worker, or say why not.
@@ -125,18 +120,13 @@ def claim(
     if row is None:
         return NotClaimed("it is not waiting", which.number)
     delivery_id = row["id"]
-    found = rules(row["agent"], row["transport"])
+    found = settings(row["agent"], row["transport"])
     if found is None:
         return NotClaimed("its transport is not configured any more", delivery_id, row["lane"])
-    if row["paused"]:
-        return NotClaimed("its transport is paused", delivery_id, row["lane"])
-    if row["next_at"] is not None and row["next_at"] > now:
-        return NotClaimed("it is not due yet", delivery_id, row["lane"])
-    if row["lane_runs"]:
-        return NotClaimed("another delivery of its lane is running", delivery_id, row["lane"])
-    only_head = found.ordered or row["broken_since"] is not None
-    if only_head and row["head"] != delivery_id:
-        return NotClaimed("an earlier delivery of its lane comes first", delivery_id, row["lane"])
+    state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"])
+    why = lanes.obstacle(state, delivery_id, row["next_at"], ordered=found.ordered, now=now)
+    if why is not None:
+        return NotClaimed(why, delivery_id, row["lane"])
     if found.expires_after is not None and now - _came_at(row, now) > found.expires_after and not row["starts"]:
         return _expire(tx, row, now)
     if (until := _throttled_until(tx, row, found, now)) is not None:
@@ -182,26 +172,19 @@ def _came_at(row: sqlite3.Row, now: float) -> float:
 
 _THROTTLED = "held back: its transport has had its wakes for this minute"
 
-_HEAD_OF = """
-select h.id from deliveries h indexed by deliveries_pending
-where h.lane = {lane} and h.state in ('waiting', 'retrying') order by h.ms, h.seq, h.id limit 1
-"""
-
-_CLAIMABLE = f"""
-select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since,
-       m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at,
-       exists (select 1 from deliveries r where r.lane = d.lane and r.state = 'running') as lane_runs,
-       ({_HEAD_OF.format(lane="d.lane")}) as head
-from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
+_CLAIMABLE = """
+select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since, l.running,
+       l.head, m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at
+from deliveries d join lane_heads l on l.lane = d.lane join messages m on m.id = d.message
 where d.state in ('waiting', 'retrying') and d.id =
-"""  # noqa: S608 - put together from our own words only
+"""
 _CLAIMABLE_BY_ID = _CLAIMABLE + " :number"
-_CLAIMABLE_HEAD = _CLAIMABLE + f"({_HEAD_OF.format(lane=':number')})"
+_CLAIMABLE_HEAD = _CLAIMABLE + " (select head from lane_heads where lane = :number)"  # noqa: S608 - our own words
 
 
-def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, rules: Rules, now: float) -> float | None:
+def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, settings: LaneSettings, now: float) -> float | None:
     until = None
-    for limit, source in ((rules.max_wakes_per_minute, None), (rules.max_wakes_per_source, row["source"])):
+    for limit, source in ((settings.max_wakes_per_minute, None), (settings.max_wakes_per_source, row["source"])):
         if limit is None:
             continue
         nth = tx.execute(
@@ -275,7 +258,7 @@ def settle(
         "update attempts set ended_at = ?, result = ?, output = ? where id = ?",
         (now, delivery.describe(ending), output or None, attempt_id),
     )
-    _note_circuit(tx, row["lane"], ending, now, broken=row["broken_since"] is not None)
+    lanes.note_circuit(tx, row["lane"], ending, now, broken=row["broken_since"] is not None)
     return Settled(
         state=verdict.state,
         reason=verdict.reason,
@@ -302,20 +285,6 @@ def _was_failing(tx: sqlite3.Connection, lane: int, attempt_id: str) -> bool:
     return row is not None and row["result"] != "exit 0"
 
 
-def _note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float, *, broken: bool) -> None:
-    """A transport whose endings say "nobody there" is a broken circuit; any other real ending closes it again."""
-    if ending.kind == "exit" and ending.code == delivery.EX_UNAVAILABLE:
-        tx.execute(
-            "update lanes set broken_since = coalesce(broken_since, ?), broken_reason = ? where id = ?",
-            (now, delivery.describe(ending), lane),
-        )
-    elif broken and ending.kind in {"exit", "signal", "timeout"}:
-        tx.execute(
-            "update lanes set broken_since = null, broken_reason = null where id = ?",
-            (lane,),
-        )
-
-
 def finish(tx: sqlite3.Connection, message: int, now: float) -> bool:
     """Close the message if all of its deliveries are final; true for the one caller whose call did it."""
     states = [State(r["state"]) for r in tx.execute("select state from deliveries where message = ?", (message,))]
@@ -327,59 +296,3 @@ def finish(tx: sqlite3.Connection, message: int, now: float) -> bool:
         (outcome, now, message),
     )
     return changed.rowcount == 1
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """The delivery that its lane would run next."""
-
-    delivery: int
-    next_at: float | None
-    woken_at: float | None
-
-
-def candidate(db: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Candidate | None:
-    """What the lane would run next; None while it is paused, running or empty."""
-    busy = db.execute(
-        """
-        select l.paused, l.broken_since,
-               exists (select 1 from deliveries d where d.lane = l.id and d.state = 'running') as running
-        from lanes l where l.id = ?
-        """,
-        (lane,),
-    ).fetchone()
-    if busy is None or busy["paused"] or busy["running"]:
-        return None
-    query = _HEAD if ordered or busy["broken_since"] is not None else _SOONEST
-    row = db.execute(query, {"lane": lane, "now": now}).fetchone()
-    return Candidate(row["id"], row["next_at"], row["woken_at"]) if row else None
-
-
-_HEAD = """
-select id, next_at, woken_at from deliveries indexed by deliveries_pending
-where lane = :lane and state in ('waiting', 'retrying') order by ms, seq, id limit 1
-"""
-
-# Where order does not matter: what is due goes first, in inbox order; else what will be due soonest.
-_SOONEST = """
-select * from (select id, next_at, woken_at from deliveries indexed by deliveries_pending
-               where lane = :lane and state in ('waiting', 'retrying') and (next_at is null or next_at <= :now)
-               order by ms, seq, id limit 1)
-union all
-select * from (select id, next_at, woken_at from deliveries indexed by deliveries_scheduled
-               where lane = :lane and state in ('waiting', 'retrying') and next_at is not null
-               order by next_at limit 1)
-limit 1
-"""
-
-
-def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float, only_new: bool = False) -> Wake | None:
-    """What the lane has to do next, marked as woken; None while it is paused, running or empty.
-
-    `only_new`: None also for a delivery that was woken before; its task is in the queue, or the sweep will see.
-    """
-    found = candidate(tx, lane, ordered=ordered, now=now)
-    if found is None or (only_new and found.woken_at is not None):
-        return None
-    tx.execute("update deliveries set woken_at = ? where id = ?", (now, found.delivery))
-    return Wake(found.delivery, found.next_at if found.next_at is not None and found.next_at > now else None)

@@ -169,6 +169,8 @@ def _run(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection for a command that only looks: it never creates, migrates or writes the file.
 
+    It shows one moment of the ledger, however long the command looks.
+
     Raises LedgerMissingError, LedgerTooNewError and the other LedgerErrors.
     """
     if not path.exists():
@@ -179,6 +181,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("pragma query_only = on")
             if _version(connection) < VERSION:
                 raise LedgerMissingError(f"the ledger {path} is older than this program; the worker will migrate it")
+            connection.execute("begin")
             yield connection
         finally:
             connection.close()

@@ -1,4 +1,4 @@
-"""What a person may do to deliveries: retry, drop, pause, resume. Each in one transaction, each says what it did."""
+"""What a person may do to deliveries: retry and drop. Each in one transaction, each says what it did."""
 
 import re
 import sqlite3
@@ -134,26 +134,3 @@ def dead_messages(db: sqlite3.Connection) -> list[int]:
         """
     )
     return [int(row["message"]) for row in rows]
-
-
-def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, paused: bool) -> list[sqlite3.Row]:
-    """Pause or resume a transport's lanes: what runs, finishes. Returns the lanes that it has."""
-    rows = tx.execute(
-        """
-        select id, agent, transport, paused from lanes
-        where transport = ? and (? is null or agent = ?) order by agent
-        """,
-        (transport, agent, agent),
-    ).fetchall()
-    for row in rows:
-        tx.execute("update lanes set paused = ? where id = ?", (int(paused), row["id"]))
-        if not paused:  # its head may have been woken while it was paused, and has done nothing
-            tx.execute(
-                """
-                update deliveries set woken_at = null where id =
-                  (select id from deliveries indexed by deliveries_pending
-                   where lane = ? and state in ('waiting', 'retrying') order by ms, seq, id limit 1)
-                """,
-                (row["id"],),
-            )
-    return rows

@@ -70,14 +70,10 @@ def _lane(db: sqlite3.Connection, row: sqlite3.Row) -> LaneReport:
             (row["id"],),
         ).fetchall()
     )
-    running = db.execute(
-        "select count(*) as n from deliveries indexed by deliveries_running where lane = ? and state = 'running'",
-        (row["id"],),
-    ).fetchone()["n"]
-    oldest = db.execute(
+    now = db.execute(
         """
-        select m.received_at from deliveries d indexed by deliveries_pending join messages m on m.id = d.message
-        where d.lane = ? and d.state in ('waiting', 'retrying') order by d.ms, d.seq, d.id limit 1
+        select l.running, m.received_at from lane_heads l
+        left join deliveries d on d.id = l.head left join messages m on m.id = d.message where l.lane = ?
         """,
         (row["id"],),
     ).fetchone()
@@ -90,10 +86,10 @@ def _lane(db: sqlite3.Connection, row: sqlite3.Row) -> LaneReport:
         broken_reason=row["broken_reason"],
         waiting=pending.get("waiting", 0),
         retrying=pending.get("retrying", 0),
-        running=running,
+        running=int(now["running"] is not None),
         held=stuck.get("held", 0),
         dead=stuck.get("dead", 0),
-        oldest=oldest["received_at"] if oldest else None,
+        oldest=now["received_at"],
     )
 
 
@@ -107,8 +103,15 @@ left join attempts a on a.id = d.attempt_id
 
 def running(db: sqlite3.Connection, lane: int) -> list[DeliveryReport]:
     """What runs in a lane: at most one."""
-    query = _DELIVERY.format(index="indexed by deliveries_running") + "where d.lane = ? and d.state = 'running'"
+    query = _DELIVERY.format(index="") + "where d.id = (select running from lane_heads where lane = ?)"  # noqa: S608 - our own words
     return _deliveries(db.execute(query, (lane,)))
+
+
+def head(db: sqlite3.Connection, lane: int) -> DeliveryReport | None:
+    """What comes first of what waits in a lane."""
+    query = _DELIVERY.format(index="") + "where d.id = (select head from lane_heads where lane = ?)"  # noqa: S608 - our own words
+    found = _deliveries(db.execute(query, (lane,)))
+    return found[0] if found else None
 
 
 def pending(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]:
@@ -138,6 +141,14 @@ def of_message(db: sqlite3.Connection, message: int) -> list[DeliveryReport]:
 
 def _deliveries(rows: sqlite3.Cursor) -> list[DeliveryReport]:
     return [DeliveryReport(**{**dict(row), "cancel": bool(row["cancel"])}) for row in rows]
+
+
+def outcome(db: sqlite3.Connection, message_row: int) -> sqlite3.Row | None:
+    """Agent, id and state of a message; None where it is forgotten."""
+    row: sqlite3.Row | None = db.execute(
+        "select agent, message_id, state from messages where id = ?", (message_row,)
+    ).fetchone()
+    return row
 
 
 def message(db: sqlite3.Connection, message_row: int) -> sqlite3.Row:

@@ -121,5 +121,15 @@ create table workers (
 ) without rowid;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1,)
+_V2 = """
+create view lane_heads as               -- each lane: what runs (one at most), what comes first of what waits
+select l.id as lane, l.agent, l.transport, l.paused, l.broken_since,
+       (select r.id from deliveries r indexed by deliveries_running
+        where r.lane = l.id and r.state = 'running' limit 1) as running,
+       (select h.id from deliveries h indexed by deliveries_pending
+        where h.lane = l.id and h.state in ('waiting', 'retrying') order by h.ms, h.seq, h.id limit 1) as head
+from lanes l;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2)
 VERSION = len(MIGRATIONS)

@@ -11,7 +11,7 @@ ROUND = 500  # rows of work a query may return in one round; the next round goes
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningAttempt:
     """An attempt that the ledger believes to be running."""
 
     attempt_id: str
@@ -22,15 +22,6 @@ class Running:
     boot_id: str
     started_at: float
     timeout: float
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One lane, as the sweep needs it."""
-
-    id: int
-    agent: str
-    transport: str
 
 
 def register_worker(
@@ -75,7 +66,7 @@ def forget_workers(tx: sqlite3.Connection, before: float) -> None:
     )
 
 
-def running_attempts(db: sqlite3.Connection) -> list[Running]:
+def running_attempts(db: sqlite3.Connection) -> list[RunningAttempt]:
     """All attempts that the ledger believes to be running; at most one a lane."""
     rows = db.execute(
         """
@@ -85,12 +76,7 @@ def running_attempts(db: sqlite3.Connection) -> list[Running]:
         where d.state = 'running'
         """
     )
-    return [Running(*row) for row in rows]
-
-
-def lanes(db: sqlite3.Connection) -> list[Lane]:
-    """All lanes."""
-    return [Lane(*row) for row in db.execute("select id, agent, transport from lanes order by id")]
+    return [RunningAttempt(*row) for row in rows]
 
 
 def clamp_next_at(tx: sqlite3.Connection, lane: int, latest: float) -> int:

@@ -14,8 +14,8 @@ import pytest
 from worker.bus.wire import InboxMessage
 from worker.cli.main import main
 from worker.delivery import Ending, RetryPolicy
-from worker.ledger import claims, intake, operate, upkeep
-from worker.ledger.claims import Claim, Rules
+from worker.ledger import claims, intake, lanes, operate, upkeep
+from worker.ledger.claims import Claim, LaneSettings
 from worker.ledger.database import Database
 from worker.settings import load
 from worker.transports.locks import hold_lock
@@ -106,7 +106,7 @@ def desk(empty_desk: Desk) -> Iterator[Desk]:
             for n in range(2)
         ]
         intake.take_in(tx, "bob", messages, lambda _: (None, list(ENDINGS)), now)
-        operate.set_paused(tx, "pauses", None, paused=True)
+        lanes.set_paused(tx, "pauses", None, paused=True)
         for lane, transport in tx.execute("select id, transport from lanes").fetchall():
             _go(tx, lane, transport, now)
         first = operate.find_message(tx, f"bob/{MS}-0")
@@ -122,11 +122,17 @@ def _go(tx: Any, lane: int, transport: str, now: float) -> None:
     ending = ENDINGS[transport]
     if ending is None and transport != "runs":
         return
-    head = claims.candidate(tx, lane, ordered=True, now=now)
+    head = lanes.candidate(tx, lane, ordered=True, now=now)
     assert head is not None
     attempt = claims.new_attempt_id(now)
     claim = claims.claim(
-        tx, claims.this(head.delivery), attempt_id=attempt, worker="w", boot_id="b", rules=lambda *_: Rules(), now=now
+        tx,
+        claims.this(head.delivery),
+        attempt_id=attempt,
+        worker="w",
+        boot_id="b",
+        settings=lambda *_: LaneSettings(),
+        now=now,
     )
     assert isinstance(claim, Claim)
     if ending is not None:

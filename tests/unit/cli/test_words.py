@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from worker.cli.words import Lane, sentence
+from worker.cli.words import LaneContext, sentence
 from worker.delivery import State
 from worker.ledger.report import DeliveryReport, LaneReport
 
@@ -22,13 +22,13 @@ def delivery(state: str, **fields: Any) -> DeliveryReport:
     return DeliveryReport(**given | fields)
 
 
-def lane(*, paused: bool = False, broken_since: float | None = None, **fields: Any) -> Lane:
+def lane(*, paused: bool = False, broken_since: float | None = None, **fields: Any) -> LaneContext:
     report = LaneReport(
         id=1, agent="bob", transport="tmux", paused=paused, broken_since=broken_since, broken_reason=None,
         waiting=0, retrying=0, running=0, held=0, dead=0, oldest=None,
     )  # fmt: skip
     given: dict[str, Any] = {"report": report, "workers": frozenset({"w"})}
-    return Lane(**given | fields)
+    return LaneContext(**given | fields)
 
 
 RUNNING: dict[str, Any] = {"starts": 3, "started_at": NOW - 12, "timeout": 30.0, "worker": "w"}
@@ -44,7 +44,7 @@ RETRYING_HEAD = delivery("retrying", **RETRYING)
 DUE_HEAD = delivery("waiting", id=1, message_id=HEAD_ID)
 PUT_OFF_HEAD = delivery("waiting", id=1, message_id=HEAD_ID, next_at=NOW + 20, reason="had its wakes")
 
-SENTENCES: list[tuple[DeliveryReport, Lane, str]] = [
+SENTENCES: list[tuple[DeliveryReport, LaneContext, str]] = [
     (delivery("running", **RUNNING), lane(), "attempt 3 runs since 12 s (time-out 30 s)"),
     (
         delivery("running", **RUNNING, cancel=True),
@@ -114,7 +114,7 @@ SENTENCES: list[tuple[DeliveryReport, Lane, str]] = [
 
 
 @pytest.mark.parametrize(("row", "where", "words"), SENTENCES, ids=[words for _, _, words in SENTENCES])
-def test_sentence(row: DeliveryReport, where: Lane, words: str) -> None:
+def test_sentence(row: DeliveryReport, where: LaneContext, words: str) -> None:
     assert sentence(row, where, NOW) == words
 
 

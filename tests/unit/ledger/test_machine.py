@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.fakes.inbox import message
 from worker import delivery
 from worker.delivery import Counters, Ending, RetryPolicy
-from worker.ledger import claims, intake, operate, upkeep
-from worker.ledger.claims import Claim, NotClaimed, Rules
+from worker.ledger import claims, intake, lanes, operate, upkeep
+from worker.ledger.claims import Claim, LaneSettings, NotClaimed
 from worker.ledger.database import Database
 
 POLICY = RetryPolicy(max_attempts=3, retry_max_delay=30.0, give_up_after=1e12)
@@ -92,7 +92,7 @@ class LedgerMachine(RuleBasedStateMachine):
         result = self.db.write(
             lambda tx: claims.claim(
                 tx, claims.this(chosen), attempt_id=attempt, worker="w", boot_id="b", now=self.now,
-                rules=lambda _, transport: Rules(ordered=ORDERED[transport]),
+                settings=lambda _, transport: LaneSettings(ordered=ORDERED[transport]),
             )
         )  # fmt: skip
         if self._claimable(one, chosen):
@@ -172,7 +172,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(transport=st.sampled_from(sorted(ORDERED)), paused=st.booleans())
     def pause(self, transport: str, *, paused: bool) -> None:
-        self.db.write(lambda tx: operate.set_paused(tx, transport, None, paused=paused))
+        self.db.write(lambda tx: lanes.set_paused(tx, transport, None, paused=paused))
         (self.paused.add if paused else self.paused.discard)(transport)
 
     @rule(seconds=st.floats(0.1, 100.0))
@@ -213,7 +213,7 @@ class LedgerMachine(RuleBasedStateMachine):
         """What a wake-up would name can be claimed when it is due; if there is none, nothing can."""
         for transport, lane in self.lanes.items():
             found = self.db.read(
-                lambda db, t=transport, i=lane: claims.candidate(db, i, ordered=ORDERED[t], now=self.now)  # type: ignore[misc]
+                lambda db, t=transport, i=lane: lanes.candidate(db, i, ordered=ORDERED[t], now=self.now)  # type: ignore[misc]
             )
             claimable = [n for n, one in self.model.items() if one.transport == transport and self._claimable(one, n)]
             if claimable:

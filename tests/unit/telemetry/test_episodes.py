@@ -9,7 +9,7 @@ import pytest
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake
-from worker.ledger.claims import Claim, NotClaimed, Rules
+from worker.ledger.claims import Claim, LaneSettings, NotClaimed
 from worker.ledger.database import Database
 
 NOW = 1_795_000_000.0
@@ -28,7 +28,7 @@ class Lane:
         message = InboxMessage("s", f"{ms}-0", ms, 0, "agent:alice", "text", None, None, None)
         self.db.write(lambda tx: intake.take_in(tx, "bob", [message], lambda _: (None, ["wake"]), self.now))
 
-    def claim(self, rules: Rules | None = None) -> Claim | NotClaimed:
+    def claim(self, rules: LaneSettings | None = None) -> Claim | NotClaimed:
         self.now += 1000.0
         pending = "select id from deliveries where state in ('waiting', 'retrying') order by id"
         delivery = self.db.read(lambda db: db.execute(pending).fetchone()["id"])
@@ -39,7 +39,7 @@ class Lane:
                 attempt_id=claims.new_attempt_id(self.now),
                 worker="w",
                 boot_id="b",
-                rules=lambda *_: rules or Rules(),
+                settings=lambda *_: rules or LaneSettings(),
                 now=self.now,
             )
         )
@@ -90,7 +90,7 @@ def test_what_never_started_begins_none(lane: Lane) -> None:
 
 
 def test_an_expired_delivery_says_which_it_was(lane: Lane) -> None:
-    refusal = lane.claim(Rules(expires_after=1.0))
+    refusal = lane.claim(LaneSettings(expires_after=1.0))
     assert isinstance(refusal, NotClaimed)
     assert refusal.expired is not None
     agent, transport, message_id = refusal.expired

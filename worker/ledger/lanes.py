@@ -1,0 +1,160 @@
+"""Lanes: what runs in one, what comes first of what waits, and what keeps a delivery from being run now.
+
+What a lane's head is, is said in one place: the view `lane_heads` (see `schema`). What may run is said in one place:
+`obstacle`. Claim, settle, wake-up, sweep, `resume` and the sentences of the commands all ask these two.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from worker import delivery
+from worker.delivery import Ending
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane, by name."""
+
+    id: int
+    agent: str
+    transport: str
+
+
+class LaneState(NamedTuple):
+    """How a lane is, as the view `lane_heads` shows it. `running` and `head` are deliveries."""
+
+    paused: bool
+    broken_since: float | None  # epoch seconds
+    running: int | None
+    head: int | None
+
+
+class Obstacle(StrEnum):
+    """Why a pending delivery may not run now, the first reason that holds."""
+
+    PAUSED = "its transport is paused"
+    LANE_RUNS = "another delivery of its lane is running"
+    NOT_HEAD = "an earlier delivery of its lane comes first"
+    NOT_DUE = "it is not due yet"
+
+
+class Candidate(NamedTuple):
+    """The delivery that its lane would run next. Times are epoch seconds."""
+
+    delivery: int
+    next_at: float | None
+    woken_at: float | None
+
+
+class Wake(NamedTuple):
+    """A delivery to enqueue now, or to schedule at `at` (epoch seconds)."""
+
+    delivery: int
+    at: float | None
+
+
+def keeps_order(lane: LaneState, *, ordered: bool) -> bool:
+    """Whether only the head may run: in an ordered lane, and in a broken one, where one probe is enough."""
+    return ordered or lane.broken_since is not None
+
+
+def obstacle(lane: LaneState, delivery_id: int, next_at: float | None, *, ordered: bool, now: float) -> Obstacle | None:
+    """What keeps a waiting or retrying delivery of this lane from being run at `now`; None: nothing."""
+    if lane.paused:
+        return Obstacle.PAUSED
+    if lane.running is not None:
+        return Obstacle.LANE_RUNS
+    if keeps_order(lane, ordered=ordered) and lane.head not in {None, delivery_id}:
+        return Obstacle.NOT_HEAD
+    if next_at is not None and next_at > now:
+        return Obstacle.NOT_DUE
+    return None
+
+
+def every(db: sqlite3.Connection) -> list[Lane]:
+    """All lanes."""
+    return [Lane(*row) for row in db.execute("select id, agent, transport from lanes order by id")]
+
+
+def find(db: sqlite3.Connection, lane: int) -> Lane | None:
+    """The lane with this id."""
+    row = db.execute("select id, agent, transport from lanes where id = ?", (lane,)).fetchone()
+    return Lane(*row) if row else None
+
+
+def candidate(db: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Candidate | None:
+    """What the lane would run next, due or not; None while it is paused, running or empty."""
+    row = db.execute(_HEAD, (lane,)).fetchone()
+    if row is None:
+        return None
+    state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"])
+    if state.paused or state.running is not None or state.head is None:
+        return None
+    if not keeps_order(state, ordered=ordered):
+        row = db.execute(_SOONEST, {"lane": lane, "now": now}).fetchone()
+    return Candidate(row["id"], row["next_at"], row["woken_at"])
+
+
+_HEAD = """
+select l.paused, l.broken_since, l.running, d.id as head, d.id, d.next_at, d.woken_at
+from lane_heads l left join deliveries d on d.id = l.head where l.lane = ?
+"""
+
+# Where order does not matter: what is due goes first, in inbox order; else what will be due soonest.
+_SOONEST = """
+select * from (select id, next_at, woken_at from deliveries indexed by deliveries_pending
+               where lane = :lane and state in ('waiting', 'retrying') and (next_at is null or next_at <= :now)
+               order by ms, seq, id limit 1)
+union all
+select * from (select id, next_at, woken_at from deliveries indexed by deliveries_scheduled
+               where lane = :lane and state in ('waiting', 'retrying') and next_at is not null
+               order by next_at limit 1)
+limit 1
+"""
+
+
+def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float, only_new: bool = False) -> Wake | None:
+    """What the lane has to do next, marked as woken; None while it is paused, running or empty.
+
+    `only_new`: None also for a delivery that was woken before; its task is in the queue, or the sweep will see.
+    """
+    found = candidate(tx, lane, ordered=ordered, now=now)
+    if found is None or (only_new and found.woken_at is not None):
+        return None
+    tx.execute("update deliveries set woken_at = ? where id = ?", (now, found.delivery))
+    return Wake(found.delivery, found.next_at if found.next_at is not None and found.next_at > now else None)
+
+
+def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, paused: bool) -> list[sqlite3.Row]:
+    """Pause or resume a transport's lanes: what runs, finishes. Returns the lanes that it has."""
+    rows = tx.execute(
+        """
+        select id, agent, transport, paused from lanes
+        where transport = ? and (? is null or agent = ?) order by agent
+        """,
+        (transport, agent, agent),
+    ).fetchall()
+    for row in rows:
+        tx.execute("update lanes set paused = ? where id = ?", (int(paused), row["id"]))
+        if not paused:  # its head may have been woken while it was paused, and has done nothing
+            tx.execute(
+                "update deliveries set woken_at = null where id = (select head from lane_heads where lane = ?)",
+                (row["id"],),
+            )
+    return rows
+
+
+def note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float, *, broken: bool) -> None:
+    """A transport whose endings say "nobody there" is a broken circuit; any other real ending closes it again."""
+    if ending.kind == "exit" and ending.code == delivery.EX_UNAVAILABLE:
+        tx.execute(
+            "update lanes set broken_since = coalesce(broken_since, ?), broken_reason = ? where id = ?",
+            (now, delivery.describe(ending), lane),
+        )
+    elif broken and ending.kind in {"exit", "signal", "timeout"}:
+        tx.execute(
+            "update lanes set broken_since = null, broken_reason = null where id = ?",
+            (lane,),
+        )
