@@ -20,6 +20,7 @@ from worker.engine import Engine, polling, sweeping
 from worker.engine.dispatch import go_on
 from worker.ledger import claims, intake, lanes, operate, report
 from worker.ledger.database import Database
+from worker.ledger.operate import Chosen
 from worker.settings import AgentSettings, Settings, TransportSettings
 
 AGENTS = ("a0", "a1", "a2")
@@ -267,8 +268,8 @@ def one_message(engine: Engine) -> None:
     assert engine.db.read(lambda db: operate.find_message(db, key["message_id"])) == message
     engine.db.read(lambda db: report.message(db, message))
     engine.db.read(lambda db: [report.attempts(db, delivery.id) for delivery in report.of_message(db, message)])
-    engine.db.write(lambda tx: operate.drop(tx, message, None, time.time()))
-    engine.db.write(lambda tx: operate.retry(tx, message, None))
+    engine.db.write(lambda tx: operate.drop(tx, message, Chosen(), time.time()))
+    engine.db.write(lambda tx: operate.retry(tx, message, Chosen()))
     engine.db.read(operate.dead_messages)
 
 

@@ -8,7 +8,7 @@ from worker.ledger import operate
 
 EXAMPLES = """examples:
   bus-watch drop hadi-codex/1795300087770-0
-  bus-watch drop --dead --transport tmux
+  bus-watch drop --dead --transport tmux     tmux's dead letters; other transports' deliveries stay
 """
 
 configure = retry_or_drop.configure
@@ -16,4 +16,4 @@ configure = retry_or_drop.configure
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return retry_or_drop.change(args, lambda tx, message: operate.drop(tx, message, args.transport, time.time()))
+    return retry_or_drop.change(args, lambda tx, message, chosen: operate.drop(tx, message, chosen, time.time()))

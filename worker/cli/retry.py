@@ -18,4 +18,4 @@ configure = retry_or_drop.configure
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return retry_or_drop.change(args, lambda tx, message: operate.retry(tx, message, args.transport))
+    return retry_or_drop.change(args, operate.retry)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from worker.cli import common
 from worker.ledger import operate
 from worker.ledger.database import Database
-from worker.ledger.operate import Change
+from worker.ledger.operate import Change, Chosen
 from worker.ledger.sweep_signal import send_sweep_signal
 
 
@@ -17,12 +17,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     common.add_config(parser)
     common.add_json(parser)
     parser.add_argument("keys", nargs="*", metavar="KEY", help="messages: AGENT/ID, AGENT/STREAM/ID, or ids")
-    parser.add_argument("--dead", action="store_true", help="every message with a dead letter")
+    parser.add_argument("--dead", action="store_true", help="only deliveries in state dead; without a KEY all of them")
     parser.add_argument("--transport", metavar="NAME", help="only this transport's delivery")
 
 
-def change(args: argparse.Namespace, operation: Callable[[sqlite3.Connection, int], Sequence[Change]]) -> int:
+def change(args: argparse.Namespace, operation: Callable[[sqlite3.Connection, int, Chosen], Sequence[Change]]) -> int:
     """Apply `operation` to the messages that were named; 1 if none of their deliveries could be changed."""
+    chosen = Chosen(args.transport, args.dead)
     if not args.keys and not args.dead:
         print("name messages, or say --dead", file=sys.stderr)
         return 64
@@ -32,9 +33,9 @@ def change(args: argparse.Namespace, operation: Callable[[sqlite3.Connection, in
 
         def all_of_them(tx: sqlite3.Connection) -> list[Change]:
             messages = [operate.find_message(tx, key) for key in args.keys]
-            if args.dead:
-                messages += [m for m in operate.dead_messages(tx) if m not in messages]
-            return [done for message in messages for done in operation(tx, message)]
+            if args.dead and not args.keys:
+                messages = operate.dead_messages(tx)
+            return [done for message in messages for done in operation(tx, message, chosen)]
 
         changes = database.write(all_of_them)
     finally:

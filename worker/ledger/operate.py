@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.errors import BusWatchError
 from worker.ledger import claims
@@ -65,21 +66,30 @@ where m.seq = :seq limit 20
 """
 
 
-def _deliveries(tx: sqlite3.Connection, message: int, transport: str | None) -> list[sqlite3.Row]:
+class Chosen(NamedTuple):
+    """Which deliveries of a message a command means: of one transport, in state dead; by default all of them."""
+
+    transport: str | None = None
+    only_dead: bool = False
+
+
+def _deliveries(tx: sqlite3.Connection, message: int, chosen: Chosen) -> list[sqlite3.Row]:
     return tx.execute(
         """
         select d.id, d.state, d.lane, l.transport, m.agent, m.message_id, m.id as message
         from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
-        where d.message = ? and (? is null or l.transport = ?) order by d.id
+        where d.message = :message and (:transport is null or l.transport = :transport)
+          and (not :only_dead or d.state = 'dead')
+        order by d.id
         """,
-        (message, transport, transport),
+        {"message": message, **chosen._asdict()},
     ).fetchall()
 
 
-def retry(tx: sqlite3.Connection, message: int, transport: str | None) -> list[Change]:
+def retry(tx: sqlite3.Connection, message: int, chosen: Chosen) -> list[Change]:
     """Dead, held and cancelled deliveries wait again, with fresh attempts; others are left with a word why."""
     changes = []
-    for row in _deliveries(tx, message, transport):
+    for row in _deliveries(tx, message, chosen):
         if row["state"] in {"dead", "held", "cancelled"}:
             tx.execute(
                 """
@@ -99,10 +109,10 @@ def retry(tx: sqlite3.Connection, message: int, transport: str | None) -> list[C
     return changes
 
 
-def drop(tx: sqlite3.Connection, message: int, transport: str | None, now: float) -> list[Change]:
+def drop(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> list[Change]:
     """Cancel what is not done; what runs is cancelled when it ends, unless it succeeds."""
     changes = []
-    for row in _deliveries(tx, message, transport):
+    for row in _deliveries(tx, message, chosen):
         if row["state"] in {"waiting", "retrying", "held", "dead"}:
             tx.execute(
                 """

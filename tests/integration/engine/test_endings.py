@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.engine.rig import running
 from worker.ledger import operate
+from worker.ledger.operate import Chosen
 
 HOUR = 3600.0
 
@@ -189,17 +190,17 @@ def test_drop_while_it_runs_and_a_success_that_wins(tmp_path: Path, status: int,
         rig.take()
         message = rig.rows("select id from messages")[0]["id"]
         write = rig.engine.db.write
-        assert write(lambda tx: operate.drop(tx, message, None, rig.now))[0].done
+        assert write(lambda tx: operate.drop(tx, message, Chosen(), rig.now))[0].done
         assert rig.states == ["cancelled"]
-        assert write(lambda tx: operate.retry(tx, message, None))[0].done
+        assert write(lambda tx: operate.retry(tx, message, Chosen()))[0].done
         rig.due.clear()
         rig.sweep()
         thread = threading.Thread(target=rig.run)
         thread.start()
         while not (tmp_path / "started").exists():
             thread.join(0.02)
-        assert not write(lambda tx: operate.retry(tx, message, None))[0].done
-        assert write(lambda tx: operate.drop(tx, message, None, rig.now))[0].done
+        assert not write(lambda tx: operate.retry(tx, message, Chosen()))[0].done
+        assert write(lambda tx: operate.drop(tx, message, Chosen(), rig.now))[0].done
         (tmp_path / "go").touch()
         thread.join()
         assert rig.states == [expected]

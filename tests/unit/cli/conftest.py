@@ -17,6 +17,7 @@ from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
 from worker.ledger.claims import Claim, LaneSettings
 from worker.ledger.database import Database
+from worker.ledger.operate import Chosen
 from worker.settings import load
 from worker.transports.locks import hold_lock
 
@@ -110,7 +111,7 @@ def desk(empty_desk: Desk) -> Iterator[Desk]:
         for lane, transport in tx.execute("select id, transport from lanes").fetchall():
             _go(tx, lane, transport, now)
         first = operate.find_message(tx, f"bob/{MS}-0")
-        operate.drop(tx, first, "drops", now)
+        operate.drop(tx, first, Chosen("drops"), now)
 
     database.write(fill)
     database.close()

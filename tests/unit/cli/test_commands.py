@@ -116,6 +116,32 @@ def test_retry_and_drop_all_dead_letters(desk: Desk) -> None:
     assert desk.run("queue", "--json").json["counts"]["dead"] == 0
 
 
+@pytest.mark.parametrize(
+    ("arguments", "done"),
+    [
+        (["retry", "--dead"], "was dead, waits again"),
+        (["retry", FIRST, "--dead"], "was dead, waits again"),
+        (["drop", "--dead"], "was dead, is cancelled"),
+        (["drop", FIRST, "--dead"], "was dead, is cancelled"),
+    ],
+)
+def test_dead_means_dead(desk: Desk, arguments: list[str], done: str) -> None:
+    """Of a message with a delivery in every state, the dead one alone is touched."""
+
+    def states() -> dict[str, tuple[str, str]]:
+        return {d["transport"]: (d["state"], d["words"]) for d in desk.run("show", FIRST, "--json").json["deliveries"]}
+
+    before = states()
+    assert {"held", "cancelled", "waiting", "running", "retrying", "dead"} <= {state for state, _ in before.values()}
+    said = desk.run(*arguments)
+    assert (said.status, said.out) == (0, f"{FIRST} dies: {done}\n")
+    after = states()
+    assert {name for name in after if after[name][0] != before[name][0]} == {"dies"}
+    assert not any("dropped when it ends" in words for _, words in after.values())
+    assert desk.run(*arguments).out == "nothing to do\n"
+    assert desk.run("retry", SECOND, "--dead").out == "nothing to do\n"
+
+
 def test_drop(desk: Desk) -> None:
     words = {c["transport"]: c["words"] for c in desk.run("drop", FIRST, "--json").json}
     assert words["runs"] == "is running: cancelled when it ends, unless it succeeds"

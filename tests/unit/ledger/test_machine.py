@@ -17,12 +17,14 @@ from worker.delivery import Counters, Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
 from worker.ledger.claims import Claim, LaneSettings, NotClaimed
 from worker.ledger.database import Database
+from worker.ledger.operate import Chosen
 
 POLICY = RetryPolicy(max_attempts=3, retry_max_delay=30.0, give_up_after=1e12)
 HOLD = replace(POLICY, on_unknown="hold")
 ORDERED = {"first": True, "second": False}  # transports
 POLICY_OF = {"first": HOLD, "second": POLICY}
 FINAL = {"succeeded", "dead", "cancelled"}
+CHOSEN = st.builds(Chosen, st.sampled_from([None, *ORDERED]), st.booleans())
 
 
 @dataclass
@@ -148,11 +150,11 @@ class LedgerMachine(RuleBasedStateMachine):
     # -- what people do ------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.model)
-    @rule(data=st.data(), transport=st.sampled_from([None, *ORDERED]))
-    def retry(self, data: st.DataObject, transport: str | None) -> None:
+    @rule(data=st.data(), chosen=CHOSEN)
+    def retry(self, data: st.DataObject, chosen: Chosen) -> None:
         number = self.model[data.draw(st.sampled_from(sorted(self.model)))].message
-        self.db.write(lambda tx: operate.retry(tx, number, transport))
-        for one in self._of(number, transport):
+        self.db.write(lambda tx: operate.retry(tx, number, chosen))
+        for one in self._of(number, chosen):
             if one.state in {"dead", "held", "cancelled"}:
                 one.state, one.next_at, one.cancel = "waiting", None, False
                 one.burnt = one.frees = one.voids = 0
@@ -160,11 +162,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 one.next_at = None
 
     @precondition(lambda self: self.model)
-    @rule(data=st.data(), transport=st.sampled_from([None, *ORDERED]))
-    def drop(self, data: st.DataObject, transport: str | None) -> None:
+    @rule(data=st.data(), chosen=CHOSEN)
+    def drop(self, data: st.DataObject, chosen: Chosen) -> None:
         number = self.model[data.draw(st.sampled_from(sorted(self.model)))].message
-        self.db.write(lambda tx: operate.drop(tx, number, transport, self.now))
-        for one in self._of(number, transport):
+        self.db.write(lambda tx: operate.drop(tx, number, chosen, self.now))
+        for one in self._of(number, chosen):
             if one.state in {"waiting", "retrying", "held", "dead"}:
                 one.state, one.next_at = "cancelled", None
             elif one.state == "running":
@@ -226,8 +228,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def _over(self, number: int) -> bool:
         return all(one.state in FINAL for one in self.model.values() if one.message == number)
 
-    def _of(self, number: int, transport: str | None) -> list[Model]:
-        return [o for o in self.model.values() if o.message == number and transport in {None, o.transport}]
+    def _of(self, number: int, chosen: Chosen) -> list[Model]:
+        mine = [o for o in self.model.values() if o.message == number and chosen.transport in {None, o.transport}]
+        return [o for o in mine if o.state == "dead"] if chosen.only_dead else mine
 
     def rows(self, query: str) -> list[sqlite3.Row]:
         return self.db.read(lambda db: db.execute(query).fetchall())
