@@ -3,6 +3,7 @@
 Nothing here reads a clock, a file or a database; times are epoch seconds given by the caller.
 """
 
+import math
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class RetryPolicy:
     on_unknown: OnUnknown = "redeliver"
     permanent_exit_codes: Collection[int] = PERMANENT_EXIT_CODES
     give_up_after: float = 5 * 86400.0
+    expires_after: float | None = None
 
 
 class Counters(NamedTuple):
@@ -90,7 +92,7 @@ class Counters(NamedTuple):
     burnt: int = 0
     frees: int = 0
     voids: int = 0
-    first_seen: float = 0.0  # when the message came to the ledger
+    first_seen: float = 0.0  # when the message came to the ledger, or a person last asked for it again
 
 
 class Verdict(NamedTuple):
@@ -158,6 +160,11 @@ def backoff(failures: int, policy: RetryPolicy, rng: random.Random) -> float:
     exponent = min(failures - 1, 62)  # 2.0**62 is far above any cap, and cannot overflow
     ceiling = min(policy.retry_max_delay, policy.retry_delay * 2.0**exponent)
     return ceiling * (0.5 + 0.5 * rng.random())
+
+
+def expires_at(first_seen: float, expires_after: float | None) -> float:
+    """When a delivery is too old to be begun, whatever was tried before: epoch seconds, infinity where it never is."""
+    return math.inf if expires_after is None else first_seen + expires_after
 
 
 def longest_delay(policy: RetryPolicy) -> float:

@@ -133,6 +133,7 @@ class TransportSettings(_Model):
             on_unknown=self.on_unknown,
             permanent_exit_codes=self.permanent_exit_codes,
             give_up_after=self.give_up_after,
+            expires_after=self.expires_after,
         )
 
 

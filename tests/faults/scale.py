@@ -269,7 +269,7 @@ def one_message(engine: Engine) -> None:
     engine.db.read(lambda db: report.message(db, message))
     engine.db.read(lambda db: [report.attempts(db, delivery.id) for delivery in report.of_message(db, message)])
     engine.db.write(lambda tx: operate.drop(tx, message, Chosen(), time.time()))
-    engine.db.write(lambda tx: operate.retry(tx, message, Chosen()))
+    engine.db.write(lambda tx: operate.retry(tx, message, Chosen(), time.time()))
     engine.db.read(operate.dead_messages)
 
 

@@ -1,7 +1,6 @@
 """Cancel deliveries that are not done. What runs is cancelled when it ends; if it succeeds, it has succeeded."""
 
 import argparse
-import time
 
 from worker.cli import retry_or_drop
 from worker.ledger import operate
@@ -16,4 +15,4 @@ configure = retry_or_drop.configure
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return retry_or_drop.change(args, lambda tx, message, chosen: operate.drop(tx, message, chosen, time.time()))
+    return retry_or_drop.change(args, operate.drop)

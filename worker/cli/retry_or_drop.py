@@ -3,6 +3,7 @@
 import argparse
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from worker.cli import common
@@ -21,9 +22,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", metavar="NAME", help="only this transport's delivery")
 
 
-def change(args: argparse.Namespace, operation: Callable[[sqlite3.Connection, int, Chosen], Sequence[Change]]) -> int:
+Operation = Callable[[sqlite3.Connection, int, Chosen, float], Sequence[Change]]
+
+
+def change(args: argparse.Namespace, operation: Operation) -> int:
     """Apply `operation` to the messages that were named; 1 if none of their deliveries could be changed."""
-    chosen = Chosen(args.transport, args.dead)
+    chosen, now = Chosen(args.transport, args.dead), time.time()
     if not args.keys and not args.dead:
         print("name messages, or say --dead", file=sys.stderr)
         return 64
@@ -35,7 +39,7 @@ def change(args: argparse.Namespace, operation: Callable[[sqlite3.Connection, in
             messages = [operate.find_message(tx, key) for key in args.keys]
             if args.dead and not args.keys:
                 messages = operate.dead_messages(tx)
-            return [done for message in messages for done in operation(tx, message, chosen)]
+            return [done for message in messages for done in operation(tx, message, chosen, now)]
 
         changes = database.write(all_of_them)
     finally:

@@ -127,7 +127,7 @@ def claim(
     why = lanes.obstacle(state, delivery_id, row["next_at"], ordered=found.ordered, now=now)
     if why is not None:
         return NotClaimed(why, delivery_id, row["lane"])
-    if found.expires_after is not None and now - _came_at(row, now) > found.expires_after and not row["starts"]:
+    if now >= delivery.expires_at(_age_counts_from(row, now), found.expires_after):
         return _expire(tx, row, now)
     if (until := _throttled_until(tx, row, found, now)) is not None:
         tx.execute("update deliveries set next_at = ?, reason = ? where id = ?", (until, _THROTTLED, delivery_id))
@@ -164,17 +164,22 @@ def claim(
     )
 
 
-def _came_at(row: sqlite3.Row, now: float) -> float:
-    """When the message came. Never before it was sent: our clock may have been behind then, and right since."""
-    sent = row["ms"] / 1000.0
-    return max(row["received_at"], sent) if sent <= now else float(row["received_at"])
+def _age_counts_from(row: sqlite3.Row, now: float) -> float:
+    """When the message came, or a person last asked for it again.
+
+    Never before it was sent: our clock may have been behind then, and right since.
+    """
+    sent: float = row["ms"] / 1000.0
+    received: float = row["received_at"]
+    return max(received, row["renewed_at"] or 0.0, sent if sent <= now else 0.0)
 
 
 _THROTTLED = "held back: its transport has had its wakes for this minute"
 
 _CLAIMABLE = """
-select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, l.agent, l.transport, l.paused, l.broken_since, l.running,
-       l.head, m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at, m.received_at
+select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, d.reason, d.renewed_at, l.agent, l.transport, l.paused,
+       l.broken_since, l.running, l.head, m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at,
+       m.received_at
 from deliveries d join lane_heads l on l.lane = d.lane join messages m on m.id = d.message
 where d.state in ('waiting', 'retrying') and d.id =
 """
@@ -200,10 +205,13 @@ def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, settings: LaneSet
     return until
 
 
+_EXPIRED = "expired: too old when its turn came"
+
+
 def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
     tx.execute(
         "update deliveries set state = 'dead', reason = ?, ended_at = ?, next_at = null where id = ?",
-        ("expired: too old when its turn came", now, row["id"]),
+        (_EXPIRED + (f"; last: {row['reason']}" if row["starts"] and row["reason"] else ""), now, row["id"]),
     )
     return NotClaimed(
         "it has expired",
@@ -230,8 +238,8 @@ def settle(
     """Write down how an attempt ended. None: somebody else has settled it."""
     row = tx.execute(
         """
-        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, m.received_at, m.ms, m.agent,
-               m.message_id, l.broken_since
+        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, d.renewed_at, m.received_at, m.ms,
+               m.agent, m.message_id, l.broken_since
         from deliveries d join messages m on m.id = d.message join lanes l on l.id = d.lane
         where d.id = ? and d.state = 'running' and d.attempt_id = ?
         """,
@@ -239,9 +247,12 @@ def settle(
     ).fetchone()
     if row is None:
         return None
-    before = Counters(row["burnt"], row["frees"], row["voids"], _came_at(row, now))
+    before = Counters(row["burnt"], row["frees"], row["voids"], _age_counts_from(row, now))
     verdict = delivery.settle(ending, before, policy, now=now, cancelled=bool(row["cancel"]), rng=rng)
     after = verdict.counters
+    next_at = verdict.next_at
+    if next_at is not None:  # one that expires frees its lane then, and not when its backoff is over
+        next_at = min(next_at, max(now, delivery.expires_at(before.first_seen, policy.expires_after)))
     final = verdict.state in delivery.FINAL
     tx.execute(
         """
@@ -250,7 +261,7 @@ def settle(
         where id = ?
         """,
         (
-            verdict.state, after.burnt, after.frees, after.voids, verdict.next_at, verdict.reason,
+            verdict.state, after.burnt, after.frees, after.voids, next_at, verdict.reason,
             now if final else None, delivery_id,
         ),
     )  # fmt: skip
@@ -268,21 +279,8 @@ def settle(
         attempt=row["starts"],
         agent=row["agent"],
         message_id=row["message_id"],
-        began_failing=delivery.is_failure(ending) and not _was_failing(tx, row["lane"], attempt_id),
+        began_failing=delivery.is_failure(ending) and not lanes.was_failing(tx, row["lane"], attempt_id),
     )
-
-
-def _was_failing(tx: sqlite3.Connection, lane: int, attempt_id: str) -> bool:
-    """Whether the lane's last ending before this one, held back ones (75) aside, was no success."""
-    row = tx.execute(
-        """
-        select result from attempts indexed by attempts_recent
-        where lane = ? and id <> ? and ended_at is not null and result not glob ?
-        order by started_at desc limit 1
-        """,
-        (lane, attempt_id, f"exit {delivery.EX_TEMPFAIL}*"),
-    ).fetchone()
-    return row is not None and row["result"] != "exit 0"
 
 
 def finish(tx: sqlite3.Connection, message: int, now: float) -> bool:

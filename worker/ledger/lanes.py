@@ -158,3 +158,16 @@ def note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float, 
             "update lanes set broken_since = null, broken_reason = null where id = ?",
             (lane,),
         )
+
+
+def was_failing(tx: sqlite3.Connection, lane: int, attempt_id: str) -> bool:
+    """Whether the lane's last ending before this one, held back ones (75) aside, was no success."""
+    row = tx.execute(
+        """
+        select result from attempts indexed by attempts_recent
+        where lane = ? and id <> ? and ended_at is not null and result not glob ?
+        order by started_at desc limit 1
+        """,
+        (lane, attempt_id, f"exit {delivery.EX_TEMPFAIL}*"),
+    ).fetchone()
+    return row is not None and row["result"] != "exit 0"

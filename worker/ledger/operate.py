@@ -86,23 +86,28 @@ def _deliveries(tx: sqlite3.Connection, message: int, chosen: Chosen) -> list[sq
     ).fetchall()
 
 
-def retry(tx: sqlite3.Connection, message: int, chosen: Chosen) -> list[Change]:
-    """Dead, held and cancelled deliveries wait again, with fresh attempts; others are left with a word why."""
+def retry(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> list[Change]:
+    """Dead, held and cancelled deliveries wait again, with fresh attempts; others are left with a word why.
+
+    They are as young as if they had just come: neither `expires_after` nor `give_up_after` takes them away again.
+    """
     changes = []
     for row in _deliveries(tx, message, chosen):
         if row["state"] in {"dead", "held", "cancelled"}:
             tx.execute(
                 """
                 update deliveries set state = 'waiting', burnt = 0, frees = 0, voids = 0, next_at = null, cancel = 0,
-                                      reason = '', ended_at = null, woken_at = null
+                                      reason = '', ended_at = null, woken_at = null, renewed_at = ?
                 where id = ?
                 """,
-                (row["id"],),
+                (now, row["id"]),
             )
             tx.execute("update messages set state = 'open', finished_at = null where id = ?", (message,))
             changes.append(_change(row, done=True, words=f"was {row['state']}, waits again"))
         elif row["state"] == "retrying":
-            tx.execute("update deliveries set next_at = null, woken_at = null where id = ?", (row["id"],))
+            tx.execute(
+                "update deliveries set next_at = null, woken_at = null, renewed_at = ? where id = ?", (now, row["id"])
+            )
             changes.append(_change(row, done=True, words="was retrying, is due now"))
         else:
             changes.append(_change(row, done=False, words=f"is {row['state']}: nothing to retry"))

@@ -131,5 +131,9 @@ select l.id as lane, l.agent, l.transport, l.paused, l.broken_since,
 from lanes l;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2)
+_V3 = """
+alter table deliveries add column renewed_at real;  -- when a person last asked for it again: its age counts from then
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
 VERSION = len(MIGRATIONS)

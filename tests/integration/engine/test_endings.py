@@ -135,6 +135,40 @@ def test_expired_is_dropped_before_it_starts_and_the_lane_goes_on(tmp_path: Path
         assert {row["state"] for row in rig.rows("select state from messages")} == {"failed", "delivered"}
 
 
+def test_a_head_that_met_nobody_all_night_expires_like_those_behind_it(tmp_path: Path) -> None:
+    """Age decides, whatever was tried; and a backoff of an hour does not hold up the lane for longer than that."""
+    with running(tmp_path, expires_after=3600.0, retry_delay=2000.0, retry_max_delay=36000.0) as rig:
+        rig.take(2)
+        rig.answer(69)
+        rig.pass_time(3601.0)
+        assert rig.states == ["dead", "dead"]
+        first, second = (row["reason"] for row in rig.rows())
+        assert first == "expired: too old when its turn came; last: exit 69"
+        assert second == "expired: too old when its turn came"
+        rig.answer(0)
+        late = rig.take()
+        rig.pass_time(9 * 3600.0)
+        assert [run.split()[0] for run in rig.runs if run.endswith(" 1")][1:] == late
+        assert rig.states == ["dead", "dead", "succeeded"]
+
+
+@pytest.mark.parametrize("settings", [{"expires_after": 60.0}, {"give_up_after": 60.0}])
+def test_what_a_person_asks_for_again_is_young_again(tmp_path: Path, settings: dict[str, float]) -> None:
+    with running(tmp_path, **settings) as rig:
+        rig.take()
+        rig.answer(1)
+        rig.pass_time(600.0)
+        assert rig.states == ["dead"]
+        message = rig.rows("select id from messages")[0]["id"]
+        rig.engine.db.write(lambda tx: operate.retry(tx, message, Chosen(), rig.now))
+        rig.sweep()
+        rig.pass_time(1.0)
+        assert rig.states == ["retrying"]
+        rig.answer(0)
+        rig.pass_time(30.0)
+        assert rig.states == ["succeeded"]
+
+
 def test_a_missing_command_is_a_bad_moment_and_a_forbidden_one_is_not(tmp_path: Path) -> None:
     program = tmp_path / "program"
     with running(tmp_path) as rig:
@@ -192,14 +226,14 @@ def test_drop_while_it_runs_and_a_success_that_wins(tmp_path: Path, status: int,
         write = rig.engine.db.write
         assert write(lambda tx: operate.drop(tx, message, Chosen(), rig.now))[0].done
         assert rig.states == ["cancelled"]
-        assert write(lambda tx: operate.retry(tx, message, Chosen()))[0].done
+        assert write(lambda tx: operate.retry(tx, message, Chosen(), rig.now))[0].done
         rig.due.clear()
         rig.sweep()
         thread = threading.Thread(target=rig.run)
         thread.start()
         while not (tmp_path / "started").exists():
             thread.join(0.02)
-        assert not write(lambda tx: operate.retry(tx, message, Chosen()))[0].done
+        assert not write(lambda tx: operate.retry(tx, message, Chosen(), rig.now))[0].done
         assert write(lambda tx: operate.drop(tx, message, Chosen(), rig.now))[0].done
         (tmp_path / "go").touch()
         thread.join()

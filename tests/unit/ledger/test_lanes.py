@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fakes.inbox import message
-from worker.ledger import intake, lanes
+from worker.ledger import intake
 from worker.ledger.database import Database
 from worker.ledger.lanes import LaneState, Obstacle, obstacle
 
@@ -50,16 +50,3 @@ def test_the_view_shows_each_lane_its_first_pending_and_what_runs(db: Database) 
     late = [message(5)]  # an older one that came late is the head from now on
     db.write(lambda tx: intake.take_in(tx, "a", late, lambda _: (None, ["t"]), 1.0))
     assert _heads(db) == [(None, None), (1, 4)]
-
-
-def test_an_older_ledger_gets_the_view(db: Database) -> None:
-    """What a ledger of the first version lacks is added when it is opened."""
-    db.write(lambda tx: tx.execute("drop view lane_heads"))
-    db.write(lambda tx: tx.execute("pragma user_version = 1"))
-    db.close()
-    again = Database(db.path)
-    try:
-        lane = again.write(lambda tx: intake.ensure_lane(tx, "a", "t"))
-        assert again.read(lambda tx: lanes.candidate(tx, lane, ordered=True, now=NOW)) is None
-    finally:
-        again.close()

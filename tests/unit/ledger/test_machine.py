@@ -153,7 +153,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), chosen=CHOSEN)
     def retry(self, data: st.DataObject, chosen: Chosen) -> None:
         number = self.model[data.draw(st.sampled_from(sorted(self.model)))].message
-        self.db.write(lambda tx: operate.retry(tx, number, chosen))
+        self.db.write(lambda tx: operate.retry(tx, number, chosen, self.now))
         for one in self._of(number, chosen):
             if one.state in {"dead", "held", "cancelled"}:
                 one.state, one.next_at, one.cancel = "waiting", None, False
