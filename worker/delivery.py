@@ -35,7 +35,6 @@ class MessageState(StrEnum):
 
 
 FINAL = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
-PENDING = frozenset({State.WAITING, State.RETRYING})  # what can be claimed, and what an ordered lane waits for
 
 EX_UNAVAILABLE = 69
 EX_TEMPFAIL = 75

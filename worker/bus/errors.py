@@ -11,13 +11,11 @@ from worker.errors import BusWatchError
 class BusError(BusWatchError):
     """Base of every failure of a request to the bus.
 
-    `transient` says whether the same request may succeed later without anybody doing anything. `slow` says
-    that retrying quickly is pointless. `retry_after` is how many seconds the bus asked to be left alone, if
-    it did.
+    `slow` says that retrying quickly is pointless. `retry_after` is how many seconds the bus asked to be left
+    alone, if it did.
     """
 
     code: ClassVar[str] = "bus-error"
-    transient: ClassVar[bool] = True
     slow: ClassVar[bool] = False
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:

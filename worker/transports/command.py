@@ -36,14 +36,9 @@ class CommandMissing(CommandNotAllowed):
 
 
 class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
-    """This message cannot be passed to this command, now or ever (`permanent`); `reason` says why."""
+    """This message cannot be passed to this command, now or ever; the sentence says why."""
 
     code = "cannot-run"
-
-    def __init__(self, reason: str, *, permanent: bool = True) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.permanent = permanent
 
 
 class Envelope(NamedTuple):
@@ -150,7 +145,7 @@ def write_message_file(path: Path, text: str) -> None:
 
 def _argument(template: Template, values: Mapping[str, str]) -> bytes:
     if "message_file" in template.fields and not values["message_file"]:
-        raise CannotRun("the command wants {message_file}, and none was written", permanent=False)
+        raise CannotRun("the command wants {message_file}, and none was written")
     argument = _encode(template.render(values))
     subject = "the message's text" if "text" in template.fields else f"the argument {template.argument!r}"
     remedy = '; use {message_file} or "stdin": true instead of {text}' if "text" in template.fields else ""
