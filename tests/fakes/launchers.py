@@ -4,12 +4,12 @@ import queue
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.transports.client import Launcher, Request, Told
+from worker.transports.client import LauncherClient, Request, Told
 from worker.transports.command import Prepared
 from worker.transports.receipts import Outcome
 
 
-class WaitingLauncher(Launcher):
+class WaitingLauncher(LauncherClient):
     """The real one; `run` may be called from any number of threads."""
 
     def __init__(self, directory: Path, worker_id: str, *, on_death: Callable[[], None] | None = None) -> None:

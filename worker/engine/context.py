@@ -26,7 +26,7 @@ from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError, 
 from worker.ledger.lanes import Lane, Wake
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.telemetry.observer import Observer
-from worker.transports.client import Launcher, Told
+from worker.transports.client import LauncherClient, Told
 from worker.transports.locks import boot_id, hold_lock
 
 logger = logging.getLogger("bus_watch.engine")
@@ -71,7 +71,7 @@ class Engine:
     stopping: threading.Event = field(default_factory=threading.Event)
     worker: str = field(default_factory=lambda: os.urandom(16).hex())
     boot: str = field(default_factory=boot_id)
-    launcher: Launcher = field(init=False)
+    launcher: LauncherClient = field(init=False)
     files: Path = field(init=False)  # the folder of notes, receipts and locks
     held: dict[str, Turn] = field(default_factory=dict)  # attempts that a thread of this process answers for
     overlooked: threading.Event = field(default_factory=threading.Event)  # a wake-up was lost: the next sweep wakes all
@@ -83,7 +83,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.files = self.settings.files_dir
-        self.launcher = Launcher(
+        self.launcher = LauncherClient(
             self.files, self.worker, lambda told: self.go_on(self, told), on_death=self._launcher_died
         )
 

@@ -54,8 +54,8 @@ class Told(NamedTuple):
     outcome: Outcome | None
 
 
-class Launcher:
-    """One launcher process.
+class LauncherClient:
+    """The worker's end of one launcher process.
 
     `start` it once; `ask` from any number of threads; `close` lets it go on until what it runs has ended. `tell` is
     called by the reader with all that has ended since its last call: each attempt that was asked for is told exactly
