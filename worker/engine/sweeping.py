@@ -23,7 +23,7 @@ from worker.ledger.upkeep import RunningAttempt
 from worker.settings import TransportSettings
 from worker.transports import recovery
 from worker.transports.locks import flock_is_free
-from worker.transports.receipts import attempt_files, remove_files, spare_files
+from worker.transports.receipts import attempt_files, pooled_files, remove_files
 
 logger = logging.getLogger("bus_watch.sweep")
 
@@ -206,9 +206,9 @@ def _clear_files(engine: Engine, done: Swept) -> None:
 
     A void note stays until the launcher that could still come to its attempt is gone: it is what stops it.
     """
-    for launcher, spares in spare_files(engine.files).items():
+    for launcher, pooled in pooled_files(engine.files).items():
         if not _launcher_lives(engine, launcher):  # it was killed
-            for path in spares:
+            for path in pooled:
                 path.unlink(missing_ok=True)
     found = attempt_files(engine.files)
     if not found:

@@ -1,7 +1,7 @@
 """The launcher: starts transports for one worker, outlives it, and leaves each exit status in a receipt.
 
 A process of its own: own session, one thread, one loop. `main` runs in it; `worker.transports.client` is
-its other end. It imports next to nothing, so that it stays small and starts fast. See `records` for its
+its other end. It imports next to nothing, so that it stays small and starts fast. See `receipt_format` for its
 files and frames.
 
 For each request, in this order: what can fail for want of space or descriptors is made first (output pipe,
@@ -24,7 +24,7 @@ import time
 
 from worker.transports import receipt_format, sessions
 from worker.transports.locks import hold_lock
-from worker.transports.receipt_pool import Spare, Spares
+from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
 from worker.transports.writer import Child, Faults, Writer
 
 READ_BYTES = 65536
@@ -52,8 +52,8 @@ class Launcher:
         self._outputs: dict[int, Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
         self._faults = Faults(fault)
-        self._spares = Spares(f"{directory}/{worker_id}.spare")
-        self._writer = Writer(self._spares, self._faults)
+        self._pool = ReceiptPool(f"{directory}/{worker_id}.spare")
+        self._writer = Writer(self._pool, self._faults)
         self._wake_at = float("inf")
         self._poll = select.poll()
         self._watched = 0  # the events of the worker's socket that poll looks for
@@ -85,7 +85,7 @@ class Launcher:
                 self._keep_time()
             self._send()
             self._watch_worker()
-        self._spares.close()
+        self._pool.close()
 
     # -- the worker's end
 
@@ -144,20 +144,20 @@ class Launcher:
     ) -> None:
         path = f"{self._directory}/{attempt}"
         made: list[int] = []
-        file: Spare | None = None
+        file: ReceiptFile | None = None
         try:
             output, write_end = os.pipe()
             made, given = [output, write_end], Child.NONE
             if standard_input is not None:
                 given = _unnamed_file(path + ".stdin", standard_input)
                 made.append(given)
-            file = self._spares.take(receipt_format.TAIL_AT + tail_bytes)
+            file = self._pool.take(receipt_format.TAIL_AT + tail_bytes)
             self._faults.step("after_receipt_presized")
             os.link(file.path, path + ".note")
         except OSError as error:
             _close(made)
             if file is not None:
-                self._spares.put_back(file)
+                self._pool.put_back(file)
             if error.errno == errno.EEXIST:
                 self._say(("void", attempt))
             else:
@@ -323,10 +323,10 @@ def _unnamed_file(path: str, data: bytes) -> int:
     return descriptor
 
 
-def _try_write(note: Spare, line: bytes) -> None:
+def _try_write(file: ReceiptFile, line: bytes) -> None:
     """Name the transport in its note; only recovery from this process's own death would miss it."""
     try:
-        os.pwrite(note.descriptor, line, receipt_format.LINE_BYTES)
+        os.pwrite(file.descriptor, line, receipt_format.LINE_BYTES)
     except OSError:
         return
 

@@ -16,7 +16,7 @@ from worker.transports import receipt_format
 KEPT = 64  # at most so many wait to be used again: each is a descriptor, of which macOS gives 256
 
 
-class Spare:
+class ReceiptFile:
     """One file: always open, always at full size, so that writing to it cannot fail for want of space."""
 
     __slots__ = ("descriptor", "path", "size")
@@ -45,34 +45,34 @@ class Spare:
         os.close(self.descriptor)
 
 
-class Spares:
+class ReceiptPool:
     """Those of one launcher."""
 
     def __init__(self, stem: str) -> None:
         self._stem = stem
         self._made = 0
-        self._idle: list[Spare] = []
+        self._idle: list[ReceiptFile] = []
 
-    def take(self, size: int) -> Spare:
+    def take(self, size: int) -> ReceiptFile:
         """One of at least `size` bytes; OSError when none can be made."""
         if self._idle:
-            spare = self._idle.pop()
+            file = self._idle.pop()
         else:
             self._made += 1
-            spare = Spare(f"{self._stem}{self._made}")
+            file = ReceiptFile(f"{self._stem}{self._made}")
         try:
-            spare.grow(size)
+            file.grow(size)
         except OSError:
-            spare.give_up()
+            file.give_up()
             raise
-        return spare
+        return file
 
-    def put_back(self, spare: Spare) -> None:
+    def put_back(self, file: ReceiptFile) -> None:
         """No attempt's name is on it (any more)."""
         if len(self._idle) < KEPT:
-            self._idle.append(spare)
+            self._idle.append(file)
         else:
-            spare.give_up()
+            file.give_up()
 
     def close(self) -> None:
         """Remove those that wait."""

@@ -103,8 +103,8 @@ def remove_files(directory: Path, attempt_id: str, suffixes: Sequence[str] = SUF
             continue
 
 
-def spare_files(directory: Path) -> dict[str, list[Path]]:
-    """The spare files in the directory, by the worker whose launcher made them."""
+def pooled_files(directory: Path) -> dict[str, list[Path]]:
+    """The pooled receipt files in the directory, by the worker whose launcher made them."""
     found: dict[str, list[Path]] = {}
     for path in directory.glob("*.spare*"):
         found.setdefault(path.name.partition(".")[0], []).append(path)

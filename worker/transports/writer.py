@@ -16,7 +16,7 @@ import time
 
 from worker.transports import receipt_format
 from worker.transports.locks import boot_id
-from worker.transports.receipt_pool import Spare, Spares
+from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
 
 SYNC_AFTER = 0.1  # seconds
 WRITE_AGAIN = 1.0  # seconds between two tries to write a receipt that the disk refuses
@@ -48,7 +48,7 @@ class Child:
         "status", "tail", "tail_bytes", "timed_out", "tries",
     )  # fmt: skip
 
-    def __init__(self, attempt: str, file: Spare, output: int, timeout: float, tail_bytes: int) -> None:
+    def __init__(self, attempt: str, file: ReceiptFile, output: int, timeout: float, tail_bytes: int) -> None:
         self.attempt = attempt
         self.file = file
         self.output = output
@@ -81,12 +81,12 @@ class Child:
 class Writer:
     """Completes receipts. What the disk refuses is tried again; what is written waits for its fsync."""
 
-    def __init__(self, spares: Spares, faults: Faults) -> None:
+    def __init__(self, pool: ReceiptPool, faults: Faults) -> None:
         self._boot = boot_id()
-        self._spares = spares
+        self._pool = pool
         self._faults = faults
         self._unwritten: list[Child] = []
-        self._unsynced: collections.deque[tuple[float, Spare]] = collections.deque()  # when, and what
+        self._unsynced: collections.deque[tuple[float, ReceiptFile]] = collections.deque()  # when, and what
 
     @property
     def busy(self) -> bool:
@@ -105,13 +105,13 @@ class Writer:
             for child in again:
                 self.complete(child)
         while self._unsynced and self._unsynced[0][0] <= now:
-            spare = self._unsynced.popleft()[1]
-            if spare.in_use:
+            file = self._unsynced.popleft()[1]
+            if file.in_use:
                 with contextlib.suppress(OSError):  # the line stands in the page cache: only a power cut takes it
-                    os.fsync(spare.descriptor)
-                spare.give_up()
+                    os.fsync(file.descriptor)
+                file.give_up()
             else:
-                self._spares.put_back(spare)
+                self._pool.put_back(file)
             self._faults.step("after_receipt_fsync")
 
     def complete(self, child: Child) -> None:
