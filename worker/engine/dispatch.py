@@ -31,7 +31,7 @@ from worker.transports.command import (
     prepare,
     write_message_file,
 )
-from worker.transports.receipts import Outcome, path_of
+from worker.transports.receipts import MESSAGE_SUFFIX, Outcome, path_of
 
 logger = logging.getLogger("bus_watch.deliver")
 
@@ -146,7 +146,7 @@ def _transport_of(engine: Engine, claim: Claim) -> TransportSettings:
 def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) -> Path | None:
     if not transport.wants_message_file:
         return None
-    path = path_of(engine.files, claim.attempt_id, ".message")  # removed with the attempt's other files
+    path = path_of(engine.files, claim.attempt_id, MESSAGE_SUFFIX)  # removed with the attempt's other files
     write_message_file(path, claim.text)
     return path
 

@@ -14,7 +14,8 @@ from worker.ledger import report as ledger_report
 from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.lanes import Wake
 from worker.telemetry.observer import Ended
-from worker.transports.receipts import remove_files
+from worker.transports.receipt_format import RECEIPT_SUFFIX
+from worker.transports.receipts import MESSAGE_SUFFIX, remove_files
 
 logger = logging.getLogger("bus_watch.deliver")
 
@@ -105,7 +106,7 @@ def clear(engine: Engine, report: Report, done: Done) -> None:
         engine.finalize_later(done.settled.message)
     step("before_unlink")
     if report.ending.kind != "void":  # a void note must outlive the launcher that may still come to it: see the sweep
-        left = (".message", ".note") if report.transport.wants_message_file else (".note",)
+        left = (MESSAGE_SUFFIX, RECEIPT_SUFFIX) if report.transport.wants_message_file else (RECEIPT_SUFFIX,)
         try:
             remove_files(engine.files, report.attempt_id, left)
         except OSError as error:

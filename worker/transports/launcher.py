@@ -52,7 +52,7 @@ class Launcher:
         self._outputs: dict[int, Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
         self._faults = Faults(fault)
-        self._pool = ReceiptPool(f"{directory}/{worker_id}.spare")
+        self._pool = ReceiptPool(f"{directory}/{worker_id}{receipt_format.POOL_INFIX}")
         self._writer = Writer(self._pool, self._faults)
         self._wake_at = float("inf")
         self._poll = select.poll()
@@ -149,11 +149,11 @@ class Launcher:
             output, write_end = os.pipe()
             made, given = [output, write_end], Child.NONE
             if standard_input is not None:
-                given = _unnamed_file(path + ".stdin", standard_input)
+                given = _unnamed_file(path + receipt_format.STDIN_SUFFIX, standard_input)
                 made.append(given)
             file = self._pool.take(receipt_format.TAIL_AT + tail_bytes)
             self._faults.step("after_receipt_presized")
-            os.link(file.path, path + ".note")
+            os.link(file.path, path + receipt_format.RECEIPT_SUFFIX)
         except OSError as error:
             _close(made)
             if file is not None:

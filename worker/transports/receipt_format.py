@@ -15,6 +15,9 @@ import marshal
 import os
 
 LINE_BYTES = 256
+RECEIPT_SUFFIX = ".note"  # of the attempt's one file, which is note and receipt; older workers know it by this name
+STDIN_SUFFIX = ".stdin"
+POOL_INFIX = ".spare"  # between a launcher's worker id and a number: a file of its receipt pool
 VOID = "void"
 KINDS = ("exit", "signal", "timeout", "spawn_error")
 

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, cast
 from worker.transports import receipt_format
 
 Kind = Literal["exit", "signal", "timeout", "spawn_error", "void", "not_started"]
-SUFFIXES = (".message", ".stdin", ".note")
+MESSAGE_SUFFIX = ".message"
+SUFFIXES = (MESSAGE_SUFFIX, receipt_format.STDIN_SUFFIX, receipt_format.RECEIPT_SUFFIX)
 READ_LIMIT = 1 << 20
 
 
@@ -55,7 +56,7 @@ def read_receipt(directory: Path, attempt_id: str) -> Outcome | None:
 
 def read_note(directory: Path, attempt_id: str) -> Note | None:
     """The attempt's note, None when it was neither started nor voided."""
-    if path_of(directory, attempt_id, ".note").is_symlink():
+    if path_of(directory, attempt_id, receipt_format.RECEIPT_SUFFIX).is_symlink():
         return Note(void=True)
     data = _read(directory, attempt_id)
     if data is None:
@@ -66,7 +67,7 @@ def read_note(directory: Path, attempt_id: str) -> Note | None:
 
 def _read(directory: Path, attempt_id: str) -> bytes | None:
     try:
-        with path_of(directory, attempt_id, ".note").open("rb") as source:
+        with path_of(directory, attempt_id, receipt_format.RECEIPT_SUFFIX).open("rb") as source:
             return source.read(READ_LIMIT)
     except FileNotFoundError:  # or a void note: it points nowhere
         return None
@@ -74,7 +75,7 @@ def _read(directory: Path, attempt_id: str) -> bytes | None:
 
 def create_void_note(directory: Path, attempt_id: str) -> bool:
     """Forbid the attempt to start; True when it is forbidden now, False when it has started."""
-    path = path_of(directory, attempt_id, ".note")
+    path = path_of(directory, attempt_id, receipt_format.RECEIPT_SUFFIX)
     try:
         Path(path).symlink_to(receipt_format.VOID)
     except FileExistsError:
@@ -106,6 +107,6 @@ def remove_files(directory: Path, attempt_id: str, suffixes: Sequence[str] = SUF
 def pooled_files(directory: Path) -> dict[str, list[Path]]:
     """The pooled receipt files in the directory, by the worker whose launcher made them."""
     found: dict[str, list[Path]] = {}
-    for path in directory.glob("*.spare*"):
+    for path in directory.glob(f"*{receipt_format.POOL_INFIX}*"):
         found.setdefault(path.name.partition(".")[0], []).append(path)
     return found
