@@ -6,8 +6,8 @@ Both stand in one file, `ID.note`. Its name is the note: the attempt counts as s
 content is, at offset 0, the receipt: one line of LINE_BYTES with an end mark; then, as long, the line that names the
 transport's process once that is known; then up to `tail_bytes` of the transport's last output. Each line lies within
 one sector and is written by one call, so that it is there or not; what lacks the end mark counts as absent, and so
-does what names another attempt: the file was used before (see `receipt_pool`). A void note is a symbolic link: one system
-call makes its name and its content, and the launcher's `link` fails on it.
+does what names another attempt: the file was used before (see `receipt_pool`). A void note is a symbolic link: one
+system call makes its name and its content, and the launcher's `link` fails on it.
 """
 
 import errno
