@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker.transports.client import LauncherClient, Request, Told
 from worker.transports.command import Prepared
-from worker.transports.receipts import Outcome
+from worker.transports.receipts import RunResult
 
 
 class WaitingLauncher(LauncherClient):
@@ -14,15 +14,15 @@ class WaitingLauncher(LauncherClient):
 
     def __init__(self, directory: Path, worker_id: str, *, on_death: Callable[[], None] | None = None) -> None:
         super().__init__(directory, worker_id, self._deal_out, on_death=on_death)
-        self._waiting: dict[str, queue.SimpleQueue[Outcome | None]] = {}
+        self._waiting: dict[str, queue.SimpleQueue[RunResult | None]] = {}
 
     def _deal_out(self, told: list[Told]) -> None:
         for one in told:
             self._waiting.pop(one.attempt_id).put(one.outcome)
 
-    def run(self, attempt_id: str, prepared: Prepared, timeout: float, tail_bytes: int = 4096) -> Outcome:
+    def run(self, attempt_id: str, prepared: Prepared, timeout: float, tail_bytes: int = 4096) -> RunResult:
         """Run one transport to its end; LauncherGone when the launcher dies first."""
-        self._waiting[attempt_id] = mailbox = queue.SimpleQueue[Outcome | None]()
+        self._waiting[attempt_id] = mailbox = queue.SimpleQueue[RunResult | None]()
         self.ask([Request(attempt_id, prepared, timeout, tail_bytes)])
         outcome = mailbox.get()
         if outcome is None:

@@ -31,7 +31,7 @@ from worker.transports.command import (
     prepare,
     write_message_file,
 )
-from worker.transports.receipts import MESSAGE_SUFFIX, Outcome, path_of
+from worker.transports.receipts import MESSAGE_SUFFIX, RunResult, path_of
 
 logger = logging.getLogger("bus_watch.deliver")
 
@@ -239,7 +239,7 @@ def _settle_when_possible(engine: Engine, report: Report, turn: Turn) -> News:
             return following
 
 
-def ending_of(outcome: Outcome) -> Ending:
+def ending_of(outcome: RunResult) -> Ending:
     """The rules' word for what the launcher saw."""
     detail = os.strerror(outcome.code) if outcome.kind in {"spawn_error", "not_started"} else ""
     return Ending(outcome.kind, outcome.code, detail)

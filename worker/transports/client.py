@@ -18,7 +18,7 @@ import worker
 from worker.errors import BusWatchError
 from worker.transports import receipt_format
 from worker.transports.command import Prepared
-from worker.transports.receipts import Outcome
+from worker.transports.receipts import RunResult
 
 logger = logging.getLogger("bus_watch.deliver")
 
@@ -51,7 +51,7 @@ class Told(NamedTuple):
     """How an attempt ended; no outcome: the launcher died first."""
 
     attempt_id: str
-    outcome: Outcome | None
+    outcome: RunResult | None
 
 
 class LauncherClient:
@@ -188,8 +188,8 @@ class LauncherClient:
             return None
         self._asked.discard(name)
         if kind == "ended":
-            return Told(name, Outcome(*rest))
-        return Told(name, Outcome(kind, *rest))
+            return Told(name, RunResult(*rest))
+        return Told(name, RunResult(kind, *rest))
 
     def gone(self) -> LauncherGone:
         """That there is no launcher any more, with its last words if it had any."""

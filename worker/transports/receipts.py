@@ -14,7 +14,7 @@ SUFFIXES = (MESSAGE_SUFFIX, receipt_format.STDIN_SUFFIX, receipt_format.RECEIPT_
 READ_LIMIT = 1 << 20
 
 
-class Outcome(NamedTuple):
+class RunResult(NamedTuple):
     """How an attempt ended.
 
     `code` by `kind`: exit status; signal number (`signal`, `timeout`); errno (`spawn_error`: the
@@ -45,13 +45,13 @@ def path_of(directory: Path, attempt_id: str, suffix: str) -> Path:
     return directory / (attempt_id + suffix)
 
 
-def read_receipt(directory: Path, attempt_id: str) -> Outcome | None:
+def read_receipt(directory: Path, attempt_id: str) -> RunResult | None:
     """How the attempt ended; None when its receipt is not there, or not complete."""
     parsed = receipt_format.parse_receipt(_read(directory, attempt_id) or b"", attempt_id)
     if parsed is None:
         return None
     _boot, kind, code, started_at, ended_at, pid, tail = parsed
-    return Outcome(cast("Kind", kind), code, started_at, ended_at, pid, tail)
+    return RunResult(cast("Kind", kind), code, started_at, ended_at, pid, tail)
 
 
 def read_note(directory: Path, attempt_id: str) -> Note | None:

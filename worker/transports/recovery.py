@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.transports import sessions
-from worker.transports.receipts import Outcome, create_void_note, read_note, read_receipt
+from worker.transports.receipts import RunResult, create_void_note, read_note, read_receipt
 
 GRACE = 1.0  # seconds that a time-out may run late before it is enforced from outside
 
@@ -23,7 +23,7 @@ class Void:
 class Finished:
     """It ended, and its receipt says how."""
 
-    outcome: Outcome
+    outcome: RunResult
 
 
 @dataclass(frozen=True, slots=True)
