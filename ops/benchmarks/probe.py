@@ -14,7 +14,7 @@ from ops.benchmarks.world import message
 from worker.app import huey
 from worker.ledger import intake
 from worker.ledger.lanes import Wake
-from worker.transports.client import Told
+from worker.transports.client import RunEnded
 
 AGENT = "agent0"
 
@@ -24,13 +24,13 @@ def main(target: Path, count: int, pause: float) -> None:
     consumer = huey.create_consumer(workers=8)
     started: dict[str, float] = {}
     ended = threading.Event()
-    tell = engine.launcher.tell
+    on_ended = engine.launcher.on_ended
 
-    def watched(told: list[Told]) -> None:
-        started.update((one.attempt_id, one.outcome.started_at) for one in told if one.outcome)
-        tell(told)
+    def watched(ended: list[RunEnded]) -> None:
+        started.update((one.attempt_id, one.outcome.started_at) for one in ended if one.outcome)
+        on_ended(ended)
 
-    engine.launcher.tell = watched
+    engine.launcher.on_ended = watched
     consumer.start()
     time.sleep(0.5)  # the first sweep and the first polls are not what is measured
     delays = []

@@ -4,7 +4,7 @@ import queue
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.transports.client import LauncherClient, Request, Told
+from worker.transports.client import LauncherClient, Request, RunEnded
 from worker.transports.command import Prepared
 from worker.transports.receipts import RunResult
 
@@ -16,8 +16,8 @@ class WaitingLauncher(LauncherClient):
         super().__init__(directory, worker_id, self._deal_out, on_death=on_death)
         self._waiting: dict[str, queue.SimpleQueue[RunResult | None]] = {}
 
-    def _deal_out(self, told: list[Told]) -> None:
-        for one in told:
+    def _deal_out(self, ended: list[RunEnded]) -> None:
+        for one in ended:
             self._waiting.pop(one.attempt_id).put(one.outcome)
 
     def run(self, attempt_id: str, prepared: Prepared, timeout: float, tail_bytes: int = 4096) -> RunResult:

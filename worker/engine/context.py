@@ -26,7 +26,7 @@ from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError, 
 from worker.ledger.lanes import Lane, Wake
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.telemetry.observer import Observer
-from worker.transports.client import LauncherClient, Told
+from worker.transports.client import LauncherClient, RunEnded
 from worker.transports.locks import boot_id, hold_lock
 
 logger = logging.getLogger("bus_watch.engine")
@@ -62,7 +62,7 @@ class Engine:
     db: Database
     wake: Wakeups
     bus: BusClient
-    go_on: Callable[["Engine", Sequence[Told]], None]  # what to do with the attempts that have ended
+    go_on: Callable[["Engine", Sequence[RunEnded]], None]  # what to do with the attempts that have ended
     kind: str = "consumer"
     clock: Callable[[], float] = time.time
     redact: Callable[[str], str] = str

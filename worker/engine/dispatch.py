@@ -22,7 +22,7 @@ from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.errors import LedgerError
 from worker.settings import TransportSettings
-from worker.transports.client import LauncherGone, Request, Told
+from worker.transports.client import LauncherGone, Request, RunEnded
 from worker.transports.command import (
     CannotRun,
     CommandMissing,
@@ -151,7 +151,7 @@ def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) ->
     return path
 
 
-def go_on(engine: Engine, told: Sequence[Told]) -> None:
+def go_on(engine: Engine, told: Sequence[RunEnded]) -> None:
     """Settle what has ended and go on with its lanes; the launcher's reader calls this, and it never raises."""
     reports = [(turn, report) for turn, report in map(functools.partial(_report, engine), told) if turn and report]
     if not reports:
@@ -194,7 +194,7 @@ def _follow(engine: Engine, turn: Turn, report: Report, done: Done | BaseExcepti
         return error
 
 
-def _report(engine: Engine, told: Told) -> tuple[Turn | None, Report | None]:
+def _report(engine: Engine, told: RunEnded) -> tuple[Turn | None, Report | None]:
     """Whose attempt it was, and what is to be written down, unless the turn's thread has been told why not."""
     turn = engine.held.get(told.attempt_id)
     if turn is None or turn.claim is None:

@@ -76,13 +76,13 @@ def _recover(engine: Engine, done: Swept) -> None:
     engine.looked_at = {a.attempt_id: engine.looked_at.get(a.attempt_id, time.monotonic()) for a in abandoned}
     for attempt in abandoned:
         try:
-            finding = _inspect(engine, attempt)
+            status = _inspect(engine, attempt)
         except OSError as error:  # a full disk: look again at the next sweep, and at the others now
             logger.warning("attempt %s cannot be looked at yet: %s", attempt.attempt_id, error)
             continue
         step("inspected")
-        match finding:
-            case recovery.Running():
+        match status:
+            case recovery.StillRunning():
                 done.running += 1
             case recovery.Void():
                 done.settled += _settle(engine, attempt, Ending("void"))
@@ -101,7 +101,7 @@ def _is_abandoned(engine: Engine, attempt: RunningAttempt) -> bool:
     return flock_is_free(engine.lock_path(attempt.worker))
 
 
-def _inspect(engine: Engine, attempt: RunningAttempt) -> recovery.Finding:
+def _inspect(engine: Engine, attempt: RunningAttempt) -> recovery.AttemptStatus:
     # Clocks jump: a time-out also counts from the first look, so that none is waited for in vain.
     looked = time.monotonic() - engine.looked_at[attempt.attempt_id]
     return recovery.inspect(

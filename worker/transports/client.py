@@ -47,7 +47,7 @@ class Request(NamedTuple):
     tail_bytes: int = 4096
 
 
-class Told(NamedTuple):
+class RunEnded(NamedTuple):
     """How an attempt ended; no outcome: the launcher died first."""
 
     attempt_id: str
@@ -57,9 +57,9 @@ class Told(NamedTuple):
 class LauncherClient:
     """The worker's end of one launcher process.
 
-    `start` it once; `ask` from any number of threads; `close` lets it go on until what it runs has ended. `tell` is
-    called by the reader with all that has ended since its last call: each attempt that was asked for is told exactly
-    once. While it works no other ending is heard. `on_death` is called once, by the reader, when the launcher died
+    `start` it once; `ask` from any number of threads; `close` lets it go on until what it runs has ended.
+    `on_ended` is called by the reader with all that has ended since its last call: each attempt that was asked for is
+    told exactly once. While it works no other ending is heard. `on_death` is called once, by the reader, when the launcher died
     without being asked to.
     """
 
@@ -67,13 +67,13 @@ class LauncherClient:
         self,
         directory: Path,
         worker_id: str,
-        tell: Callable[[list[Told]], None],
+        on_ended: Callable[[list[RunEnded]], None],
         *,
         on_death: Callable[[], None] | None = None,
     ) -> None:
         self.directory = directory
         self.worker_id = worker_id
-        self.tell = tell
+        self.on_ended = on_ended
         self.on_death: Callable[[], None] = on_death or (lambda: None)
         self.pid = 0
         self._asked: set[str] = set()
@@ -115,7 +115,7 @@ class LauncherClient:
             raise self.gone()
 
     def ask(self, requests: Sequence[Request]) -> None:
-        """Have transports run; `tell` says how they ended. LauncherGone: none of them is started, nor told about."""
+        """Have transports run; `on_ended` says how they ended. LauncherGone: none is started, nor told about."""
         frames = b"".join(
             receipt_format.frame((one.attempt_id, *one.prepared, float(one.timeout), one.tail_bytes))
             for one in requests
@@ -165,7 +165,7 @@ class LauncherClient:
         if not self._closing or deaf:
             self.on_death()
         if left:
-            self.tell([Told(attempt_id, None) for attempt_id in left])
+            self.on_ended([RunEnded(attempt_id, None) for attempt_id in left])
 
     def _listen(self, source: socket.socket) -> None:
         buffer = bytearray()
@@ -177,19 +177,19 @@ class LauncherClient:
             if not data:
                 return
             buffer += data
-            told = [one for event in receipt_format.take_frames(buffer) if (one := self._hear(event))]
-            if told:
-                self.tell(told)
+            ended = [one for event in receipt_format.take_frames(buffer) if (one := self._hear(event))]
+            if ended:
+                self.on_ended(ended)
 
-    def _hear(self, event: Any) -> Told | None:
+    def _hear(self, event: Any) -> RunEnded | None:
         kind, name, *rest = event
         if kind == "ready":
             self._ready.set()
             return None
         self._asked.discard(name)
         if kind == "ended":
-            return Told(name, RunResult(*rest))
-        return Told(name, RunResult(kind, *rest))
+            return RunEnded(name, RunResult(*rest))
+        return RunEnded(name, RunResult(kind, *rest))
 
     def gone(self) -> LauncherGone:
         """That there is no launcher any more, with its last words if it had any."""

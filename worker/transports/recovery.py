@@ -27,7 +27,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class StillRunning:
     """Leave it and look again: its launcher lives, or the transport itself does and has time left."""
 
 
@@ -36,7 +36,7 @@ class Unknown:
     """It may have run, and nobody will ever say how it ended."""
 
 
-Finding = Void | Finished | Running | Unknown
+AttemptStatus = Void | Finished | StillRunning | Unknown
 
 
 def inspect(
@@ -48,7 +48,7 @@ def inspect(
     started_at: float,
     timeout: float,
     now: float,
-) -> Finding:
+) -> AttemptStatus:
     """Find out about an attempt that nobody holds; times in seconds of the epoch, `timeout` in seconds.
 
     `writer_alive` tells whether the launcher that was to write its receipt lives (its lock is held). Kills
@@ -60,9 +60,9 @@ def inspect(
     if outcome := read_receipt(directory, attempt_id):
         return Finished(outcome)
     if writer_alive():
-        return Running()
+        return StillRunning()
     if same_boot and _outlives_its_launcher(directory, attempt_id, overdue=now >= started_at + timeout + GRACE):
-        return Running()
+        return StillRunning()
     if outcome := read_receipt(directory, attempt_id):
         return Finished(outcome)
     return Unknown()

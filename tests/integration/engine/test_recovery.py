@@ -50,13 +50,13 @@ def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
     with running(tmp_path) as rig:
         rig.take()
         refused = threading.Event()
-        tell = rig.engine.launcher.tell
+        on_ended = rig.engine.launcher.on_ended
 
-        def lock_and_tell(told: Any) -> None:
+        def lock_and_tell(ended: Any) -> None:
             rig.engine.db._writer.execute("pragma query_only = on")  # SQLITE_READONLY from now on
-            tell(told)
+            on_ended(ended)
 
-        monkeypatch.setattr(rig.engine.launcher, "tell", lock_and_tell)
+        monkeypatch.setattr(rig.engine.launcher, "on_ended", lock_and_tell)
         monkeypatch.setattr(dispatch.logger, "error", lambda *_: refused.set())
         thread = threading.Thread(target=rig.run)
         thread.start()

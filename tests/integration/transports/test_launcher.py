@@ -17,7 +17,7 @@ import pytest
 
 from tests.fakes.launchers import WaitingLauncher
 from worker.transports import receipt_format, recovery, sessions
-from worker.transports.client import FAULT_VARIABLE, LauncherGone, Told
+from worker.transports.client import FAULT_VARIABLE, LauncherGone, RunEnded
 from worker.transports.command import Prepared
 from worker.transports.locks import flock_is_free, hold_lock
 from worker.transports.receipts import create_void_note, read_note, read_receipt, remove_files
@@ -49,7 +49,7 @@ def gone(pid: int) -> bool:
 
 def inspect(
     directory: Path, attempt: str, *, started_at: float, timeout: float, alive: bool = False
-) -> recovery.Finding:
+) -> recovery.AttemptStatus:
     return recovery.inspect(
         directory, attempt, same_boot=True, writer_alive=lambda: alive,
         started_at=started_at, timeout=timeout, now=time.time(),
@@ -200,18 +200,18 @@ def test_a_reader_that_fails_ends_the_worker_instead_of_leaving_it_deaf(tmp_path
     died = threading.Event()
     launcher = WaitingLauncher(tmp_path, "w1", on_death=died.set)
     launcher.start()
-    deal_out = launcher.tell
+    deal_out = launcher.on_ended
 
-    def fail(_: list[Told]) -> None:
+    def fail(_: list[RunEnded]) -> None:
         raise RuntimeError("a defect")
 
-    launcher.tell = fail
+    launcher.on_ended = fail
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(launcher.run, "a", shell("exit 4"), 30)
         assert died.wait(PATIENCE)
-        launcher.tell = deal_out
+        launcher.on_ended = deal_out
         assert not launcher.alive
-        deal_out([Told("a", None)])
+        deal_out([RunEnded("a", None)])
         with pytest.raises(LauncherGone):
             waiting.result(PATIENCE)
     launcher.join(PATIENCE)
@@ -318,12 +318,12 @@ def test_a_killed_worker_leaves_receipts(tmp_path: Path) -> None:
         until(lambda: len(list(tmp_path.glob("k*.note"))) == 4, "four transports to start")
         process.kill()
     assert not flock_is_free(tmp_path / "w1.launcher")
-    assert inspect(tmp_path, "k0", started_at=time.time(), timeout=30, alive=True) == recovery.Running()
+    assert inspect(tmp_path, "k0", started_at=time.time(), timeout=30, alive=True) == recovery.StillRunning()
     until(lambda: flock_is_free(tmp_path / "w1.launcher"), "the launcher to end after its last transport")
     for n in range(4):
-        finding = inspect(tmp_path, f"k{n}", started_at=time.time(), timeout=30)
-        assert isinstance(finding, recovery.Finished)
-        assert finding.outcome.code == n
+        status = inspect(tmp_path, f"k{n}", started_at=time.time(), timeout=30)
+        assert isinstance(status, recovery.Finished)
+        assert status.outcome.code == n
     assert inspect(tmp_path, "never", started_at=time.time(), timeout=30) == recovery.Void()
 
 
@@ -345,7 +345,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
     assert not launcher.alive
     assert flock_is_free(launcher.lock_path)
     now = time.time()
-    assert inspect(tmp_path, "a0", started_at=now, timeout=30) == recovery.Running()
+    assert inspect(tmp_path, "a0", started_at=now, timeout=30) == recovery.StillRunning()
     assert inspect(tmp_path, "a0", started_at=now - 40, timeout=30) == recovery.Unknown()
     assert gone(leader)
     assert gone(child)
@@ -357,7 +357,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("step", "finding"),
+    ("step", "status"),
     [
         ("after_receipt_presized", recovery.Void),
         ("after_note", recovery.Unknown),
@@ -368,7 +368,7 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
         ("after_receipt_fsync", recovery.Finished),
     ],
 )
-def test_death_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, finding: type) -> None:
+def test_death_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, status: type) -> None:
     monkeypatch.setenv(FAULT_VARIABLE, f"launcher.{step}:kill")
     launcher = WaitingLauncher(tmp_path, "w1")
     launcher.start()
@@ -377,8 +377,8 @@ def test_death_at_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ste
     launcher.join(PATIENCE)
     until(lambda: flock_is_free(launcher.lock_path), "the lock to be free")
     until(
-        lambda: isinstance(inspect(tmp_path, "a", started_at=time.time() - 40, timeout=30), finding),
-        f"{finding.__name__} after a death at {step}",
+        lambda: isinstance(inspect(tmp_path, "a", started_at=time.time() - 40, timeout=30), status),
+        f"{status.__name__} after a death at {step}",
     )
 
 
