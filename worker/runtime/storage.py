@@ -63,7 +63,7 @@ def _band_of(priority: float | None) -> Band:
     return Band(min(int(priority or 0) // 100 * 100, max(Band)))
 
 
-class _Bell:
+class _BandSignal:
     """Wakes those who wait for one band's tasks: one for each task, since each that wakes costs a look and a switch."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class WakeupStorage(SqliteStorage):
     begin_sql = "begin immediate"  # readers go on; huey's own `exclusive` is the same in WAL mode, but for them
 
     def __init__(self, name: str = "bus-watch", filename: str = "queue.db", **kwargs: Any) -> None:
-        self._bells = {band: _Bell() for band in Band}
+        self._signals = {band: _BandSignal() for band in Band}
         self._thread = threading.local()
         self._data_version = -1
         self._stopping = False
@@ -173,16 +173,16 @@ class WakeupStorage(SqliteStorage):
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
         super().enqueue(data, priority)
-        self._bells[_band_of(priority)].ring(1)
+        self._signals[_band_of(priority)].ring(1)
 
     def wake(self) -> None:
         """Let every waiting worker look again."""
-        for bell in self._bells.values():
-            bell.ring()
+        for signal in self._signals.values():
+            signal.ring()
 
     def somebody_idles(self, band: Band) -> bool:
         """Whether a worker of this band waits for a task: then no task waits for a worker."""
-        return self._bells[band].waiting > 0 and not self._stopping
+        return self._signals[band].waiting > 0 and not self._stopping
 
     def stop(self) -> None:
         """Let every waiting worker go home."""
@@ -191,14 +191,14 @@ class WakeupStorage(SqliteStorage):
 
     def dequeue(self) -> bytes | None:
         band = getattr(self._thread, "band", Band.DELIVER)
-        bell = self._bells[band]
+        signal = self._signals[band]
         deadline = time.monotonic() + self.patience
         while True:
-            seen = bell.rings
+            seen = signal.rings
             data = self._take(band)
             if data is not None:
                 return data
-            if self._stopping or not bell.wait(seen, deadline - time.monotonic()):
+            if self._stopping or not signal.wait(seen, deadline - time.monotonic()):
                 return None
 
     def _take(self, band: Band) -> bytes | None:
