@@ -59,8 +59,8 @@ class LauncherClient:
 
     `start` it once; `ask` from any number of threads; `close` lets it go on until what it runs has ended.
     `on_ended` is called by the reader with all that has ended since its last call: each attempt that was asked for is
-    told exactly once. While it works no other ending is heard. `on_death` is called once, by the reader, when the launcher died
-    without being asked to.
+    told exactly once. While it works no other ending is heard. `on_death` is called once, by the reader, when the
+    launcher died without being asked to.
     """
 
     def __init__(
