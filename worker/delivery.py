@@ -94,7 +94,7 @@ class Counters(NamedTuple):
     first_seen: float = 0.0  # when the message came to the ledger, or a person last asked for it again
 
 
-class Verdict(NamedTuple):
+class Decision(NamedTuple):
     """What becomes of a delivery after an ending."""
 
     state: State
@@ -171,7 +171,7 @@ def longest_delay(policy: RetryPolicy) -> float:
     return max(policy.retry_max_delay, policy.retry_delay, TEMPFAIL_MAX_DELAY)
 
 
-def settle(
+def decide(
     ending: Ending,
     counters: Counters,
     policy: RetryPolicy,
@@ -179,36 +179,36 @@ def settle(
     now: float,
     cancelled: bool,
     rng: random.Random,
-) -> Verdict:
+) -> Decision:
     """Decide what a running delivery becomes, by the protocol's settle rule."""
     what = meaning(ending, policy)
     text = describe(ending)
     if what is Meaning.SUCCESS:
-        return Verdict(State.SUCCEEDED, counters, None, "")
+        return Decision(State.SUCCEEDED, counters, None, "")
     if cancelled:
-        return Verdict(State.CANCELLED, counters, None, f"dropped by a person while it ran; {text}")
+        return Decision(State.CANCELLED, counters, None, f"dropped by a person while it ran; {text}")
     if what is Meaning.PERMANENT:
-        return Verdict(State.DEAD, counters, None, text)
+        return Decision(State.DEAD, counters, None, text)
     if now - counters.first_seen >= policy.give_up_after:
         days = policy.give_up_after / 86400
-        return Verdict(State.DEAD, counters, None, f"given up after {days:g} days; last: {text}")
+        return Decision(State.DEAD, counters, None, f"given up after {days:g} days; last: {text}")
     if what is Meaning.VOID:
         return _void(counters, text)
     if what in {Meaning.FREE, Meaning.NOT_STARTED}:
         return _free(what, ending, counters, policy, now=now, rng=rng, text=text)
     burnt = Counters(counters.burnt + 1, 0, counters.voids, counters.first_seen)
     if what is Meaning.UNKNOWN and policy.on_unknown == "hold":
-        return Verdict(State.HELD, burnt, None, f"{text}; retry it or drop it")
+        return Decision(State.HELD, burnt, None, f"{text}; retry it or drop it")
     if burnt.burnt >= policy.max_attempts:
-        return Verdict(State.DEAD, burnt, None, f"{burnt.burnt} attempts failed; last: {text}")
-    return Verdict(State.RETRYING, burnt, now + backoff(burnt.burnt, policy, rng), text)
+        return Decision(State.DEAD, burnt, None, f"{burnt.burnt} attempts failed; last: {text}")
+    return Decision(State.RETRYING, burnt, now + backoff(burnt.burnt, policy, rng), text)
 
 
-def _void(counters: Counters, text: str) -> Verdict:
+def _void(counters: Counters, text: str) -> Decision:
     voids = Counters(counters.burnt, counters.frees, counters.voids + 1, counters.first_seen)
     if voids.voids >= MAX_VOIDS:
-        return Verdict(State.DEAD, voids, None, f"{voids.voids} claims in a row came to nothing; {text}")
-    return Verdict(State.WAITING, voids, None, text)
+        return Decision(State.DEAD, voids, None, f"{voids.voids} claims in a row came to nothing; {text}")
+    return Decision(State.WAITING, voids, None, text)
 
 
 def _free(
@@ -220,7 +220,7 @@ def _free(
     now: float,
     rng: random.Random,
     text: str,
-) -> Verdict:
+) -> Decision:
     after = Counters(counters.burnt, counters.frees + 1, counters.voids, counters.first_seen)
     if what is Meaning.NOT_STARTED:
         delay = NOT_STARTED_DELAY
@@ -229,7 +229,7 @@ def _free(
         delay = min(TEMPFAIL_MAX_DELAY, TEMPFAIL_MIN_DELAY * 2.0 ** min(after.frees - 1, 8))
     else:
         delay = backoff(after.frees, policy, rng)
-    return Verdict(State.RETRYING, after, now + delay, text)
+    return Decision(State.RETRYING, after, now + delay, text)
 
 
 def message_outcome(states: Collection[State]) -> MessageState:

@@ -248,12 +248,12 @@ def settle(
     if row is None:
         return None
     before = Counters(row["burnt"], row["frees"], row["voids"], _age_counts_from(row, now))
-    verdict = delivery.settle(ending, before, policy, now=now, cancelled=bool(row["cancel"]), rng=rng)
-    after = verdict.counters
-    next_at = verdict.next_at
+    decision = delivery.decide(ending, before, policy, now=now, cancelled=bool(row["cancel"]), rng=rng)
+    after = decision.counters
+    next_at = decision.next_at
     if next_at is not None:  # one that expires frees its lane then, and not when its backoff is over
         next_at = min(next_at, max(now, delivery.expires_at(before.first_seen, policy.expires_after)))
-    final = verdict.state in delivery.FINAL
+    final = decision.state in delivery.FINAL
     tx.execute(
         """
         update deliveries set state = ?, burnt = ?, frees = ?, voids = ?, next_at = ?, reason = ?, attempt_id = null,
@@ -261,7 +261,7 @@ def settle(
         where id = ?
         """,
         (
-            verdict.state, after.burnt, after.frees, after.voids, next_at, verdict.reason,
+            decision.state, after.burnt, after.frees, after.voids, next_at, decision.reason,
             now if final else None, delivery_id,
         ),
     )  # fmt: skip
@@ -271,8 +271,8 @@ def settle(
     )
     lanes.note_circuit(tx, row["lane"], ending, now, broken=row["broken_since"] is not None)
     return Settled(
-        state=verdict.state,
-        reason=verdict.reason,
+        state=decision.state,
+        reason=decision.reason,
         lane=row["lane"],
         message=row["message"],
         finished=final and finish(tx, row["message"], now),

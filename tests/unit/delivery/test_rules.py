@@ -27,8 +27,10 @@ POLICIES = st.builds(
 )
 
 
-def settle(ending: Ending, counters: Counters, policy: RetryPolicy, now: float, *, cancelled: bool) -> delivery.Verdict:
-    return delivery.settle(ending, counters, policy, now=now, cancelled=cancelled, rng=random.Random(1))
+def decide(
+    ending: Ending, counters: Counters, policy: RetryPolicy, now: float, *, cancelled: bool
+) -> delivery.Decision:
+    return delivery.decide(ending, counters, policy, now=now, cancelled=cancelled, rng=random.Random(1))
 
 
 @pytest.mark.parametrize(
@@ -81,25 +83,25 @@ def test_a_verdict_is_always_sane(
 ) -> None:
     now = 1e9
     before = Counters(burnt, frees, voids, now - age)
-    verdict = settle(ending, before, policy, now, cancelled=cancelled)
+    decision = decide(ending, before, policy, now, cancelled=cancelled)
     meaning = delivery.meaning(ending, policy)
-    assert verdict.state is not State.RUNNING
-    assert (verdict.next_at is not None) == (verdict.state is State.RETRYING)
-    if verdict.next_at is not None:
-        assert now <= verdict.next_at <= now + delivery.longest_delay(policy)
-    assert verdict.counters.burnt - burnt in {0, 1}
-    assert (verdict.state is State.SUCCEEDED) == (meaning is Meaning.SUCCESS)
+    assert decision.state is not State.RUNNING
+    assert (decision.next_at is not None) == (decision.state is State.RETRYING)
+    if decision.next_at is not None:
+        assert now <= decision.next_at <= now + delivery.longest_delay(policy)
+    assert decision.counters.burnt - burnt in {0, 1}
+    assert (decision.state is State.SUCCEEDED) == (meaning is Meaning.SUCCESS)
     if cancelled and meaning is not Meaning.SUCCESS:
-        assert verdict.state is State.CANCELLED
+        assert decision.state is State.CANCELLED
     elif meaning is Meaning.PERMANENT:
-        assert verdict.state is State.DEAD
+        assert decision.state is State.DEAD
     if meaning in {Meaning.FREE, Meaning.VOID, Meaning.NOT_STARTED}:
-        assert verdict.counters.burnt == burnt
-    if verdict.state is State.HELD:
+        assert decision.counters.burnt == burnt
+    if decision.state is State.HELD:
         assert meaning is Meaning.UNKNOWN
         assert policy.on_unknown == "hold"
-    if verdict.state in {State.DEAD, State.HELD, State.RETRYING, State.CANCELLED}:
-        assert verdict.reason
+    if decision.state in {State.DEAD, State.HELD, State.RETRYING, State.CANCELLED}:
+        assert decision.reason
 
 
 @given(codes=st.lists(st.sampled_from([1, 69, 75, 76]), max_size=60), attempts=st.integers(1, 10))
@@ -108,12 +110,12 @@ def test_only_what_failed_counts(codes: list[int], attempts: int) -> None:
     policy = RetryPolicy(max_attempts=attempts)
     counters, failures = Counters(first_seen=0.0), 0
     for code in codes:
-        verdict = settle(Ending("exit", code), counters, policy, 1.0, cancelled=False)
+        decision = decide(Ending("exit", code), counters, policy, 1.0, cancelled=False)
         failures += code in {1, 76}
-        assert (verdict.state is State.DEAD) == (failures >= attempts)
-        if verdict.state is State.DEAD:
+        assert (decision.state is State.DEAD) == (failures >= attempts)
+        if decision.state is State.DEAD:
             break
-        counters = verdict.counters
+        counters = decision.counters
 
 
 @given(st.lists(st.sampled_from(list(State)), max_size=6))

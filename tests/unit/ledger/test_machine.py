@@ -128,7 +128,7 @@ class LedgerMachine(RuleBasedStateMachine):
         ending = Ending(code) if isinstance(code, str) else Ending("exit", code)  # type: ignore[arg-type]
         policy = POLICY_OF[one.transport]
         before = Counters(one.burnt, one.frees, one.voids, self.now)
-        verdict = delivery.settle(ending, before, policy, now=self.now, cancelled=one.cancel, rng=random.Random(7))
+        decision = delivery.decide(ending, before, policy, now=self.now, cancelled=one.cancel, rng=random.Random(7))
         attempt = one.attempt or ""
 
         def write(tx: sqlite3.Connection, *, given: str) -> claims.Settled | None:
@@ -137,10 +137,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.db.write(lambda tx: write(tx, given="f" * 32)) is None
         settled = self.db.write(lambda tx: write(tx, given=attempt))
         assert settled is not None
-        assert settled.state == verdict.state
+        assert settled.state == decision.state
         assert self.db.write(lambda tx: write(tx, given=attempt)) is None
-        one.state, one.next_at, one.attempt, one.cancel = str(verdict.state), verdict.next_at, None, False
-        one.burnt, one.frees, one.voids = verdict.counters.burnt, verdict.counters.frees, verdict.counters.voids
+        one.state, one.next_at, one.attempt, one.cancel = str(decision.state), decision.next_at, None, False
+        one.burnt, one.frees, one.voids = decision.counters.burnt, decision.counters.frees, decision.counters.voids
         if code == 69:
             self.broken.add(one.transport)
         elif code not in {"void", "interrupted"}:
