@@ -16,9 +16,9 @@ from worker.bus.client import BusClient
 from worker.bus.endpoints import endpoint_of
 from worker.bus.requests import Endpoint
 from worker.credentials import TokenSource
-from worker.engine.faults import step
 from worker.engine.hand_off import Turn
 from worker.errors import BusWatchError
+from worker.fault_steps import step
 from worker.ledger import claims, intake, lanes, upkeep
 from worker.ledger.claims import LaneSettings
 from worker.ledger.database import Database

@@ -16,8 +16,8 @@ from pathlib import Path
 from worker.delivery import Ending, State
 from worker.engine.context import Engine
 from worker.engine.endings import Done, claim_in, clear, settle_in, tell
-from worker.engine.faults import step
 from worker.engine.hand_off import News, Report, Turn
+from worker.fault_steps import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.errors import LedgerError

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from worker.delivery import Ending, MessageState, State, describe, meaning
 from worker.engine.context import Engine
-from worker.engine.faults import step
 from worker.engine.hand_off import Report, Turn
+from worker.fault_steps import step
 from worker.ledger import claims
 from worker.ledger import report as ledger_report
 from worker.ledger.claims import Claim, NotClaimed, Settled

@@ -14,8 +14,8 @@ from worker.bus.errors import BusError, UnauthorizedError
 from worker.bus.wire import InboxMessage
 from worker.classes import CLASSES
 from worker.engine.context import Engine, StoppingError
-from worker.engine.faults import step
 from worker.errors import TokenError
+from worker.fault_steps import step
 from worker.ledger import intake
 from worker.ledger.intake import Rhythm, Taken
 from worker.ledger.lanes import Wake

@@ -15,8 +15,8 @@ from worker.delivery import Ending, longest_delay
 from worker.engine.context import Engine
 from worker.engine.dispatch import ending_of
 from worker.engine.endings import settle
-from worker.engine.faults import step
 from worker.engine.hand_off import Report
+from worker.fault_steps import step
 from worker.ledger import lanes, sweep_signal, upkeep
 from worker.ledger.lanes import Candidate, Wake
 from worker.ledger.upkeep import RunningAttempt

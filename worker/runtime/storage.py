@@ -17,7 +17,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 from huey.storage import SqliteStorage
 
-from worker.engine.faults import step
+from worker.fault_steps import step
 
 logger = logging.getLogger("bus_watch.queue")
 
