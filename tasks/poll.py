@@ -11,7 +11,7 @@ logger = logging.getLogger("bus_watch.poll")
 
 
 def _anything_due(_now: datetime) -> bool:
-    return huey.polls.anything_due()
+    return huey.polls.anything()
 
 
 @huey.periodic_task(_anything_due, priority=Band.UPKEEP)
@@ -22,9 +22,9 @@ def poll() -> None:
 
 def enqueue_due() -> None:
     """Enqueue a poll of each inbox that is due; the doorbell calls this too."""
-    for agent in huey.polls.take_due():
+    for agent in huey.polls.take():
         if not huey.try_enqueue(poll_inbox.s(agent)):
-            huey.polls.done(agent, 1.0, well=False)
+            huey.polls.missed(agent)
 
 
 @huey.task(priority=Band.POLL)

@@ -11,7 +11,7 @@ logger = logging.getLogger("bus_watch.sweep")
 
 
 def _due(_now: datetime) -> bool:
-    return huey.sweeps.take_due()
+    return huey.sweeps.take()
 
 
 @huey.periodic_task(_due, priority=Band.UPKEEP)

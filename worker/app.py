@@ -16,13 +16,12 @@ from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
 from worker.engine.dispatch import go_on
-from worker.engine.finishing import FinishedBook
-from worker.engine.polling import PollBook
-from worker.engine.sweeping import SweepBook
 from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
+from worker.ledger.sweep_signal import stamp
 from worker.memory import return_large_blocks
+from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
 from worker.runtime.huey import Band, WatchHuey, huey
 from worker.settings import Settings
 from worker.telemetry import log
@@ -67,9 +66,9 @@ def build(settings: Settings) -> WatchHuey:
     import_old_state(database, settings)
     pollable = [agent.agent for agent in settings.agents if agent.transports]
     huey.open(settings.queue_file, poll_workers=max(1, len(pollable)), default_workers=settings.workers)
-    huey.polls = PollBook(pollable)
-    huey.finished = FinishedBook()
-    huey.sweeps = SweepBook(settings.files_dir)
+    huey.polls = PollsDue(pollable)
+    huey.finished = FinalizerDue()
+    huey.sweeps = SweepDue(lambda: stamp(settings.files_dir))
     huey.engine = Engine(
         settings=settings,
         db=database,

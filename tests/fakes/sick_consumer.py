@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from worker.engine import polling, sweeping
-from worker.runtime import watchdog
+from worker.engine import polling
+from worker.runtime import due, watchdog
 from worker.runtime.huey import QuickScheduler
 
 
@@ -67,7 +67,7 @@ def main() -> None:
     patience = {"sweep": 30.0, "poll": 30.0, "scheduler": 30.0}
     concerned = {"poll": ["poll"], "scheduler": ["scheduler"], "disk": ["sweep"], "none": list(patience)}
     watchdog.PATIENCE = watchdog.Patience(**patience | dict.fromkeys(concerned[sickness], 2.0 + (sickness == "none")))
-    sweeping.SWEEP_SECONDS = 0.5
+    due.SWEEP_SECONDS = 0.5
     {"poll": hang_polls, "scheduler": kill_schedulers, "disk": fill_disk, "none": stay_well}[sickness](trigger)
     sys.argv[1:] = ["worker.app.huey", "-g", "TERM", "-t", "2", *sys.argv[3:]]
     from huey.bin import huey_consumer

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.faults.world import RUN, World, until
-from worker.engine.sweeping import SWEEP_SECONDS
+from worker.runtime.due import SWEEP_SECONDS
 
 
 def _check(world: World) -> None:

@@ -2,9 +2,7 @@
 
 import logging
 import sqlite3
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from worker import delivery
@@ -27,8 +25,6 @@ logger = logging.getLogger("bus_watch.poll")
 ACTIVE_SECONDS = 15.0  # after a message came, poll as fast as the budget allows for this long
 FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that nobody foresaw
 LONGEST_SECONDS = 3600.0
-NOT_BEGUN_SECONDS = 5.0  # a poll that nobody began here: its task was lost, or another worker's thread took it
-LOST_SECONDS = 600.0  # a poll that began and never came back
 BUDGET_MARGIN = 1.1  # a little under the limit: the bridge's minutes and ours do not begin together
 RUNG_AHEAD = 4  # slots that a poll may go early, at most, when the doorbell rang
 
@@ -170,87 +166,3 @@ def _take(engine: Engine, agent: AgentSettings, collected: Collected) -> Taken:
     for reason in collected.malformed:
         logger.warning("%s: skipped an entry that is no message: %s", agent.agent, reason, extra={"agent": agent.agent})
     return taken
-
-
-class PollBook:
-    """Which inboxes this process polls next: asked four times a second, so it lives in memory, not in the ledger."""
-
-    def __init__(self, agents: Iterable[str]) -> None:
-        self._lock = threading.Lock()
-        self._due = dict.fromkeys(agents, 0.0)  # monotonic seconds
-        self._expected = dict.fromkeys(self._due, time.monotonic())  # when a sign of life is due
-        self._busy: dict[str, float] = {}  # since when
-        self._begun: set[str] = set()
-        self._asked_until = 0.0
-        self._rung: set[str] = set()
-
-    def take_due(self) -> list[str]:
-        """The inboxes to poll now; each is busy until `done` is called for it."""
-        now = time.monotonic()
-        with self._lock:
-            self._asked_until = 0.0
-            due = [a for a in self._due if self._is_due(a, now)]
-            self._busy.update(dict.fromkeys(due, now))
-            self._begun.difference_update(due)
-            return due
-
-    def _is_due(self, agent: str, now: float) -> bool:
-        if agent in self._busy:
-            lost_after = LOST_SECONDS if agent in self._begun else NOT_BEGUN_SECONDS
-            if now - self._busy[agent] < lost_after:
-                return False
-        return self._due[agent] <= now or agent in self._rung
-
-    def anything_due(self) -> bool:
-        """Whether somebody should call `take_due`; who is told so has a second for it before the next one is."""
-        now = time.monotonic()
-        with self._lock:
-            if now < self._asked_until or not any(self._is_due(a, now) for a in self._due):
-                return False
-            self._asked_until = now + 1.0
-            return True
-
-    def seconds_until_due(self) -> float:
-        """How long nothing will be due, if no doorbell rings."""
-        now = time.monotonic()
-        with self._lock:
-            return max(0.0, min((at for a, at in self._due.items() if a not in self._busy), default=now + 3600.0) - now)
-
-    def ring(self, agent: str) -> None:
-        """The doorbell rang: poll as soon as the budget allows."""
-        with self._lock:
-            if agent in self._due:
-                self._rung.add(agent)
-
-    def begin(self, agent: str) -> bool:
-        """A poll of this inbox begins; true if the doorbell had rung for it."""
-        with self._lock:
-            self._busy[agent] = time.monotonic()
-            self._begun.add(agent)
-            rung = agent in self._rung
-            self._rung.discard(agent)
-            return rung
-
-    def alive(self, agent: str, seconds: float) -> None:
-        """The poll of this inbox makes its next request in `seconds`."""
-        with self._lock:
-            self._expected[agent] = time.monotonic() + seconds
-
-    def done(self, agent: str, seconds: float, *, well: bool) -> None:
-        """The poll is over, the next one is due in `seconds`.
-
-        `well`: it was attempted, whatever the bus said; not if it failed by itself, on a full disk for instance.
-        """
-        with self._lock:
-            self._busy.pop(agent, None)
-            self._begun.discard(agent)
-            if agent in self._due:
-                self._due[agent] = time.monotonic() + max(0.0, seconds)
-                if well:
-                    self._expected[agent] = self._due[agent]
-
-    def lateness(self) -> dict[str, float]:
-        """For each inbox, how many seconds ago its poll should have shown a sign of life; negative: not due yet."""
-        now = time.monotonic()
-        with self._lock:
-            return {agent: now - expected for agent, expected in self._expected.items()}

@@ -6,10 +6,8 @@ away files and old rows. Each round does a bounded amount of work; whatever it d
 
 import logging
 import sqlite3
-import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from worker.delivery import Ending, longest_delay
 from worker.engine.context import Engine
@@ -17,7 +15,7 @@ from worker.engine.dispatch import ending_of
 from worker.engine.endings import settle
 from worker.engine.hand_off import Report
 from worker.fault_steps import step
-from worker.ledger import lanes, sweep_signal, upkeep
+from worker.ledger import lanes, upkeep
 from worker.ledger.lanes import Candidate, Wake
 from worker.ledger.upkeep import RunningAttempt
 from worker.settings import TransportSettings
@@ -27,12 +25,8 @@ from worker.transports.receipts import attempt_files, pooled_files, remove_files
 
 logger = logging.getLogger("bus_watch.sweep")
 
-SWEEP_SECONDS = 5.0
 OVERSLEPT_SECONDS = 30.0  # a task woken this long ago, and nothing running: the queue has lost it
 SCHEDULE_GRACE_SECONDS = 2.0  # the scheduler looks four times a second; later than this it has forgotten
-RETENTION_SECONDS = 600.0
-NOT_BEGUN_SECONDS = 10.0  # a sweep that nobody began here: its task was lost, or another worker's thread took it
-LOST_SECONDS = 120.0  # a sweep that began and never came back
 WORKER_ROWS_SECONDS = 7 * 86400.0
 ORPHAN_FILE_SECONDS = 3600.0
 
@@ -248,65 +242,3 @@ def retain(engine: Engine) -> Swept:
     pages = engine.db.write(upkeep.return_pages)
     done.more = upkeep.ROUND in {cleared, done.forgotten} or pages > 0
     return done
-
-
-class SweepBook:
-    """When this process sweeps next: asked four times a second, so it lives in memory."""
-
-    def __init__(self, files_dir: Path) -> None:
-        self._files_dir = files_dir
-        self._signalled = sweep_signal.stamp(files_dir)
-        self._lock = threading.Lock()
-        self._due = 0.0  # monotonic seconds
-        self._retention_due = time.monotonic() + RETENTION_SECONDS
-        self._lost_at = 0.0  # a sweep is under way until `done`, but nobody waits for it longer than this
-        self._went_through = time.monotonic()
-
-    def silence(self) -> float:
-        """Seconds since a sweep last went through."""
-        return time.monotonic() - self._went_through
-
-    def take_due(self) -> bool:
-        """Whether a sweep is due; if so its task is the caller's to enqueue."""
-        now = time.monotonic()
-        with self._lock:
-            if now < self._lost_at:
-                return False
-            stamp = sweep_signal.stamp(self._files_dir)
-            if now < self._due and stamp == self._signalled:
-                return False
-            self._signalled = stamp
-            self._lost_at = now + NOT_BEGUN_SECONDS
-            return True
-
-    def begin(self) -> None:
-        """A sweep begins in this process."""
-        with self._lock:
-            self._lost_at = time.monotonic() + LOST_SECONDS
-
-    def done(self, *, well: bool) -> None:
-        """The sweep is over; `well` if it went through."""
-        with self._lock:
-            self._lost_at = 0.0
-            if well:
-                self._went_through = time.monotonic()
-            self._due = time.monotonic() + SWEEP_SECONDS
-
-    def missed(self) -> None:
-        """Its task could not be enqueued: try again soon."""
-        with self._lock:
-            self._lost_at = 0.0
-            self._due = time.monotonic() + 1.0
-
-    def hurry(self) -> None:
-        """Sweep as soon as possible."""
-        with self._lock:
-            self._due = 0.0
-
-    def retention_due(self) -> bool:
-        """Whether it is time for retention; asked by the sweep only."""
-        return time.monotonic() >= self._retention_due
-
-    def retained(self, *, more: bool) -> None:
-        """A round of retention is over; where there is more to do the next sweep goes on."""
-        self._retention_due = time.monotonic() + (0.0 if more else RETENTION_SECONDS)

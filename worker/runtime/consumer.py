@@ -64,7 +64,7 @@ class QuickScheduler(Scheduler):
         if self.periodic:
             self.enqueue_periodic_tasks(now)
         self.huey.scheduler_beat = time.monotonic()
-        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until_due())))
+        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until())))
 
     def enqueue_periodic_tasks(self, now: datetime | None) -> None:
         for task in self.huey.read_periodic(now):

@@ -22,11 +22,9 @@ from huey.exceptions import ConfigurationError
 
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
-from worker.engine.finishing import FinishedBook
-from worker.engine.polling import PollBook
-from worker.engine.sweeping import SweepBook
 from worker.errors import UsageError
 from worker.runtime.consumer import QuickScheduler, WatchConsumer
+from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
 from worker.runtime.storage import Band, JsonSerializer, WakeupStorage
 from worker.runtime.watchdog import Pulse
 from worker.telemetry import log
@@ -39,10 +37,10 @@ logger = logging.getLogger("bus_watch.queue")
 class WatchHuey(Huey):
     """The Huey that our tasks decorate with. It is made before the configuration is read: `open` gives it its file."""
 
-    engine: Engine  # set by the composition root, as are the books
-    polls: PollBook
-    sweeps: SweepBook
-    finished: FinishedBook
+    engine: Engine  # set by the composition root, as is what is due
+    polls: PollsDue
+    sweeps: SweepDue
+    finished: FinalizerDue
     doorbell: Doorbell
 
     def __init__(self) -> None:

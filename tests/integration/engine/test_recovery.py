@@ -10,8 +10,6 @@ import pytest
 
 from tests.integration.engine.rig import Rig, running
 from worker.engine import dispatch, sweeping
-from worker.engine.polling import PollBook
-from worker.engine.sweeping import SweepBook
 from worker.ledger import database, upkeep
 from worker.transports.receipts import create_void_note
 
@@ -229,56 +227,3 @@ def test_locks_of_dead_workers_and_launchers_are_removed(tmp_path: Path) -> None
         rig.sweep()
         assert not list(rig.engine.files.glob(f"{dead}.*"))
         assert rig.rows(f"select stopped_at from workers where id = '{dead}'")[0]["stopped_at"] == rig.now
-
-
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr("time.monotonic", lambda: self.now)
-
-
-def test_a_poll_that_another_worker_took_is_due_again_after_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    book = PollBook(["a"])
-    assert book.take_due() == ["a"]
-    clock.now += 4
-    assert not book.take_due()
-    clock.now += 2
-    assert book.take_due() == ["a"]
-    book.begin("a")
-    clock.now += 500  # one that is under way may take its time
-    assert not book.take_due()
-    book.done("a", 1.0, well=True)
-    clock.now += 1
-    assert book.take_due() == ["a"]
-
-
-def test_a_due_poll_is_asked_for_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
-    book = PollBook(["a"])
-    assert book.anything_due()
-    assert not book.anything_due()
-    clock.now += 1.1
-    assert book.anything_due()
-
-
-def test_a_sweep_that_another_worker_took_is_due_again_after_seconds(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    clock = Clock(monkeypatch)
-    book = SweepBook(tmp_path)
-    assert book.take_due()
-    clock.now += 9
-    assert not book.take_due()
-    clock.now += 2
-    assert book.take_due()
-    book.begin()
-    clock.now += 60
-    assert not book.take_due()
-    book.done(well=True)
-    assert not book.take_due()
-    clock.now += 5
-    assert book.take_due()
-    book.missed()
-    clock.now += 1
-    assert book.take_due()

@@ -20,7 +20,6 @@ from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
 from worker.engine import Engine, polling
 from worker.engine.dispatch import go_on
-from worker.engine.polling import PollBook
 from worker.ledger.database import Database
 from worker.settings import load
 
@@ -241,62 +240,3 @@ def test_a_message_wakes_its_lane_once_it_is_in_the_ledger(make: Make, clock: Cl
     worker.wake = cast("Any", SimpleNamespace(deliver=deliver))
     polling.poll(worker, "bob")
     assert woken == [(1, 1)]
-
-
-@pytest.fixture
-def monotonic(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=clock))
-    return clock
-
-
-def test_the_book_gives_each_inbox_to_one_poll_at_a_time(monotonic: Clock) -> None:
-    book = PollBook(["a", "b"])
-    assert book.anything_due()
-    assert book.take_due() == ["a", "b"]
-    assert book.take_due() == []
-    assert book.begin("a") is False
-    book.done("a", 3.0, well=True)
-    assert book.take_due() == []
-    assert book.seconds_until_due() == 3.0
-    monotonic.now += 3.0
-    assert book.take_due() == ["a"]
-
-
-def test_a_ring_makes_it_due_and_is_remembered_while_it_polls(monotonic: Clock) -> None:
-    book = PollBook(["a"])
-    book.take_due()
-    book.begin("a")
-    book.ring("a")
-    book.ring("nobody")
-    assert book.take_due() == []
-    book.done("a", 3.0, well=True)
-    assert book.take_due() == ["a"]
-    assert book.begin("a") is True
-    book.done("a", 3.0, well=True)
-    assert book.take_due() == []
-
-
-def test_a_poll_whose_task_was_lost_is_made_again(monotonic: Clock) -> None:
-    book = PollBook(["a"])
-    assert book.take_due() == ["a"]
-    monotonic.now += polling.NOT_BEGUN_SECONDS - 0.1
-    assert book.take_due() == []
-    monotonic.now += 0.2
-    assert book.take_due() == ["a"]
-    book.begin("a")
-    monotonic.now += polling.NOT_BEGUN_SECONDS * 2
-    assert book.take_due() == []  # it runs: a hanging bus may take its time
-    monotonic.now += polling.LOST_SECONDS
-    assert book.take_due() == ["a"]
-
-
-def test_lateness_tells_a_hanging_poll(monotonic: Clock) -> None:
-    book = PollBook(["a"])
-    book.take_due()
-    book.begin("a")
-    book.alive("a", 2.0)
-    monotonic.now += 10
-    assert book.lateness() == {"a": 8.0}
-    book.done("a", 3.0, well=True)
-    assert book.lateness() == {"a": -3.0}

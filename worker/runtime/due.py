@@ -1,0 +1,229 @@
+"""What this process does next, and whether somebody is at it already: polls, sweeps, finalizers.
+
+Asked four times a second, so it lives in memory. A job is due, then taken by who enqueues its task, then begun by the
+thread that runs it, then done. Its task may be lost with the queue file, or run in another worker: then it is free
+again after some time.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+SOON_SECONDS = 1.0  # after a task could not be enqueued; and between two tasks that look for due polls
+FAR_SECONDS = 3600.0  # until something is due where nothing is
+
+POLL_NOT_BEGUN_SECONDS = 5.0  # a poll that nobody began here: its task was lost, or another worker's thread took it
+POLL_LOST_SECONDS = 600.0  # a poll that began and never came back
+
+SWEEP_SECONDS = 5.0
+SWEEP_NOT_BEGUN_SECONDS = 10.0
+SWEEP_LOST_SECONDS = 120.0
+RETENTION_SECONDS = 600.0
+
+FINALIZER_LOST_SECONDS = 60.0  # enqueued this long ago, and it never came
+
+
+class Job:
+    """One thing that is done again and again; times in monotonic seconds. Whoever shares it locks around it."""
+
+    __slots__ = ("_busy_until", "_lost", "_not_begun", "due")
+
+    def __init__(self, *, not_begun: float, lost: float, due: float = 0.0) -> None:
+        """Nobody waits for a task longer than `not_begun` seconds, nor for one that has begun longer than `lost`."""
+        self.due = due
+        self._not_begun = not_begun
+        self._lost = lost
+        self._busy_until = 0.0
+
+    def is_free(self, now: float) -> bool:
+        """Whether nobody is at it, or has been for too long."""
+        return now >= self._busy_until
+
+    def is_due(self, now: float) -> bool:
+        """Whether somebody should take it."""
+        return self.is_free(now) and self.due <= now
+
+    def take(self, now: float) -> None:
+        """Its task is about to be enqueued."""
+        self._busy_until = now + self._not_begun
+
+    def begin(self, now: float) -> None:
+        """Its task runs, in this process."""
+        self._busy_until = now + self._lost
+
+    def done(self, due: float) -> None:
+        """Nobody is at it any more, and it is due again then."""
+        self._busy_until = 0.0
+        self.due = due
+
+
+class PollsDue:
+    """Which inboxes this process polls next."""
+
+    def __init__(self, agents: Iterable[str]) -> None:
+        self._lock = threading.Lock()
+        self._jobs = {agent: Job(not_begun=POLL_NOT_BEGUN_SECONDS, lost=POLL_LOST_SECONDS) for agent in agents}
+        self._expected = dict.fromkeys(self._jobs, time.monotonic())  # when a sign of life is due
+        self._asked_until = 0.0
+        self._rung: set[str] = set()
+
+    def take(self) -> list[str]:
+        """The inboxes to poll now; each is busy until `done` is called for it."""
+        now = time.monotonic()
+        with self._lock:
+            self._asked_until = 0.0
+            due = [agent for agent in self._jobs if self._is_due(agent, now)]
+            for agent in due:
+                self._jobs[agent].take(now)
+            return due
+
+    def _is_due(self, agent: str, now: float) -> bool:
+        job = self._jobs[agent]
+        return job.is_due(now) or (agent in self._rung and job.is_free(now))
+
+    def anything(self) -> bool:
+        """Whether somebody should call `take`; who is told so has a second for it before the next one is."""
+        now = time.monotonic()
+        with self._lock:
+            if now < self._asked_until or not any(self._is_due(agent, now) for agent in self._jobs):
+                return False
+            self._asked_until = now + SOON_SECONDS
+            return True
+
+    def seconds_until(self) -> float:
+        """How long nothing will be due, if no doorbell rings."""
+        now = time.monotonic()
+        with self._lock:
+            free = (job.due for job in self._jobs.values() if job.is_free(now))
+            return max(0.0, min(free, default=now + FAR_SECONDS) - now)
+
+    def ring(self, agent: str) -> None:
+        """The doorbell rang: poll as soon as the budget allows."""
+        with self._lock:
+            if agent in self._jobs:
+                self._rung.add(agent)
+
+    def begin(self, agent: str) -> bool:
+        """A poll of this inbox begins; true if the doorbell had rung for it."""
+        with self._lock:
+            if agent in self._jobs:
+                self._jobs[agent].begin(time.monotonic())
+            rung = agent in self._rung
+            self._rung.discard(agent)
+            return rung
+
+    def alive(self, agent: str, seconds: float) -> None:
+        """The poll of this inbox makes its next request in `seconds`."""
+        with self._lock:
+            self._expected[agent] = time.monotonic() + seconds
+
+    def done(self, agent: str, seconds: float, *, well: bool) -> None:
+        """The poll is over, the next one is due in `seconds`.
+
+        `well`: it was attempted, whatever the bus said; not if it failed by itself, on a full disk for instance.
+        """
+        with self._lock:
+            if agent in self._jobs:
+                due = time.monotonic() + max(0.0, seconds)
+                self._jobs[agent].done(due)
+                if well:
+                    self._expected[agent] = due
+
+    def missed(self, agent: str) -> None:
+        """Its task could not be enqueued: try again soon."""
+        self.done(agent, SOON_SECONDS, well=False)
+
+    def lateness(self) -> dict[str, float]:
+        """For each inbox, how many seconds ago its poll should have shown a sign of life; negative: not due yet."""
+        now = time.monotonic()
+        with self._lock:
+            return {agent: now - expected for agent, expected in self._expected.items()}
+
+
+class SweepDue:
+    """When this process sweeps next. `signal` returns something else whenever a command asks for a sweep."""
+
+    def __init__(self, signal: Callable[[], int]) -> None:
+        self._signal = signal
+        self._signalled = signal()
+        self._lock = threading.Lock()
+        self._job = Job(not_begun=SWEEP_NOT_BEGUN_SECONDS, lost=SWEEP_LOST_SECONDS)
+        self._retention_due = time.monotonic() + RETENTION_SECONDS
+        self._went_through = time.monotonic()
+
+    def silence(self) -> float:
+        """Seconds since a sweep last went through."""
+        return time.monotonic() - self._went_through
+
+    def take(self) -> bool:
+        """Whether a sweep is due; if so its task is the caller's to enqueue."""
+        now = time.monotonic()
+        with self._lock:
+            if not self._job.is_free(now):
+                return False
+            signalled = self._signal()
+            if not self._job.is_due(now) and signalled == self._signalled:
+                return False
+            self._signalled = signalled
+            self._job.take(now)
+            return True
+
+    def begin(self) -> None:
+        """A sweep begins in this process."""
+        with self._lock:
+            self._job.begin(time.monotonic())
+
+    def done(self, *, well: bool) -> None:
+        """The sweep is over; `well` if it went through."""
+        now = time.monotonic()
+        with self._lock:
+            if well:
+                self._went_through = now
+            self._job.done(now + SWEEP_SECONDS)
+
+    def missed(self) -> None:
+        """Its task could not be enqueued: try again soon."""
+        with self._lock:
+            self._job.done(time.monotonic() + SOON_SECONDS)
+
+    def hurry(self) -> None:
+        """Sweep as soon as possible."""
+        with self._lock:
+            self._job.due = 0.0
+
+    def retention_due(self) -> bool:
+        """Whether it is time for retention; asked by the sweep only."""
+        return time.monotonic() >= self._retention_due
+
+    def retained(self, *, more: bool) -> None:
+        """A round of retention is over; where there is more to do the next sweep goes on."""
+        self._retention_due = time.monotonic() + (0.0 if more else RETENTION_SECONDS)
+
+
+class FinalizerDue:
+    """The messages that have just ended: one finalizer takes all that ended since the one before it.
+
+    In memory, for the ledger and the sweep know of them too.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._messages: dict[int, None] = {}
+        self._job = Job(not_begun=FINALIZER_LOST_SECONDS, lost=FINALIZER_LOST_SECONDS)
+
+    def add(self, message: int) -> bool:
+        """Note a message; true if the caller is to enqueue a finalizer: none is on its way."""
+        now = time.monotonic()
+        with self._lock:
+            self._messages[message] = None
+            if not self._job.is_due(now):
+                return False
+            self._job.take(now)
+            return True
+
+    def take(self) -> list[int]:
+        """All that ended so far; what ends from now on is for the next finalizer."""
+        with self._lock:
+            messages, self._messages = self._messages, {}
+            self._job.done(due=0.0)
+            return list(messages)
