@@ -16,7 +16,7 @@ from worker.bus.client import BusClient
 from worker.bus.endpoints import endpoint_of
 from worker.bus.requests import Endpoint
 from worker.credentials import TokenSource
-from worker.engine.hand_off import Turn
+from worker.engine.hand_off import HandOff
 from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.ledger import claims, intake, lanes, upkeep
@@ -73,7 +73,7 @@ class Engine:
     boot: str = field(default_factory=boot_id)
     launcher: LauncherClient = field(init=False)
     files: Path = field(init=False)  # the folder of notes, receipts and locks
-    held: dict[str, Turn] = field(default_factory=dict)  # attempts that a thread of this process answers for
+    held: dict[str, HandOff] = field(default_factory=dict)  # attempts that a thread of this process answers for
     overlooked: threading.Event = field(default_factory=threading.Event)  # a wake-up was lost: the next sweep wakes all
     looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
     _lock: int | None = None
@@ -152,21 +152,21 @@ class Engine:
             return False
         return True
 
-    def new_attempt(self, turn: Turn) -> str:
+    def new_attempt(self, hand_off: HandOff) -> str:
         """An id for an attempt; from now on the sweep of this process does not take it for abandoned."""
         attempt_id = claims.new_attempt_id(self.clock())
-        turn.attempts.add(attempt_id)
-        self.held[attempt_id] = turn
+        hand_off.attempts.add(attempt_id)
+        self.held[attempt_id] = hand_off
         return attempt_id
 
-    def drop(self, turn: Turn, attempt_id: str) -> None:
+    def drop(self, hand_off: HandOff, attempt_id: str) -> None:
         """This attempt is settled."""
-        turn.attempts.discard(attempt_id)
+        hand_off.attempts.discard(attempt_id)
         self.held.pop(attempt_id, None)
 
-    def let_go(self, turn: Turn) -> None:
-        """The turn is over: whatever is not settled now is the sweep's."""
-        for attempt_id in turn.attempts:
+    def let_go(self, hand_off: HandOff) -> None:
+        """The hand-off is over: whatever is not settled now is the sweep's."""
+        for attempt_id in hand_off.attempts:
             self.held.pop(attempt_id, None)
 
     def lock_path(self, worker: str) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from worker.delivery import Ending, State
 from worker.engine.context import Engine
 from worker.engine.endings import Done, claim_in, clear, settle_in, tell
-from worker.engine.hand_off import News, Report, Turn
+from worker.engine.hand_off import HandOff, NextStep, Report
 from worker.fault_steps import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
@@ -43,29 +43,31 @@ def deliver(engine: Engine, delivery_id: int) -> Settled | None:
 
     Returns how the last one was settled.
     """
-    turn = Turn()
+    hand_off = HandOff()
     try:
-        news: News = _claim(engine, delivery_id, turn)
-        while news is not None:
-            match news:
+        following: NextStep = _claim(engine, delivery_id, hand_off)
+        while following is not None:
+            match following:
                 case Claim():
-                    news = _run(engine, news, turn)
+                    following = _run(engine, following, hand_off)
                 case Report():
-                    news = _settle_when_possible(engine, news, turn)
+                    following = _settle_when_possible(engine, following, hand_off)
                 case NotClaimed():
-                    _not_claimed(engine, news)
+                    _not_claimed(engine, following)
                     break
     except LauncherGone:
-        logger.critical("the launcher is gone; this worker stops", extra=fields_of(turn.claim) if turn.claim else {})
+        logger.critical(
+            "the launcher is gone; this worker stops", extra=fields_of(hand_off.claim) if hand_off.claim else {}
+        )
         engine.stopping.set()
         return None
     finally:
-        engine.let_go(turn)
-    return turn.settled
+        engine.let_go(hand_off)
+    return hand_off.settled
 
 
-def _claim(engine: Engine, delivery_id: int, turn: Turn) -> Claim | NotClaimed:
-    attempt_id = engine.new_attempt(turn)
+def _claim(engine: Engine, delivery_id: int, hand_off: HandOff) -> Claim | NotClaimed:
+    attempt_id = engine.new_attempt(hand_off)
     try:
         return engine.db.write(lambda tx: claim_in(tx, engine, claims.this(delivery_id), attempt_id))
     except LedgerError as error:  # full or locked: this wake-up is used up, and the next sweep makes another
@@ -88,18 +90,18 @@ def _not_claimed(engine: Engine, refusal: NotClaimed) -> None:
         engine.hand_on(engine.db.write(lambda tx: engine.wake_lanes(tx, [lane])))
 
 
-def _run(engine: Engine, claim: Claim, turn: Turn) -> News:
+def _run(engine: Engine, claim: Claim, hand_off: HandOff) -> NextStep:
     """Have a claim run; what there is to do once the thread is needed again."""
-    asked = _begin(engine, claim, turn)
+    asked = _begin(engine, claim, hand_off)
     if isinstance(asked, Report):
         return asked
     engine.launcher.ask([asked])
-    return turn.sleep()
+    return hand_off.sleep()
 
 
-def _begin(engine: Engine, claim: Claim, turn: Turn) -> Request | Report:
+def _begin(engine: Engine, claim: Claim, hand_off: HandOff) -> Request | Report:
     """What to ask the launcher for; or how the attempt ended without it."""
-    turn.claim = claim
+    hand_off.claim = claim
     step("claimed")
     transport = _transport_of(engine, claim)
     logger.info("attempt %d of %s by %s starts", claim.attempt, key_of(claim), claim.transport, extra=fields_of(claim))
@@ -153,25 +155,30 @@ def _message_file(engine: Engine, claim: Claim, transport: TransportSettings) ->
 
 def go_on(engine: Engine, told: Sequence[RunEnded]) -> None:
     """Settle what has ended and go on with its lanes; the launcher's reader calls this, and it never raises."""
-    reports = [(turn, report) for turn, report in map(functools.partial(_report, engine), told) if turn and report]
+    reports = [
+        (hand_off, report) for hand_off, report in map(functools.partial(_report, engine), told) if hand_off and report
+    ]
     if not reports:
         return
     try:
         results = engine.db.write_all(
-            [functools.partial(settle_in, engine=engine, report=report, turn=turn) for turn, report in reports]
+            [
+                functools.partial(settle_in, engine=engine, report=report, hand_off=hand_off)
+                for hand_off, report in reports
+            ]
         )
     except Exception:  # noqa: BLE001 - the ledger's, or a defect: each thread meets it again, and has time for it
-        for turn, report in reports:
-            turn.wake(report)
+        for hand_off, report in reports:
+            hand_off.wake(report)
         return
     requests: list[Request] = []
-    awake: list[tuple[Turn, News | Exception]] = []
-    for (turn, report), done in zip(reports, results, strict=True):
-        asked = _follow(engine, turn, report, done)
+    awake: list[tuple[HandOff, NextStep | Exception]] = []
+    for (hand_off, report), done in zip(reports, results, strict=True):
+        asked = _follow(engine, hand_off, report, done)
         if isinstance(asked, Request):
             requests.append(asked)
         else:
-            awake.append((turn, asked))
+            awake.append((hand_off, asked))
     try:
         engine.launcher.ask(requests)
     except LauncherGone as error:
@@ -179,62 +186,66 @@ def go_on(engine: Engine, told: Sequence[RunEnded]) -> None:
     for (_, report), done in zip(reports, results, strict=True):
         if isinstance(done, Done):
             clear(engine, report, done)
-    for turn, news in awake:  # last: their threads may count on all that was owed
-        turn.wake(news)
+    for hand_off, following in awake:  # last: their threads may count on all that was owed
+        hand_off.wake(following)
 
 
-def _follow(engine: Engine, turn: Turn, report: Report, done: Done | BaseException) -> Request | News | Exception:
-    """What follows a settle: a request for the launcher, or something for the turn's thread."""
+def _follow(
+    engine: Engine, hand_off: HandOff, report: Report, done: Done | BaseException
+) -> Request | NextStep | Exception:
+    """What follows a settle: a request for the launcher, or something for the thread that handed it off."""
     if not isinstance(done, Done):
         return report
     try:
-        following = _settled(engine, report, done, turn)
-        return _begin(engine, following, turn) if isinstance(following, Claim) else following
-    except Exception as error:  # noqa: BLE001 - it is raised where it would be without us: in the turn's thread
+        following = _settled(engine, report, done, hand_off)
+        return _begin(engine, following, hand_off) if isinstance(following, Claim) else following
+    except Exception as error:  # noqa: BLE001 - raised where it would be without us: in its thread
         return error
 
 
-def _report(engine: Engine, told: RunEnded) -> tuple[Turn | None, Report | None]:
-    """Whose attempt it was, and what is to be written down, unless the turn's thread has been told why not."""
-    turn = engine.held.get(told.attempt_id)
-    if turn is None or turn.claim is None:
+def _report(engine: Engine, told: RunEnded) -> tuple[HandOff | None, Report | None]:
+    """Whose attempt it was, and what is to be written down, unless its thread was told why not."""
+    hand_off = engine.held.get(told.attempt_id)
+    if hand_off is None or hand_off.claim is None:
         return None, None
     if told.outcome is None:
-        turn.wake(engine.launcher.gone())
+        hand_off.wake(engine.launcher.gone())
         return None, None
     step("ended")
     try:
         output = engine.redact(told.outcome.tail.decode("utf-8", "replace"))
     except Exception as error:  # noqa: BLE001 - as above
-        turn.wake(error)
+        hand_off.wake(error)
         return None, None
-    claim = turn.claim
-    return turn, Report(claim.delivery, claim.attempt_id, ending_of(told.outcome), output, _transport_of(engine, claim))
+    claim = hand_off.claim
+    return hand_off, Report(
+        claim.delivery, claim.attempt_id, ending_of(told.outcome), output, _transport_of(engine, claim)
+    )
 
 
-def _settled(engine: Engine, report: Report, done: Done, turn: Turn) -> Claim | NotClaimed | None:
-    turn.settled = done.settled
-    engine.drop(turn, report.attempt_id)
+def _settled(engine: Engine, report: Report, done: Done, hand_off: HandOff) -> Claim | NotClaimed | None:
+    hand_off.settled = done.settled
+    engine.drop(hand_off, report.attempt_id)
     tell(engine, report, done)
     return done.following
 
 
-def _settle_when_possible(engine: Engine, report: Report, turn: Turn) -> News:
+def _settle_when_possible(engine: Engine, report: Report, hand_off: HandOff) -> NextStep:
     """Settle; while the ledger cannot be written, again and again: what this thread knows must not be forgotten.
 
     The lane would not move anyway, and a stop ends the wait: then the receipt tells the next worker.
     """
     while True:
         try:
-            done = engine.db.write(lambda tx: settle_in(tx, engine, report, turn))
+            done = engine.db.write(lambda tx: settle_in(tx, engine, report, hand_off))
         except LedgerError as error:
             if engine.stopping.is_set():
-                turn.settled = None
+                hand_off.settled = None
                 return None
             logger.error("delivery %d has ended and cannot be settled yet: %s", report.delivery, error)  # noqa: TRY400 - the sentence says it all
             engine.stopping.wait(SETTLE_AGAIN_SECONDS)
         else:
-            following = _settled(engine, report, done, turn)
+            following = _settled(engine, report, done, hand_off)
             clear(engine, report, done)
             return following
 

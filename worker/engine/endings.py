@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from worker.delivery import Ending, MessageState, State, describe, meaning
 from worker.engine.context import Engine
-from worker.engine.hand_off import Report, Turn
+from worker.engine.hand_off import HandOff, Report
 from worker.fault_steps import step
 from worker.ledger import claims
 from worker.ledger import report as ledger_report
@@ -38,8 +38,8 @@ def settle(engine: Engine, report: Report) -> Settled | None:
     return done.settled
 
 
-def settle_in(tx: sqlite3.Connection, engine: Engine, report: Report, turn: Turn | None = None) -> Done:
-    """Write down how an attempt ended; and where its turn may go on, claim the lane's next head at once.
+def settle_in(tx: sqlite3.Connection, engine: Engine, report: Report, hand_off: HandOff | None = None) -> Done:
+    """Write down how an attempt ended; and where its hand-off may go on, claim the lane's next head at once.
 
     That saves the wake-up its trip through the queue, and the claim its own commit.
     """
@@ -55,8 +55,8 @@ def settle_in(tx: sqlite3.Connection, engine: Engine, report: Report, turn: Turn
     )
     if settled is None:
         return Done(None, [])
-    if turn is not None and engine.wake.may_go_on(time.monotonic() - turn.began):
-        following = claim_in(tx, engine, claims.head_of(settled.lane), engine.new_attempt(turn))
+    if hand_off is not None and engine.wake.may_go_on(time.monotonic() - hand_off.began):
+        following = claim_in(tx, engine, claims.head_of(settled.lane), engine.new_attempt(hand_off))
         if isinstance(following, Claim) or following.wake:
             return Done(settled, [], following)
     return Done(settled, engine.wake_lanes(tx, [settled.lane]))

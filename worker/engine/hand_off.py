@@ -1,4 +1,4 @@
-"""A thread's turn at a lane: it claims a delivery, and then sleeps while the lane goes on without it."""
+"""A thread hands a lane off: it claims a delivery, and then sleeps while the lane goes on without it."""
 
 import threading
 import time
@@ -19,34 +19,34 @@ class Report(NamedTuple):
     transport: TransportSettings
 
 
-News = Claim | NotClaimed | Report | None
+NextStep = Claim | NotClaimed | Report | None
 
 
-class Turn:
-    """One thread, the attempts that it answers for, and a letter box with room for one piece of news."""
+class HandOff:
+    """One thread, the attempts that it answers for, and a letter box with room for what it is to do next."""
 
-    __slots__ = ("_full", "_news", "attempts", "began", "claim", "settled")
+    __slots__ = ("_full", "_next", "attempts", "began", "claim", "settled")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.attempts: set[str] = set()
         self.claim: Claim | None = None  # what runs now
         self.settled: Settled | None = None  # how the last one ended
-        self._news: News | Exception = None
+        self._next: NextStep | Exception = None
         self._full = threading.Lock()
         self._full.acquire()
 
-    def sleep(self) -> News:
-        """What the thread is to do next: run a claim, look at a refusal, settle a report; None: its turn is over.
+    def sleep(self) -> NextStep:
+        """What the thread is to do next: run a claim, look at a refusal, settle a report; None: its hand-off is over.
 
         Raises what went wrong while others worked for it.
         """
         self._full.acquire()
-        if isinstance(self._news, Exception):
-            raise self._news
-        return self._news
+        if isinstance(self._next, Exception):
+            raise self._next
+        return self._next
 
-    def wake(self, news: News | Exception) -> None:
+    def wake(self, following: NextStep | Exception) -> None:
         """Let the thread go on with this."""
-        self._news = news
+        self._next = following
         self._full.release()

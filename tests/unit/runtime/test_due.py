@@ -23,7 +23,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_each_inbox_to_one_poll_at_a_time(clock: Clock) -> None:
+def test_each_inbox_goes_to_one_poll_at_a_time(clock: Clock) -> None:
     jobs = PollsDue(["a", "b"])
     assert jobs.anything()
     assert jobs.take() == ["a", "b"]

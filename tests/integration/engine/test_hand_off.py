@@ -107,7 +107,9 @@ def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
     assert rig.states == ["succeeded"] * 2
 
 
-def test_what_cannot_be_started_goes_back_to_the_turns_thread(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_started_goes_back_to_the_thread_that_handed_it_off(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = rig.take(2)
     prepared: list[threading.Thread] = []
 
