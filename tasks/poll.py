@@ -33,7 +33,7 @@ def poll_inbox(agent: str) -> None:
     engine, polls = huey.engine, huey.polls
     seconds, well = polling.FALLBACK_SECONDS, False
     try:
-        _, due = polling.poll(engine, agent, rung=polls.begin(agent), alive=lambda wait: polls.alive(agent, wait))
+        _, due = engine.poller.poll(agent, rung=polls.begin(agent), alive=lambda wait: polls.alive(agent, wait))
         seconds, well = due - engine.clock(), True
     except BusWatchError as error:  # the ledger cannot be used now; a failing bus is no exception
         logger.error("%s was not polled: %s", agent, error)  # noqa: TRY400 - our sentence says it all

@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime
 
-from worker.engine import sweeping
+from worker.engine.retention import retain
 from worker.errors import BusWatchError
 from worker.runtime.huey import Band, huey
 
@@ -20,10 +20,10 @@ def sweep() -> None:
     huey.sweeps.begin()
     well = False
     try:
-        sweeping.sweep(huey.engine)
+        huey.engine.sweeper.sweep()
         well = True
         if huey.sweeps.retention_due():
-            huey.sweeps.retained(more=sweeping.retain(huey.engine).more)
+            huey.sweeps.retained(more=retain(huey.engine.db, huey.engine.settings, huey.engine.clock()).more)
     except BusWatchError as error:  # the ledger cannot be used now; the next round tries again
         logger.error("the sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
         huey.engine.observer.trouble(error)

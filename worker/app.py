@@ -15,7 +15,6 @@ from worker import settings as settings_module
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
-from worker.engine.dispatch import go_on
 from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
@@ -30,10 +29,10 @@ from worker.telemetry.redact import redact
 
 __all__ = ["build", "huey"]
 
-TURN_SECONDS = 0.25  # how long a lane may keep a thread that others wait for; a change costs a trip through the queue
+LANE_SECONDS = 0.25  # how long a lane may keep a thread that others wait for; a change costs a trip through the queue
 
 
-class HueyWakeups:
+class HueyQueue:
     """Hands work on as huey tasks: the wake-up list of the consumer."""
 
     def deliver(self, delivery: int, at: float | None) -> None:
@@ -51,9 +50,9 @@ class HueyWakeups:
         if huey.finished.add(message):
             tasks.finalize.finalize()
 
-    def may_go_on(self, seconds: float) -> bool:
+    def may_claim_next(self, seconds: float) -> bool:
         """While nobody waits for a thread, or for a moment: no busy lane keeps a thread that others wait for."""
-        return seconds < TURN_SECONDS or huey.storage.somebody_idles(Band.DELIVER)
+        return seconds < LANE_SECONDS or huey.storage.somebody_idles(Band.DELIVER)
 
 
 def build(settings: Settings) -> WatchHuey:
@@ -72,14 +71,13 @@ def build(settings: Settings) -> WatchHuey:
     huey.engine = Engine(
         settings=settings,
         db=database,
-        wake=HueyWakeups(),
+        queue=HueyQueue(),
         bus=BusClient(max_connections=len(pollable) + 4),
-        go_on=go_on,
         redact=redact.tail,
         observer=observe(settings, database),
     )
     watching = [agent for agent in settings.agents if agent.transports and agent.watch]
-    huey.doorbell = Doorbell([huey.engine.endpoint(agent) for agent in watching], _rung)
+    huey.doorbell = Doorbell([huey.engine.inboxes.endpoint(agent) for agent in watching], _rung)
     return huey
 
 

@@ -24,13 +24,13 @@ def main(target: Path, count: int, pause: float) -> None:
     consumer = huey.create_consumer(workers=8)
     started: dict[str, float] = {}
     ended = threading.Event()
-    on_ended = engine.launcher.on_ended
+    on_ended = engine.dispatcher.launcher.on_ended
 
     def watched(ended: list[RunEnded]) -> None:
         started.update((one.attempt_id, one.outcome.started_at) for one in ended if one.outcome)
         on_ended(ended)
 
-    engine.launcher.on_ended = watched
+    engine.dispatcher.launcher.on_ended = watched
     consumer.start()
     time.sleep(0.5)  # the first sweep and the first polls are not what is measured
     delays = []
@@ -41,11 +41,11 @@ def main(target: Path, count: int, pause: float) -> None:
 
         def operation(tx: object, new: object = new, begin: float = begin) -> list[Wake]:
             taken = intake.take_in(tx, AGENT, [new], lambda _: (None, ["true"]), begin)  # type: ignore[arg-type,list-item]
-            return engine.wake_lanes(tx, taken.lanes, only_new=True)  # type: ignore[arg-type]
+            return engine.wake_ups.mark(tx, taken.lanes, only_new=True)  # type: ignore[arg-type]
 
         wakes = engine.db.write(operation)
         enqueued = time.time()
-        engine.hand_on(wakes)
+        engine.wake_ups.send(wakes)
         attempt = None
         while attempt not in started:
             time.sleep(0.005)

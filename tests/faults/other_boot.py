@@ -7,7 +7,7 @@ from worker.app import huey
 
 def main() -> None:
     """Run it."""
-    huey.engine.boot = sys.argv[1]
+    huey.engine.identity.boot = sys.argv[1]
     huey.create_consumer(workers=4).run()
 
 

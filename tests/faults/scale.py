@@ -16,8 +16,9 @@ from typing import Any, cast
 from worker.bus.client import BusClient, Collected
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
-from worker.engine import Engine, polling, sweeping
-from worker.engine.dispatch import go_on
+from worker.engine import Engine
+from worker.engine.polling import KnownMessages
+from worker.engine.retention import retain
 from worker.ledger import claims, intake, lanes, operate, report
 from worker.ledger.database import Database
 from worker.ledger.operate import Chosen
@@ -93,18 +94,15 @@ class Figures:
 
 
 class Silent:
-    """Wake-ups that wake nobody."""
+    """A queue that wakes nobody."""
 
     def deliver(self, delivery: int, at: float | None) -> None:
         pass
 
-    def may_go_on(self, seconds: float) -> bool:
+    def may_claim_next(self, seconds: float) -> bool:
         return False
 
     def finalize(self, message: int) -> None:
-        pass
-
-    def poll(self, agent: str) -> None:
         pass
 
 
@@ -124,9 +122,9 @@ def settings_of(home: Path) -> Settings:
 def build(home: Path, delivered: int) -> Engine:
     """An engine on a new ledger: so many delivered messages of the last 20 days, and a little work that is not done."""
     settings = settings_of(home)
-    engine = Engine(settings=settings, db=Database(settings.ledger_file), wake=Silent(), bus=BusClient(), go_on=go_on)
-    engine.files.mkdir()
-    engine.db.write(engine._register)
+    engine = Engine(settings=settings, db=Database(settings.ledger_file), queue=Silent(), bus=BusClient())
+    engine.identity.files.mkdir()
+    engine.db.write(engine.register)
     now = time.time()
     engine.db.write(lambda tx: _fill(tx, delivered, now))
     engine.db._writer.execute("pragma wal_checkpoint(truncate)")
@@ -202,12 +200,12 @@ def take(engine: Engine, agent: str, count: int) -> None:
     assert name is not None
     engine.db.write(lambda tx: intake.begin_poll(tx, agent, time.time(), 3.0, rung=True))
     engine.db.write(lambda tx: intake.take_turn(tx, agent, time.time(), 0.0))
-    seen = polling._Ledger(engine, agent)
+    seen = KnownMessages(engine.db, engine.clock, agent)
     seen.cursor()
     seen.overlap()
     page = fresh(agent, count)
     new = [message for message in page if (message.stream, message.message_id) not in seen.known(page)]
-    polling._take(engine, name, Collected(tuple(new), (), 1))
+    engine.poller.take_in(name, Collected(tuple(new), (), 1))
 
 
 def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
@@ -224,9 +222,9 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
             tx,
             claims.head_of(lane) if going_on else claims.this(head.delivery),
             attempt_id=attempt,
-            worker=engine.worker,
-            boot_id=engine.boot,
-            settings=engine.lane_settings,
+            worker=engine.identity.worker,
+            boot_id=engine.identity.boot,
+            settings=engine.lanes.claim_settings,
             now=now,
         )
 
@@ -237,7 +235,7 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
         policy = RetryPolicy(retry_delay=0.001)
         settled = claims.settle(tx, claimed.delivery, attempt, ending, policy, now=now, rng=random.Random(1))
         assert settled is not None
-        engine.wake_lanes(tx, [settled.lane])
+        engine.wake_ups.mark(tx, [settled.lane])
 
     engine.db.write(settle)
 
@@ -279,8 +277,8 @@ OPERATIONS: dict[str, Callable[[Engine], object]] = {
     "deliver": lambda engine: deliver(engine, Ending("exit", 0)),
     "deliver what comes next": lambda engine: deliver(engine, Ending("exit", 0), going_on=True),
     "deliver in vain": lambda engine: deliver(engine, Ending("exit", 1)),
-    "sweep": sweeping.sweep,
-    "retention": sweeping.retain,
+    "sweep": lambda engine: engine.sweeper.sweep(),
+    "retention": lambda engine: retain(engine.db, engine.settings, engine.clock()),
     "status": status,
     "one message": one_message,
 }

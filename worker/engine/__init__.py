@@ -1,5 +1,6 @@
 """The application: poll, deliver, finalize and sweep, put together from ledger, bus and transports."""
 
-from worker.engine.context import Engine, Wakeups
+from worker.engine.engine import Engine
+from worker.engine.wake_ups import Queue
 
-__all__ = ["Engine", "Wakeups"]
+__all__ = ["Engine", "Queue"]

@@ -1,19 +1,23 @@
 """The end of an attempt: written down, then who is next is woken, then its files are removed, in this order."""
 
 import logging
+import random
 import sqlite3
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
-from worker.delivery import Ending, MessageState, State, describe, meaning
-from worker.engine.context import Engine
-from worker.engine.hand_off import HandOff, Report
+from worker.delivery import Ending, State, describe, meaning
+from worker.engine.hand_off import HandOff, HandOffs, Report
+from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import claims
-from worker.ledger import report as ledger_report
 from worker.ledger.claims import Claim, NotClaimed, Settled
+from worker.ledger.database import Database
 from worker.ledger.lanes import Wake
-from worker.telemetry.observer import Ended
+from worker.telemetry.observer import Ended, Observer
 from worker.transports.receipt_format import RECEIPT_SUFFIX
 from worker.transports.receipts import MESSAGE_SUFFIX, remove_files
 
@@ -22,96 +26,93 @@ logger = logging.getLogger("bus_watch.deliver")
 OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
 
 
-class Done(NamedTuple):
-    """What a settle's transaction did. `settled` is None where somebody else had settled it."""
+class Written(NamedTuple):
+    """What the transaction did that wrote an ending down. `settled` is None where somebody else had settled it."""
 
     settled: Settled | None
     wakes: list[Wake]
     following: Claim | NotClaimed | None = None
 
 
-def settle(engine: Engine, report: Report) -> Settled | None:
-    """Settle an attempt, and wake its lane."""
-    done = engine.db.write(lambda tx: settle_in(tx, engine, report))
-    tell(engine, report, done)
-    clear(engine, report, done)
-    return done.settled
+@dataclass(slots=True, kw_only=True)
+class Endings:
+    """Writes endings down, for dispatch and sweep."""
 
+    db: Database
+    clock: Callable[[], float]
+    rng: random.Random
+    files: Path
+    hand_offs: HandOffs
+    wake_ups: WakeUps
+    observer: Observer
 
-def settle_in(tx: sqlite3.Connection, engine: Engine, report: Report, hand_off: HandOff | None = None) -> Done:
-    """Write down how an attempt ended; and where its hand-off may go on, claim the lane's next head at once.
+    def end(self, report: Report) -> Settled | None:
+        """End an attempt, and wake its lane: all of the below."""
+        written = self.db.write(lambda tx: self.write(tx, report))
+        self.announce(report, written)
+        self.follow_up(report, written)
+        return written.settled
 
-    That saves the wake-up its trip through the queue, and the claim its own commit.
-    """
-    settled = claims.settle(
-        tx,
-        report.delivery,
-        report.attempt_id,
-        _with_output(report.ending, report.output),
-        report.transport.retry_policy,
-        now=engine.clock(),
-        rng=engine.rng,
-        output=report.output,
-    )
-    if settled is None:
-        return Done(None, [])
-    if hand_off is not None and engine.wake.may_go_on(time.monotonic() - hand_off.began):
-        following = claim_in(tx, engine, claims.head_of(settled.lane), engine.new_attempt(hand_off))
-        if isinstance(following, Claim) or following.wake:
-            return Done(settled, [], following)
-    return Done(settled, engine.wake_lanes(tx, [settled.lane]))
+    def write(self, tx: sqlite3.Connection, report: Report, hand_off: HandOff | None = None) -> Written:
+        """Settle an attempt; and where its hand-off may go on, claim the lane's next head at once.
 
-
-def claim_in(tx: sqlite3.Connection, engine: Engine, which: claims.Which, attempt_id: str) -> Claim | NotClaimed:
-    """Claim a delivery for this worker, or say why not."""
-    return claims.claim(
-        tx,
-        which,
-        attempt_id=attempt_id,
-        worker=engine.worker,
-        boot_id=engine.boot,
-        settings=engine.lane_settings,
-        now=engine.clock(),
-    )
-
-
-def tell(engine: Engine, report: Report, done: Done) -> None:
-    """Say how it ended, to the log and to whoever observes."""
-    step("settled")
-    settled = done.settled
-    if settled is None:
-        return
-    _log(settled, report)
-    engine.observer.ended(
-        Ended(
-            agent=settled.agent,
-            transport=report.transport.name,
-            message_id=settled.message_id,
-            delivery=report.delivery,
-            attempt=settled.attempt,
-            meaning=meaning(report.ending, report.transport.retry_policy),
-            cause=describe(report.ending),
-            state=settled.state,
-            began_failing=settled.began_failing,
+        That saves the wake-up its trip through the queue, and the claim its own commit.
+        """
+        settled = claims.settle(
+            tx,
+            report.delivery,
+            report.attempt_id,
+            _with_output(report.ending, report.output),
+            report.transport.retry_policy,
+            now=self.clock(),
+            rng=self.rng,
+            output=report.output,
         )
-    )
+        if settled is None:
+            return Written(None, [])
+        if hand_off is not None and self.wake_ups.queue.may_claim_next(time.monotonic() - hand_off.began):
+            following = self.hand_offs.claim(tx, hand_off, claims.head_of(settled.lane))
+            if isinstance(following, Claim) or following.wake:
+                return Written(settled, [], following)
+        return Written(settled, self.wake_ups.mark(tx, [settled.lane]))
 
+    def announce(self, report: Report, written: Written) -> None:
+        """Say how it ended, to the log and to whoever observes."""
+        step("settled")
+        settled = written.settled
+        if settled is None:
+            return
+        _log(settled, report)
+        self.observer.ended(
+            Ended(
+                agent=settled.agent,
+                transport=report.transport.name,
+                message_id=settled.message_id,
+                delivery=report.delivery,
+                attempt=settled.attempt,
+                meaning=meaning(report.ending, report.transport.retry_policy),
+                cause=describe(report.ending),
+                state=settled.state,
+                began_failing=settled.began_failing,
+            )
+        )
 
-def clear(engine: Engine, report: Report, done: Done) -> None:
-    """What a settle owes besides: wake-ups, the finalizer, the attempt's files. What fails here the sweep does."""
-    engine.hand_on(done.wakes)
-    if done.settled is None:
-        return
-    if done.settled.finished:
-        engine.finalize_later(done.settled.message)
-    step("before_unlink")
-    if report.ending.kind != "void":  # a void note must outlive the launcher that may still come to it: see the sweep
-        left = (MESSAGE_SUFFIX, RECEIPT_SUFFIX) if report.transport.wants_message_file else (RECEIPT_SUFFIX,)
-        try:
-            remove_files(engine.files, report.attempt_id, left)
-        except OSError as error:
-            logger.warning("the files of attempt %s stay for now: %s", report.attempt_id, error)
-    step("unlinked")
+    def follow_up(self, report: Report, written: Written) -> None:
+        """Wake-ups, the finalizer, the attempt's files. What fails here the sweep does."""
+        self.wake_ups.send(written.wakes)
+        if written.settled is None:
+            return
+        if written.settled.finished:
+            self.wake_ups.finalize(written.settled.message)
+        step("before_unlink")
+        # A void note must outlive the launcher that may still come to it: see the sweep.
+        if report.ending.kind != "void":
+            left = (MESSAGE_SUFFIX, RECEIPT_SUFFIX) if report.transport.wants_message_file else (RECEIPT_SUFFIX,)
+            try:
+                remove_files(self.files, report.attempt_id, left)
+            except OSError as error:
+                logger.warning("the files of attempt %s stay for now: %s", report.attempt_id, error)
+        step("unlinked")
 
 
 def _with_output(ending: Ending, output: str) -> Ending:
@@ -149,28 +150,3 @@ def _log(settled: Settled, report: Report) -> None:
     )
     if settled.reason:
         logger.debug("reason: %s", settled.reason, extra=fields)
-
-
-def finalize(engine: Engine, message: int) -> MessageState | None:
-    """Close the message if that is not done yet, and do what is owed once: say so in the log.
-
-    Idempotent: a settle has usually closed it already, in its own transaction; the sweep calls this again for
-    messages whose finalizer was lost.
-    """
-    row = engine.db.read(lambda db: ledger_report.outcome(db, message))
-    if row is not None and row["state"] == MessageState.OPEN:
-        engine.db.write(lambda tx: claims.finish(tx, message, engine.clock()))
-        row = engine.db.read(lambda db: ledger_report.outcome(db, message))
-    if row is None:
-        return None
-    state = MessageState(row["state"])
-    if state is not MessageState.OPEN:
-        step("finalizing")
-        logger.info(
-            "message %s/%s is %s",
-            row["agent"],
-            row["message_id"],
-            state,
-            extra={"agent": row["agent"], "message_id": row["message_id"], "state": str(state)},
-        )
-    return state

@@ -1,10 +1,15 @@
 """A thread hands a lane off: it claims a delivery, and then sleeps while the lane goes on without it."""
 
+import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.delivery import Ending
+from worker.engine.identity import Identity
+from worker.engine.lane_lookup import LaneLookup
+from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.settings import TransportSettings
 
@@ -50,3 +55,48 @@ class HandOff:
         """Let the thread go on with this."""
         self._next = following
         self._full.release()
+
+
+class HandOffs:
+    """Those of this process, by the attempts that they answer for: the sweep does not take these for abandoned."""
+
+    def __init__(self, identity: Identity, lanes: LaneLookup, clock: Callable[[], float]) -> None:
+        self._identity = identity
+        self._lanes = lanes
+        self._clock = clock
+        self._by_attempt: dict[str, HandOff] = {}
+
+    def __contains__(self, attempt_id: str) -> bool:
+        return attempt_id in self._by_attempt
+
+    def __len__(self) -> int:
+        return len(self._by_attempt)
+
+    def of(self, attempt_id: str) -> HandOff | None:
+        """The hand-off that answers for an attempt."""
+        return self._by_attempt.get(attempt_id)
+
+    def claim(self, tx: sqlite3.Connection, hand_off: HandOff, which: claims.Which) -> Claim | NotClaimed:
+        """Claim a delivery for this worker, or say why not. From now on the hand-off answers for it."""
+        attempt_id = claims.new_attempt_id(self._clock())
+        hand_off.attempts.add(attempt_id)
+        self._by_attempt[attempt_id] = hand_off
+        return claims.claim(
+            tx,
+            which,
+            attempt_id=attempt_id,
+            worker=self._identity.worker,
+            boot_id=self._identity.boot,
+            settings=self._lanes.claim_settings,
+            now=self._clock(),
+        )
+
+    def drop(self, hand_off: HandOff, attempt_id: str) -> None:
+        """This attempt is settled."""
+        hand_off.attempts.discard(attempt_id)
+        self._by_attempt.pop(attempt_id, None)
+
+    def let_go(self, hand_off: HandOff) -> None:
+        """The hand-off is over: whatever is not settled now is the sweep's."""
+        for attempt_id in hand_off.attempts:
+            self._by_attempt.pop(attempt_id, None)

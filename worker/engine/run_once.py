@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 
 from worker.bus.client import BusClient
 from worker.delivery import State
-from worker.engine import polling, sweeping
-from worker.engine.context import Engine
-from worker.engine.dispatch import deliver, go_on
-from worker.engine.endings import finalize
+from worker.engine.engine import Engine
+from worker.engine.finalizing import finalize
 from worker.ledger import intake, lanes
 from worker.ledger.claims import Settled
 from worker.ledger.database import Database
@@ -32,7 +30,7 @@ class Once:
     errors: list[str] = field(default_factory=list)
 
 
-class _NoWakeups:
+class _NoQueue:
     """Nobody is woken: this run looks for due heads itself, and a consumer's sweep finds what is left."""
 
     def __init__(self) -> None:
@@ -45,7 +43,7 @@ class _NoWakeups:
         """Remember what this run finished."""
         self.finished.append(message)
 
-    def may_go_on(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's
+    def may_claim_next(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's
         """No: this run picks what comes next, and counts how each one ended."""
         return False
 
@@ -57,13 +55,12 @@ def run_once(settings: Settings) -> Once:
     """
     database = Database(settings.ledger_file)
     import_old_state(database, settings)
-    wake = _NoWakeups()
+    queue = _NoQueue()
     engine = Engine(
         settings=settings,
         db=database,
-        wake=wake,
+        queue=queue,
         bus=BusClient(max_connections=len(settings.agents) + 2),
-        go_on=go_on,
         kind="once",
         redact=redact.tail,
         observer=observe(settings, None),
@@ -71,12 +68,12 @@ def run_once(settings: Settings) -> Once:
     engine.start()
     try:
         result = Once()
-        sweeping.sweep(engine)
+        engine.sweeper.sweep()
         with ThreadPoolExecutor(max_workers=settings.workers) as pool:
             _poll_all(engine, pool, result)
             _deliver_all(engine, pool, result)
-        for message in wake.finished:
-            state = finalize(engine, message)
+        for message in queue.finished:
+            state = finalize(database, message, engine.clock())
             result.delivered += state == "delivered"
         return result
     finally:
@@ -85,7 +82,7 @@ def run_once(settings: Settings) -> Once:
 
 def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None:
     names = [agent.agent for agent in engine.settings.agents if agent.transports]
-    list(pool.map(lambda name: polling.poll(engine, name, asked=True), names))
+    list(pool.map(lambda name: engine.poller.poll(name, asked=True), names))
     for agent in engine.settings.agents:
         if not agent.transports:
             result.errors.append(f"{agent.agent}: no transport is configured, so it is not polled")
@@ -103,7 +100,7 @@ def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None
         for lane, delivery in engine.db.read(lambda db: _due_heads(engine, db)):
             if lane not in busy.values() and delivery not in tried:
                 tried.add(delivery)
-                busy[pool.submit(deliver, engine, delivery)] = lane
+                busy[pool.submit(engine.dispatcher.deliver, delivery)] = lane
         if not busy:
             return
         done, _ = wait(busy, return_when=FIRST_COMPLETED)
@@ -121,7 +118,7 @@ def _due_heads(engine: Engine, db: sqlite3.Connection) -> list[tuple[int, int]]:
     now = engine.clock()
     heads = []
     for lane in lanes.every(db):
-        settings = engine.lane_settings(lane.agent, lane.transport)
+        settings = engine.lanes.claim_settings(lane.agent, lane.transport)
         if settings is None:
             continue
         found = lanes.candidate(db, lane.id, ordered=settings.ordered, now=now)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 from huey.consumer import Consumer, Scheduler, Worker
 from huey.exceptions import ConfigurationError
 
-from worker.engine.sweeping import sweep
 from worker.errors import BusWatchError
 from worker.runtime.storage import Band
 from worker.runtime.watchdog import Watchdog
@@ -102,7 +101,7 @@ class WatchConsumer(Consumer):
     def start(self) -> None:
         self.huey.engine.start()
         try:
-            sweep(self.huey.engine, first=True)
+            self.huey.engine.sweeper.sweep(first=True)
         except BusWatchError as error:
             logger.error("the first sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
         super().start()

@@ -87,7 +87,7 @@ class WatchHuey(Huey):
         return True
 
     def _refill(self) -> None:
-        self.engine.overlooked.set()
+        self.engine.wake_ups.overlooked.set()
         self.sweeps.hurry()
 
     def create_consumer(self, **options: Any) -> WatchConsumer:

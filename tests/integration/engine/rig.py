@@ -10,9 +10,8 @@ from typing import Any
 
 from tests.fakes.inbox import message
 from worker.bus.client import BusClient, Collected
-from worker.engine import Engine, polling, sweeping
-from worker.engine.dispatch import deliver, go_on
-from worker.engine.endings import finalize
+from worker.engine import Engine, sweeping
+from worker.engine.finalizing import finalize
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
 
@@ -47,9 +46,8 @@ class Rig:
         self.engine = Engine(
             settings=self.settings,
             db=Database(self.settings.ledger_file),
-            wake=self,
+            queue=self,
             bus=BusClient(),
-            go_on=go_on,
             clock=lambda: self.now,
         )
 
@@ -63,10 +61,7 @@ class Rig:
     def finalize(self, message: int) -> None:
         self.finished.append(message)
 
-    def poll(self, agent: str) -> None:
-        """Nobody polls here."""
-
-    def may_go_on(self, seconds: float) -> bool:
+    def may_claim_next(self, seconds: float) -> bool:
         return self.goes_on
 
     # -- the bus -------------------------------------------------------------------------------------------------------
@@ -74,7 +69,7 @@ class Rig:
     def take(self, count: int = 1, *, ms: int | None = None, source: str = "agent:s") -> list[str]:
         """So many new messages come in; returns their ids."""
         new = tuple(message(ms or int(self.now * 1000), next(self._count), source=source) for _ in range(count))
-        polling._take(self.engine, self.settings.agents[0], Collected(new, (), 1))
+        self.engine.poller.take_in(self.settings.agents[0], Collected(new, (), 1))
         return [one.message_id for one in new]
 
     def answer(self, status: int) -> None:
@@ -86,9 +81,9 @@ class Rig:
     def run(self) -> None:
         """Do all that is due now."""
         while self.due and self.due[0][0] <= self.now:
-            deliver(self.engine, heapq.heappop(self.due)[2])
+            self.engine.dispatcher.deliver(heapq.heappop(self.due)[2])
         while self.finished:
-            finalize(self.engine, self.finished.pop())
+            finalize(self.engine.db, self.finished.pop(), self.now)
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by, and do everything when it is due."""
@@ -100,7 +95,7 @@ class Rig:
         self.now = end
 
     def sweep(self) -> sweeping.Swept:
-        return sweeping.sweep(self.engine)
+        return self.engine.sweeper.sweep()
 
     # -- what is to be seen --------------------------------------------------------------------------------------------
 
@@ -126,4 +121,4 @@ def running(home: Path, **settings: Any) -> Iterator[Rig]:
         yield rig
     finally:
         rig.engine.stop()
-        rig.engine.launcher.join(PATIENCE)
+        rig.engine.dispatcher.launcher.join(PATIENCE)

@@ -175,7 +175,7 @@ def test_a_missing_command_is_a_bad_moment_and_a_forbidden_one_is_not(tmp_path: 
         transport = rig.settings.agents[0].transports[0].model_copy(update={"command": (str(program),)})
         agent = rig.settings.agents[0].model_copy(update={"transports": (transport,)})
         allowed = (*rig.settings.allowlist, str(program))
-        rig.engine.settings = rig.settings.model_copy(update={"agents": (agent,), "allowlist": allowed})
+        rig.engine.lanes.settings = rig.settings.model_copy(update={"agents": (agent,), "allowlist": allowed})
         rig.take()
         rig.run()
         assert rig.states == ["retrying"]
@@ -184,7 +184,7 @@ def test_a_missing_command_is_a_bad_moment_and_a_forbidden_one_is_not(tmp_path: 
         program.chmod(0o700)
         rig.pass_time(5.0)
         assert rig.states == ["succeeded"]
-        rig.engine.settings = rig.settings.model_copy(update={"agents": (agent,)})
+        rig.engine.lanes.settings = rig.settings.model_copy(update={"agents": (agent,)})
         rig.take()
         rig.run()
         assert rig.states == ["succeeded", "dead"]

@@ -13,7 +13,6 @@ import pytest
 
 from tests.integration.engine.rig import Rig, running
 from worker.engine import dispatch
-from worker.engine.dispatch import deliver
 from worker.ledger import claims
 from worker.transports.command import CommandMissing, prepare
 
@@ -32,7 +31,7 @@ def test_one_wake_up_runs_the_whole_lane_in_order(rig: Rig) -> None:
     assert rig.runs == [f"{one} 1" for one in ids]
     assert rig.states == ["succeeded"] * 5
     assert not rig.due
-    assert not rig.engine.held
+    assert not rig.engine.hand_offs
 
 
 def test_each_delivery_after_the_first_costs_one_commit(rig: Rig) -> None:
@@ -45,7 +44,7 @@ def test_each_delivery_after_the_first_costs_one_commit(rig: Rig) -> None:
         commit(jobs)
 
     rig.engine.db._commit = counted  # type: ignore[method-assign]
-    deliver(rig.engine, rig.due[0][2])
+    rig.engine.dispatcher.deliver(rig.due[0][2])
     assert commits == [1] * 6  # one claim; then each settle claims the next
 
 
@@ -83,7 +82,7 @@ def test_the_next_one_that_is_throttled_waits_its_time(tmp_path: Path) -> None:
         rig.run()
         assert rig.runs == [f"{one} 1" for one in ids[:2]]
         assert rig.due
-        assert not rig.engine.held
+        assert not rig.engine.hand_offs
         rig.pass_time(61.0)
         assert rig.runs == [f"{one} 1" for one in ids]
 
@@ -96,10 +95,10 @@ def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
     first, second = rig.take(2)
     monkeypatch.setattr(rig.engine.observer, "ended", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        deliver(rig.engine, rig.due[0][2])
+        rig.engine.dispatcher.deliver(rig.due[0][2])
     monkeypatch.undo()
     assert rig.states == ["succeeded", "running"]
-    assert not rig.engine.held
+    assert not rig.engine.hand_offs
     rig.due.clear()
     rig.sweep()
     rig.pass_time(60.0)
@@ -127,7 +126,7 @@ def test_what_cannot_be_started_goes_back_to_the_thread_that_handed_it_off(
     assert "being upgraded" in rig.rows()[1]["reason"]
     rig.pass_time(60.0)
     assert rig.runs == [f"{first} 1", f"{second} 2"]
-    assert not rig.engine.held
+    assert not rig.engine.hand_offs
 
 
 def test_a_launcher_that_dies_ends_the_worker_and_its_attempts_are_recovered(tmp_path: Path) -> None:
@@ -136,16 +135,16 @@ def test_a_launcher_that_dies_ends_the_worker_and_its_attempts_are_recovered(tmp
         thread = threading.Thread(target=rig.run)
         thread.start()
         until_running(rig)
-        os.kill(rig.engine.launcher.pid, signal.SIGKILL)
+        os.kill(rig.engine.dispatcher.launcher.pid, signal.SIGKILL)
         thread.join(30)
         assert not thread.is_alive()
         assert rig.engine.stopping.is_set()
-        assert not rig.engine.held
+        assert not rig.engine.hand_offs
         assert rig.states == ["running"]
 
 
 def until_running(rig: Rig) -> None:
     end = time.monotonic() + 30
-    while not list(rig.engine.files.glob("*.note")):
+    while not list(rig.engine.identity.files.glob("*.note")):
         assert time.monotonic() < end
         time.sleep(0.01)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.integration.engine.rig import Rig, running
-from worker.engine import dispatch, sweeping
+from worker.engine import dispatch
+from worker.engine.sweeping import Sweeper
 from worker.ledger import database, upkeep
 from worker.transports.receipts import create_void_note
 
@@ -33,7 +34,7 @@ def test_a_locked_ledger_delays_the_claim_to_the_next_sweep(tmp_path: Path) -> N
         rig.take(2)
         other = _lock(rig)
         rig.run()
-        assert rig.engine.overlooked.is_set()
+        assert rig.engine.wake_ups.overlooked.is_set()
         assert not rig.runs
         other.execute("rollback")
         rig.sweep()
@@ -48,13 +49,13 @@ def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
     with running(tmp_path) as rig:
         rig.take()
         refused = threading.Event()
-        on_ended = rig.engine.launcher.on_ended
+        on_ended = rig.engine.dispatcher.launcher.on_ended
 
         def lock_and_tell(ended: Any) -> None:
             rig.engine.db._writer.execute("pragma query_only = on")  # SQLITE_READONLY from now on
             on_ended(ended)
 
-        monkeypatch.setattr(rig.engine.launcher, "on_ended", lock_and_tell)
+        monkeypatch.setattr(rig.engine.dispatcher.launcher, "on_ended", lock_and_tell)
         monkeypatch.setattr(dispatch.logger, "error", lambda *_: refused.set())
         thread = threading.Thread(target=rig.run)
         thread.start()
@@ -75,17 +76,17 @@ def test_a_thread_that_dies_after_the_run_is_settled_by_the_sweep(tmp_path: Path
         def fail(_: str) -> str:
             raise RuntimeError("a defect")
 
-        rig.engine.redact = fail
+        rig.engine.dispatcher.redact = fail
         with pytest.raises(RuntimeError):
             rig.run()
         assert rig.states == ["running", "waiting"]
-        rig.engine.redact = str
+        rig.engine.dispatcher.redact = str
         assert rig.sweep().settled == 1
         rig.run()
         assert rig.states == ["succeeded"] * 2
         assert len(rig.runs) == 2
         rig.sweep()
-        assert not [path for path in rig.engine.files.iterdir() if path.suffix == ".note"]
+        assert not [path for path in rig.engine.identity.files.iterdir() if path.suffix == ".note"]
 
 
 def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
@@ -121,14 +122,14 @@ def test_five_voids_are_a_dead_letter(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_voided_attempt_never_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path) as rig:
         rig.take()
-        ask = rig.engine.launcher.ask
+        ask = rig.engine.dispatcher.launcher.ask
 
         def void_first(requests: Any) -> None:
-            assert create_void_note(rig.engine.files, requests[0].attempt_id)
+            assert create_void_note(rig.engine.identity.files, requests[0].attempt_id)
             monkeypatch.undo()
             ask(requests)
 
-        monkeypatch.setattr(rig.engine.launcher, "ask", void_first)
+        monkeypatch.setattr(rig.engine.dispatcher.launcher, "ask", void_first)
         rig.run()
         assert rig.states == ["succeeded"]
         assert rig.rows()[0]["starts"] == 2
@@ -142,7 +143,7 @@ def test_a_message_file_that_cannot_be_written_is_no_attempt(tmp_path: Path, mon
         agent = rig.settings.agents[0].model_copy(
             update={"transports": (transport.model_copy(update={"command": command}),)}
         )
-        rig.engine.settings = rig.settings.model_copy(update={"agents": (agent,)})
+        rig.engine.lanes.settings = rig.settings.model_copy(update={"agents": (agent,)})
         rig.take()
 
         def full(*_: object) -> None:
@@ -157,7 +158,7 @@ def test_a_message_file_that_cannot_be_written_is_no_attempt(tmp_path: Path, mon
         assert "this host could not start it" in row["reason"]
         rig.pass_time(5.1)
         assert rig.states == ["succeeded"]
-        assert not list(rig.engine.files.glob("*.message"))
+        assert not list(rig.engine.identity.files.glob("*.message"))
 
 
 def test_a_queue_that_takes_nothing_is_made_up_for(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_queue_that_takes_nothing_is_made_up_for(tmp_path: Path) -> None:
         rig.take(3)
         assert not rig.due
         rig.sweep()
-        assert rig.engine.overlooked.is_set()
+        assert rig.engine.wake_ups.overlooked.is_set()
         rig.broken_queue = False
         assert rig.sweep().woken == 1
         rig.run()
@@ -177,9 +178,9 @@ def test_a_sweep_that_fails_still_owes_what_it_owed(tmp_path: Path, monkeypatch:
     with running(tmp_path) as rig:
         rig.take()
         rig.due.clear()
-        rig.engine.overlooked.set()
+        rig.engine.wake_ups.overlooked.set()
         with monkeypatch.context() as patch:
-            patch.setattr(sweeping, "_bury_workers", lambda _: 1 / 0)
+            patch.setattr(Sweeper, "_bury_workers", lambda _: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 rig.sweep()
         assert rig.sweep().woken == 1
@@ -206,10 +207,10 @@ def test_the_text_file_of_a_killed_launcher_is_removed(tmp_path: Path) -> None:
         rig.take()
         rig.run()
         attempt = rig.rows("select id from attempts")[0]["id"]
-        left = [rig.engine.files / f"{attempt}{suffix}" for suffix in (".stdin", ".message", ".note")]
+        left = [rig.engine.identity.files / f"{attempt}{suffix}" for suffix in (".stdin", ".message", ".note")]
         for path in left:
             path.write_text("a secret")
-        launcher = rig.engine.launcher
+        launcher = rig.engine.dispatcher.launcher
         launcher.close()
         launcher.join(30)
         rig.sweep()
@@ -220,10 +221,10 @@ def test_locks_of_dead_workers_and_launchers_are_removed(tmp_path: Path) -> None
     with running(tmp_path) as rig:
         dead = "0" * 32
         for suffix in (".lock", ".launcher"):
-            (rig.engine.files / (dead + suffix)).touch()
+            (rig.engine.identity.files / (dead + suffix)).touch()
         rig.engine.db.write(
             lambda tx: upkeep.register_worker(tx, dead, pid=1, boot_id="b", version="0", kind="consumer", now=0.0)
         )
         rig.sweep()
-        assert not list(rig.engine.files.glob(f"{dead}.*"))
+        assert not list(rig.engine.identity.files.glob(f"{dead}.*"))
         assert rig.rows(f"select stopped_at from workers where id = '{dead}'")[0]["stopped_at"] == rig.now

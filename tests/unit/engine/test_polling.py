@@ -18,8 +18,7 @@ from worker.bus.client import BusClient, Collected, Seen
 from worker.bus.errors import BusError, IdentityError, RateLimitedError
 from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
-from worker.engine import Engine, polling
-from worker.engine.dispatch import go_on
+from worker.engine import Engine
 from worker.ledger.database import Database
 from worker.settings import load
 
@@ -69,11 +68,10 @@ class Bus:
         """Nothing is open."""
 
 
-class Wakeups:
+class NoQueue:
     def deliver(self, delivery: int, at: float | None) -> None: ...
     def finalize(self, message: int) -> None: ...
-    def poll(self, agent: str) -> None: ...
-    def may_go_on(self, seconds: float) -> bool: ...  # type: ignore[empty-body]  # never asked here
+    def may_claim_next(self, seconds: float) -> bool: ...  # type: ignore[empty-body]  # never asked here
 
 
 Make = Callable[..., Engine]
@@ -98,13 +96,12 @@ def make(tmp_path: Path, clock: Clock) -> Iterator[Make]:
         made = Engine(
             settings=settings,
             db=databases[-1],
-            wake=Wakeups(),
+            queue=NoQueue(),
             bus=cast("BusClient", bus),
-            go_on=go_on,
             clock=clock,
             stopping=NoWaiting(clock),
         )
-        made.db.write(made._register)
+        made.db.write(made.register)
         return made
 
     yield engine
@@ -131,7 +128,7 @@ def test_never_more_requests_in_any_minute_than_the_token_may_make(make: Make, c
         bus.pages = rng.choice([1, 1, 2, 3])
         if rng.random() < 0.3:
             bus.ready = [message(clock)]
-        polling.poll(rng.choice(workers), "bob", rung=rng.random() < 0.5)
+        rng.choice(workers).poller.poll("bob", rung=rng.random() < 0.5)
         clock.now += rng.choice([0.0, 0.1, 3.0])
     assert len(bus.requests) > per_minute
     assert most_in_a_minute(bus.requests) <= per_minute
@@ -146,7 +143,7 @@ def test_the_rhythm_after_activity_and_back(make: Make, clock: Clock) -> None:
         until, times = clock.now + seconds, []
         while clock.now < until:
             times.append(clock.now)
-            _, due = polling.poll(worker, "bob")
+            _, due = worker.poller.poll("bob")
             clock.now = max(clock.now, due)
         return [round(after - before, 2) for before, after in itertools.pairwise(times)]
 
@@ -162,7 +159,7 @@ def test_a_second_worker_adds_no_polls(make: Make, clock: Clock) -> None:
     workers = [make(bus) for _ in range(2)]
     end = clock.now + 300
     while clock.now < end:
-        due = [polling.poll(worker, "bob")[1] for worker in workers]
+        due = [worker.poller.poll("bob")[1] for worker in workers]
         clock.now = max(clock.now + 0.01, min(due))
     assert 99 <= len(bus.requests) <= 101
 
@@ -170,10 +167,10 @@ def test_a_second_worker_adds_no_polls(make: Make, clock: Clock) -> None:
 def test_a_ring_does_not_wait_for_the_rhythm(make: Make, clock: Clock) -> None:
     bus = Bus(clock)
     worker = make(bus)
-    polling.poll(worker, "bob")
+    worker.poller.poll("bob")
     clock.now += 0.2
-    assert polling.poll(worker, "bob")[0] is None
-    assert polling.poll(worker, "bob", rung=True)[0] is not None
+    assert worker.poller.poll("bob")[0] is None
+    assert worker.poller.poll("bob", rung=True)[0] is not None
 
 
 @pytest.mark.parametrize(
@@ -185,22 +182,22 @@ def test_a_ring_waits_for_a_bus_that_refused_and_a_person_does_not(
 ) -> None:
     bus = Bus(clock, failure=failure)
     worker = make(bus)
-    _, due = polling.poll(worker, "bob")
+    _, due = worker.poller.poll("bob")
     assert due - clock.now >= least
     clock.now += 10
-    assert polling.poll(worker, "bob", rung=True) == (None, due)
+    assert worker.poller.poll("bob", rung=True) == (None, due)
     assert len(bus.requests) == 1
     bus.failure = None
-    assert polling.poll(worker, "bob", asked=True)[0] is not None
+    assert worker.poller.poll("bob", asked=True)[0] is not None
     assert len(bus.requests) == 2
 
 
 def test_a_clock_that_is_set_back_silences_nothing(make: Make, clock: Clock) -> None:
     bus = Bus(clock)
     worker = make(bus)
-    polling.poll(worker, "bob")
+    worker.poller.poll("bob")
     clock.now -= 86400
-    assert polling.poll(worker, "bob")[0] is not None
+    assert worker.poller.poll("bob")[0] is not None
     assert clock.now < START - 86400 + 120
 
 
@@ -214,7 +211,7 @@ def test_an_hour_of_empty_answers_loses_nothing(make: Make, clock: Clock) -> Non
         bridge.fault("empty")
         polls = 0
         while clock.now < START + 3600:
-            taken, due = polling.poll(worker, "bob")
+            taken, due = worker.poller.poll("bob")
             assert taken is not None
             assert taken.new == 0
             polls += 1
@@ -222,7 +219,7 @@ def test_an_hour_of_empty_answers_loses_nothing(make: Make, clock: Clock) -> Non
         assert 355 <= polls <= 365
         bridge.streams.add("bob", "after", ms=int(clock.now * 1000))
         bridge.clear_faults()
-        taken, due = polling.poll(worker, "bob")
+        taken, due = worker.poller.poll("bob")
         assert due - clock.now < 15
         assert taken is not None
         assert taken.new == 26
@@ -237,6 +234,6 @@ def test_a_message_wakes_its_lane_once_it_is_in_the_ledger(make: Make, clock: Cl
         (count,) = worker.db.read(lambda db: db.execute("select count(*) from deliveries").fetchone())
         woken.append((delivery, count))
 
-    worker.wake = cast("Any", SimpleNamespace(deliver=deliver))
-    polling.poll(worker, "bob")
+    worker.wake_ups.queue = cast("Any", SimpleNamespace(deliver=deliver))
+    worker.poller.poll("bob")
     assert woken == [(1, 1)]

@@ -5,9 +5,7 @@ import time
 from pathlib import Path
 
 from tests.fakes.inbox import STREAM, message
-from worker.bus.client import BusClient
-from worker.engine import Engine, sweeping
-from worker.engine.dispatch import go_on
+from worker.engine.retention import retain
 from worker.ledger import intake, upkeep
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -88,20 +86,13 @@ def test_rounds_are_bounded_and_the_file_shrinks(tmp_path: Path) -> None:
         config_path=tmp_path / "config.json",
     )
 
-    class Nobody:
-        def deliver(self, delivery: int, at: float | None) -> None: ...
-        def finalize(self, message: int) -> None: ...
-        def poll(self, agent: str) -> None: ...
-        def may_go_on(self, seconds: float) -> bool: ...  # type: ignore[empty-body]  # never asked here
-
     db = Database(settings.ledger_file)
     db.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
-    engine = Engine(settings=settings, db=db, wake=Nobody(), bus=BusClient(), go_on=go_on)
     _fill(db, 2 * upkeep.ROUND + 100, time.time() - 40 * DAY)
     db._writer.execute("pragma wal_checkpoint(truncate)")
     size = settings.ledger_file.stat().st_size
     rounds = 0
-    while (done := sweeping.retain(engine)).more:
+    while (done := retain(db, settings, time.time())).more:
         assert done.forgotten <= upkeep.ROUND
         rounds += 1
     assert 3 <= rounds <= 10

@@ -1,0 +1,158 @@
+"""One worker process at work on one ledger: its parts, put together."""
+
+import logging
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+
+from worker.bus.client import BusClient
+from worker.engine.dispatch import Dispatcher
+from worker.engine.endings import Endings
+from worker.engine.hand_off import HandOffs
+from worker.engine.identity import Identity
+from worker.engine.inboxes import Inboxes
+from worker.engine.lane_lookup import LaneLookup
+from worker.engine.polling import Poller
+from worker.engine.sweeping import Sweeper
+from worker.engine.wake_ups import Queue, WakeUps
+from worker.errors import BusWatchError
+from worker.fault_steps import step
+from worker.ledger import intake, upkeep
+from worker.ledger.database import Database
+from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError
+from worker.settings import Settings
+from worker.telemetry.observer import Observer
+
+logger = logging.getLogger("bus_watch.engine")
+
+START_AGAIN_SECONDS = 5.0
+
+
+class Engine:
+    """The parts of a worker; each task is given the one that does its work, and that has what it needs.
+
+    `stopping` is set when the worker is asked to stop, and where it has to: its launcher died.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        db: Database,
+        queue: Queue,
+        bus: BusClient,
+        kind: str = "consumer",
+        clock: Callable[[], float] = time.time,
+        redact: Callable[[str], str] = str,
+        observer: Observer | None = None,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self.settings = settings
+        self.db = db
+        self.clock = clock
+        self.observer = observer or Observer()
+        self.stopping = stopping or threading.Event()
+        self.identity = Identity(settings.files_dir, kind)
+        self.lanes = LaneLookup(settings)
+        self.inboxes = Inboxes(bus, settings.config_path)
+        self.wake_ups = WakeUps(queue, self.lanes, clock)
+        self.hand_offs = HandOffs(self.identity, self.lanes, clock)
+        rng = random.Random()  # noqa: S311 - jitter, not secrets
+        endings = Endings(
+            db=db,
+            clock=clock,
+            rng=rng,
+            files=self.identity.files,
+            hand_offs=self.hand_offs,
+            wake_ups=self.wake_ups,
+            observer=self.observer,
+        )
+        self.poller = Poller(
+            settings=settings,
+            db=db,
+            inboxes=self.inboxes,
+            wake_ups=self.wake_ups,
+            clock=clock,
+            rng=rng,
+            redact=redact,
+            stopping=self.stopping,
+        )
+        self.dispatcher = Dispatcher(
+            db=db,
+            clock=clock,
+            redact=redact,
+            stopping=self.stopping,
+            identity=self.identity,
+            lanes=self.lanes,
+            hand_offs=self.hand_offs,
+            wake_ups=self.wake_ups,
+            endings=endings,
+            observer=self.observer,
+        )
+        self.sweeper = Sweeper(
+            db=db,
+            clock=clock,
+            redact=redact,
+            identity=self.identity,
+            lanes=self.lanes,
+            hand_offs=self.hand_offs,
+            wake_ups=self.wake_ups,
+            endings=endings,
+            observer=self.observer,
+        )
+
+    def start(self) -> None:
+        """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for.
+
+        Raises LedgerError where the folder or the ledger cannot be written, LauncherGone.
+        """
+        self.identity.take_lock()
+        self._register_when_possible()
+        step("registered")
+        self.dispatcher.launcher.start()
+        step("started")
+
+    def _register_when_possible(self) -> None:
+        """A full disk or a locked ledger passes: wait for that here, instead of ending and being started again."""
+        while True:
+            try:
+                self.db.write(self.register)
+            except (LedgerFullError, LedgerBusyError) as error:
+                logger.error("the worker cannot start yet: %s", error)  # noqa: TRY400 - our sentence says it all
+                if self.stopping.wait(START_AGAIN_SECONDS):
+                    raise
+            else:
+                return
+
+    def register(self, tx: sqlite3.Connection) -> None:
+        """Make the worker's row, and those of the inboxes and lanes that the settings name."""
+        now = self.clock()
+        self.identity.register(tx, now)
+        for agent in self.settings.agents:
+            intake.ensure_inbox(tx, agent.agent, intake.floor_ms(self.settings.start_from, now))
+            for transport in agent.transports:
+                intake.ensure_lane(tx, agent.agent, transport.name)
+
+    def stop(self) -> None:
+        """Let go: running transports go on under the launcher, which leaves their receipts."""
+        self.stopping.set()
+        self.dispatcher.launcher.close()
+        self.inboxes.close()
+        try:
+            self.db.write(lambda tx: upkeep.note_stop(tx, self.identity.worker, self.clock()))
+        except LedgerError as error:  # the next sweep of anybody finds the lock free, and writes it down
+            logger.warning("the stop is not written down: %s", error)
+        finally:
+            self.db.close()
+            self.identity.release_lock()
+
+    def note_health(self, health: str) -> bool:
+        """Write down what the watchdog finds; false where the ledger cannot be written, which `status` sees itself."""
+        try:
+            self.db.write(lambda tx: upkeep.note_health(tx, self.identity.worker, health))
+        except BusWatchError as error:
+            logger.warning("the worker's health could not be written down: %s", error)
+            return False
+        return True

@@ -1,0 +1,48 @@
+"""What the settings say of a lane: the transport it runs, and what a claim must know."""
+
+import sqlite3
+
+from worker.ledger import lanes
+from worker.ledger.claims import LaneSettings
+from worker.ledger.lanes import Lane
+from worker.settings import Settings, TransportSettings
+
+
+class LaneLookup:
+    """The settings, asked by lane; they never change while we live."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._claim_settings: dict[tuple[str, str], LaneSettings | None] = {}
+        self._lanes: dict[int, Lane] = {}  # they never change either
+
+    def transport(self, agent: str, name: str) -> TransportSettings | None:
+        """The transport of a lane; None for an orphaned lane."""
+        return self.settings.transport(agent, name)
+
+    def transport_of(self, tx: sqlite3.Connection, lane_id: int) -> TransportSettings | None:
+        """The same, by the lane's id."""
+        lane = self._lanes.get(lane_id) or lanes.find(tx, lane_id)
+        if lane is None:
+            return None
+        self._lanes[lane_id] = lane
+        return self.settings.transport(lane.agent, lane.transport)
+
+    def claim_settings(self, agent: str, transport: str) -> LaneSettings | None:
+        """What a claim must know of a lane's settings; None for an orphaned lane."""
+        lane = agent, transport
+        if lane not in self._claim_settings:
+            found = self.settings.transport(*lane)
+            self._claim_settings[lane] = lane_settings_of(found) if found else None
+        return self._claim_settings[lane]
+
+
+def lane_settings_of(transport: TransportSettings) -> LaneSettings:
+    """The part of a transport's settings that a claim depends on."""
+    return LaneSettings(
+        ordered=transport.ordered,
+        timeout=transport.timeout,
+        max_wakes_per_minute=transport.max_wakes_per_minute,
+        max_wakes_per_source=transport.max_wakes_per_source,
+        expires_after=transport.expires_after,
+    )

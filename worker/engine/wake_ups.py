@@ -1,0 +1,71 @@
+"""How work is handed on: the ledger marks what a lane has to do next, then the queue is told."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from worker.engine.lane_lookup import LaneLookup
+from worker.ledger import lanes
+from worker.ledger.lanes import Wake
+
+logger = logging.getLogger("bus_watch.engine")
+
+
+class Queue(Protocol):
+    """Who is told: the huey tasks in the consumer, a plain list in `run --once`."""
+
+    def deliver(self, delivery: int, at: float | None) -> None:
+        """Run a delivery now, or at `at` (epoch seconds)."""
+        ...
+
+    def finalize(self, message: int) -> None:
+        """Do what is owed once a message is over."""
+        ...
+
+    def may_claim_next(self, seconds: float) -> bool:
+        """Whether a thread that has been busy with a lane for so long may claim the lane's next head itself."""
+        ...
+
+
+@dataclass(slots=True)
+class WakeUps:
+    """The queue, as the tasks use it: what it does not take (its disk is full) is brought back by the next sweep."""
+
+    queue: Queue
+    lanes: LaneLookup
+    clock: Callable[[], float]
+    overlooked: threading.Event = field(default_factory=threading.Event)  # one was lost: the next sweep wakes all
+
+    def mark(self, tx: sqlite3.Connection, ids: Iterable[int], *, only_new: bool = False) -> list[Wake]:
+        """Mark what each lane has to do next; `send` the result once the transaction is done."""
+        wakes = []
+        for lane in ids:
+            transport = self.lanes.transport_of(tx, lane)
+            if transport is None:
+                continue
+            wake = lanes.next_wake(tx, lane, ordered=transport.ordered, now=self.clock(), only_new=only_new)
+            if wake is not None:
+                wakes.append(wake)
+        return wakes
+
+    def send(self, wakes: Iterable[Wake]) -> None:
+        """Enqueue or schedule."""
+        for wake in wakes:
+            try:
+                self.queue.deliver(wake.delivery, wake.at)
+            except (sqlite3.Error, OSError) as error:
+                self._lost(error)
+
+    def finalize(self, message: int) -> None:
+        """Enqueue a finalizer; the sweep does what one that is lost here owed."""
+        try:
+            self.queue.finalize(message)
+        except (sqlite3.Error, OSError) as error:
+            self._lost(error)
+
+    def _lost(self, error: Exception) -> None:
+        logger.warning("the queue took no wake-up (%s); the next sweep brings it back", error)
+        self.overlooked.set()
