@@ -77,21 +77,37 @@ class TransportSettings(_Model):
     """One way to wake an agent: an argv, and how patient to be with it."""
 
     name: Name
+    """What `queue`, `pause` and the log call it."""
     command: Annotated[tuple[str, ...], Field(min_length=1)]
+    """An argv, never a shell: an absolute path that is on the allowlist, then arguments with placeholders."""
     timeout: PositiveDuration = 30.0
+    """After so long its whole session is killed."""
     max_attempts: Annotated[int, Field(ge=1)] = 20
+    """How many failed attempts make it a dead letter."""
     retry_delay: PositiveDuration = 2.0
+    """The first pause after a failure; it doubles from there, with jitter."""
     retry_max_delay: PositiveDuration = 300.0
+    """The longest pause."""
     ordered: bool = True
+    """Keep inbox order: while the head retries, those behind it wait."""
     on_unknown: OnUnknown = "redeliver"
+    """What to do when nobody knows whether it was done: deliver it again, or hold it for a person."""
     permanent_exit_codes: frozenset[Annotated[int, Field(ge=1, le=255)]] = frozenset(PERMANENT_EXIT_CODES)
+    """Exit statuses that make it a dead letter at once."""
     stdin: bool = False
+    """Give the text on standard input, which carries any length."""
     env: dict[str, str] = Field(default_factory=dict)
+    """More variables for it; names that begin with `SOS_` are ours."""
     classes: frozenset[MessageClass] | None = None
+    """Which messages go to it; unset: all but `terminal-log`."""
     max_wakes_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Over it, messages wait."""
     max_wakes_per_source: Annotated[int, Field(ge=1)] | None = None
+    """The same for each sender."""
     give_up_after: PositiveDuration = 5 * 86400.0
+    """Dead after so long of failing, whatever the reason."""
     expires_after: PositiveDuration | None = None
+    """Dead if it is older than this when its turn comes, and was never tried."""
 
     @field_validator("command")
     @classmethod
@@ -141,19 +157,34 @@ class AgentSettings(_Model):
     """One inbox: who, with which token, at which bridge, and the transports that wake its agent."""
 
     agent: AgentName
+    """Whose inbox is watched."""
     token_file: FilePath | None = None
+    """Where the token is; read again when the file changes. Keep it 0600. `$CREDENTIALS_DIRECTORY` is filled in."""
     token_env: str | None = None
+    """Or: the environment variable that holds it."""
     token: Secret | None = None
+    """Or, discouraged: the token itself. Refused unless the configuration is 0600."""
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """The project on the bus."""
     bridge_url: str = "http://localhost:6380"
+    """Where the bus's bridge is."""
     allow_insecure_http: bool = False
+    """Allow `http://` to another machine: the token travels in the clear."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """The usual page size; a page that is not complete is widened by itself."""
     poll_interval: Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=3600)] = 3.0
+    """The longest gap between polls while the bus answers, 1 h at most; after activity it is about 1.1 s."""
     requests_per_minute: Annotated[int, Field(ge=1, le=600)] = 60
+    """The token's budget, kept by spacing, across workers and restarts."""
     max_page_bytes: Annotated[int, Field(ge=65_536)] = 16 * 1024 * 1024
+    """The largest answer that is read; the default holds about a thousand messages of full size. The worker's memory
+    grows with it."""
     announce: bool = True
+    """Keep the agent in the bus's registry."""
     watch: bool = True
+    """Listen to `/watch`, where the bus has it."""
     transports: tuple[TransportSettings, ...] = ()
+    """What wakes the agent. Without one it is not polled, and `doctor` fails."""
 
     @field_validator("bridge_url")
     @classmethod
@@ -199,18 +230,32 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
 
     agents: tuple[AgentSettings, ...]
+    """Several agents in one worker: a list of objects with the keys of an agent; keys outside the list are defaults
+    for each."""
     state_path: FilePath = "~/.sos/bus-watch-state.json"
+    """The old watcher's ledger, which is taken over once. Ours lies beside it: `.db`, `-queue.db`, `.d/`."""
     allowlist: tuple[str, ...] = ()
+    """Absolute paths of the programs that may be run."""
     workers: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Transports at a time; polls and upkeep have threads of their own."""
     start_from: Literal["all", "now"] | Duration = 86400.0
+    """How old a message may be that a new ledger takes."""
     clear_text_after: Duration = 7 * 86400.0
+    """When the text of delivered messages is cleared."""
     forget_after: Duration = 30 * 86400.0
+    """When delivered messages are forgotten."""
     log_format: Literal["auto", "json", "text"] = "auto"
+    """`json` is for machines; `auto` is text, with the levels of the journal where it goes there."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """How much is logged."""
     log_file: FilePath | None = None
+    """Where the log goes; unset: standard error."""
     metrics_file: FilePath | None = None
+    """A Prometheus text file to keep up to date (extra `metrics`)."""
     sentry_dsn: Secret | None = None
+    """Where errors are reported; unset: nowhere."""
     sentry_environment: str | None = None
+    """The environment that Sentry shows."""
     config_path: Path = DEFAULT_CONFIG  # set by load(): where this was read
 
     @classmethod
