@@ -1,4 +1,4 @@
-"""The rules of delivery, pure: states, what an ending means, backoff, what a lane's head may do.
+"""The rules of delivery, pure: states, what an ending means, backoff, what a lane's head may do. See docs/states.md.
 
 Nothing here reads a clock, a file or a database; times are epoch seconds given by the caller.
 """
@@ -104,7 +104,7 @@ class Decision(NamedTuple):
 
 
 def meaning(ending: Ending, policy: RetryPolicy) -> Meaning:
-    """Class of an ending, by the design's table. A success is exit 0 alone, whatever was printed."""
+    """Class of an ending, by docs/states.md#what-an-ending-means. A success is exit 0 alone, whatever was printed."""
     match ending.kind:
         case "void":
             return Meaning.VOID
@@ -180,7 +180,7 @@ def decide(
     cancelled: bool,
     rng: random.Random,
 ) -> Decision:
-    """Decide what a running delivery becomes, by the protocol's settle rule."""
+    """Decide what a running delivery becomes, by docs/states.md#what-an-ending-means."""
     what = meaning(ending, policy)
     text = describe(ending)
     if what is Meaning.SUCCESS:

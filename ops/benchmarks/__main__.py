@@ -1,4 +1,4 @@
-"""`ops/bench [--quick] [--json FILE] [PART...]`: measure, print a table, write JSON. See the README, "How fast".
+"""`ops/bench [--quick] [--json FILE] [PART...]`: measure, print a table, write JSON. See ops/bench-results.md.
 
 Exit status 1 when something was delivered wrongly (lost, twice, out of order); never for being slow.
 """

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def terminal() -> Iterator[Terminal]:
 
 @pytest.fixture
 def environment(tmp_path: Path, terminal: Terminal) -> dict[str, str]:
-    """What a person's shell has after the first command, which puts the commands on the PATH."""
+    """What a person's shell has after the first step, which puts the commands on the PATH."""
     home = tmp_path / "home"
     home.mkdir()
     commands = Path(console_script("bus-watch")).parent
@@ -56,19 +57,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_the_first_command_installs_and_there_are_four() -> None:
-    for block in quick_starts():
-        assert len(block) == 4
-        made, installed, exported = block[0].split(" && ")
-        assert made == "python3 -m venv ~/.bus-watch"
-        assert re.fullmatch(r"~/\.bus-watch/bin/pip install (\.|'\.\[procfile\]')", installed)
-        assert exported == "export PATH=$HOME/.bus-watch/bin:$PATH"
+def test_it_installs_and_then_says_one_way_with_a_bus_and_one_without() -> None:
+    install, with_bus, without = quick_starts()
+    assert install == [
+        "pipx install --include-deps 'bus-watch[procfile]'",
+        "uv tool install --with-executables-from huey,honcho 'bus-watch[procfile]'",
+    ]
+    assert (len(with_bus), len(without)) == (3, 3)
+
+
+def test_what_the_install_commands_expose_is_there() -> None:
+    """pipx and uv link the executables of the distributions that these commands name; each must bring its own."""
+    exposed = {entry.name for name in ("bus-watch", "huey", "honcho") for entry in distribution(name).entry_points}
+    assert {"bus-watch", "send-message", "agent-send", "huey_consumer", "honcho"} <= exposed
+    assert any(one.startswith("honcho") and "procfile" in one for one in distribution("bus-watch").requires or [])
 
 
 def test_from_nothing_to_a_message_in_a_pane(tmp_path: Path, environment: dict[str, str], terminal: Terminal) -> None:
     pane = terminal.session("codex", str(HERE / "ipython"), "--no-banner", "--no-confirm-exit")
     until(lambda: "In [1]:" in terminal.screen(pane), "an agent in session codex")
-    _, install, start, probe = quick_starts()[1]
+    install, start, probe = quick_starts()[2]
     assert install.endswith(" --procfile --bus")
     assert start == "honcho -d ~/.sos start &"
     port = free_port()  # another bus may run on this machine
@@ -98,7 +106,7 @@ def test_from_nothing_to_a_message_in_a_pane(tmp_path: Path, environment: dict[s
 
 def test_with_a_bus_and_systemd(tmp_path: Path, environment: dict[str, str]) -> None:
     """No systemd runs in a test: the unit is written, and `install` names the commands that the README has next."""
-    _, install, control, probe = quick_starts()[0]
+    install, control, probe = quick_starts()[1]
     done = subprocess.run(
         shlex.split(install.replace("~", environment["HOME"])),
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,

@@ -1,4 +1,4 @@
-"""What an answer's status means: the wire contract's table of failures, as a function."""
+"""What an answer's status means: the table in docs/wire.md#answers-that-are-not-200, as a function."""
 
 import math
 from collections.abc import Mapping

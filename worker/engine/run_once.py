@@ -43,7 +43,7 @@ class _NoQueue:
         """Remember what this run finished."""
         self.finished.append(message)
 
-    def may_claim_next(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's
+    def may_claim_next(self, seconds: float) -> bool:  # noqa: ARG002 - Queue has it
         """No: this run picks what comes next, and counts how each one ended."""
         return False
 

@@ -1,4 +1,4 @@
-"""The sweep: makes the queue agree with the ledger again, at start-up and every few seconds.
+"""The sweep (docs/protocol.md#sweep): makes the queue agree with the ledger again, at start-up and every few seconds.
 
 It settles claims whose owner is dead, wakes what the queue forgot, finishes what only lacks its finalizer, clears
 away files. Each round does a bounded amount of work; whatever it does twice is harmless.

@@ -1,4 +1,6 @@
-"""The right to run a delivery: claimed and settled by compare-and-set, as the protocol has it.
+"""The right to run a delivery: claimed and settled by compare-and-set.
+
+The rules: docs/protocol.md#claim and docs/protocol.md#settle.
 
 State, claim and attempt move in one transaction. Nothing here decides what an ending means: `worker.delivery` does.
 """

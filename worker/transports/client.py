@@ -32,7 +32,7 @@ _MAIN = (
 )
 
 
-class LauncherGone(BusWatchError):  # noqa: N818 - a state that is met, named as design and protocol name it
+class LauncherGone(BusWatchError):  # noqa: N818 - a state that is met, in the words of docs/protocol.md#launcher
     """The launcher has died; what it had started settles by recovery, and this worker must end."""
 
     code = "launcher-gone"

@@ -1,4 +1,4 @@
-"""What became of an attempt whose thread is gone: recovery in the order that makes it safe.
+"""What became of an attempt whose thread is gone: recovery in the order that makes it safe, docs/protocol.md#recovery.
 
 Asking for a receipt and then for its writer would call an attempt unknown that ended between the two; hence
 the second look at the receipt.
