@@ -107,7 +107,7 @@ class TransportSettings(_Model):
     give_up_after: PositiveDuration = 5 * 86400.0
     """Dead after so long of failing, whatever the reason."""
     expires_after: PositiveDuration | None = None
-    """Dead if it is older than this when its turn comes, and was never tried."""
+    """Dead if it is older than this when its turn comes, whatever was tried before."""
 
     @field_validator("command")
     @classmethod
