@@ -60,8 +60,8 @@ def free_port() -> int:
 def test_it_installs_and_then_says_one_way_with_a_bus_and_one_without() -> None:
     install, with_bus, without = quick_starts()
     assert install == [
-        "pipx install --include-deps 'bus-watch[procfile]'",
-        "uv tool install --with-executables-from huey,honcho 'bus-watch[procfile]'",
+        "pipx install --include-deps 'bus-watch[bus,procfile]'",
+        "uv tool install --with-executables-from huey,honcho 'bus-watch[bus,procfile]'",
     ]
     assert (len(with_bus), len(without)) == (3, 3)
 
