@@ -1,4 +1,7 @@
-"""The bus client: everything that is new in an inbox, whichever generation of bridge cuts its pages."""
+"""The bus client: everything that is new in an inbox, whichever generation of bridge cuts its pages.
+
+How each does: docs/wire.md#pages.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

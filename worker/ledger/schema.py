@@ -1,4 +1,4 @@
-"""The tables of the ledger, and how an older ledger becomes today's.
+"""The tables of the ledger (docs/protocol.md#what-is-kept), and how an older ledger becomes today's.
 
 `PRAGMA user_version` counts the migrations that a file has been through. A migration, once released, never changes.
 Times are epoch seconds (REAL); `ms` and `seq` are the two numbers of a stream id, and order every lane.

@@ -1,4 +1,4 @@
-"""The queue: huey on SQLite, made into what a wake-up list should be.
+"""The queue: huey on SQLite, made into what a wake-up list should be: docs/protocol.md#the-one-rule.
 
 What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey documents them):
 - tasks are stored as JSON, not pickle: whoever can write the file must not run code here;

@@ -4,11 +4,11 @@ A process of its own: own session, one thread, one loop. `main` runs in it; `wor
 its other end. It imports next to nothing, so that it stays small and starts fast. See `receipt_format` for its
 files and frames.
 
-For each request, in this order: what can fail for want of space or descriptors is made first (output pipe,
-standard input, a file for the receipt at its full size), so that nothing has run when it fails; then that file gets
-the note's name, unless there is one, from which moment the attempt counts as started; then the transport. When the
-transport's own process ends (what it leaves behind may hold the pipe as long as it likes), its tail and status go
-into the receipt, and then to the worker.
+For each request, in this order (docs/protocol.md#launcher): what can fail for want of space or descriptors is made
+first (output pipe, standard input, a file for the receipt at its full size), so that nothing has run when it fails;
+then that file gets the note's name, unless there is one, from which moment the attempt counts as started; then the
+transport. When the transport's own process ends (what it leaves behind may hold the pipe as long as it likes), its tail
+and status go into the receipt, and then to the worker.
 
 Signals that stop a worker do not stop it. When the worker's end of the socket closes it takes no new
 requests and goes on until its last transport has ended and its last receipt is written.

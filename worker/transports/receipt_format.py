@@ -1,6 +1,6 @@
 """The bytes of an attempt's note and receipt, and the frames between worker and launcher: one rule for both sides.
 
-The launcher imports this, so it imports next to nothing.
+The launcher imports this, so it imports next to nothing. The table: docs/protocol.md#notes-and-receipts.
 
 Both stand in one file, `ID.note`. Its name is the note: the attempt counts as started from when it is there. Its
 content is, at offset 0, the receipt: one line of LINE_BYTES with an end mark; then, as long, the line that names the
