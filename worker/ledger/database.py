@@ -32,15 +32,35 @@ T = TypeVar("T")
 class _Job:
     """One caller's operations, and what came of them."""
 
-    __slots__ = ("done", "error", "operations", "results", "turn")
+    __slots__ = ("batch", "operations", "results", "turn")
 
     def __init__(self, operations: Sequence[Callable[[sqlite3.Connection], object]]) -> None:
         self.operations = operations
-        self.done = False
+        self.batch: _Batch | None = None  # the commit that has taken it
         self.results: list[object] = []  # of each operation, or the error that it raised
-        self.error: BaseException | None = None  # of the transaction
-        self.turn = threading.Lock()  # free once it is done, or its caller's to lead
+        self.turn = threading.Lock()  # freed when there is something for its caller to look at
         self.turn.acquire()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is on the disk, or its transaction has failed."""
+        return self.batch is not None and self.batch.over
+
+    def wake(self) -> None:
+        """Have its caller look again; once too often does no harm."""
+        if self.turn.locked():
+            self.turn.release()
+
+
+class _Batch:
+    """The jobs of one transaction."""
+
+    __slots__ = ("error", "jobs", "over")
+
+    def __init__(self, jobs: list[_Job]) -> None:
+        self.jobs = jobs
+        self.over = False
+        self.error: Exception | None = None  # of the transaction
 
 
 class Database:
@@ -54,7 +74,8 @@ class Database:
         self.path = path
         self._pending: list[_Job] = []
         self._pending_lock = threading.Lock()
-        self._led = False  # somebody leads, or has been told to
+        self._leader: _Job | None = None  # whose caller commits for all, or has been told to
+        self._batch: _Batch | None = None  # what the leader has taken on
         self._committing = threading.Lock()
         self._read_lock = threading.Lock()
         try:
@@ -82,53 +103,87 @@ class Database:
         Raises a LedgerError for the transaction itself.
         """
         job = _Job(operations)
-        with self._pending_lock:
-            self._pending.append(job)
-            leads, self._led = not self._led, True
-        if not leads:
-            job.turn.acquire()
-        if not job.done:
-            self._lead()
-        if job.error is not None:
-            raise job.error
+        try:
+            with self._pending_lock:
+                self._pending.append(job)
+                if self._leader is None:
+                    self._leader = job
+            while not job.over:
+                if self._leader is job:
+                    self._lead()
+                else:
+                    job.turn.acquire()
+        except BaseException:  # Ctrl-C hits this caller, and nobody else
+            self._leave(job)
+            raise
+        if job.batch is not None and job.batch.error is not None:
+            raise job.batch.error
         return cast("list[T | BaseException]", job.results)
 
     def _lead(self) -> None:
-        """Commit what is pending, name the next leader, and wake each of the others once.
-
-        Nobody waits for a lock that others wait for: woken one by one, they would hold up the next commit.
-        """
+        """Commit what is pending, then let the next one lead."""
         with self._pending_lock:
-            jobs, self._pending = self._pending, []
-        try:
-            with self._committing:
-                self._commit(jobs)
-        finally:
-            with self._pending_lock:
-                self._led = bool(self._pending)
-                woken = [*self._pending[:1], *jobs]
-            for job in woken:
-                job.turn.release()
+            batch = self._batch = _Batch(self._pending)
+            self._pending = []
+            for job in batch.jobs:
+                job.batch = batch
+        with self._committing:
+            self._commit(batch)
+        with self._pending_lock:
+            self._hand_over()
 
-    def _commit(self, jobs: list[_Job]) -> None:
+    def _hand_over(self) -> None:
+        """Wake those whose jobs are over and name the next leader. What was interrupted is the next leader's to do.
+
+        With `_pending_lock` held. Done twice it does no harm: the first time may have been interrupted.
+        """
+        if self._batch is not None:
+            if not self._batch.over:
+                self._pending[:0] = [job for job in self._batch.jobs if job not in self._pending]
+            for job in self._batch.jobs:
+                job.wake()
+            self._batch = None
+        self._leader = self._pending[0] if self._pending else None
+        if self._leader is not None:
+            self._leader.wake()
+
+    def _leave(self, job: _Job) -> None:
+        """The caller of this job goes away before its turn has come, or while it leads: the others go on without it."""
+        with self._pending_lock:
+            if self._leader is job:
+                if self._batch is not None and job in self._batch.jobs:
+                    self._batch.jobs.remove(job)
+                self._leader = None
+            if job in self._pending:
+                self._pending.remove(job)
+            if self._leader is None:
+                self._hand_over()
+            else:
+                self._leader.wake()
+
+    def _commit(self, batch: _Batch) -> None:
+        """Run and commit a batch. Raises only what interrupts it; then nothing is done, or all of it."""
         connection = self._writer
-        alone = len(jobs) == 1 and len(jobs[0].operations) == 1
+        alone = len(batch.jobs) == 1 and len(batch.jobs[0].operations) == 1
+        committing = False
         try:
+            if connection.in_transaction:  # an interrupt came before the rollback
+                connection.execute("rollback")
             connection.execute("begin immediate")
-            for job in jobs:
+            for job in batch.jobs:
                 job.results = [_run(connection, operation, alone=alone) for operation in job.operations]
             if connection.in_transaction:
+                committing = True
                 connection.execute("commit")
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C too: nobody may take for done what was rolled back
-            with contextlib.suppress(sqlite3.Error):
-                if connection.in_transaction:
-                    connection.execute("rollback")
-            failure = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
-            for job in jobs:
-                job.error = failure
-        finally:
-            for job in jobs:
-                job.done = True
+        except Exception as error:  # noqa: BLE001 - it is everybody's, and is raised there
+            _roll_back(connection)
+            batch.error = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
+        except BaseException:
+            if committing and not connection.in_transaction:
+                batch.over = True  # the interrupt came after the commit
+            _roll_back(connection)
+            raise
+        batch.over = True
 
     def read(self, operation: Callable[[sqlite3.Connection], T]) -> T:
         """Run `operation` on a connection that cannot write."""
@@ -145,6 +200,12 @@ class Database:
             self._reader.close()
 
 
+def _roll_back(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("rollback")
+
+
 def _run(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection], object], *, alone: bool) -> object:
     """Its result, or the error that it raised; then nothing of it is left.
 
@@ -155,7 +216,7 @@ def _run(connection: sqlite3.Connection, operation: Callable[[sqlite3.Connection
     result: object
     try:
         result = operation(connection)
-    except BaseException as error:  # it is the caller's, and is raised there
+    except Exception as error:  # it is the caller's, and is raised there
         if not connection.in_transaction:  # SQLite gave up the whole transaction (a full disk): everybody's
             raise
         connection.execute("rollback" if alone else "rollback to operation")

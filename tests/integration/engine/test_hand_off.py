@@ -39,9 +39,9 @@ def test_each_delivery_after_the_first_costs_one_commit(rig: Rig) -> None:
     commits: list[int] = []
     commit = rig.engine.db._commit
 
-    def counted(jobs: list[Any]) -> None:
-        commits.append(len(jobs))
-        commit(jobs)
+    def counted(batch: Any) -> None:
+        commits.append(len(batch.jobs))
+        commit(batch)
 
     rig.engine.db._commit = counted  # type: ignore[method-assign]
     rig.engine.dispatcher.deliver(rig.due[0][2])

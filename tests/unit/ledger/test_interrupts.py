@@ -1,0 +1,174 @@
+"""Ctrl-C hits one caller, wherever it stands; everybody else's writes go through, and nothing is told wrongly."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.unit.ledger.test_database import INSERT, _agents
+from worker.ledger.database import Database
+
+PATIENCE = 30.0
+
+
+def _insert(name: str) -> Callable[[sqlite3.Connection], object]:
+    return lambda tx: tx.execute(INSERT, (name,))
+
+
+@contextmanager
+def busy(db: Database, pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
+    """Somebody leads, and is at it until the event is set: whoever writes meanwhile waits."""
+    begun, go = threading.Event(), threading.Event()
+
+    def operation(_: sqlite3.Connection) -> None:
+        begun.set()
+        assert go.wait(PATIENCE)
+
+    leader = pool.submit(db.write, operation)
+    assert begun.wait(PATIENCE)
+    try:
+        yield go
+    finally:
+        go.set()
+        leader.result(PATIENCE)
+
+
+def _until_pending(db: Database, count: int) -> None:
+    """Until so many writes wait; a thread that has come so far cannot be seen in any other way."""
+    waiting = threading.Event()
+    while len(db._pending) < count:
+        waiting.wait(0.005)
+
+
+def test_an_interrupted_waiter_blocks_nobody(db: Database) -> None:
+    """It waits as the next leader when Ctrl-C comes; those behind it are led by somebody else."""
+    main = threading.main_thread().ident
+    assert main is not None
+    with ThreadPoolExecutor(8) as pool:
+        with busy(db, pool):
+            behind: list[Future[object]] = []
+
+            def interrupt() -> None:
+                _until_pending(db, 1)
+                behind.extend(pool.submit(db.write, _insert(f"behind{n}")) for n in range(3))
+                _until_pending(db, 4)
+                signal.pthread_kill(main, signal.SIGINT)
+
+            done = pool.submit(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                db.write(_insert("interrupted"))
+            done.result(PATIENCE)
+        for future in behind:
+            future.result(PATIENCE)
+        pool.submit(db.write, _insert("later")).result(PATIENCE)
+    assert _agents(db) == {"behind0", "behind1", "behind2", "later"}
+
+
+def test_an_interrupted_leader_takes_nobody_along(db: Database) -> None:
+    """What it had begun for others is undone, and done again by the next leader: they hear nothing of it."""
+
+    def interrupted(tx: sqlite3.Connection) -> None:
+        tx.execute(INSERT, ("interrupted",))
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(8) as pool:
+        with busy(db, pool):
+            leads = pool.submit(db.write, interrupted)
+            _until_pending(db, 1)
+            behind = [pool.submit(db.write, _insert(f"behind{n}")) for n in range(3)]
+            _until_pending(db, 4)
+        with pytest.raises(KeyboardInterrupt):
+            leads.result(PATIENCE)
+        for future in behind:
+            future.result(PATIENCE)
+    assert _agents(db) == {"behind0", "behind1", "behind2"}
+
+
+def test_an_interrupt_after_the_commit_undoes_nothing(db: Database) -> None:
+    """A signal is looked at once the commit has returned: what is on the disk is told as done to the others."""
+    real = db._writer
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        def execute(self, query: str, values: object = ()) -> sqlite3.Cursor:
+            cursor = real.execute(query, values)  # type: ignore[arg-type]
+            if query == "commit":
+                db._writer = real
+                raise KeyboardInterrupt
+            return cursor
+
+    with ThreadPoolExecutor(8) as pool:
+        with busy(db, pool) as go:
+            leads = pool.submit(db.write, _insert("leads"))
+            _until_pending(db, 1)
+            behind = pool.submit(db.write, lambda tx: tx.execute(INSERT, ("behind",)).rowcount)
+            _until_pending(db, 2)
+            with db._read_lock:  # nobody reads `_writer` before it is changed: the one who writes has it already
+                db._writer = Interrupted()  # type: ignore[assignment]
+            go.set()
+        with pytest.raises(KeyboardInterrupt):
+            leads.result(PATIENCE)
+        assert behind.result(PATIENCE) == 1
+    assert _agents(db) == {"leads", "behind"}
+
+
+STORM = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from worker.ledger.database import Database
+
+db = Database(Path(sys.argv[1]))
+db._writer.execute("pragma synchronous = off")
+write = "insert or replace into inboxes (agent, floor_ms) values (?, 0)"
+done, over = [0, 0, 0], threading.Event()
+
+def others(number):
+    while not over.is_set():
+        db.write(lambda tx: tx.execute(write, (f"n{number}",)))
+        done[number] += 1
+
+def interrupt():
+    while not over.wait(0.003):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+threads = [threading.Thread(target=others, args=(n,), daemon=True) for n in range(3)]
+threads.append(threading.Thread(target=interrupt, daemon=True))
+hits = 0
+for thread in threads:
+    thread.start()
+while hits < 150:
+    try:
+        while True:
+            db.write(lambda tx: tx.execute(write, ("main",)))
+    except KeyboardInterrupt:
+        hits += 1
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+seen = list(done)
+deadline = time.monotonic() + 20
+while not all(now > then + 10 for now, then in zip(done, seen)) and time.monotonic() < deadline:
+    time.sleep(0.05)
+print([now - then for now, then in zip(done, seen)])
+sys.stdout.flush()
+os._exit(not all(now > then + 10 for now, then in zip(done, seen)))
+"""
+
+
+def test_a_storm_of_interrupts(tmp_path: Path) -> None:
+    """Ctrl-C at any moment, 150 times over, in the thread that writes beside three others."""
+    ran = subprocess.run(
+        [sys.executable, "-c", STORM, str(tmp_path / "ledger.db")],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
