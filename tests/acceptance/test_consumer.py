@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_hanging_transports_hold_up_neither_polls_nor_sweeps_nor_finalizers(worl
         until(lambda: second in world.bus_watch("history").stdout, "the second message in the ledger", 10)
         until(lambda: len(bridge.seen("/inbox")) >= polls_before + 3, "three more polls", 10)
         # A crash just before a finalizer leaves a message open whose deliveries are all over: made by hand here.
-        with sqlite3.connect(world.ledger, timeout=30) as db:
+        with closing(sqlite3.connect(world.ledger, timeout=30)) as db, db:
             db.execute("update deliveries set state = 'cancelled' where state = 'waiting' and message = 2")
         until(lambda: world.json("show", second)["state"] == "failed", "the finalizer", 15)
         until(lambda: swept() not in {"", swept_before}, "a sweep", 15)

@@ -134,10 +134,10 @@ def misspelt_key(config: dict[str, Any], place: Installation) -> None:
 
 def ledger_of_the_future(config: dict[str, Any], place: Installation) -> None:
     import sqlite3
+    from contextlib import closing
 
-    with sqlite3.connect(place.home / ".sos" / "bus-watch-state.db") as db:
+    with closing(sqlite3.connect(place.home / ".sos" / "bus-watch-state.db")) as db:
         db.execute("pragma user_version = 99")
-    db.close()
 
 
 def ledger_that_is_none(config: dict[str, Any], place: Installation) -> None:

@@ -79,11 +79,13 @@ class Database:
         self._committing = threading.Lock()
         self._read_lock = threading.Lock()
         try:
-            _create_private(path)
-            self._writer = _connect(path)
-            _migrate(self._writer)
-            self._reader = _connect(path)
-            self._reader.execute("pragma query_only = on")
+            with contextlib.ExitStack() as opened:  # closes them if one of the steps fails
+                _create_private(path)
+                self._writer = opened.enter_context(contextlib.closing(_connect(path)))
+                _migrate(self._writer)
+                self._reader = opened.enter_context(contextlib.closing(_connect(path)))
+                self._reader.execute("pragma query_only = on")
+                opened.pop_all()
         except sqlite3.Error as error:
             raise translated(error, path) from error
 
@@ -263,11 +265,19 @@ def _create_private(path: Path) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    try:
+        _set_up(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
     found = _version(connection)
     if found > VERSION:  # before anything that could change the file
-        connection.close()
         raise LedgerTooNewError(
             f"the ledger {path} has schema {found}, this program knows up to {VERSION}; "
             "upgrade bus-watch (nothing was changed)"
@@ -278,7 +288,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("pragma synchronous = full")
     connection.execute("pragma foreign_keys = on")
     connection.execute("pragma temp_store = memory")  # else savepoints of a large transaction spill into a file
-    return connection
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -118,9 +118,8 @@ def test_names_that_would_confuse_somebody_are_refused(path: Path, name: str) ->
 def test_a_file_of_a_newer_version_is_left_untouched(path: Path) -> None:
     with stored(path):
         pass
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         db.execute("pragma user_version = 99")
-    db.close()
     before = path.read_bytes()
     with pytest.raises(EmbeddedBusError, match="newer"):
         BusStore(path)

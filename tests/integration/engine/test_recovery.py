@@ -3,6 +3,7 @@
 import errno
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,11 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_locked_ledger_delays_the_claim_to_the_next_sweep(tmp_path: Path) -> None:
     with running(tmp_path) as rig:
         rig.take(2)
-        other = _lock(rig)
-        rig.run()
-        assert rig.engine.wake_ups.overlooked.is_set()
-        assert not rig.runs
-        other.execute("rollback")
+        with closing(_lock(rig)) as other:
+            rig.run()
+            assert rig.engine.wake_ups.overlooked.is_set()
+            assert not rig.runs
+            other.execute("rollback")
         rig.sweep()
         rig.run()
         assert rig.states == ["succeeded"] * 2

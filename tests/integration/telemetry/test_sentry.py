@@ -4,6 +4,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_what_a_worker_with_sentry_stored_runs_without_it(tmp_path: Path, ingest
         bridge.streams.add("bob", TEXT)
         ingest.wait_for(1)
         consumer.stop()
-        with sqlite3.connect(f"file:{tmp_path}/.sos/state-queue.db?mode=ro", uri=True) as queue:
+        with closing(sqlite3.connect(f"file:{tmp_path}/.sos/state-queue.db?mode=ro", uri=True)) as queue:
             stored = [
                 bytes(row[0]) for table in ("task", "schedule") for row in queue.execute(f"select data from {table}")
             ]
@@ -166,7 +167,7 @@ def test_trouble_with_the_ledger_is_reported(tmp_path: Path, ingest: FakeSentry)
         consumer = home.consumer("-g", "TERM")
         try:
             wait_until(lambda: bridge.seen("/inbox"), "a poll")
-            with sqlite3.connect(home.ledger, timeout=30) as db:
+            with closing(sqlite3.connect(home.ledger, timeout=30)) as db, db:
                 db.execute("drop table imported")
             bridge.streams.add("bob", TEXT)
             ingest.wait_for(1)
@@ -188,7 +189,7 @@ def test_a_fault_of_a_task_is_reported_without_its_arguments(tmp_path: Path, ing
                 "retries": 0,
                 "retry_delay": 0,
             }
-            with sqlite3.connect(home.ledger.with_name("state-queue.db"), timeout=30) as queue:
+            with closing(sqlite3.connect(home.ledger.with_name("state-queue.db"), timeout=30)) as queue, queue:
                 for number in range(FAULTS_AN_HOUR + 2):
                     task = fields | {
                         "id": str(number),

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -220,7 +221,7 @@ def test_ledger_check_and_backup(desk: Desk, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     assert desk.run("ledger", "backup", str(copy)).status == 0
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    with sqlite3.connect(copy) as db:
+    with closing(sqlite3.connect(copy)) as db:
         assert db.execute("select count(*) from messages").fetchone() == (2,)
     again = desk.run("ledger", "backup", str(copy))
     assert again.status == 1
@@ -229,7 +230,7 @@ def test_ledger_check_and_backup(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_ledger_check_finds_what_contradicts_itself(desk: Desk) -> None:
-    with sqlite3.connect(desk.ledger) as db:
+    with closing(sqlite3.connect(desk.ledger)) as db, db:
         db.execute("update messages set state = 'delivered'")
         db.execute(
             "update deliveries set state = 'running' where lane = (select lane from deliveries where state = 'running')"

@@ -3,6 +3,8 @@
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -91,11 +93,11 @@ def test_an_interrupt_in_the_commit_is_no_commit(db: Database) -> None:
 def test_a_lock_that_lasts_and_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
     db = Database(tmp_path / "ledger.db")
-    other = sqlite3.connect(db.path, isolation_level=None)
-    other.execute("begin immediate")
-    with pytest.raises(LedgerBusyError, match="locked"):
-        db.write(lambda tx: tx.execute(INSERT, ("x",)))
-    other.execute("rollback")
+    with closing(sqlite3.connect(db.path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        with pytest.raises(LedgerBusyError, match="locked"):
+            db.write(lambda tx: tx.execute(INSERT, ("x",)))
+        other.execute("rollback")
     db.write(lambda tx: tx.execute(INSERT, ("y",)))
     db._writer.execute("pragma query_only = on")
     with pytest.raises(LedgerReadOnlyError):
@@ -108,7 +110,7 @@ def test_a_lock_that_lasts_and_a_file_that_cannot_be_written(tmp_path: Path, mon
 def test_a_lock_that_passes_is_waited_for(db: Database) -> None:
     other = sqlite3.connect(db.path, isolation_level=None, check_same_thread=False)
     other.execute("begin immediate")
-    with ThreadPoolExecutor(1) as pool:
+    with closing(other), ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(db.write, lambda tx: tx.execute(INSERT, ("late",)))
         with pytest.raises(TimeoutError):
             waiting.result(0.2)
@@ -137,6 +139,32 @@ def test_what_is_no_ledger_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(LedgerCorruptError, match="ledger check"):
         Database(path)
     assert path.read_bytes() == b"something else entirely" * 200
+
+
+def test_what_cannot_be_used_is_closed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[sqlite3.Connection] = []
+    closed: list[sqlite3.Connection] = []
+
+    class Followed(sqlite3.Connection):
+        def __init__(self, *args: object, **more: object) -> None:
+            super().__init__(*args, **more)  # type: ignore[arg-type]
+            opened.append(self)
+
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Followed))
+    (tmp_path / "no.db").write_bytes(b"something else entirely" * 200)
+    with pytest.raises(LedgerCorruptError):
+        Database(tmp_path / "no.db")
+    assert len(opened) == 1
+    assert closed == opened
+    monkeypatch.setattr(database, "MIGRATIONS", ["create table t (a); create nonsense;\n"])
+    with pytest.raises(LedgerError):
+        Database(tmp_path / "new.db")
+    assert len(opened) == 2
+    assert closed == opened
 
 
 def test_looking_creates_nothing(tmp_path: Path) -> None:

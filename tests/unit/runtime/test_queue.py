@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def test_what_is_stored_is_json_and_nothing_but_our_own_can_be(watch: WatchHuey,
     deliver = watch.task()(_deliver)
 
     deliver(42)
-    with sqlite3.connect(tmp_path / "queue.db") as db:
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as db:
         (data,) = db.execute("select data from task").fetchone()
     assert json.loads(data)["task"]["args"] == [42]
     assert {path.stat().st_mode & 0o777 for path in tmp_path.glob("queue.db*")} == {0o600}
