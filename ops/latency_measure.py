@@ -165,10 +165,10 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 
 def latency(name: str, generation: str, seconds: float, p50: float | None, p95: float) -> Found:
     """Send for so many seconds, in bursts with quiet between them where there is no /watch."""
-    began = time.monotonic()
     sent: dict[str, float] = {}
     first: set[str] = set()
     with bed(generation) as here:
+        began = time.monotonic()
         while time.monotonic() - began < seconds:
             number = len(sent)
             if generation == "A" and number % BURST == 0 and number:
