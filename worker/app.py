@@ -11,7 +11,7 @@ import tasks.deliver
 import tasks.finalize
 import tasks.poll
 import tasks.sweep  # noqa: F401 - imported for its periodic task
-from worker import settings as settings_module
+from worker import configuration
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
@@ -89,7 +89,7 @@ def _rung(agent: str) -> None:
 
 def _build_or_exit() -> WatchHuey:
     try:
-        settings = settings_module.load()
+        settings = configuration.load()
         log.configure(settings)
         return build(settings)
     except BusWatchError as error:

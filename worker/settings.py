@@ -1,18 +1,12 @@
-"""The configuration: one JSON file, `BUS_WATCH_*` overrides, errors that name the key and the fix.
+"""What can be configured: every key, its default, and what makes no sense. `worker.configuration` reads it.
 
-The file of the old watcher (`~/.sos/bus-watch.json`) is read as it is. Keys outside `agents` are defaults for
-each agent. Durations are seconds, or a number with a unit: `90`, `"15m"`, `"24h"`, `"5d"`.
+Durations are seconds, or a number with a unit: `90`, `"15m"`, `"24h"`, `"5d"`.
 """
 
-import difflib
-import ipaddress
-import json
-import os
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,11 +14,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker import template
 from worker.classes import CLASSES
@@ -32,9 +25,9 @@ from worker.credentials import TokenSource
 from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
 from worker.secret import Secret
+from worker.urls import bridge_address, travels_in_clear
 
 DEFAULT_CONFIG = Path("~/.sos/bus-watch.json")
-CONFIG_VARIABLE = "BUS_WATCH_CONFIG"
 ENV_PREFIX = "BUS_WATCH_"
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -189,15 +182,7 @@ class AgentSettings(_Model):
     @field_validator("bridge_url")
     @classmethod
     def _origin(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("not an http:// or https:// address")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must hold no user, password, query or fragment: only where the bridge is")
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError("has a port that is no number from 1 to 65535") from None
+        bridge_address(url)
         return url.rstrip("/")
 
     @model_validator(mode="after")
@@ -205,10 +190,10 @@ class AgentSettings(_Model):
         names = [t.name for t in self.transports]
         if doubled := {n for n in names if names.count(n) > 1}:
             raise ValueError(f"transport names must differ: {', '.join(sorted(doubled))} is there twice")
-        parts = urlsplit(self.bridge_url)
-        if parts.scheme == "http" and not self.allow_insecure_http and not is_loopback(parts.hostname or ""):
+        if travels_in_clear(self.bridge_url) and not self.allow_insecure_http:
+            host = bridge_address(self.bridge_url).hostname
             raise ValueError(
-                f"bridge_url: the token would travel in the clear to {parts.hostname}; use https://, "
+                f"bridge_url: the token would travel in the clear to {host}; use https://, "
                 'or say "allow_insecure_http": true'
             )
         return self
@@ -256,7 +241,7 @@ class Settings(BaseSettings):
     """Where errors are reported; unset: nowhere."""
     sentry_environment: str | None = None
     """The environment that Sentry shows."""
-    config_path: Path = DEFAULT_CONFIG  # set by load(): where this was read
+    config_path: Path = DEFAULT_CONFIG  # where this was read
 
     @classmethod
     def settings_customise_sources(
@@ -318,118 +303,3 @@ class Settings(BaseSettings):
     def files_dir(self) -> Path:
         """Notes, receipts, message files and worker locks."""
         return self.ledger_file.with_suffix(".d")
-
-
-_AGENT_KEYS = frozenset(AgentSettings.model_fields)
-_TOP_KEYS = frozenset(Settings.model_fields) - {"config_path"}
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host name or address never leaves the machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def config_path(given: str | os.PathLike[str] | None = None) -> Path:
-    """`--config`, else `BUS_WATCH_CONFIG`, else `~/.sos/bus-watch.json`."""
-    path = Path(given or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ConfigError(f"{path} is in the home of somebody whom this machine does not know") from None
-
-
-def load(path: str | os.PathLike[str] | None = None) -> Settings:
-    """Read, merge and check the configuration.
-
-    Raises ConfigError, whose message has one line a problem.
-    """
-    where = config_path(path)
-    return check(read(where), where)
-
-
-def check(data: dict[str, Any], where: Path) -> Settings:
-    """What a configuration file with this content means: `load` without the reading, for one that is yet to be written.
-
-    Raises ConfigError, whose message has one line a problem.
-    """
-    try:
-        return Settings(**_agents_filled_in(data, where), config_path=where)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}: {line}" for line in _problems(error))) from None
-    except SettingsError as error:
-        raise ConfigError(f"environment: {error}") from None
-
-
-def read(where: Path) -> dict[str, Any]:
-    """The JSON object in the file, unchecked; ConfigError where there is none."""
-    try:
-        data = json.loads(where.read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(f"{where} does not exist; write one with: bus-watch install --agent NAME") from None
-    except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where} is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{where}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
-    except (RecursionError, ValueError):
-        raise ConfigError(f"{where}: not valid JSON: nested too deeply, or a number of too many digits") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f'{where} must hold one JSON object: {{"agent": ..., ...}}')
-    return data
-
-
-def _agents_filled_in(data: dict[str, Any], where: Path) -> dict[str, Any]:
-    """Top-level agent keys (file, then environment) become defaults of each agent."""
-    if unknown := [key for key in data if key not in _AGENT_KEYS | _TOP_KEYS]:
-        lines = [f"{where}: {_unknown(key, _AGENT_KEYS | _TOP_KEYS)}" for key in unknown]
-        raise ConfigError("\n".join(lines))
-    defaults = {key: value for key, value in data.items() if key in _AGENT_KEYS}
-    overrides = _environment()
-    entries = data.get("agents", [{}])
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise ConfigError(f"{where}: agents must be a list of objects")
-    top = {key: value for key, value in data.items() if key in _TOP_KEYS - {"agents"}}
-    return top | {"agents": [defaults | entry | overrides for entry in entries]}
-
-
-def _environment() -> dict[str, Any]:
-    """`BUS_WATCH_<FIELD>` for the fields of an agent; pydantic-settings itself reads those of the whole."""
-    found: dict[str, Any] = {}
-    for key in _AGENT_KEYS:
-        raw = os.environ.get(ENV_PREFIX + key.upper())
-        if raw is None:
-            continue
-        if key == "transports":
-            try:
-                found[key] = json.loads(raw)
-            except json.JSONDecodeError as error:
-                raise ConfigError(f"environment: {ENV_PREFIX}TRANSPORTS is not valid JSON: {error.msg}") from None
-        else:
-            found[key] = raw
-    return found
-
-
-def _unknown(key: str, known: frozenset[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-
-
-def _problems(error: ValidationError) -> list[str]:
-    lines = []
-    for item in error.errors(include_input=False, include_url=False):
-        place = [str(part) for part in item["loc"]]
-        if item["type"] == "extra_forbidden":
-            known = frozenset(TransportSettings.model_fields) if "transports" in place else _AGENT_KEYS
-            text = _unknown(place.pop(), known)
-        elif item["type"] == "missing":
-            text = f"{place.pop()!r} is missing"
-        else:
-            text = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{'.'.join(place)}: {text}" if place else text)
-    return lines

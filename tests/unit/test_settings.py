@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.configuration import config_path, load
 from worker.errors import ConfigError
-from worker.settings import AgentSettings, Settings, TransportSettings, config_path, is_loopback, load
+from worker.settings import AgentSettings, Settings, TransportSettings
 
 CANARY = "canary-4f2a9c"
 OLD_FILE = {
@@ -216,18 +217,3 @@ def test_nothing_in_a_file_ends_in_a_traceback(
     path.write_text(json.dumps(document))
     with contextlib.suppress(ConfigError):
         assert load(path).agents
-
-
-@pytest.mark.parametrize(
-    ("host", "is_one"),
-    [
-        ("localhost", True),
-        ("a.localhost", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("10.0.0.1", False),
-        ("localhost.x", False),
-    ],
-)
-def test_loopback(host: str, is_one: bool) -> None:
-    assert is_loopback(host) is is_one

@@ -8,9 +8,10 @@ import signal
 import threading
 from pathlib import Path
 
-from worker.bus.embedded.server import EmbeddedBus, is_loopback
+from worker.bus.embedded.server import EmbeddedBus
 from worker.bus.embedded.store import BusStore, EmbeddedBusError
 from worker.errors import UsageError
+from worker.urls import is_loopback
 
 DEFAULT_PORT = 6380
 DEFAULT_DB = Path("~/.sos/bus.db")

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
+from worker.configuration import load
 from worker.errors import TokenError
-from worker.settings import Settings, load
+from worker.settings import Settings
 from worker.telemetry.redact import redact
 
 

@@ -25,10 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from worker import settings
+    from worker import configuration
     from worker.doctor.examination import examine
 
-    config = settings.config_path(args.config)
+    config = configuration.config_path(args.config)
     findings = []
     for finding in examine(config, offline=args.offline):
         findings.append(finding)

@@ -140,12 +140,12 @@ def _note(notes: list[str]) -> None:
 
 
 def _config(args: argparse.Namespace) -> Path:
-    from worker import settings
+    from worker import configuration
     from worker.install.plan import home_of
 
     if args.user is not None and args.config is None:
         return home_of(args.user) / ".sos" / "bus-watch.json"
-    return settings.config_path(args.config).absolute()
+    return configuration.config_path(args.config).absolute()
 
 
 def _services(args: argparse.Namespace) -> "Services":

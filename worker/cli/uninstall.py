@@ -22,11 +22,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from worker import settings
+    from worker import configuration
     from worker.install.uninstall import uninstall
 
     count = 0
-    for sentence in uninstall(settings.config_path(args.config).absolute(), purge=args.purge):
+    for sentence in uninstall(configuration.config_path(args.config).absolute(), purge=args.purge):
         print(sentence)
         count += 1
     if not count:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
 from worker.bus.client import BusClient
 from worker.bus.endpoints import endpoint_of
@@ -14,6 +13,7 @@ from worker.bus.errors import BusError
 from worker.doctor.finding import Finding
 from worker.errors import TokenError
 from worker.settings import AgentSettings, Settings
+from worker.urls import bridge_address
 
 REQUEST_SECONDS = 45.0  # a bridge whose Redis is down answers after up to 36 s
 CLOCK_SECONDS = 60.0
@@ -69,7 +69,7 @@ def clocks(settings: Settings) -> Iterator[Finding]:
 
 def _clock_ahead(url: str) -> float | None:
     """Seconds, from the Date of an answer that needs no token (RFC 9110, 6.6.1)."""
-    parts = urlsplit(url)
+    parts = bridge_address(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=10)
     try:

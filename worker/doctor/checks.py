@@ -16,8 +16,9 @@ from worker.install import installation
 from worker.install.config_file import STARTER
 from worker.ledger import database, integrity
 from worker.ledger.errors import LedgerMissingError
-from worker.settings import AgentSettings, Settings, TransportSettings, is_loopback
+from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.transports.command import check_command
+from worker.urls import travels_in_clear
 
 ENOUGH_BYTES = 100 * 1024 * 1024
 FILES_A_WORKER = 8  # descriptors that one running transport may need, in worker and launcher
@@ -52,7 +53,7 @@ def files(settings: Settings) -> Iterator[Finding]:
 def connection(settings: Settings) -> Iterator[Finding]:
     """Tokens in the clear, budgets that the bridge does not grant."""
     for agent in settings.agents:
-        if agent.bridge_url.startswith("http://") and not is_loopback(agent.bridge_url.split("/")[2].rsplit(":", 1)[0]):
+        if travels_in_clear(agent.bridge_url):
             text = f"the token travels in the clear to {agent.bridge_url}, as allow_insecure_http says"
             yield Finding("note", "bridge_url", text, agent.agent)
         if agent.requests_per_minute > 60:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from worker import settings as settings_module
+from worker import configuration
 from worker.doctor import bus, checks, old_watchers
 from worker.doctor.finding import Finding
 from worker.errors import ConfigError
@@ -14,7 +14,7 @@ def examine(config: Path, *, offline: bool) -> Iterator[Finding]:
     """Everything that would go wrong when the worker runs with this configuration; never raises."""
     yield from _guarded("worker", checks.programs)
     try:
-        settings = settings_module.load(config)
+        settings = configuration.load(config)
     except ConfigError as error:
         yield from (Finding("FAIL", "config", line) for line in str(error).splitlines())
     else:

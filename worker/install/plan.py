@@ -6,9 +6,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from worker import settings as settings_module
+from worker import configuration
 from worker.errors import ConfigError, UsageError
 from worker.install import config_file, installation, launchd, procfile, systemd
 from worker.install.config_file import Wishes
@@ -17,6 +16,7 @@ from worker.install.files import Planned, state
 from worker.install.systemd import Profile
 from worker.secret import Secret
 from worker.settings import Settings
+from worker.urls import bridge_address
 
 STANDARD_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -57,7 +57,7 @@ def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Se
     Raises UsageError, ConfigError, InstallError.
     """
     found = Plan(owner=_owner(services.user))
-    settings = settings_module.load(config) if wishes is None else _configure(found, wishes, token)
+    settings = configuration.load(config) if wishes is None else _configure(found, wishes, token)
     _check_environment_tokens(settings, services)
     if services.systemd:
         _systemd(found, settings, services, os.environ)
@@ -72,7 +72,7 @@ def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Se
 
 def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
     data = config_file.compose(replace(wishes, state_path=_state_path(wishes.config)), os.environ)
-    settings = settings_module.check(data, wishes.config)
+    settings = configuration.check(data, wishes.config)
     if token is not None and wishes.token_file is not None:
         found.files.append(Planned(Path(wishes.token_file), f"{token.reveal()}\n", "token", 0o600, owner=found.owner))
     planned = Planned(wishes.config, config_file.as_text(data), "config", 0o600, owner=found.owner)
@@ -90,7 +90,7 @@ def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
 def _state_path(config: Path) -> str | None:
     """The `state_path` of the configuration that is there, said or not; None where there is none to be read."""
     try:
-        found = settings_module.read(config).get("state_path", Settings.model_fields["state_path"].default)
+        found = configuration.read(config).get("state_path", Settings.model_fields["state_path"].default)
     except ConfigError:
         return None
     return found if isinstance(found, str) else None
@@ -99,7 +99,7 @@ def _state_path(config: Path) -> str | None:
 def _about_replacing(wishes: Wishes) -> list[str]:
     """A second agent is rarely meant to take the first one's place."""
     try:
-        there = settings_module.load(wishes.config)
+        there = configuration.load(wishes.config)
     except ConfigError:
         return []
     others = [agent.agent for agent in there.agents if agent.agent != wishes.agent]
@@ -191,7 +191,7 @@ def _procfile(found: Plan, settings: Settings, services: Services) -> None:
 def _bus(settings: Settings) -> list[str]:
     """The argv of the embedded bus, where the configuration looks for one."""
     addresses = {agent.bridge_url for agent in settings.agents}
-    address = urlsplit(addresses.pop())
+    address = bridge_address(addresses.pop())
     if addresses or address.scheme != "http" or address.hostname not in {"localhost", "127.0.0.1"}:
         raise UsageError("--bus serves this machine: leave out --bridge-url, or say http://127.0.0.1:PORT")
     return [str(installation.script("bus-watch")), "bus", "--port", str(address.port or 80)]
@@ -238,4 +238,4 @@ def _agents(settings: Settings) -> str:
 
 
 def _config_option(config: Path) -> str:
-    return "" if config == settings_module.config_path() else f" --config {config}"
+    return "" if config == configuration.config_path() else f" --config {config}"

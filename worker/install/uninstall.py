@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from worker import settings as settings_module
+from worker import configuration
 from worker.errors import BusWatchError, ConfigError
 from worker.install.files import Manifest, remove
 from worker.settings import Settings
@@ -62,7 +62,7 @@ def stop_commands(services: list[dict[str, Any]]) -> list[str]:
 def _settings(config: Path, *, purge: bool) -> Settings | None:
     """Where the ledger is; only purging cannot do without."""
     try:
-        return settings_module.load(config)
+        return configuration.load(config)
     except ConfigError:
         if purge and config.exists():
             raise

@@ -25,7 +25,7 @@ from tests.fakes.ledgers import MemoryLedger
 from worker.bus.client import BusClient
 from worker.bus.embedded import server, store
 from worker.bus.embedded.rate import LIMIT, RateMeter
-from worker.bus.embedded.server import EmbeddedBus, is_loopback
+from worker.bus.embedded.server import EmbeddedBus
 from worker.bus.embedded.store import BusStore, EmbeddedBusError
 from worker.bus.errors import RateLimitedError
 from worker.bus.requests import Endpoint
@@ -262,14 +262,6 @@ def test_a_disk_that_fails_is_a_503_and_not_the_end(path: Path, monkeypatch: pyt
             patch.setattr(bus.store, "append", full)
             assert call() == 503
         assert call() == 200
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("bus.lan", False)],
-)
-def test_what_counts_as_this_machine(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
 
 
 def bus_watch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:

@@ -13,12 +13,12 @@ import pytest
 
 from worker.bus.wire import InboxMessage
 from worker.cli.main import main
+from worker.configuration import load
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
 from worker.ledger.claims import Claim, LaneSettings
 from worker.ledger.database import Database
 from worker.ledger.operate import Chosen
-from worker.settings import load
 from worker.transports.locks import hold_lock
 
 MS = 1_795_300_087_770

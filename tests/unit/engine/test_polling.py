@@ -18,9 +18,9 @@ from worker.bus.client import BusClient, Collected, Seen
 from worker.bus.errors import BusError, IdentityError, RateLimitedError
 from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
+from worker.configuration import load
 from worker.engine import Engine
 from worker.ledger.database import Database
-from worker.settings import load
 
 START = 1_795_300_000.0
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from worker.bus.wire import InboxMessage
+from worker.configuration import load
 from worker.ledger import intake, old_state
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
-from worker.settings import load
 
 STREAM = "sos:stream:global:agent:bob"
 Import = Callable[..., int]

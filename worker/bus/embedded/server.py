@@ -3,7 +3,6 @@
 Everything is bounded: connections, waiting listeners, request size, page size, idle time.
 """
 
-import ipaddress
 import json
 import logging
 import re
@@ -383,13 +382,3 @@ def _item(message: StoredMessage) -> dict[str, Any]:
 def _word(fields: Mapping[str, Any], name: str, default: str) -> str:
     value = fields.get(name)
     return value[:_LONGEST_WORD] if isinstance(value, str) else default
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,0 +1,123 @@
+"""Reading the configuration: one JSON file, `BUS_WATCH_*` overrides, errors that name the key and the fix.
+
+The file of the old watcher (`~/.sos/bus-watch.json`) is read as it is. Keys outside `agents` are defaults for each
+agent.
+"""
+
+import difflib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+
+from worker.errors import ConfigError
+from worker.settings import DEFAULT_CONFIG, ENV_PREFIX, AgentSettings, Settings, TransportSettings
+
+CONFIG_VARIABLE = "BUS_WATCH_CONFIG"
+
+_AGENT_KEYS = frozenset(AgentSettings.model_fields)
+_TOP_KEYS = frozenset(Settings.model_fields) - {"config_path"}
+
+
+def config_path(given: str | os.PathLike[str] | None = None) -> Path:
+    """`--config`, else `BUS_WATCH_CONFIG`, else `~/.sos/bus-watch.json`."""
+    path = Path(given or os.environ.get(CONFIG_VARIABLE) or DEFAULT_CONFIG)
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path} is in the home of somebody whom this machine does not know") from None
+
+
+def load(path: str | os.PathLike[str] | None = None) -> Settings:
+    """Read, merge and check the configuration.
+
+    Raises ConfigError, whose message has one line a problem.
+    """
+    where = config_path(path)
+    return check(read(where), where)
+
+
+def check(data: dict[str, Any], where: Path) -> Settings:
+    """What a configuration file with this content means: `load` without the reading, for one that is yet to be written.
+
+    Raises ConfigError, whose message has one line a problem.
+    """
+    try:
+        return Settings(**_agents_filled_in(data, where), config_path=where)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _problems(error))) from None
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}") from None
+
+
+def read(where: Path) -> dict[str, Any]:
+    """The JSON object in the file, unchecked; ConfigError where there is none."""
+    try:
+        data = json.loads(where.read_bytes())
+    except FileNotFoundError:
+        raise ConfigError(f"{where} does not exist; write one with: bus-watch install --agent NAME") from None
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where} is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from None
+    except (RecursionError, ValueError):
+        raise ConfigError(f"{where}: not valid JSON: nested too deeply, or a number of too many digits") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f'{where} must hold one JSON object: {{"agent": ..., ...}}')
+    return data
+
+
+def _agents_filled_in(data: dict[str, Any], where: Path) -> dict[str, Any]:
+    """Top-level agent keys (file, then environment) become defaults of each agent."""
+    if unknown := [key for key in data if key not in _AGENT_KEYS | _TOP_KEYS]:
+        lines = [f"{where}: {_unknown(key, _AGENT_KEYS | _TOP_KEYS)}" for key in unknown]
+        raise ConfigError("\n".join(lines))
+    defaults = {key: value for key, value in data.items() if key in _AGENT_KEYS}
+    overrides = _environment()
+    entries = data.get("agents", [{}])
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError(f"{where}: agents must be a list of objects")
+    top = {key: value for key, value in data.items() if key in _TOP_KEYS - {"agents"}}
+    return top | {"agents": [defaults | entry | overrides for entry in entries]}
+
+
+def _environment() -> dict[str, Any]:
+    """`BUS_WATCH_<FIELD>` for the fields of an agent; pydantic-settings itself reads those of the whole."""
+    found: dict[str, Any] = {}
+    for key in _AGENT_KEYS:
+        raw = os.environ.get(ENV_PREFIX + key.upper())
+        if raw is None:
+            continue
+        if key == "transports":
+            try:
+                found[key] = json.loads(raw)
+            except json.JSONDecodeError as error:
+                raise ConfigError(f"environment: {ENV_PREFIX}TRANSPORTS is not valid JSON: {error.msg}") from None
+        else:
+            found[key] = raw
+    return found
+
+
+def _unknown(key: str, known: frozenset[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        place = [str(part) for part in item["loc"]]
+        if item["type"] == "extra_forbidden":
+            known = frozenset(TransportSettings.model_fields) if "transports" in place else _AGENT_KEYS
+            text = _unknown(place.pop(), known)
+        elif item["type"] == "missing":
+            text = f"{place.pop()!r} is missing"
+        else:
+            text = item["msg"].removeprefix("Value error, ")
+        lines.append(f"{'.'.join(place)}: {text}" if place else text)
+    return lines
