@@ -22,6 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker import process_table
+
 ROOT = Path(__file__).resolve().parents[1]
 BURST, QUIET = 8, 20.0  # messages of one burst; seconds without any, after which activity is over
 LOST_AFTER = 30.0
@@ -227,11 +229,7 @@ def cpu_seconds(worker: int) -> dict[str, float]:
     """User and system time of a process and of its launcher, with what they reaped."""
     children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
     named = {"worker": worker} | {f"launcher {n}": int(pid) for n, pid in enumerate(children, 1)}
-    return {who: sum(map(int, _stat(pid)[11:15])) / TICKS for who, pid in named.items()}
-
-
-def _stat(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return {who: sum(process_table.cpu_ticks(pid)) / TICKS for who, pid in named.items()}
 
 
 def table(all_found: Sequence[Found]) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from worker import process_table
 from worker.bus.wire import InboxMessage
 from worker.ledger import intake
 from worker.ledger.database import Database
@@ -80,8 +81,7 @@ class Cpu:
 
 def cpu_of(pid: int) -> Cpu:
     """What the kernel has counted for a process so far (Linux)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    user, system, child_user, child_system = (int(field) / TICK for field in fields[11:15])
+    user, system, child_user, child_system = (ticks / TICK for ticks in process_table.cpu_ticks(pid))
     return Cpu(user + system, child_user + child_system)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from worker import process_table
 from worker.terminal import profiles
 from worker.terminal.runner import LocalRunner
 from worker.terminal.submit import Options, Outcome, submit
@@ -158,15 +159,8 @@ class Sshd:
 
     def connections(self) -> list[int]:
         """The pids of the processes that serve connections now."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                pid, _, rest = stat.read_text().partition(" (")
-            except OSError:
-                continue
-            if int(rest.rpartition(")")[2].split()[1]) == self.process.pid:
-                found.append(int(pid))
-        return found
+        known = ((pid, process_table.stat(pid)) for pid in process_table.pids())
+        return [pid for pid, fields in known if fields and int(fields[process_table.PARENT]) == self.process.pid]
 
     def cut(self) -> None:
         """Cut every connection, as a cable would."""

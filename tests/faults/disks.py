@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.world import children
+from worker import process_table
 
 
 class SmallDisk:
@@ -74,5 +75,5 @@ def small_disk(place: Path, megabytes: int) -> Iterator[SmallDisk | None]:
 
 def cpu_seconds(pid: int) -> float:
     """What this process has used of the processor."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    user, system, _, _ = process_table.cpu_ticks(pid)
+    return (user + system) / os.sysconf("SC_CLK_TCK")

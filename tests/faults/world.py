@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from tests.fakes.bridges import FakeBridge
 from tests.faults.record import Verdict, judge
+from worker import process_table
 from worker.transports.locks import flock_is_free
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,10 +63,9 @@ def descendants(pid: int) -> list[int]:
 
 def _parents() -> dict[int, list[int]]:
     parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    for pid in process_table.pids():
+        if fields := process_table.stat(pid):
+            parents.setdefault(int(fields[process_table.PARENT]), []).append(pid)
     return parents
 
 

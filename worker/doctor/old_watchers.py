@@ -4,12 +4,12 @@ The old tool and this one share a command's name. What is beside the command tel
 `huey_consumer`.
 """
 
-import contextlib
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from worker import process_table
 from worker.doctor.finding import Finding
 
 OLD_NAME = "mumega-bus-watch"
@@ -17,9 +17,9 @@ _OURS = ("Written by `bus-watch install", "com.bus-watch.")
 _COMMAND = re.compile(rf"[^\s\"'<>]*{OLD_NAME}\b")
 
 
-def old_watchers(home: Path, *, proc: Path = Path("/proc")) -> Iterator[Finding]:
+def old_watchers(home: Path) -> Iterator[Finding]:
     """Everything that runs, or will start, the old tool."""
-    found = [*_launch_agents(home), *_units(home), *_cron(), *_processes(proc)]
+    found = [*_launch_agents(home), *_units(home), *_cron(), *_processes()]
     yield from found or [Finding("ok", "old watcher", "none is left")]
 
 
@@ -70,22 +70,18 @@ def _cron() -> Iterator[Finding]:
             yield _finding("your crontab starts one: take its line out with crontab -e")
 
 
-def _processes(proc: Path) -> Iterator[Finding]:
-    for pid, words in _commands(proc):
+def _processes() -> Iterator[Finding]:
+    for pid, words in _commands():
         for index, word in enumerate(words[:3]):
             if Path(word).name == OLD_NAME and "run" in words[index + 1 :] and _is_old(word):
                 yield _finding(f"process {pid} is one: stop it (kill {pid}) and what starts it again")
 
 
-def _commands(proc: Path) -> Iterator[tuple[int, list[str]]]:
+def _commands() -> Iterator[tuple[int, list[str]]]:
     """Every process that we may see, as pid and argv."""
-    for folder in proc.glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            raw = (folder / "cmdline").read_bytes()
-            yield int(folder.name), raw.decode("utf-8", "replace").split("\0")
-    if proc.is_dir():
+    if process_table.HAS_PROC:
+        yield from ((pid, process_table.arguments(pid)) for pid in process_table.pids())
         return
-    listed = subprocess.run(["ps", "-axo", "pid=,command="], check=False, capture_output=True, timeout=10).stdout  # noqa: S607 - ps is where the system has it
-    for line in listed.decode("utf-8", "replace").splitlines():
+    for line in process_table.ps("-axo", "pid=,command=").splitlines():
         pid, _, command = line.strip().partition(" ")
         yield int(pid), command.split()

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker import process_table
+from worker.process_table import ENDED, FOREGROUND, GROUP, HAS_PROC, START, STATE, TERMINAL
 from worker.terminal.profiles import Profile
 from worker.terminal.runner import LocalRunner, Runner
 
@@ -53,7 +55,7 @@ class Process:
 
 def foreground(runner: Runner, tty: str) -> list[Process]:
     """The processes that read the terminal `tty` now, by pid; empty if that cannot be found out."""
-    if isinstance(runner, LocalRunner) and Path("/proc/self/stat").exists():
+    if isinstance(runner, LocalRunner) and HAS_PROC:
         return _from_proc(tty)
     return _from_ps(runner, tty)
 
@@ -120,32 +122,18 @@ def _from_proc(tty: str) -> list[Process]:
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
     ticks = os.sysconf("SC_CLK_TCK")
     found: list[Process] = []
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
+    for pid in process_table.pids():
+        fields = process_table.stat(pid)
+        if fields is None or int(fields[TERMINAL]) != number:
             continue
-        try:
-            stat = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
-            comm, _, rest = stat.partition("(")[2].rpartition(")")
-            fields = rest.split()
-            # From the field after comm on: state ppid pgrp session tty_nr tpgid ... starttime is the 20th.
-            if int(fields[4]) != number or fields[2] != fields[5] or fields[0] in "ZX":
-                continue
-            cmdline = Path(entry.path, "cmdline").read_bytes().decode("utf-8", "replace")
-        except (OSError, IndexError, ValueError):
+        if fields[GROUP] != fields[FOREGROUND] or fields[STATE] in ENDED:
             continue
-        # A process that writes its own title joins its arguments with blanks (node, claude).
-        argv = cmdline.rstrip("\0").split("\0")
+        argv = process_table.arguments(pid)
         argv = argv[0].split() if len(argv) == 1 else argv
-        names, script = names_of(argv, comm, _exe(entry.path))
-        found.append(Process(int(entry.name), names, script, uptime - int(fields[19]) / ticks))
+        names, script = names_of(argv, process_table.name(pid), process_table.link(pid, "exe") or "")
+        if names:  # else it has just ended
+            found.append(Process(pid, names, script, uptime - int(fields[START]) / ticks))
     return sorted(found, key=lambda one: one.pid)
-
-
-def _exe(directory: str) -> str:
-    try:
-        return str(Path(directory, "exe").readlink())
-    except OSError:
-        return ""
 
 
 def _from_ps(runner: Runner, tty: str) -> list[Process]:

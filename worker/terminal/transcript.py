@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from worker import process_table
 from worker.terminal.profiles import Entry, Record
 from worker.terminal.text import squeeze
 
@@ -45,12 +46,10 @@ def surroundings(pid: int, directory: str) -> Surroundings:
     Linux tells those of the process itself, if it is the caller's own; elsewhere they are guessed: this
     process's environment, and `directory`, which tmux knows.
     """
-    environment: dict[str, str] = dict(os.environ)
-    with contextlib.suppress(OSError):
-        raw = Path(f"/proc/{pid}/environ").read_bytes().decode("utf-8", "surrogateescape")
-        environment = dict(pair.split("=", 1) for pair in raw.split("\0") if "=" in pair)
-    with contextlib.suppress(OSError):
-        directory = str(Path(f"/proc/{pid}/cwd").readlink())
+    environment = process_table.environment(pid)
+    if environment is None:
+        environment = dict(os.environ)
+    directory = process_table.link(pid, "cwd") or directory
     return Surroundings(environment.get("HOME", ""), directory, environment)
 
 

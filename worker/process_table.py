@@ -1,0 +1,106 @@
+"""What the system tells about its processes: `/proc` on Linux (proc(5)), `ps` elsewhere.
+
+The launcher and the commands that agents call import this, so it imports next to nothing.
+"""
+
+import os
+import sys
+
+HAS_PROC = sys.platform == "linux"
+
+# Where a field of /proc/PID/stat stands in what `stat` returns. START is in clock ticks since boot.
+STATE, PARENT, GROUP, SESSION, TERMINAL, FOREGROUND, START = 0, 1, 2, 3, 4, 5, 19
+_CPU = slice(11, 15)
+
+ENDED = frozenset({b"Z", b"X"})  # states of what waits to be reaped, or is just going
+
+_STAT_BYTES = 2048
+
+
+def pids() -> list[int]:
+    """Every process that `/proc` lists; empty where there is none."""
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - no pathlib here
+    except OSError:
+        return []
+
+
+def stat(pid: int) -> list[bytes] | None:
+    """The fields of /proc/PID/stat from the third on, or None when there is no such process."""
+    try:
+        handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        data = os.read(handle, _STAT_BYTES)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    # The command name stands in brackets and may itself hold brackets and spaces: the last one ends it.
+    return data[data.rindex(b")") + 2 :].split()
+
+
+def cpu_ticks(pid: int) -> tuple[int, int, int, int]:
+    """User and system time of the process, then of the children it has reaped, in clock ticks; OSError: it is gone."""
+    fields = stat(pid)
+    if fields is None:
+        raise ProcessLookupError(f"process {pid} is gone")
+    user, system, child_user, child_system = map(int, fields[_CPU])
+    return user, system, child_user, child_system
+
+
+def name(pid: int) -> str:
+    """What the kernel calls the process, 15 bytes of it; empty when it is gone."""
+    return (_read(pid, "comm") or b"").decode("utf-8", "replace").rstrip("\n")
+
+
+def arguments(pid: int) -> list[str]:
+    """The argument vector; empty for a kernel thread, and when the process is gone.
+
+    A process that writes its own title joins them with blanks (node, claude): then there is one.
+    """
+    raw = (_read(pid, "cmdline") or b"").decode("utf-8", "replace").rstrip("\0")
+    return raw.split("\0") if raw else []
+
+
+def environment(pid: int) -> dict[str, str] | None:
+    """The environment that the process was started with; None when we may not look, or it is gone."""
+    raw = _read(pid, "environ")
+    if raw is None:
+        return None
+    return dict(pair.split("=", 1) for pair in raw.decode("utf-8", "surrogateescape").split("\0") if "=" in pair)
+
+
+def link(pid: int, entry: str) -> str | None:
+    """What `exe` or `cwd` of the process points to; None when we may not look, or it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/{entry}")  # noqa: PTH115 - no pathlib here
+    except OSError:
+        return None
+
+
+def ps(*options: str) -> str:
+    """What `ps` prints; empty when it cannot be run."""
+    read_end, write_end = os.pipe()
+    try:
+        pid = os.posix_spawn(
+            "/bin/ps", ["ps", *options], {"LC_ALL": "C"}, file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)]
+        )
+    except OSError:
+        os.close(read_end)
+        return ""
+    finally:
+        os.close(write_end)
+    with os.fdopen(read_end, "rb") as output:
+        text = output.read().decode("utf-8", "replace")
+    os.waitpid(pid, 0)
+    return text
+
+
+def _read(pid: int, entry: str) -> bytes | None:
+    try:
+        with open(f"/proc/{pid}/{entry}", "rb") as source:  # noqa: PTH123 - no pathlib here
+            return source.read()
+    except OSError:
+        return None
