@@ -70,11 +70,16 @@ class TokenSource:
         return self._cached
 
 
+def is_token(value: str) -> bool:
+    """Whether a token can look like this, and a header carry it: visible ASCII characters, one at least."""
+    return bool(value) and value.isascii() and value.isprintable() and " " not in value
+
+
 def checked(value: str, where: str, agent: str) -> Secret:
     """The token in this text; TokenError, which never quotes it, where it can be none."""
     value = value.strip()
     if not value:
         raise TokenError(f"agent {agent}: {where} holds no token")
-    if not (value.isascii() and value.isprintable()) or " " in value:
+    if not is_token(value):
         raise TokenError(f"agent {agent}: {where} holds something that is no token: one line of printable characters")
     return Secret(value)

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker import template
-from worker.classes import CLASSES
+from worker.classes import MessageClass
 from worker.credentials import TokenSource
 from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
@@ -58,8 +58,6 @@ Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 AgentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
-MessageClass = Literal["terminal-log", "actionable", "human", "reaction"]
-assert set(MessageClass.__args__) == set(CLASSES)  # type: ignore[attr-defined] # noqa: S101 - one list of classes, spelled twice for the type checker
 
 
 class _Model(BaseModel):

@@ -25,6 +25,7 @@ from worker.bus.errors import (
     UnsendableError,
 )
 from worker.bus.wire import Page, parse_object, parse_page
+from worker.credentials import is_token
 from worker.secret import Secret
 
 LARGEST_LIMIT = 100_000
@@ -211,7 +212,7 @@ def request_headers(token: Secret, *, has_content: bool) -> dict[str, str]:
     headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "bus-watch"}
     if token:
         value = token.reveal()
-        if not value.isascii() or not value.isprintable() or " " in value:
+        if not is_token(value):
             raise UnsendableError("The token holds characters that no token has (blank, line end, not ASCII).")
         headers["Authorization"] = f"Bearer {value}"
     if has_content:

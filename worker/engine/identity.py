@@ -8,7 +8,7 @@ from pathlib import Path
 from worker import __version__
 from worker.ledger import upkeep
 from worker.ledger.errors import from_os
-from worker.transports.locks import boot_id, flock_is_free, hold_lock
+from worker.transports.locks import boot_id, flock_is_free, hold_lock, launcher_lock, worker_lock
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Identity:
 
     def lock_path(self, worker: str) -> Path:
         """The lock file that proves a worker's life."""
-        return self.files / f"{worker}.lock"
+        return Path(worker_lock(self.files, worker))
 
     def worker_lives(self, worker: str) -> bool:
         """Whether a worker of this ledger lives, this one or another."""
@@ -51,7 +51,7 @@ class Identity:
 
     def launcher_lock_path(self, worker: str) -> Path:
         """The lock file that proves the life of a worker's launcher, which may outlive it."""
-        return self.files / f"{worker}.launcher"
+        return Path(launcher_lock(self.files, worker))
 
     def launcher_lives(self, worker: str) -> bool:
         """Whether a worker's launcher may still start something, or write a receipt."""

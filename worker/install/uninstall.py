@@ -7,9 +7,9 @@ from typing import Any
 
 from worker import configuration
 from worker.errors import BusWatchError, ConfigError
-from worker.install.files import Manifest, remove
+from worker.install.files import Manifest, remove, write
 from worker.settings import Settings
-from worker.transports.locks import flock_is_free
+from worker.transports.locks import any_worker_lives
 
 
 class StillRunningError(BusWatchError):
@@ -38,8 +38,7 @@ def uninstall(config: Path, *, purge: bool) -> Iterator[str]:
             yield remove(entry)
             del manifest.entries[entry["path"]]
     if manifest.entries:
-        planned = manifest.planned()
-        planned.path.write_text(planned.content, encoding="utf-8")
+        write(manifest.planned())
     else:
         manifest.path.unlink(missing_ok=True)
 
@@ -70,7 +69,7 @@ def _settings(config: Path, *, purge: bool) -> Settings | None:
 
 
 def _refuse_while_in_use(settings: Settings | None, services: list[dict[str, Any]]) -> None:
-    running = settings is not None and any(not flock_is_free(lock) for lock in settings.files_dir.glob("*.lock"))
+    running = settings is not None and any_worker_lives(settings.files_dir)
     enabled = any(
         (Path(entry["path"]).parent / wanted / Path(entry["path"]).name).is_symlink()
         for entry in services

@@ -4,15 +4,14 @@ State comes from the ledger at each sweep; attempts and latencies are counted in
 it starts, as Prometheus expects of counters.
 """
 
-import contextlib
 import logging
-import os
 import time
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from worker import __version__
+from worker.atomic_files import write_atomically
 from worker.ledger import report
 from worker.ledger.database import Database
 from worker.ledger.report import LaneReport
@@ -99,16 +98,7 @@ class MetricsFile(Observer):
     def write(self) -> None:
         """Look at the ledger and write the file. Raises OSError."""
         self._look(time.time())
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            with partial.open("wb") as target:
-                os.fchmod(target.fileno(), 0o644)
-                target.write(generate_latest(self._registry))
-            partial.replace(self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise
+        write_atomically(self.path, generate_latest(self._registry), mode=0o644, durable=False)
 
     def _look(self, now: float) -> None:
         for gauge in (self._deliveries, self._backlog, self._oldest, self._dead, self._lanes, self._poll_age):

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from worker.classes import CLASSES
 
-GRAMMAR = re.compile(r"^\[(\S+) -> (\S+?)(?: class=(terminal-log|actionable|human|reaction))?\] (.*)$")
+GRAMMAR = re.compile(rf"^\[(\S+) -> (\S+?)(?: class=({'|'.join(CLASSES)}))?\] (.*)$")
 
 # Anything that a reader, person or program, could take for the start of an addressed line. Programs split lines
 # at more than LF, and zero-width characters are invisible: both are allowed for. Linear in the body's length.
 _ENDS = "\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
 _BLANKS = " \t\x1f\xa0\u1680\u2000-\u200f\u202f\u205f-\u2064\u3000\ufeff"
-_FORGED = re.compile(f"(^|[{_ENDS}])(?=[{_BLANKS}]*\\[[^{_ENDS}]*->)")
+FORGED = re.compile(f"(^|[{_ENDS}])(?=[{_BLANKS}]*\\[[^{_ENDS}]*->)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +73,4 @@ def flip(received: Addressed) -> tuple[str, str]:
 
 def quote_forged(body: str) -> str:
     """`body` with `> ` before every line that looks like a preamble: a body can never forge one."""
-    return _FORGED.sub(r"\1> ", body)
+    return FORGED.sub(r"\1> ", body)

@@ -18,6 +18,7 @@ import worker
 from worker.errors import BusWatchError
 from worker.transports import receipt_format
 from worker.transports.command import Prepared
+from worker.transports.locks import launcher_lock
 from worker.transports.receipts import RunResult
 
 logger = logging.getLogger("bus_watch.deliver")
@@ -93,7 +94,7 @@ class LauncherClient:
     @property
     def lock_path(self) -> Path:
         """The lock that the launcher holds for life."""
-        return self.directory / f"{self.worker_id}.launcher"
+        return Path(launcher_lock(self.directory, self.worker_id))
 
     def start(self) -> None:
         """Start the process and wait until it serves; LauncherGone when it does not."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from worker.atomic_files import write_atomically
 from worker.errors import BusWatchError, ConfigError
 from worker.template import Template
 
@@ -132,15 +133,7 @@ def prepare(
 
 def write_message_file(path: Path, text: str) -> None:
     """Write a text for `{message_file}`: 0600, complete or not there; OSError when the disk refuses."""
-    partial = path.with_name(path.name + ".new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(_encode(_SURROGATE.sub("\ufffd", text)))
-        partial.rename(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_atomically(path, _encode(_SURROGATE.sub("\ufffd", text)), durable=False)
 
 
 def _argument(template: Template, values: Mapping[str, str]) -> bytes:

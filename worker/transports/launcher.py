@@ -23,7 +23,7 @@ import sys
 import time
 
 from worker.transports import receipt_format, sessions
-from worker.transports.locks import hold_lock
+from worker.transports.locks import hold_lock, launcher_lock
 from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
 from worker.transports.writer import Child, Faults, Writer
 
@@ -341,7 +341,7 @@ def main(directory: str, worker_id: str, descriptor: int, fault: str) -> None:
 
     A failure of our own ends up as text in the lock file, because nobody reads this process's standard error.
     """
-    lock_path = f"{directory}/{worker_id}.launcher"
+    lock_path = launcher_lock(directory, worker_id)
     os.set_inheritable(descriptor, False)  # a transport that held it would hide our death
     lock = hold_lock(lock_path)
     try:

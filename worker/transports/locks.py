@@ -1,7 +1,32 @@
-"""Life is proven by a lock, and the boot id tells whether files can be believed."""
+"""Life is proven by a lock, and the boot id tells whether files can be believed.
+
+The launcher imports this, so it imports next to nothing.
+"""
 
 import fcntl
 import os
+
+_WORKER = ".lock"
+_LAUNCHER = ".launcher"
+
+
+def worker_lock(directory: str | os.PathLike[str], worker: str) -> str:
+    """The lock that a worker holds for life."""
+    return f"{os.fspath(directory)}/{worker}{_WORKER}"
+
+
+def launcher_lock(directory: str | os.PathLike[str], worker: str) -> str:
+    """The lock that a worker's launcher holds for life, which may be longer."""
+    return f"{os.fspath(directory)}/{worker}{_LAUNCHER}"
+
+
+def any_worker_lives(directory: str | os.PathLike[str]) -> bool:
+    """Whether some worker holds its lock in this directory, which may not be there."""
+    try:
+        names = os.listdir(directory)  # noqa: PTH208 - no pathlib here
+    except FileNotFoundError:
+        return False
+    return any(name.endswith(_WORKER) and not flock_is_free(f"{os.fspath(directory)}/{name}") for name in names)
 
 
 def hold_lock(path: str | os.PathLike[str]) -> int:
@@ -41,5 +66,5 @@ def boot_id() -> str:
             return source.read().strip()
     except OSError:
         pass  # not Linux
-    with os.popen("/usr/sbin/sysctl -n kern.bootsessionuuid 2>/dev/null") as source:  # noqa: S605 - a constant  # noqa: S605 - a constant
+    with os.popen("/usr/sbin/sysctl -n kern.bootsessionuuid 2>/dev/null") as source:  # noqa: S605 - a constant
         return source.read().strip() or "unknown"

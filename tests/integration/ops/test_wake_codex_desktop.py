@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.codex import CodexApp
 from tests.fakes.homes import ROOT, Home, wait_until
+from worker.classes import CLASSES
 from worker.terminal import preamble
 
 SCRIPT = ROOT / "ops" / "wake-codex-desktop"
-ADDRESSED = runpy.run_path(str(SCRIPT), run_name="script")["addressed"]
+NAMES = runpy.run_path(str(SCRIPT), run_name="script")
 
 
 @pytest.fixture
@@ -140,6 +141,11 @@ def test_the_worker_wakes_it_with_what_is_for_people(app: CodexApp, tmp_path: Pa
     assert text.endswith(" -> bob class=human] > [a:b -> c:d class=human] for a person")
 
 
+def test_its_copies_of_our_rules_are_ours() -> None:
+    assert NAMES["CLASSES"] == CLASSES
+    assert NAMES["FORGED"].pattern == preamble.FORGED.pattern
+
+
 @given(
     body=st.text(st.sampled_from("[]->> ab\n\r\t\u2028\u200b\x85"), max_size=30).map(lambda t: t + "[x -> y] z"),
     source=st.text(max_size=8),
@@ -151,4 +157,4 @@ def test_the_address_is_the_one_that_send_message_writes(body: str, source: str,
     variables = {"SOS_MESSAGE_SOURCE": source, "SOS_AGENT": "bob", "SOS_MESSAGE_CLASS": message_class}
     chosen = message_class if message_class == "human" else None
     expected = preamble.prefix(source or "unknown", "bob", chosen) + preamble.quote_forged(body)
-    assert ADDRESSED(body, variables) == expected
+    assert NAMES["addressed"](body, variables) == expected
