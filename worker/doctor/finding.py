@@ -3,14 +3,14 @@
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-State = Literal["ok", "note", "FAIL"]
+Grade = Literal["ok", "note", "FAIL"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of `doctor`: `ok` and `note` let it pass, `FAIL` names what would go wrong and the fix."""
 
-    state: State
+    state: Grade
     check: str
     text: str
     agent: str | None = None

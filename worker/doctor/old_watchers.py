@@ -17,7 +17,7 @@ _OURS = ("Written by `bus-watch install", "com.bus-watch.")
 _COMMAND = re.compile(rf"[^\s\"'<>]*{OLD_NAME}\b")
 
 
-def old_watchers(home: Path) -> Iterator[Finding]:
+def check(home: Path) -> Iterator[Finding]:
     """Everything that runs, or will start, the old tool."""
     found = [*_launch_agents(home), *_units(home), *_cron(), *_processes()]
     yield from found or [Finding("ok", "old watcher", "none is left")]

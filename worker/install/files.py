@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from worker.atomic_files import write_atomically
 from worker.errors import BusWatchError
 
-Kind = Literal["config", "token", "service", "line"]
-State = Literal["new", "same", "different"]
+FileKind = Literal["config", "token", "service", "line"]
+Comparison = Literal["new", "same", "different"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,13 @@ class Planned:
 
     path: Path
     content: str
-    kind: Kind
+    kind: FileKind
     mode: int = 0o644
     line: str = ""
     owner: tuple[int, int] | None = None
 
 
-def state(planned: Planned) -> State:
+def comparison(planned: Planned) -> Comparison:
     """How the file on the disk compares. A configuration is compared as JSON: its layout is its owner's business."""
     try:
         found = planned.path.read_text(encoding="utf-8")
@@ -77,22 +78,11 @@ def shown(planned: Planned) -> str:
 
 
 def write(planned: Planned) -> None:
-    """Write the file under another name and rename it, so that nobody ever sees half of it."""
+    """Write the file, and the folders above it. Raises BusWatchError, with nothing changed but folders."""
     folder_mode = 0o700 if planned.kind in {"config", "token"} else 0o755
-    partial = planned.path.with_name(f".{planned.path.name}.new")
     try:
         _make_folder(planned.path.parent, folder_mode, planned.owner)
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, planned.mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            os.fchmod(descriptor, planned.mode)
-            if planned.owner is not None:
-                os.fchown(descriptor, *planned.owner)
-            stream.write(planned.content)
-            stream.flush()
-            os.fsync(descriptor)
-        partial.rename(planned.path)
+        write_atomically(planned.path, planned.content.encode(), mode=planned.mode, owner=planned.owner)
     except OSError as error:
         raise _failure(planned.path, error) from None
 
@@ -153,7 +143,7 @@ class Manifest:
         content = json.dumps({"files": list(self.entries.values())}, indent=2) + "\n"
         return Planned(self.path, content, "config", 0o600, owner=owner)
 
-    def of_kind(self, *kinds: Kind) -> list[dict[str, Any]]:
+    def of_kind(self, *kinds: FileKind) -> list[dict[str, Any]]:
         """The entries of these kinds."""
         return [entry for entry in self.entries.values() if entry["kind"] in kinds]
 
@@ -191,9 +181,9 @@ def _remove_line(path: Path, text: str, line: str) -> str:
     return f"removed {path}"
 
 
-def compare(plans: Sequence[Planned]) -> dict[State, list[Planned]]:
+def compare(plans: Sequence[Planned]) -> dict[Comparison, list[Planned]]:
     """The plans by what they would do."""
-    found: dict[State, list[Planned]] = {"new": [], "same": [], "different": []}
+    found: dict[Comparison, list[Planned]] = {"new": [], "same": [], "different": []}
     for planned in plans:
-        found[state(planned)].append(planned)
+        found[comparison(planned)].append(planned)
     return found

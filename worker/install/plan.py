@@ -12,8 +12,8 @@ from worker.errors import ConfigError, UsageError
 from worker.install import config_file, installation, launchd, procfile, systemd
 from worker.install.config_file import Wishes
 from worker.install.errors import InstallError
-from worker.install.files import Planned, state
-from worker.install.systemd import Profile
+from worker.install.files import Planned, comparison
+from worker.install.systemd import UnitProfile
 from worker.secret import Secret
 from worker.settings import Settings
 from worker.urls import bridge_address
@@ -31,7 +31,7 @@ class Services:
     bus: bool = False
     system: bool = False
     user: str | None = None
-    profile: Profile = "local"
+    profile: UnitProfile = "local"
     credential: str | None = None
     output: Path | None = None
 
@@ -77,7 +77,7 @@ def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
         found.files.append(Planned(Path(wishes.token_file), f"{token.reveal()}\n", "token", 0o600, owner=found.owner))
     planned = Planned(wishes.config, config_file.as_text(data), "config", 0o600, owner=found.owner)
     found.files.append(planned)
-    if state(planned) == "different":
+    if comparison(planned) == "different":
         found.notes += _about_replacing(wishes)
     if data["transports"] == [config_file.STARTER]:
         found.notes.append(
@@ -183,7 +183,7 @@ def _procfile(found: Plan, settings: Settings, services: Services) -> None:
     existing = path.read_text(encoding="utf-8") if path.is_file() else ""
     found.files.append(Planned(path, procfile.merged(existing, line), "line", line=line))
     environment = Planned(folder / ".env", procfile.ENVIRONMENT, "service", 0o600)
-    if state(environment) == "new" or not existing:
+    if comparison(environment) == "new" or not existing:
         found.files.append(environment)
     found.next_steps.append(f"honcho -d {folder} start        # or foreman, or overmind, in that folder")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Profile = Literal["local", "remote-only"]
+UnitProfile = Literal["local", "remote-only"]
 
 STOP_SECONDS = 20  # the consumer's -t; below TimeoutStopSec
 
@@ -24,7 +24,7 @@ class Unit:
     path_variable: str
     credential: str | None = None
     user: str | None = None
-    profile: Profile = "local"
+    profile: UnitProfile = "local"
 
 
 def render(unit: Unit) -> str:

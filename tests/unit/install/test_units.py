@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from worker.install import launchd, procfile, systemd
-from worker.install.systemd import Profile, Unit
+from worker.install.systemd import Unit, UnitProfile
 
 SHELLS = re.compile(r"\b(ba|da|z|k|c)?sh\b")
 
@@ -26,7 +26,9 @@ def consumer(tmp_path: Path) -> Path:
     return consumer
 
 
-def unit_file(folder: Path, consumer: Path, user: str | None = None, profile: Profile = "local", **more: str) -> Path:
+def unit_file(
+    folder: Path, consumer: Path, user: str | None = None, profile: UnitProfile = "local", **more: str
+) -> Path:
     config = folder / "etc" / "bus-watch.json"
     config.parent.mkdir(exist_ok=True)
     text = systemd.render(
@@ -61,7 +63,7 @@ def analyze(folder: Path, *argv: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("credential", [None, "/etc/bus watch/100% token"])
 @pytest.mark.parametrize("profile", ["local", "remote-only"])
 def test_systemd_has_nothing_to_say_about_the_system_unit(
-    tmp_path: Path, consumer: Path, profile: Profile, credential: str | None
+    tmp_path: Path, consumer: Path, profile: UnitProfile, credential: str | None
 ) -> None:
     path = unit_file(
         tmp_path, consumer, user="daemon", profile=profile, **({"credential": credential} if credential else {})
@@ -76,7 +78,7 @@ def test_systemd_has_nothing_to_say_about_the_user_unit(tmp_path: Path, consumer
 
 
 @pytest.mark.parametrize(("profile", "at_most"), [("local", 2.5), ("remote-only", 2.0)])
-def test_exposure(tmp_path: Path, consumer: Path, profile: Profile, at_most: float) -> None:
+def test_exposure(tmp_path: Path, consumer: Path, profile: UnitProfile, at_most: float) -> None:
     path = unit_file(tmp_path, consumer, user="daemon", profile=profile)
     done = analyze(tmp_path, "security", "--offline=true", str(path))
     found = re.search(r"Overall exposure level for bus-watch\.service: ([\d.]+)", done.stdout)

@@ -1,0 +1,32 @@
+"""The checks of `doctor` on files: who else can read a token, or change what is run."""
+
+import stat
+from collections.abc import Iterator
+
+from worker.doctor.finding import Finding
+from worker.settings import Settings
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Who else can read a token or change what is run."""
+    config = settings.config_path
+    mode = stat.S_IMODE(config.stat().st_mode)
+    holds_token = any(agent.token is not None for agent in settings.agents)
+    if holds_token and mode & 0o077:
+        yield Finding("FAIL", "config", f"{config} holds a token and others can read it: chmod 600 {config}")
+    elif mode & 0o022:
+        yield Finding("FAIL", "config", f"others can change {config}, and so what is run: chmod 600 {config}")
+    folder = stat.S_IMODE(config.parent.stat().st_mode)
+    if folder & 0o022 and not folder & stat.S_ISVTX:
+        yield Finding("FAIL", "config", f"others can replace files in {config.parent}: chmod 700 {config.parent}")
+    for agent in settings.agents:
+        path = agent.token_source(config).path
+        if path is None or agent.token_file is None or "$CREDENTIALS_DIRECTORY" in agent.token_file:
+            continue
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue  # the check of the token says so
+        if mode & 0o077:
+            text = f"others can read {path} (mode {mode:04o}): chmod 600 {path}"
+            yield Finding("FAIL", "token file", text, agent.agent)

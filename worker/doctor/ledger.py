@@ -1,0 +1,51 @@
+"""The checks of `doctor` on the ledger: whether it can be written, and whether there is room for it."""
+
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+
+from worker.doctor.finding import Finding
+from worker.errors import BusWatchError
+from worker.ledger import database, disk, integrity
+from worker.ledger.errors import LedgerMissingError
+from worker.settings import Settings
+
+
+def room(settings: Settings) -> Iterator[Finding]:
+    """Whether the ledger's disk has room for more."""
+    free = disk.free_bytes(settings.ledger_file)
+    if free < disk.LOW_BYTES:
+        folder = disk.folder_of(settings.ledger_file)
+        yield Finding("FAIL", "disk", f"only {free // 2**20} MiB are free at {folder}: make room")
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Whether the ledger can be written, or made; it is left as it is."""
+    path = settings.ledger_file
+    folder = disk.folder_of(path)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("FAIL", "ledger", f"{folder} cannot be written: chown or chmod it, or change state_path")
+        return
+    if not path.exists():
+        yield Finding("ok", "ledger", f"{path} will be made")
+        return
+    try:
+        with database.reading(path):
+            pass
+    except LedgerMissingError:
+        yield Finding("ok", "ledger", f"{path} is of an older version, and will be migrated")
+        return
+    except BusWatchError as error:
+        yield Finding("FAIL", "ledger", str(error))
+        return
+    try:
+        integrity.try_writing(path)
+    except sqlite3.Error as error:
+        yield Finding("FAIL", "ledger", f"{path} cannot be written ({error}): check its owner and mode")
+        return
+    others = [p for p in (path, settings.queue_file) if p.exists() and stat.S_IMODE(p.stat().st_mode) & 0o077]
+    if others:
+        yield Finding("FAIL", "ledger", f"others can read {others[0]}: chmod 600 {others[0]}")
+        return
+    yield Finding("ok", "ledger", str(path))

@@ -1,0 +1,70 @@
+"""The checks of `doctor` on transports: whether each agent can be woken, and by nothing that a message chooses."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from worker.doctor.finding import Finding
+from worker.doctor.interpreters import danger
+from worker.errors import BusWatchError, ConfigError
+from worker.install.config_file import STARTER
+from worker.settings import AgentSettings, Settings, TransportSettings
+from worker.transports.command import check_command
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Whether each agent can be woken."""
+    for agent in settings.agents:
+        if not agent.transports:
+            text = "there is none, so its inbox is not polled: install --tmux SESSION, or add one to transports"
+            yield Finding("FAIL", "transport", text, agent.agent)
+        for transport in agent.transports:
+            yield from _transport(settings, agent, transport)
+
+
+def _transport(settings: Settings, agent: AgentSettings, transport: TransportSettings) -> Iterator[Finding]:
+    name = f"transport {transport.name}"
+    try:
+        program = transport.templates[0]
+        if program.fields:
+            raise ConfigError(f"{program.argument!r} is chosen by the message; write the executable's path")
+        check_command(program.render({}), settings.allowlist)
+    except BusWatchError as error:
+        yield Finding("FAIL", name, str(error), agent.agent)
+        return
+    if (reason := danger(transport.templates)) is not None:
+        yield Finding("FAIL", name, reason, agent.agent)
+        return
+    if list(transport.command) == STARTER["command"]:
+        text = "the starter only prints, and wakes nobody: install --tmux SESSION --force, or write your own"
+        yield Finding("note", name, text, agent.agent)
+        return
+    yield from _submitter(name, agent, transport) or [Finding("ok", name, transport.command[0], agent.agent)]
+
+
+def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) -> list[Finding]:
+    """What the built-in submitter needs on this host: tmux, and the session some time."""
+    command = list(transport.command)
+    remote = any(word in {"-H", "--host"} for word in command)
+    if Path(command[0]).name not in {"send-message", "send-message.sh"} or "-t" not in command[:-1] or remote:
+        return []
+    tmux = shutil.which("tmux")
+    if tmux is None:
+        return [Finding("FAIL", name, "tmux is not on PATH: install it", agent.agent)]
+    argv = [tmux]
+    if "--socket-path" in command[:-1]:
+        argv += ["-S", command[command.index("--socket-path") + 1]]
+    session = command[command.index("-t") + 1].partition(":")[0]
+    if session.startswith("%"):
+        return []
+    argv += ["has-session", "-t", f"={session}"]
+    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
+    try:
+        there = subprocess.run(argv, check=False, capture_output=True, timeout=10, env=environment).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        there = False
+    if there:
+        return []
+    return [Finding("note", name, f"there is no tmux session {session!r} now; messages wait until it is", agent.agent)]
