@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from worker.install import launchd, systemd
-from worker.install.systemd import Profile, Unit
+from worker.install.systemd import Unit, UnitProfile
 
 HERE = Path(__file__).resolve().parent
 VENV = Path("/opt/bus-watch")
@@ -19,7 +19,7 @@ def consumer(stop_seconds: int) -> tuple[str, ...]:
     return (str(VENV / "bin" / "huey_consumer"), "worker.app.huey", "-g", "TERM", "-t", str(stop_seconds))
 
 
-def unit(user: str | None = None, profile: Profile = "local") -> str:
+def unit(user: str | None = None, profile: UnitProfile = "local") -> str:
     """A unit for the configuration in /var/lib."""
     return systemd.render(
         Unit(

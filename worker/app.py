@@ -24,7 +24,7 @@ from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
 from worker.runtime.huey import Band, WatchHuey, huey
 from worker.settings import Settings
 from worker.telemetry import log
-from worker.telemetry.observer import observe
+from worker.telemetry.observers import observe
 from worker.telemetry.redact import redact
 
 __all__ = ["build", "huey"]

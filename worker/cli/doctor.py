@@ -7,7 +7,7 @@ is changed.
 
 import argparse
 
-from worker.cli import common
+from worker.cli import options, output
 
 EXAMPLES = """examples:
   bus-watch doctor
@@ -18,8 +18,8 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("--offline", action="store_true", help="do not ask the bus")
 
 
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     problems = sum(finding.state == "FAIL" for finding in findings)
     if args.json:
         checks = [finding.as_json() for finding in findings]
-        common.print_json({"ok": not problems, "problems": problems, "config": str(config), "checks": checks})
+        output.print_json({"ok": not problems, "problems": problems, "config": str(config), "checks": checks})
     else:
         print(f"FAIL {problems} problem(s)" if problems else "OK config valid")
     return 1 if problems else 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from worker.cli import common, ledger_view
+from worker.cli import ledger_view, options, output, times
 from worker.ledger import report
 
 EXAMPLES = """examples:
@@ -13,18 +13,18 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
-    parser.add_argument("-n", "--limit", type=common.count, default=20, metavar="N", help="how many (default: 20)")
+    options.add_config(parser)
+    options.add_json(parser)
+    parser.add_argument("-n", "--limit", type=options.count, default=20, metavar="N", help="how many (default: 20)")
     parser.add_argument("--agent", metavar="NAME", help="only this agent's")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    with ledger_view.ledger_of(common.settings(args)) as db:
+    with ledger_view.ledger_of(options.settings(args)) as db:
         rows = report.history(db, args.agent, args.limit)
     if args.json:
-        common.print_json(
+        output.print_json(
             [
                 {
                     "key": f"{r['agent']}/{r['message_id']}",
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
                     "source": r["source"],
                     "class": r["class"],
                     "state": r["state"],
-                    "received_at": common.stamp(r["received_at"]),
-                    "finished_at": common.stamp(r["finished_at"]),
+                    "received_at": times.stamp(r["received_at"]),
+                    "finished_at": times.stamp(r["finished_at"]),
                     "deliveries": dict(word.rpartition("=")[::2] for word in (r["deliveries"] or "").split()),
                 }
                 for r in rows
@@ -44,9 +44,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     cells = [
         (
-            common.ago(r["received_at"]),
+            times.ago(r["received_at"]),
             f"{r['agent']}/{r['message_id']}",
-            common.one_line(r["source"], 30),
+            output.one_line(r["source"], 30),
             r["class"] or "-",
             r["state"],
             r["deliveries"] or "logged, nobody woken",
@@ -54,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
         for r in rows
     ]
     headings = ("CAME", "MESSAGE", "FROM", "CLASS", "STATE", "DELIVERIES")
-    common.write((common.table(cells, headings) if cells else "no messages yet") + "\n")
+    output.write((output.table(cells, headings) if cells else "no messages yet") + "\n")
     return 0

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worker.cli import common
+from worker.cli import options
 from worker.errors import UsageError
 from worker.secret import Secret
 
@@ -32,7 +32,7 @@ A transport's argv is split as a shell would split it, but no shell ever sees it
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
+    options.add_config(parser)
     parser.add_argument("--agent", metavar="NAME", help="whose inbox is watched")
     parser.add_argument("--project", metavar="NAME", help="the project on the bus")
     parser.add_argument("--bridge-url", metavar="URL", help="where the bus's bridge is (http://localhost:6380)")

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from worker.cli import common, ledger_view
+from worker.cli import ledger_view, options, output
 from worker.ledger import integrity
 
 EXAMPLES = """examples:
@@ -20,15 +20,15 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("action", choices=("check", "backup"), help="what to do")
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where the backup goes; it must not exist")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = common.settings(args)
+    settings = options.settings(args)
     if args.action == "backup":
         if args.file is None:
             print("bus-watch ledger backup: say which FILE", file=sys.stderr)
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     with ledger_view.ledger_of(settings) as db:
         problems = integrity.problems(db)
     if args.json:
-        common.print_json({"ledger": str(settings.ledger_file), "problems": problems})
+        output.print_json({"ledger": str(settings.ledger_file), "problems": problems})
     else:
         print(f"ledger: {settings.ledger_file}")
         for problem in problems:

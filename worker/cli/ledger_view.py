@@ -8,7 +8,7 @@ from worker.cli.words import LaneContext
 from worker.ledger import report
 from worker.ledger.database import reading
 from worker.settings import Settings
-from worker.transports.locks import flock_is_free
+from worker.transports.locks import flock_is_free, worker_lock
 
 
 @contextlib.contextmanager
@@ -20,7 +20,7 @@ def ledger_of(settings: Settings) -> Iterator[sqlite3.Connection]:
 
 def living_workers(db: sqlite3.Connection, settings: Settings) -> list[sqlite3.Row]:
     """The workers whose locks are held: alive, whatever their rows say."""
-    return [row for row in report.workers(db) if not flock_is_free(settings.files_dir / f"{row['id']}.lock")]
+    return [row for row in report.workers(db) if not flock_is_free(worker_lock(settings.files_dir, row["id"]))]
 
 
 def lane_of(

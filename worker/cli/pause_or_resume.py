@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from worker.cli import common
+from worker.cli import options, output
 from worker.ledger import lanes
 from worker.ledger.database import Database
 from worker.ledger.sweep_signal import send_sweep_signal
@@ -11,15 +11,15 @@ from worker.ledger.sweep_signal import send_sweep_signal
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of both."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("transport", metavar="TRANSPORT", help="the transport's name")
     parser.add_argument("--agent", metavar="NAME", help="only this agent's (default: everybody's)")
 
 
 def set_paused(args: argparse.Namespace, *, paused: bool) -> int:
     """Pause or resume, and say what that means."""
-    settings = common.settings(args)
+    settings = options.settings(args)
     database = Database(settings.ledger_file)
     try:
         changed = database.write(lambda tx: lanes.set_paused(tx, args.transport, args.agent, paused=paused))
@@ -31,7 +31,7 @@ def set_paused(args: argparse.Namespace, *, paused: bool) -> int:
         return 1
     send_sweep_signal(settings.files_dir)
     if args.json:
-        common.print_json([{"agent": r["agent"], "transport": r["transport"], "paused": paused} for r in changed])
+        output.print_json([{"agent": r["agent"], "transport": r["transport"], "paused": paused} for r in changed])
         return 0
     for row in changed:
         was = " (it was already)" if bool(row["paused"]) == paused else ""

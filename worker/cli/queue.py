@@ -6,7 +6,7 @@ Each line is a delivery: a message and a transport. `show KEY` tells the whole s
 import argparse
 import time
 
-from worker.cli import common, ledger_view
+from worker.cli import ledger_view, options, output, times
 from worker.cli.words import sentence
 from worker.ledger import report
 from worker.settings import Settings
@@ -20,23 +20,23 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("--watch", action="store_true", help="show it live, until Ctrl-C")
     parser.add_argument(
-        "-n", "--limit", type=common.count, default=20, metavar="N", help="lines a lane at most (default: 20)"
+        "-n", "--limit", type=options.count, default=20, metavar="N", help="lines a lane at most (default: 20)"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = common.settings(args)
+    settings = options.settings(args)
     if args.watch:
-        return common.watch(lambda: _text(settings, args.limit))
+        return output.watch(lambda: _text(settings, args.limit))
     if args.json:
-        common.print_json(_collect(settings, args.limit))
+        output.print_json(_collect(settings, args.limit))
     else:
-        common.write(_text(settings, args.limit))
+        output.write(_text(settings, args.limit))
     return 0
 
 
@@ -62,7 +62,7 @@ def _collect(settings: Settings, limit: int) -> dict[str, object]:
                     "transport": summary.transport,
                     "paused": summary.paused,
                     "orphaned": lane.orphaned,
-                    "circuit_broken_since": common.stamp(summary.broken_since),
+                    "circuit_broken_since": times.stamp(summary.broken_since),
                     **{state: getattr(summary, state) for state in counts},
                 }
             )
@@ -76,8 +76,8 @@ def _collect(settings: Settings, limit: int) -> dict[str, object]:
                     "state": row.state,
                     "attempts": row.starts,
                     "burnt": row.burnt,
-                    "next_at": common.stamp(row.next_at),
-                    "received_at": common.stamp(row.received_at),
+                    "next_at": times.stamp(row.next_at),
+                    "received_at": times.stamp(row.received_at),
                     "last_error": row.reason or None,
                     "words": sentence(row, lane, now),
                 }
@@ -94,8 +94,8 @@ def _text(settings: Settings, limit: int) -> str:
     if not found["worker_running"]:
         lines.append("no worker is running: bus-watch run")
     if deliveries:
-        rows = [(d["key"], d["transport"], d["state"], common.one_line(d["words"], 400)) for d in deliveries]
-        lines += ["", common.table(rows, ("MESSAGE", "TRANSPORT", "STATE", "WHY"))]
+        rows = [(d["key"], d["transport"], d["state"], output.one_line(d["words"], 400)) for d in deliveries]
+        lines += ["", output.table(rows, ("MESSAGE", "TRANSPORT", "STATE", "WHY"))]
     if (hidden := sum(counts.values()) - len(deliveries)) > 0:
         lines.append(f"... and {hidden} more; -n shows more a lane")
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from worker.cli import common
+from worker.cli import options, output
 from worker.ledger import operate
 from worker.ledger.database import Database
 from worker.ledger.operate import Change, Chosen
@@ -15,8 +15,8 @@ from worker.ledger.sweep_signal import send_sweep_signal
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of both."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("keys", nargs="*", metavar="KEY", help="messages: AGENT/ID, AGENT/STREAM/ID, or ids")
     parser.add_argument("--dead", action="store_true", help="only deliveries in state dead; without a KEY all of them")
     parser.add_argument("--transport", metavar="NAME", help="only this transport's delivery")
@@ -31,7 +31,7 @@ def change(args: argparse.Namespace, operation: Operation) -> int:
     if not args.keys and not args.dead:
         print("name messages, or say --dead", file=sys.stderr)
         return 64
-    settings = common.settings(args)
+    settings = options.settings(args)
     database = Database(settings.ledger_file)
     try:
 
@@ -46,7 +46,7 @@ def change(args: argparse.Namespace, operation: Operation) -> int:
         database.close()
     send_sweep_signal(settings.files_dir)
     if args.json:
-        common.print_json([{"key": c.key, "transport": c.transport, "done": c.done, "words": c.words} for c in changes])
+        output.print_json([{"key": c.key, "transport": c.transport, "done": c.done, "words": c.words} for c in changes])
     else:
         for one in changes:
             print(f"{one.key} {one.transport}: {one.words}")

@@ -9,7 +9,7 @@ import argparse
 import logging
 import sys
 
-from worker.cli import common
+from worker.cli import options, output
 from worker.settings import Settings
 from worker.telemetry import log
 
@@ -21,11 +21,11 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("--once", action="store_true", help="deliver what is there now, then end")
     parser.add_argument(
-        "-w", "--workers", type=common.count, metavar="N", help="transports at a time (default: workers, 4)"
+        "-w", "--workers", type=options.count, metavar="N", help="transports at a time (default: workers, 4)"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log at DEBUG")
     parser.add_argument("--log-format", choices=("auto", "json", "text"), help="log lines for machines or for people")
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = common.settings(args)
+    settings = options.settings(args)
     if args.workers is not None:
         if args.workers < 1:
             print("bus-watch run: -w must be at least 1", file=sys.stderr)
@@ -68,7 +68,7 @@ def _once(args: argparse.Namespace, settings: Settings) -> int:
 
     result = run_once(settings)
     if args.json:
-        common.print_json(
+        output.print_json(
             {"delivered": result.delivered, "dead": result.dead, "retrying": result.retrying, "errors": result.errors}
         )
     else:

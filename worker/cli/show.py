@@ -7,7 +7,7 @@ import argparse
 import time
 from typing import Any
 
-from worker.cli import common, ledger_view
+from worker.cli import ledger_view, options, output, times
 from worker.cli.words import sentence
 from worker.ledger import operate, report
 
@@ -21,14 +21,14 @@ TEXT_SHOWN = 2000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("key", metavar="KEY", help="the message: AGENT/ID, AGENT/STREAM/ID, or an id")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = common.settings(args)
+    settings = options.settings(args)
     with ledger_view.ledger_of(settings) as db:
         message = operate.find_message(db, args.key)
         row = report.message(db, message)
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
             "project": row["project"],
             "state": row["state"],
             "sent_at": row["sent_at"],
-            "received_at": common.stamp(row["received_at"]),
-            "finished_at": common.stamp(row["finished_at"]),
+            "received_at": times.stamp(row["received_at"]),
+            "finished_at": times.stamp(row["finished_at"]),
             "text": row["text"],
         }
         deliveries: list[dict[str, Any]] = [
@@ -57,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
                 "attempts": [
                     {
                         "attempt": a["starts"],
-                        "started_at": common.stamp(a["started_at"]),
-                        "ended_at": common.stamp(a["ended_at"]),
+                        "started_at": times.stamp(a["started_at"]),
+                        "ended_at": times.stamp(a["ended_at"]),
                         "seconds": None if a["ended_at"] is None else round(a["ended_at"] - a["started_at"], 3),
                         "result": a["result"],
                         "output": a["output"],
@@ -70,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
         ]
     story["deliveries"] = deliveries
     if args.json:
-        common.print_json(story)
+        output.print_json(story)
     else:
-        common.write(_text(story, deliveries))
+        output.write(_text(story, deliveries))
     return 0
 
 
@@ -83,7 +83,7 @@ def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
         lines.append("text: cleared by retention")
     else:
         text = str(story["text"])
-        lines += ["text:", *(f"  | {common.one_line(part, 200)}" for part in text[:TEXT_SHOWN].split("\n"))]
+        lines += ["text:", *(f"  | {output.one_line(part, 200)}" for part in text[:TEXT_SHOWN].split("\n"))]
         if len(text) > TEXT_SHOWN:
             lines.append(f"  | ... {len(text)} characters in all")
     if not deliveries:
@@ -95,6 +95,6 @@ def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
             lines.append(
                 f"  attempt {attempt['attempt']} at {attempt['started_at']}: {attempt['result'] or 'running'}{took}"
             )
-            output = attempt["output"] or ""
-            lines += [f"    > {common.one_line(part, 200)}" for part in output.splitlines()[-10:]]
+            printed = attempt["output"] or ""
+            lines += [f"    > {output.one_line(part, 200)}" for part in printed.splitlines()[-10:]]
     return "\n".join(lines) + "\n"

@@ -4,14 +4,13 @@ Exit status: 0 healthy, 1 degraded (the lines marked with ! say why), 2 not runn
 """
 
 import argparse
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-from worker.cli import common, ledger_view
+from worker.cli import ledger_view, options, output, times
 from worker.errors import ConfigError
-from worker.ledger import report
+from worker.ledger import disk, report
 from worker.ledger.errors import LedgerError
 from worker.settings import AgentSettings, Settings
 
@@ -23,32 +22,31 @@ EXAMPLES = """examples:
 
 SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a red line
 STALE_SWEEP_SECONDS = 60.0
-LOW_DISK_BYTES = 100 * 1024 * 1024
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("--watch", action="store_true", help="show it live, until Ctrl-C")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.watch:
-        return common.watch(lambda: text(collect(args)))
+        return output.watch(lambda: text(collect(args)))
     found = collect(args)
     if args.json:
-        common.print_json(found)
+        output.print_json(found)
     else:
-        common.write(text(found))
+        output.write(text(found))
     return int(found["exit_status"])
 
 
 def collect(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that `status` tells, as its JSON has it."""
     try:
-        settings = common.settings(args)
+        settings = options.settings(args)
     except ConfigError as error:
         problems = str(error).splitlines()
         return {"running": False, "problems": problems, "config_errors": problems, "agents": [], "exit_status": 2}
@@ -111,7 +109,7 @@ def _lane_problems(found: dict[str, Any], lanes: list[report.LaneReport], now: f
     for lane in lanes:
         if lane.broken_since is not None:
             problems.append(
-                f"{lane.agent} {lane.transport}: nobody there since {common.span(now - lane.broken_since)}"
+                f"{lane.agent} {lane.transport}: nobody there since {times.span(now - lane.broken_since)}"
                 f" ({lane.broken_reason}); messages wait"
             )
     problems += [f"{name}: not configured any more, and messages wait for it" for name in found["orphaned"]]
@@ -125,7 +123,7 @@ def _worker(row: Any, now: float, problems: list[str]) -> dict[str, Any]:
     swept = row["swept_at"]
     stale = row["kind"] == "consumer" and now - max(swept or 0.0, row["started_at"]) > STALE_SWEEP_SECONDS
     if stale:
-        problems.append(f"worker {row['pid']} has not swept since {common.ago(swept, now)}: it hangs, or is stopped")
+        problems.append(f"worker {row['pid']} has not swept since {times.ago(swept, now)}: it hangs, or is stopped")
     health = row["health"] if "health" in row.keys() else None  # noqa: SIM118 - a sqlite3.Row is no mapping
     if health and health != "ok":
         problems.append(f"worker {row['pid']}: {health}")
@@ -133,8 +131,8 @@ def _worker(row: Any, now: float, problems: list[str]) -> dict[str, Any]:
         "pid": row["pid"],
         "kind": row["kind"],
         "version": row["version"],
-        "since": common.stamp(row["started_at"]),
-        "swept_at": common.stamp(swept),
+        "since": times.stamp(row["started_at"]),
+        "swept_at": times.stamp(swept),
         "up_seconds": round(now - row["started_at"], 1),
     }
 
@@ -146,7 +144,7 @@ def _agent(
     failing = inbox["failing_since"] if inbox else None
     error = inbox["error"] if inbox else None
     if problems is not None and error and (polled is None or now - (failing or now) > SILENT_SECONDS):
-        problems.append(f"{agent.agent}: the bus fails since {common.span(now - (failing or now))}: {error}")
+        problems.append(f"{agent.agent}: the bus fails since {times.span(now - (failing or now))}: {error}")
     return {
         "agent": agent.agent,
         "project": agent.project,
@@ -154,8 +152,8 @@ def _agent(
         "transports": [t.name for t in agent.transports],
         "bus": "unknown" if polled is None and not error else ("failing" if error else "ok"),
         "bus_error": error,
-        "bus_failing_since": common.stamp(failing),
-        "last_poll": common.stamp(polled),
+        "bus_failing_since": times.stamp(failing),
+        "last_poll": times.stamp(polled),
         "last_poll_seconds_ago": None if polled is None else round(now - polled, 1),
         "malformed": inbox["malformed"] if inbox else 0,
         "lanes": [
@@ -167,7 +165,7 @@ def _agent(
                 "held": lane.held,
                 "dead": lane.dead,
                 "paused": lane.paused,
-                "circuit_broken_since": common.stamp(lane.broken_since),
+                "circuit_broken_since": times.stamp(lane.broken_since),
             }
             for lane in lanes
         ],
@@ -176,11 +174,11 @@ def _agent(
 
 def _disk(found: dict[str, Any], ledger: Path) -> None:
     try:
-        free = shutil.disk_usage(ledger.parent).free
+        free = disk.free_bytes(ledger)
     except OSError:
         return
     found["disk_free_bytes"] = free
-    if free < LOW_DISK_BYTES:
+    if free < disk.LOW_BYTES:
         found["problems"].append(f"only {free // 2**20} MiB free on the ledger's disk: new mail will wait on the bus")
 
 
@@ -201,7 +199,7 @@ def text(found: dict[str, Any]) -> str:
     lines.append(f"config_errors: {len(found['config_errors']) or 'none'}")
     consumers = [worker for worker in found.get("workers", []) if worker["kind"] == "consumer"]
     for worker in consumers:
-        up = common.span(worker["up_seconds"])
+        up = times.span(worker["up_seconds"])
         lines.append(f"running: yes, for {up} (pid {worker['pid']}, version {worker['version']})")
     if not consumers:
         lines.append("running: no")
@@ -211,7 +209,7 @@ def text(found: dict[str, Any]) -> str:
         oldest = found["oldest_waiting_seconds"]
         lines.append(
             f"backlog: {found['backlog']}"
-            + (f", the oldest for {common.span(oldest)}" if oldest is not None else "")
+            + (f", the oldest for {times.span(oldest)}" if oldest is not None else "")
             + f" ({found['in_progress']} running, {found['retrying']} retrying)"
         )
         lines.append(f"dead: {found['dead']}, held: {found['held']}")
@@ -222,5 +220,5 @@ def text(found: dict[str, Any]) -> str:
 
 def _bus(agent: dict[str, Any]) -> str:
     seconds = agent["last_poll_seconds_ago"]
-    asked = "not asked yet" if seconds is None else f"answered {common.span(seconds)} ago"
+    asked = "not asked yet" if seconds is None else f"answered {times.span(seconds)} ago"
     return f"{agent['bus']}, {asked}" + (f": {agent['bus_error']}" if agent["bus_error"] else "")

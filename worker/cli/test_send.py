@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 
-from worker.cli import common
+from worker.cli import options, output
 from worker.errors import UsageError
 from worker.settings import AgentSettings, Settings
 
@@ -18,8 +18,8 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
-    common.add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
     parser.add_argument("--agent", metavar="NAME", help="whose token to use (default: the only agent)")
     parser.add_argument("--to", metavar="AGENT", help="who gets it (default: the agent itself)")
     parser.add_argument("--text", help="what it says")
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     from worker.bus.errors import UnreachableError
     from worker.bus.requests import BusRequests
 
-    settings = common.settings(args)
+    settings = options.settings(args)
     agent = _agent(settings, args.agent)
     endpoint = endpoint_of(agent, agent.token_source(settings.config_path).read)
     text = args.text or f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
                     raise
                 time.sleep(0.2)
     if args.json:
-        common.print_json({"to": args.to or agent.agent, "stream": sent.stream, "id": sent.entry_id})
+        output.print_json({"to": args.to or agent.agent, "stream": sent.stream, "id": sent.entry_id})
     else:
         print(f"sent {sent.entry_id} to {args.to or agent.agent}")
         print("bus-watch history shows it once the worker has polled", file=sys.stderr)

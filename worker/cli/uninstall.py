@@ -6,7 +6,7 @@ says otherwise; the old watcher's files always stay. It refuses while the worker
 
 import argparse
 
-from worker.cli import common
+from worker.cli import options
 
 EXAMPLES = """examples:
   bus-watch uninstall                  services only; install brings them back
@@ -16,7 +16,7 @@ EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
-    common.add_config(parser)
+    options.add_config(parser)
     parser.add_argument("--purge", action="store_true", help="also remove what it was told and what it remembers")
 
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from worker.cli.common import span
+from worker.cli.times import span
 from worker.ledger.lanes import LaneState, Obstacle, obstacle
 from worker.ledger.report import DeliveryReport, LaneReport
 

@@ -16,7 +16,7 @@ from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.settings import Settings
-from worker.telemetry.observer import observe
+from worker.telemetry.observers import observe
 from worker.telemetry.redact import redact
 
 

@@ -1,12 +1,9 @@
 """What the engine tells about its work, for whoever counts or reports it; with nobody listening it costs a call."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from worker.delivery import Meaning, State
-from worker.errors import BusWatchError, ConfigError
-from worker.ledger.database import Database
-from worker.settings import Settings
+from worker.errors import BusWatchError
 
 
 class Ended(NamedTuple):
@@ -43,64 +40,3 @@ class Observer:
 
     def launcher_died(self) -> None:
         """The launcher is gone without having been asked to go: this worker stops."""
-
-
-class Observers(Observer):
-    """Several, told in turn."""
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self._all = tuple(observers)
-
-    def started(self, agent: str, transport: str, attempt: int, waited: float) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.started(agent, transport, attempt, waited)
-
-    def ended(self, what: Ended) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.ended(what)
-
-    def expired(self, agent: str, transport: str, message_id: str) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.expired(agent, transport, message_id)
-
-    def trouble(self, error: BusWatchError) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.trouble(error)
-
-    def swept(self) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.swept()
-
-    def launcher_died(self) -> None:
-        """Tell all."""
-        for one in self._all:
-            one.launcher_died()
-
-
-def observe(settings: Settings, database: Database | None) -> Observer:
-    """What the settings ask for: Sentry with a `sentry_dsn`, metrics with a `metrics_file`; imported only then.
-
-    Without a database there are no metrics: `run --once` must not overwrite a consumer's file with its own few counts.
-    Raises ConfigError: the DSN is none, or the `metrics` extra is not installed.
-    """
-    observers: list[Observer] = []
-    if settings.sentry_dsn:
-        from worker.telemetry.sentry import SentryReporter  # noqa: PLC0415 - 0.1 s that only its users pay
-
-        observers.append(SentryReporter(settings.sentry_dsn, settings.sentry_environment))
-    if settings.metrics_file is not None and database is not None:
-        try:
-            from worker.telemetry.metrics import MetricsFile  # noqa: PLC0415 - an extra: it may not be there
-        except ModuleNotFoundError as error:
-            if error.name != "prometheus_client":
-                raise
-            raise ConfigError(
-                "metrics_file needs an extra; install it with: pip install 'bus-watch[metrics]'"
-            ) from None
-        observers.append(MetricsFile(settings, database))
-    return Observers(observers)
