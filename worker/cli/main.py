@@ -40,7 +40,7 @@ Every command has --help with examples of its own.
 """
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """argparse, with the exit status that usage errors have here (64, EX_USAGE)."""
 
     def error(self, message: str) -> NoReturn:
@@ -49,9 +49,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_status, f"{self.prog}: {message}\n")
 
 
-def overview() -> Parser:
+def overview() -> CommandParser:
     """The parser of `bus-watch` itself; commands add theirs when they are used."""
-    parser = Parser(
+    parser = CommandParser(
         prog="bus-watch",
         description="A durable delivery worker between an agent message bus and the agent.",
         epilog=_listing() + "\n" + EXAMPLES,
@@ -68,10 +68,10 @@ def _listing() -> str:
     return "commands:\n" + "".join(f"  {name:<{width}}  {words}\n" for name, words in COMMANDS.items())
 
 
-def command_parser(name: str, *, add_help: bool = True) -> Parser:
+def command_parser(name: str, *, add_help: bool = True) -> CommandParser:
     """The parser of one command; imports its module."""
     module = importlib.import_module(f"worker.cli.{name.replace('-', '_')}")
-    parser = Parser(
+    parser = CommandParser(
         prog=f"bus-watch {name}",
         description=module.__doc__,
         epilog=getattr(module, "EXAMPLES", None),
