@@ -18,6 +18,7 @@ def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     program = tmp_path / TRAP
     program.symlink_to("/bin/sleep")
     process = subprocess.Popen([program, "60"], env={"A": "1=2", "B": ""}, start_new_session=True, cwd=tmp_path)
+    wait_until(lambda: process_table.arguments(process.pid), "what the new program was given")
     yield process
     process.kill()
     process.wait()
