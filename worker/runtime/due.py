@@ -144,7 +144,7 @@ class SweepDue:
     """When this process sweeps next. `signal` returns something else whenever a command asks for a sweep."""
 
     def __init__(self, signal: Callable[[], int]) -> None:
-        self._signal = signal
+        self._ask_signal = signal
         self._signalled = signal()
         self._lock = threading.Lock()
         self._job = Job(not_begun=SWEEP_NOT_BEGUN_SECONDS, lost=SWEEP_LOST_SECONDS)
@@ -161,7 +161,7 @@ class SweepDue:
         with self._lock:
             if not self._job.is_free(now):
                 return False
-            signalled = self._signal()
+            signalled = self._ask_signal()
             if not self._job.is_due(now) and signalled == self._signalled:
                 return False
             self._signalled = signalled
