@@ -20,7 +20,8 @@ from ops.trial.sessions import LIVE, Session
 from ops.trial.states import record
 from ops.trial.stopping import go_on, listen
 from ops.trial.terminal import descendants, end_processes
-from ops.trial.uis import UI, UIS, cache, install
+from ops.trial.installing import cache
+from ops.trial.uis import UI, UIS
 
 DESCRIPTION = """Real agent UIs, each in a tmux of its own, are sent messages with send-message; a stand-in
 model on loopback writes down what they submit, and that is the truth. Installs the UIs through npm into a cache folder
@@ -91,7 +92,7 @@ def row(ui: UI, version: str, case: str, outcomes: list[Outcome], broken: str = 
 
 def trial(ui: UI, cases: Sequence[str], count: int, keep: Callable[[Row], None]) -> None:
     """All the rounds of one UI, in one session; a round that breaks is followed by a new session."""
-    version = ui.version()
+    version = ui.package.version
     left = list(cases)
     while left:
         with Session(ui) as session:
@@ -193,7 +194,8 @@ def main() -> int:
     listen()
     running: list[Future[None]] = []
     try:
-        install(chosen, again=args.update)
+        for ui in chosen.values():
+            ui.package.install()
         if args.record:
             for ui in chosen.values():
                 print(f"{ui.name}: {len(record(ui, args.folder))} screens")

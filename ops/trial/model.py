@@ -54,16 +54,22 @@ SHELL_TOOLS: dict[str, Json] = {
 
 
 class StandIn(ThreadingHTTPServer):
-    """The server. `log` is appended to; `command` is what a tool call asks to run (a template: `{tag}`)."""
+    """The server. `log` is appended to; `command` is what a tool call asks to run (a template: `{tag}`).
+
+    `tools`: does the UI offer any? One that offers none (aider) is asked for a shell block instead, and has no side requests.
+    """
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, log: Path, *, port: int = 0, command: str = "touch approved") -> None:
+    def __init__(
+        self, log: Path, *, port: int = 0, command: str = "touch approved", tools: bool = True
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._writing = threading.Lock()
         self.command = command
+        self.tools = tools
 
     def base(self, tag: str) -> str:
         """The base URL under which requests are logged as `tag`."""
@@ -109,14 +115,15 @@ class _Handler(BaseHTTPRequestHandler):
         said, tools = dialect.said(body), dialect.tools(body)
         new = _since_model(said)
         result = bool(said) and said[-1].role == "tool"
-        answer = self._answer(new if tools and not result else [], tools, tag)
+        main = bool(tools) or not self.server.tools
+        answer = self._answer(new if main and not result else [], tools, tag)
         markers = [m for turn in said if turn.role in {"user", "tool"} for p in turn.parts for m in MARKER.findall(p)]
         self.server.write(
             {
                 "at": time.time(),
                 "tag": tag,
                 "path": path,
-                "main": bool(tools),
+                "main": main,
                 "tool_result": result,
                 "new": new,
                 "markers": markers,
@@ -144,9 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
         pieces += [f" w{n}" for n in range(int(slow / SLOW_STEP))]
         call = None
         if re.search(r"\btoolcall\b", said):
-            name = next((t for t in tools if t in SHELL_TOOLS), None)
-            if name:
-                command = self.server.command.format(tag=tag)
+            command = self.server.command.format(tag=tag)
+            if not self.server.tools:
+                pieces.append(f"\n\n```bash\n{command}\n```\n")
+            elif name := next((t for t in tools if t in SHELL_TOOLS), None):
                 arguments = {k: command if v == "COMMAND" else v for k, v in SHELL_TOOLS[name].items()}
                 call = (name, arguments)
         return Answer(pieces, SLOW_STEP if slow else 0.0, call)

@@ -11,11 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.trial.looks import PLAIN, Look
 from ops.trial.model import StandIn
 from ops.trial.stopping import STOPPED, go_on
 from ops.trial.terminal import Screen, Server, end_processes, naming
 from ops.trial.truth import Truth
-from ops.trial.uis import UI, cache
+from ops.trial.installing import cache, environment
+from ops.trial.uis import UI
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -32,8 +34,9 @@ class Session:
 
     name = "agent"
 
-    def __init__(self, ui: UI) -> None:
+    def __init__(self, ui: UI, look: Look = PLAIN) -> None:
         self.ui = ui
+        self.look = look
         self.tag = f"{ui.name}-{uuid.uuid4().hex[:6]}"
         self.home = cache() / "homes" / self.tag
         self.cwd = Path(tempfile.mkdtemp(prefix="trial-"))
@@ -45,7 +48,7 @@ class Session:
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
         LIVE.add(self)
-        self._model = StandIn(self.truth.log)
+        self._model = StandIn(self.truth.log, tools=self.ui.tools)
         threading.Thread(target=self._model.serve_forever, daemon=True).start()
         try:
             self.start()
@@ -71,7 +74,10 @@ class Session:
         """Start the UI in a new tmux session, without waiting for it."""
         how = self.ui.set_up(self.home, self.cwd, self._model.base(self.tag))
         go_on()
-        self.pane = self.server.start(self.name, how.argv, how.env, self.cwd)
+        self.look.dress(self.home, self.cwd)
+        argv = [str(self.ui.package.path), *how.args, *self.look.args]
+        env = environment(self.home) | how.env | self.look.env
+        self.pane = self.server.start(self.name, argv, env, self.cwd, self.look.size)
         go_on()
 
     def stop(self) -> None:
@@ -95,7 +101,8 @@ class Session:
 
     def loaded(self, screen: Screen) -> bool:
         """Does `screen` show that the UI listens?"""
-        return re.search(self.ui.loaded, SGR.sub("", screen.text)) is not None
+        pattern = self.look.loaded or self.ui.loaded
+        return re.search(pattern, SGR.sub("", screen.text), re.MULTILINE) is not None
 
     @property
     def approved(self) -> bool:

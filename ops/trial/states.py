@@ -27,7 +27,7 @@ class _Recorder:
     def __init__(self, session: Session, folder: Path) -> None:
         self._s = session
         self._folder = folder
-        self._version = session.ui.version()
+        self._version = session.ui.package.version
         self._paths: list[Path] = []
 
     def all(self) -> list[Path]:

@@ -62,8 +62,15 @@ class Server:
         )
         return done.stdout
 
-    def start(self, session: str, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> str:
-        """Start `argv` in a new session of 200x50; the pane's id. The pane stays when the program ends."""
+    def start(
+        self,
+        session: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        size: tuple[int, int] = (200, 50),
+    ) -> str:
+        """Start `argv` in a new session of that size; the pane's id. The pane stays when the program ends."""
         whole = ["env", "-i", *(f"{k}={v}" for k, v in env.items()), *argv]
         pane = self.run(
             "new-session",
@@ -74,9 +81,9 @@ class Server:
             "-s",
             session,
             "-x",
-            "200",
+            str(size[0]),
             "-y",
-            "50",
+            str(size[1]),
             "-c",
             str(cwd),
             "--",

@@ -1,0 +1,153 @@
+"""How the trial's UIs are installed: each by its exact version, in a folder of its own under one cache folder.
+
+`npm install NAME` picks, without a word, an old release that the Node at hand is good enough for (Claude Code 2.1.197 for
+2.1.332 under Node 20): so the version is always named, Node is at least `NODE`, taken from npm where the machine's
+own is older, and what `--version` says afterwards decides.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+NODE = (22, 19)
+"""The least Node: pi 1.5 asks for 22.19, Claude Code 2.1.332 for 22."""
+
+NODE_PACKAGE = "node-{system}-{machine}@22"
+
+
+class WrongVersionError(Exception):
+    """What was installed is not what was asked for."""
+
+
+def cache() -> Path:
+    """Where the UIs are installed: a folder that can be deleted at any time."""
+    return Path(os.environ.get("BUS_WATCH_TRIAL") or Path.home() / ".cache" / "bus-watch-trial")
+
+
+@dataclass(frozen=True)
+class Package:
+    """What npm (or pip, into a virtual environment) installs: a package, its version, and the program in it."""
+
+    name: str
+    version: str
+    program: str
+    installer: str = "npm"
+
+    @property
+    def folder(self) -> Path:
+        """A folder for this version alone."""
+        return cache() / "uis" / f"{self.program}-{self.version}"
+
+    @property
+    def path(self) -> Path:
+        """Where its program lies once it is installed."""
+        inside = Path("node_modules", ".bin") if self.installer == "npm" else Path("bin")
+        return self.folder / inside / self.program
+
+    def newest(self) -> "Package":
+        """The version that the registry serves today."""
+        if self.installer == "npm":
+            found = _said(["npm", "view", self.name, "version"]).strip()
+        else:
+            listing = _said([sys.executable, "-m", "pip", "index", "versions", self.name, "--quiet"])
+            shown = re.search(r"\(([^)]+)\)", listing)
+            found = shown[1] if shown else ""
+        if not re.fullmatch(r"[\w.+-]+", found):
+            raise SystemExit(f"the registry does not say which version of {self.name} is the newest: {found!r}")
+        return replace(self, version=found)
+
+    def says(self) -> str:
+        """The version that the installed program says it is."""
+        done = subprocess.run(
+            [self.path, "--version"], capture_output=True, text=True, timeout=120, check=False, env=environment(cache())
+        )
+        found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
+        return found[0] if found else f"nothing (exit status {done.returncode})"
+
+    def install(self) -> None:
+        """Install it unless it is there. Raises WrongVersionError if the program then says another version."""
+        if not self.path.exists():
+            self._by_npm() if self.installer == "npm" else self._by_pip()
+        if (said := self.says()) != self.version:
+            raise WrongVersionError(
+                f"{self.name}@{self.version} was asked for, but {self.path} says it is {said}: delete {self.folder}, and"
+                " see with `npm view NAME@VERSION engines` or `pip index versions NAME` whether it can be had here"
+            )
+
+    def _by_npm(self) -> None:
+        ensure_node()
+        _npm(self.folder, f"{self.name}@{self.version}")
+
+    def _by_pip(self) -> None:
+        subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
+        wanted = f"{self.name}=={self.version}"
+        subprocess.run([self.folder / "bin" / "pip", "install", "--quiet", wanted], check=True)
+
+
+def size(folder: Path) -> int:
+    """What `folder` takes on the disk, in MB."""
+    blocks = (path.lstat().st_blocks for path in folder.rglob("*") if not path.is_symlink())
+    return sum(blocks) * 512 // 10**6
+
+
+def ensure_node() -> None:
+    """Install a Node beside the UIs, from npm, unless the machine's own is new enough."""
+    if _node_version() >= NODE:
+        return
+    system = {"linux": "linux", "darwin": "bin-darwin"}.get(sys.platform, sys.platform)
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    _npm(cache() / "node", NODE_PACKAGE.format(system=system, machine=machine))
+    if (found := _node_version()) < NODE:
+        raise WrongVersionError(f"{cache() / 'node'} holds Node {found}, and the UIs need {NODE} or newer: delete it")
+
+
+def node_version() -> str:
+    """The version of the Node that runs the UIs."""
+    return ".".join(map(str, _node_version()))
+
+
+def environment(home: Path) -> dict[str, str]:
+    """The least a terminal program needs, and a Node that is new enough."""
+    return {
+        "PATH": _path(),
+        "HOME": str(home),
+        "TERM": "tmux-256color",
+        "LANG": "C.UTF-8",
+        "SHELL": "/bin/bash",
+        "USER": os.environ.get("USER", "trial"),
+    }
+
+
+def _path() -> str:
+    own = sorted(cache().glob("node/node_modules/*/bin"))
+    return os.pathsep.join([*map(str, own), os.environ["PATH"]])
+
+
+def _node_version() -> tuple[int, ...]:
+    program = shutil.which("node", path=_path())
+    if program is None:
+        return ()
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=False)
+    return tuple(int(number) for number in re.findall(r"\d+", done.stdout))
+
+
+def _npm(folder: Path, package: str) -> None:
+    if shutil.which("npm") is None:
+        raise SystemExit(f"the trial needs npm to install {package}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "package.json").write_text('{"private": true}')
+    # Its install scripts put the native binaries of claude and opencode into their places.
+    argv = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts=false", package]
+    subprocess.run(argv, cwd=folder, check=True, env=os.environ | {"PATH": _path()})
+
+
+def _said(argv: list[str]) -> str:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SystemExit(f"{' '.join(argv)}: {error}") from None

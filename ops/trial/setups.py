@@ -1,0 +1,132 @@
+"""The configuration of each UI, in a home of its own, and how it is started.
+
+Nothing of the person who runs the trial is read or written: HOME, configuration and working directory are made for each
+run, and the only address that a UI knows is the stand-in model's on loopback.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+KEY = "trial-key-that-opens-nothing-0123456789"
+
+
+@dataclass(frozen=True)
+class Start:
+    """How to start a UI: the arguments of its program, and its environment beside the least that a terminal program has."""
+
+    args: list[str] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def write(path: Path, content: str | Mapping[str, Any]) -> None:
+    """Write a file of configuration, text or JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+
+
+def codex(home: Path, cwd: Path, base: str) -> Start:
+    """Codex CLI: OpenAI responses."""
+    write(
+        home / ".codex" / "config.toml",
+        f"""model = "fake"
+model_provider = "fake"
+check_for_update_on_startup = false
+approval_policy = "on-request"
+sandbox_mode = "read-only"
+[model_providers.fake]
+name = "fake"
+base_url = "{base}/v1"
+wire_api = "responses"
+env_key = "TRIAL_KEY"
+[projects."{cwd}"]
+trust_level = "trusted"
+""",
+    )
+    return Start(["--no-alt-screen"], {"TRIAL_KEY": KEY})
+
+
+def opencode(home: Path, cwd: Path, base: str) -> Start:
+    """OpenCode: OpenAI chat completions."""
+    del cwd
+    provider = {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": {"baseURL": f"{base}/v1", "apiKey": KEY},
+        "models": {"fake": {}},
+    }
+    config = {
+        "model": "fake/fake",
+        "small_model": "fake/fake",
+        "autoupdate": False,
+        "permission": {"bash": "ask"},
+        "provider": {"fake": provider},
+    }
+    write(home / ".config" / "opencode" / "opencode.json", config)
+    return Start([], {"OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1"})
+
+
+def claude(home: Path, cwd: Path, base: str) -> Start:
+    """Claude Code: Anthropic messages. It asks before it runs a command only if its mode is named."""
+    config = {
+        "hasCompletedOnboarding": True,
+        "theme": "dark",
+        "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []},
+        "projects": {str(cwd): {"hasTrustDialogAccepted": True}},
+    }
+    write(home / ".claude.json", config)
+    env = {
+        "ANTHROPIC_API_KEY": KEY,
+        "ANTHROPIC_BASE_URL": base,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+    }
+    return Start(["--permission-mode", "default"], env)
+
+
+def gemini(home: Path, cwd: Path, base: str) -> Start:
+    """Gemini CLI: Google generateContent."""
+    del cwd
+    security = {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}}
+    general = {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False}
+    config = {"security": security, "general": general, "privacy": {"usageStatisticsEnabled": False}}
+    write(home / ".gemini" / "settings.json", config)
+    return Start([], {"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": base})
+
+
+def pi(home: Path, cwd: Path, base: str) -> Start:
+    """The pi coding agent: OpenAI chat completions. It never asks whether a command may run."""
+    del cwd
+    model = {"id": "fake", "name": "fake", "reasoning": False, "input": ["text"], "contextWindow": 1_000_000}
+    provider = {"baseUrl": f"{base}/v1", "api": "openai-completions", "apiKey": KEY, "models": [model]}
+    write(home / ".pi" / "agent" / "models.json", {"providers": {"fake": provider}})
+    return Start(["--provider", "fake", "--model", "fake"], {"PI_OFFLINE": "1"})
+
+
+AIDER = """- name: openai/fake
+  edit_format: diff
+  examples_as_sys_msg: true
+  reminder: sys
+  use_repo_map: false
+"""
+"""Without it aider writes its own reminders into what a person said."""
+
+
+def aider(home: Path, cwd: Path, base: str) -> Start:
+    """Aider: OpenAI chat completions without tools; a shell block in an answer makes it ask whether to run it."""
+    del cwd
+    write(home / ".aider" / "caches" / "model_prices_and_context_window.json", "{}")
+    write(home / "aider-models.yml", AIDER)
+    args = ["--model", "openai/fake", "--weak-model", "openai/fake", "--openai-api-base", f"{base}/v1", "--no-git"]
+    args += ["--model-settings-file", str(home / "aider-models.yml"), "--max-chat-history-tokens", "10000000"]
+    args += ["--analytics-disable", "--no-check-update", "--no-show-model-warnings", "--no-show-release-notes"]
+    return Start(args, {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "OPENAI_API_KEY": KEY})
+
+
+def ipython(home: Path, cwd: Path, base: str) -> Start:
+    """IPython with an agent behind its prompt: `repl.py`, which speaks chat completions as well."""
+    del cwd
+    code = (Path(__file__).parent / "repl.py").read_text(encoding="utf-8")
+    write(home / ".ipython" / "profile_default" / "startup" / "00-agent.py", code)
+    return Start(["--no-banner"], {"TRIAL_MODEL": f"{base}/v1/chat/completions"})
