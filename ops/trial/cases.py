@@ -1,6 +1,6 @@
 r"""The messages of the trial: what is sent, and what the agent must get.
 
-Each text carries a marker that no other one has. `expected` is what must stand in the conversation but for spaces at
+Each text carries a marker that no other one has, but for those that would not be what they are with one. `expected` is what must stand in the conversation but for spaces at
 either end, which a UI may take off and a profile may add (a trailing space defuses `\` and `@`).
 """
 
@@ -11,11 +11,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Message:
-    """One message: its `marker`, the `text` that is sent, and what must arrive."""
+    """One message: its `marker` (or none), the `text` that is sent, and what must arrive.
+
+    `also`: what may arrive instead, where a UI makes something of its own of a text.
+    """
 
     marker: str
     text: str
     expected: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Every form in which it may arrive."""
+        return self.expected, *self.also
 
 
 def marker() -> str:
@@ -85,6 +94,3 @@ SPECIAL = {
     "quoted markers": plain("@@ [Pasted text #1 +3 lines] \u276f [Pasted Content 99 chars] \u203a"),
 }
 """Texts that a UI, a terminal or tmux would take for something else; sent to an idle agent."""
-
-ALONE = {"only Enter": "Enter", "only yes": "y"}
-"""Texts without a marker, told apart by being new in the conversation."""

@@ -209,6 +209,9 @@ class Messages(Dialect):
     MEANWHILE = re.compile(r"The user sent a new message while you were working:\n(.*?)\n\nIMPORTANT: ", re.DOTALL)
     """How Claude Code 2.1 hands over what was queued, once a tool has run: in a message whose role is "system"."""
 
+    PASTED = re.compile(r'(?:\n\n)?<pasted_content id="([^"]+)">\n(.*?)\n</pasted_content id="\1">\n?', re.DOTALL)
+    """What Claude Code (seen in 2.1.332) puts around a paste of four lines or more, or of more than 800 characters."""
+
     def said(self, body: Json) -> list[Said]:
         """See `Dialect`."""
         turns = []
@@ -219,6 +222,8 @@ class Messages(Dialect):
             role = "tool" if results else {"assistant": "model"}.get(message.get("role"), str(message.get("role")))
             if role == "system" and (queued := [found for text in texts for found in self.MEANWHILE.findall(text)]):
                 role, texts = "user", queued
+            if role == "user":
+                texts = [self.PASTED.sub(r"\2", text) for text in texts]
             turns.append(Said(role, texts))
         return turns
 

@@ -62,9 +62,7 @@ class StandIn(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(
-        self, log: Path, *, port: int = 0, command: str = "touch approved", tools: bool = True
-    ) -> None:
+    def __init__(self, log: Path, *, port: int = 0, command: str = "touch approved", tools: bool = True) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._writing = threading.Lock()

@@ -2,6 +2,7 @@
 
 A round returns the outcomes of its messages. Anything else that must hold (a draft that nobody touched, a command that
 nobody approved) becomes an outcome's `notes` and makes it fail through `times` or `verdict`, or raises `BrokenError`.
+`plan.py` says which rounds there are, and in which look of the UI.
 """
 
 import random
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ops.trial.cases import BUSY, SIMPLE, SPECIAL, Message, marker, plain
+from ops.trial.cases import SIMPLE, SPECIAL, Message, marker, plain
 from ops.trial.sending import TYPED, Outcome, call_from_afar, deliver, judge, look, to_pane
 from ops.trial.sessions import Session
 from tests.fakes.terminals import loopback_sshd
@@ -31,9 +32,9 @@ def idle(make: Make) -> Round:
             message = make()
             outcome = judge(session, message, deliver(session, message.text))
             sent.append((message, outcome))
-            _unstick(session, outcome)
+            unstick(session, outcome)
             session.server.still(session.pane, quiet=0.4, limit=8)
-        return _settle(session, sent)
+        return settle(session, sent)
 
     return run
 
@@ -49,9 +50,9 @@ def busy(make: Make) -> Round:
             outcome = deliver(session, message.text, pause=0.5)
             session.truth.refresh()
             sent += [first, (message, judge(session, message, outcome, limit=40))]
-            _unstick(session, outcome)
+            unstick(session, outcome)
             session.server.still(session.pane, quiet=1.2, limit=30)
-        return _settle(session, sent)
+        return settle(session, sent)
 
     return run
 
@@ -66,7 +67,7 @@ def starting(session: Session, count: int) -> list[Outcome]:
         look(session, message, outcome)
         sent.append((message, outcome))
     session.ready()
-    return _settle(session, sent)
+    return settle(session, sent)
 
 
 def _at_its_start(session: Session, mark: str) -> None:
@@ -88,28 +89,35 @@ DRAFTS: dict[str, Callable[[Session, str], None]] = {
 def draft(session: Session, count: int) -> list[Outcome]:
     """Messages while a person's draft stands in the composer: none is typed, and the draft is sent as it was."""
     outcomes: list[Outcome] = []
-    kinds = list(DRAFTS.items())
-    for number, (kind, write) in enumerate(kinds):
-        mark = marker()
-        write(session, mark)
-        before = session.server.still(session.pane, quiet=1.0, limit=10)
-        for _ in range(count // len(kinds) + (number < count % len(kinds))):
-            message = plain("@@ is not for now")()
-            said = deliver(session, message.text, patience=0)
-            outcomes.append(judge(session, message, said))
-        after = session.server.still(session.pane, quiet=1.0, limit=10)
-        if mark in before.text and mark not in after.text:
-            raise BrokenError(f"the draft ({kind}) is no longer on the screen")
-        session.server.keys(session.pane, "C-e")
-        time.sleep(0.3)
-        session.server.keys(session.pane, "Enter")
-        if not session.truth.wait(mark, 15):
-            raise BrokenError(f"the draft ({kind}) could not be sent afterwards")
-        wanted = {text.strip() for request in session.truth.main() for text in request["new"] if mark in text}
-        if len(wanted) != 1 or any("is not for now" in text for text in wanted):
-            raise BrokenError(f"the draft ({kind}) was changed: {wanted}")
-        session.mine(*wanted)
-        session.server.still(session.pane, quiet=1.0, limit=20)
+    kinds = list(DRAFTS)
+    for number, kind in enumerate(kinds):
+        times = count // len(kinds) + (number < count % len(kinds))
+        outcomes += over_a_draft(session, kind, times) if times else []
+    return outcomes
+
+
+def over_a_draft(session: Session, kind: str, count: int) -> list[Outcome]:
+    """`count` messages over one kind of draft, which is then sent as a person would."""
+    outcomes = []
+    mark = marker()
+    DRAFTS[kind](session, mark)
+    before = session.server.still(session.pane, quiet=1.0, limit=10)
+    for _ in range(count):
+        message = plain("@@ is not for now")()
+        outcomes.append(judge(session, message, deliver(session, message.text, patience=0, wanted="withheld")))
+    after = session.server.still(session.pane, quiet=1.0, limit=10)
+    if mark in before.text and mark not in after.text:
+        raise BrokenError(f"the draft ({kind}) is no longer on the screen")
+    session.server.keys(session.pane, "C-e")
+    time.sleep(0.3)
+    session.enter_as_a_person()
+    if not session.truth.wait(Message(mark, mark, mark), 15):
+        raise BrokenError(f"the draft ({kind}) could not be sent afterwards")
+    wanted = {text.strip() for request in session.truth.main() for text in request["new"] if mark in text}
+    if len(wanted) != 1 or any("is not for now" in text for text in wanted):
+        raise BrokenError(f"the draft ({kind}) was changed: {wanted}")
+    session.mine(*wanted)
+    session.server.still(session.pane, quiet=1.0, limit=20)
     return outcomes
 
 
@@ -124,7 +132,7 @@ def dialog(session: Session, count: int) -> list[Outcome]:
     outcomes = []
     for _ in range(count):
         message = plain("yes @@ 1")()
-        outcomes.append(judge(session, message, deliver(session, message.text, patience=0)))
+        outcomes.append(judge(session, message, deliver(session, message.text, patience=0, wanted="withheld")))
         if session.approved:
             raise BrokenError("the command ran: the dialog was answered")
     session.approve_as_a_person()
@@ -142,7 +150,7 @@ def opening(session: Session, count: int) -> list[Outcome]:
             raise BrokenError(f"the question could not be provoked: {first}")
         time.sleep(random.uniform(2.0 if number % 2 else 0.0, 3.0))
         message = plain("y yes @@ 1")()
-        outcome = deliver(session, message.text, patience=0)
+        outcome = deliver(session, message.text, patience=0, wanted="either")
         # Codex begins its answer anew at each message, so the question may come only now.
         session.server.still(session.pane, quiet=1.5, limit=6)
         if session.approved:
@@ -152,7 +160,58 @@ def opening(session: Session, count: int) -> list[Outcome]:
             session.clear_draft()  # pasted before the question came, not entered: it is for a person to look after
         sent.append((message, judge(session, message, outcome, limit=15 if outcome.verdict in TYPED else 1)))
         session.server.still(session.pane, quiet=1.5, limit=20)
-    return _settle(session, sent)
+    return settle(session, sent)
+
+
+def look_alike(session: Session, count: int) -> list[Outcome]:
+    """In a look of its own: a message to the idle agent arrives, over a draft and over a dialog none is typed."""
+    del count
+    message = plain("@@ whatever you look like")()
+    outcome = judge(session, message, deliver(session, message.text, patience=8))
+    outcome.notes.append("screen: " + session.shows())
+    outcomes = settle(session, [(message, outcome)])
+    if not outcome.good:
+        session.again()
+        session.ready()
+    session.server.still(session.pane, quiet=0.4, limit=8)
+    if session.look.drafts:
+        for kind in ("half a line", "cursor at its start"):
+            outcomes += over_a_draft(session, kind, 1)
+    return outcomes + (dialog(session, 1) if session.look.asks else [])
+
+
+def overlays(session: Session, count: int) -> list[Outcome]:
+    """Over each of the UI's menus and viewers none is typed; once it is closed, the message arrives."""
+    del count
+    outcomes, sent = [], []
+    for opening_keys, closing_keys, what in session.ui.overlays:
+        session.server.press(session.pane, opening_keys)
+        message = plain("@@ y")()
+        outcome = judge(session, message, deliver(session, message.text, patience=0, wanted="withheld"))
+        outcome.notes.append(f"{what}: {session.shows()}")
+        outcomes.append(outcome)
+        session.server.press(session.pane, closing_keys)
+        session.clear_draft()
+        message = plain("@@ closed again")()
+        outcome = judge(session, message, deliver(session, message.text, patience=8))
+        outcome.notes.append(f"{what}, closed")
+        unstick(session, outcome)
+        sent.append((message, outcome))
+    return outcomes + (settle(session, sent) if sent else [])
+
+
+def tmux_modes(session: Session, count: int) -> list[Outcome]:
+    """While a person scrolls, looks at the clock or chooses from tmux's tree: the mode is left, and the message arrives."""
+    del count
+    sent = []
+    for mode in ("copy-mode", "clock-mode", "choose-tree"):
+        session.server.run(mode, "-t", session.pane)
+        message = plain(f"@@ behind {mode}")()
+        outcome = judge(session, message, deliver(session, message.text, patience=4))
+        sent.append((message, outcome))
+        unstick(session, outcome)
+        session.server.still(session.pane, quiet=0.4, limit=8)
+    return settle(session, sent)
 
 
 def crowd(session: Session, count: int) -> list[Outcome]:
@@ -163,7 +222,7 @@ def crowd(session: Session, count: int) -> list[Outcome]:
     sent = list(zip(messages, outcomes, strict=True))
     for message, outcome in sent:
         judge(session, message, outcome)
-    return _settle(session, sent)
+    return settle(session, sent)
 
 
 def shell(session: Session, count: int) -> list[Outcome]:
@@ -173,7 +232,9 @@ def shell(session: Session, count: int) -> list[Outcome]:
     outcomes = []
     for _ in range(count):
         message = plain("touch approved; echo @@")()
-        said = deliver(session, message.text, patience=0, how=lambda s, text: to_pane(s.server, pane, text))
+        said = deliver(
+            session, message.text, patience=0, how=lambda s, text: to_pane(s.server, pane, text), wanted="withheld"
+        )
         outcomes.append(judge(session, message, said))
     if session.approved or session.server.screen(pane).text != before.text:
         raise BrokenError("something was typed into the shell")
@@ -192,9 +253,9 @@ def from_afar(session: Session, count: int) -> list[Outcome]:
             said = deliver(session, body.text, how=lambda s, text: call_from_afar(s, text, sshd.config, "here:trial"))
             outcome = judge(session, message, said)
             sent.append((message, outcome))
-            _unstick(session, outcome)
+            unstick(session, outcome)
             session.server.still(session.pane, quiet=0.4, limit=8)
-    return _settle(session, sent)
+    return settle(session, sent)
 
 
 def _make_busy(session: Session, seconds: int) -> tuple[Message, Outcome]:
@@ -202,36 +263,22 @@ def _make_busy(session: Session, seconds: int) -> tuple[Message, Outcome]:
     return message, judge(session, message, deliver(session, message.text))
 
 
-def _unstick(session: Session, outcome: Outcome) -> None:
+def unstick(session: Session, outcome: Outcome) -> None:
     """After a message that went wrong: start anew, so that one failure is counted once."""
     if outcome.times != 1 or not outcome.intact or outcome.verdict == "unproven":
         time.sleep(1)
-        outcome.notes.append("screen: " + session.server.screen(session.pane).text[-1500:])
+        outcome.notes.append("screen: " + session.shows())
         session.again()
         session.ready()
 
 
-def _settle(session: Session, sent: list[tuple[Message, Outcome]]) -> list[Outcome]:
+def settle(session: Session, sent: list[tuple[Message, Outcome]]) -> list[Outcome]:
     """Look again at all of them now that everything has arrived, and at what arrived beside them."""
     time.sleep(0.5)
     outcomes = [look(session, message, outcome) for message, outcome in sent]
-    session.mine(*(message.expected for message, _ in sent))
+    session.mine(*(form for message, _ in sent for form in message.forms))
     if strays := session.truth.strays(session.sent):
         outcomes[-1].notes += [f"stray: {stray[:300]!r}" for stray in strays]
         session.mine(*strays)
         outcomes[-1].intact = False
     return outcomes
-
-
-ROUNDS: dict[str, Round] = {
-    **{name: idle(make) for name, make in SIMPLE.items()},
-    **{name: busy(make) for name, make in BUSY.items()},
-    **{f"special: {name}": idle(make) for name, make in SPECIAL.items()},
-    "just started": starting,
-    "draft": draft,
-    "dialog": dialog,
-    "dialog opening": opening,
-    "crowd": crowd,
-    "over ssh": from_afar,
-    "shell": shell,
-}

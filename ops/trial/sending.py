@@ -46,7 +46,11 @@ class Outcome:
     intact: bool = False
     seen: str = ""
     reason: str = ""
+    wanted: str = "once"
+    """"once": it must arrive. "withheld": it must not be typed, and said so. "either": the verdict must be true, that is all."""
     notes: list[str] = field(default_factory=list)
+    since: int = 0
+    """How many requests the model had had before it was sent."""
 
     @property
     def once(self) -> bool:
@@ -62,9 +66,17 @@ class Outcome:
             return self.times == 0
         return self.verdict == "unproven"
 
+    @property
+    def good(self) -> bool:
+        """Did what was wanted happen, and was it said?"""
+        if self.wanted == "either":
+            return self.agrees and self.times <= 1
+        happened = self.once if self.wanted == "once" else self.times == 0 and self.verdict in NOT_TYPED
+        return happened and self.agrees and self.verdict != "unproven"
+
     def as_json(self) -> dict[str, Any]:
         """Everything, for the results."""
-        return {**asdict(self), "once": self.once, "agrees": self.agrees}
+        return {**asdict(self), "once": self.once, "agrees": self.agrees, "good": self.good}
 
 
 def environment() -> dict[str, str]:
@@ -111,8 +123,11 @@ def deliver(
     patience: float = 45.0,
     pause: float = 1.0,
     how: Callable[[Session, str], Said] = call,
+    wanted: str = "once",
 ) -> Outcome:
     """Send as the worker does: what is held back, or not there yet, is sent again `pause` seconds later."""
+    session.truth.refresh()
+    since = len(session.truth.requests)
     end = time.monotonic() + patience
     calls = 0
     notes = []
@@ -132,18 +147,20 @@ def deliver(
         proof=str(said.report.get("proof") or said.report.get("evidence") or ""),
         reason=str(said.report.get("reason") or said.stderr),
         notes=notes[-5:],
+        wanted=wanted,
+        since=since,
     )
 
 
 def judge(session: Session, message: Message, outcome: Outcome, *, limit: float = 20.0) -> Outcome:
     """Wait for the message in the log, or long enough to see that it does not come; write down how it came."""
-    session.truth.wait(message.marker, limit if outcome.verdict not in NOT_TYPED else 1.0)
+    session.truth.wait(message, limit if outcome.verdict not in NOT_TYPED else 1.0, outcome.since)
     return look(session, message, outcome)
 
 
 def look(session: Session, message: Message, outcome: Outcome) -> Outcome:
     """Write down how the message came, as of now."""
     session.truth.refresh()
-    found = session.truth.found(message.marker, message.expected)
+    found = session.truth.found(message, outcome.since)
     outcome.times, outcome.intact, outcome.seen = found.times, found.intact, found.seen[:400]
     return outcome

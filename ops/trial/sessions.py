@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -11,12 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.trial.installing import cache, environment
 from ops.trial.looks import PLAIN, Look
 from ops.trial.model import StandIn
 from ops.trial.stopping import STOPPED, go_on
 from ops.trial.terminal import Screen, Server, end_processes, naming
 from ops.trial.truth import Truth
-from ops.trial.installing import cache, environment
 from ops.trial.uis import UI
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
@@ -44,6 +45,7 @@ class Session:
         self.pane = ""
         self.truth = Truth(self.home / "truth.jsonl", ui)
         self.sent: list[str] = []
+        self._ready_as: Look | None = None
 
     def __enter__(self) -> Self:
         self.home.mkdir(parents=True)
@@ -85,10 +87,20 @@ class Session:
         self.server.stop()
         end_processes(naming(self.home))
 
-    def again(self) -> None:
-        """End the UI and start it anew, in the same home."""
+    def again(self, look: Look | None = None) -> None:
+        """End the UI and start it anew, in the same home, in the same look or another one."""
         self.stop()
+        self.look = look or self.look
         self.start()
+
+    def wear(self, look: Look) -> None:
+        """Look so, starting anew if it does not, and be ready."""
+        if self.look != look:
+            self.again(look)
+            self._ready_as = None
+        if self._ready_as is not self.look:
+            self.ready()
+            self._ready_as = self.look
 
     def ready(self, limit: float = 90.0) -> Screen:
         """Wait until the UI shows something and stands still; its screen."""
@@ -96,6 +108,9 @@ class Session:
         while time.monotonic() < end:
             screen = self.server.still(self.pane, quiet=2.5, limit=limit)
             if self.loaded(screen):
+                if self.look.keys:
+                    self.server.press(self.pane, self.look.keys)
+                    screen = self.server.still(self.pane, quiet=1.0, limit=5)
                 return screen
         raise SystemExit(f"{self.ui.name} shows nothing after {limit:.0f} seconds")
 
@@ -104,10 +119,27 @@ class Session:
         pattern = self.look.loaded or self.ui.loaded
         return re.search(pattern, SGR.sub("", screen.text), re.MULTILINE) is not None
 
+    def shows(self) -> str:
+        """The pane's text and cursor, for a person; or that there is no pane any more."""
+        try:
+            screen = self.server.screen(self.pane)
+        except subprocess.CalledProcessError as error:
+            return f"none: {error.stderr.strip()}"
+        cursor = f"{screen.cursor_x},{screen.cursor_y} flag {screen.cursor_flag}"
+        return f"{SGR.sub('', screen.text).rstrip()}\n[title {screen.pane_title!r}, cursor {cursor}]"
+
     @property
     def approved(self) -> bool:
         """Did somebody, or something, approve the tool call?"""
         return (self.cwd / "approved").exists()
+
+    def enter_as_a_person(self) -> None:
+        """Enter what stands in the composer, as a person would who sees that the first Enter was not enough."""
+        before = self.server.screen(self.pane)
+        for _ in range(3):
+            self.server.keys(self.pane, "Enter")
+            if self.server.still(self.pane, quiet=0.5, limit=3) != before:
+                break
 
     def approve_as_a_person(self) -> None:
         """Answer the UI's question with its default, and take away what the command left."""

@@ -142,16 +142,7 @@ class _Recorder:
 
     def _overlays(self) -> None:
         for opening, closing, about in self._s.ui.overlays:
-            self._press(opening)
+            self._s.server.press(self._s.pane, opening)
             self._keep("unknown", about)
-            self._press(closing)
+            self._s.server.press(self._s.pane, closing)
             self._s.clear_draft()
-
-    def _press(self, keys: tuple[str, ...]) -> None:
-        """Keys by tmux's names; what is none, such as a command of the UI, is typed."""
-        for key in keys:
-            if len(key) == 1 or key.startswith(("C-", "Enter", "Escape")):
-                self._s.server.keys(self._s.pane, key)
-            else:
-                self._s.server.type(self._s.pane, key)
-            time.sleep(0.8)

@@ -112,6 +112,15 @@ class Server:
         """Press keys, by tmux's names for them."""
         self.run("send-keys", "-t", pane, *names)
 
+    def press(self, pane: str, keys: Sequence[str]) -> None:
+        """Keys by tmux's names, slowly enough for menus; what is no such name, as a command of the UI is not, is typed."""
+        for key in keys:
+            if len(key) == 1 or key.startswith(("C-", "M-")) or key in {"Enter", "Escape", "Tab", "BTab", "BSpace"}:
+                self.keys(pane, key)
+            else:
+                self.type(pane, key)
+            time.sleep(0.8)
+
     def paste(self, pane: str, text: str) -> None:
         """Paste as a terminal does, in brackets; no Enter."""
         self.run("load-buffer", "-b", "trial", "-", stdin=text)

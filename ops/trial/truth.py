@@ -1,14 +1,20 @@
 """What the model's log says about the messages that were sent."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ops.trial.cases import Message
 from ops.trial.model import MARKER
 from ops.trial.stopping import go_on
 from ops.trial.uis import UI
+
+IMAGE = re.compile(r"\[Image #\d+\]")
+COMMAND = re.compile(r"[/!#@&$?]|(exit|quit|:q)\b")
+"""What must not stand first in a box as it is, so that a profile may put a guard in front."""
 
 
 @dataclass(frozen=True)
@@ -42,37 +48,58 @@ class Truth:
         """The requests that carry the conversation (side requests repeat its words)."""
         return [request for request in self.requests if request["main"]]
 
-    def wait(self, marker: str, limit: float) -> bool:
-        """Wait until a message with `marker` has arrived; whether it did."""
+    def wait(self, message: Message, limit: float, since: int = 0) -> bool:
+        """Wait until `message` has arrived, in any form; whether it did. For `since` see `found`."""
         end = time.monotonic() + limit
         while True:
             go_on()
             self.refresh()
-            if any(marker in request["markers"] for request in self.main()):
+            if self.found(message, since).times:
                 return True
             if time.monotonic() >= end:
                 return False
             time.sleep(0.1)
 
-    def found(self, marker: str, expected: str) -> Found:
-        """How the message with `marker`, which should read `expected` (but for spaces around it), arrived."""
+    def found(self, message: Message, since: int = 0) -> Found:
+        """How `message` arrived. One without a marker is looked for in the requests after the first `since`."""
+        if not message.marker:
+            return self._alone_in_its_block(message, since)
         requests = self.main()
-        times = max((request["markers"].count(marker) for request in requests), default=0)
-        blocks = {text for request in requests for text in request["new"] if marker in text}
-        wanted = self._ui.changes(expected).strip()
-        intact = bool(blocks) and all(self._alone(self._bare(block, wanted), wanted) for block in blocks)
+        times = max((request["markers"].count(message.marker) for request in requests), default=0)
+        blocks = {text for request in requests for text in request["new"] if message.marker in text}
+        wanted = [self._plain(form) for form in message.forms]
+        intact = bool(blocks) and all(
+            any(self._alone(self._bare(self._plain(block), form), form) for form in wanted) for block in blocks
+        )
         return Found(times, intact, "" if intact else " | ".join(sorted(blocks)))
+
+    def _alone_in_its_block(self, message: Message, since: int) -> Found:
+        """Without a marker it can only be told by being all of what was said."""
+        wanted = [self._plain(form) for form in message.forms]
+        requests = [request for request in self.requests[since:] if self._counts(request)]
+        blocks = [self._plain(text) for request in requests for text in request["new"]]
+        times = sum(any(self._bare(block, form) == form for form in wanted) for block in blocks)
+        return Found(times, times > 0, "" if times else " | ".join(blocks))
 
     def strays(self, expected: list[str]) -> list[str]:
         """Texts in the conversation that nobody sent: parts of broken messages, drafts that were not ours to send."""
         texts = {text for request in self.main() for text in request["new"] if not self._ui.is_own(text)}
-        wanted = sorted((self._ui.changes(text).strip() for text in expected), key=len, reverse=True)
-        return [text for text in texts if not self._consists_of(text, wanted)]
+        wanted = sorted({self._plain(text) for text in expected}, key=len, reverse=True)
+        return [text for text in texts if not self._consists_of(self._plain(text), wanted)]
+
+    def _counts(self, request: dict[str, Any]) -> bool:
+        return bool(request["main"]) and not request.get("tool_result")
+
+    def _plain(self, text: str) -> str:
+        """`text` as the UI hands it over, without what stands around it and the numbers of its images."""
+        return IMAGE.sub("[Image]", self._ui.changes(text)).strip()
 
     def _bare(self, block: str, wanted: str) -> str:
         """`block` without what the profile put around `wanted`."""
         for guard in self._ui.guards:
-            block = block.replace(guard + wanted, wanted).replace(wanted + guard, wanted)
+            if COMMAND.match(wanted):
+                block = block.replace(guard + wanted, wanted)
+            block = block.replace(wanted + guard, wanted)
         return block.strip()
 
     @staticmethod

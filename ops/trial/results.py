@@ -1,0 +1,145 @@
+"""The results of a trial: a row for each round, the file they are kept in, and the tables made from it."""
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.trial.installing import node_version, size
+from ops.trial.sending import NOT_TYPED, Outcome
+from ops.trial.uis import UI
+
+
+@dataclass(frozen=True)
+class Row:
+    """One round of one UI."""
+
+    ui: str
+    version: str
+    case: str
+    n: int
+    once: int
+    agree: int
+    unproven: int
+    withheld: int
+    """How many of the messages were not typed, and said so."""
+    retried: int
+    """How many were held back at first, and typed later."""
+    seconds: float
+    """Median of a call."""
+    proofs: dict[str, int]
+    broken: str
+    good: bool
+    """Everything that was wanted happened, and was said."""
+    outcomes: list[dict[str, Any]]
+
+
+def row(ui: UI, case: str, outcomes: list[Outcome], broken: str = "") -> Row:
+    """Count."""
+    seconds = sorted(outcome.seconds for outcome in outcomes)
+    proofs: dict[str, int] = {}
+    for outcome in outcomes:
+        proof = outcome.proof.split(" ")[0] or outcome.verdict
+        proofs[proof] = proofs.get(proof, 0) + 1
+    return Row(
+        ui=ui.name,
+        version=ui.package.version,
+        case=case,
+        n=len(outcomes),
+        once=sum(outcome.once for outcome in outcomes),
+        agree=sum(outcome.agrees and outcome.verdict != "unproven" for outcome in outcomes),
+        unproven=sum(outcome.verdict == "unproven" for outcome in outcomes),
+        withheld=sum(outcome.verdict in NOT_TYPED and not outcome.times for outcome in outcomes),
+        retried=sum(outcome.calls > 1 and outcome.verdict not in NOT_TYPED for outcome in outcomes),
+        seconds=seconds[len(seconds) // 2] if seconds else 0.0,
+        proofs=proofs,
+        broken=broken,
+        good=not broken and bool(outcomes) and all(outcome.good for outcome in outcomes),
+        outcomes=[outcome.as_json() for outcome in outcomes],
+    )
+
+
+class Results:
+    """The rows so far, in a file that is whole after each of them: a long trial may be stopped."""
+
+    def __init__(self, path: Path, count: int, uis: Iterable[UI]) -> None:
+        self.path, self.count = path, count
+        self.begun = time.time()
+        self.rows: list[Row] = []
+        self._lock = threading.Lock()
+        self._uis = {
+            ui.name: {
+                "package": ui.package.name,
+                "version": ui.package.version,
+                "megabytes": size(ui.package.folder),
+            }
+            for ui in uis
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(self, one: Row) -> None:
+        """Add a row, and tell of it on standard error."""
+        with self._lock:
+            print(line(one), file=sys.stderr, flush=True)
+            self.rows.append(one)
+            self.rows.sort(key=lambda kept: kept.ui)  # stable: in the order of the rounds
+            result = {
+                "date": time.strftime("%Y-%m-%d", time.gmtime(self.begun)),
+                "begun": self.begun,
+                "seconds": time.time() - self.begun,
+                "processors": os.cpu_count(),
+                "node": node_version(),
+                "uis": self._uis,
+                "n": self.count,
+                "rows": [asdict(kept) for kept in self.rows],
+            }
+            new = self.path.with_suffix(".new")
+            new.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            new.replace(self.path)
+
+
+HEAD = (
+    f"{'ui':9} {'version':9} {'case':34} {'n':>4} {'once':>7} {'agree':>9} {'unpr':>4} {'held':>4} {'later':>5} "
+    f"{'s/call':>6}"
+)
+
+
+def line(one: Row) -> str:
+    """One line of the table."""
+    once = f"{one.once}/{one.n}" if one.once or not one.withheld else "-"
+    mark = "ok" if one.good else "BAD"
+    proofs = " ".join(f"{name}:{count}" for name, count in sorted(one.proofs.items()))
+    return (
+        f"{one.ui:9} {one.version:9} {one.case:34} {one.n:4} {once:>7} {one.agree:>4}/{one.n:<4} {one.unproven:4} "
+        f"{one.withheld:4} {one.retried:5} {one.seconds:6.2f}  {mark:3} {proofs} {one.broken}"
+    )
+
+
+def markdown(paths: Iterable[Path]) -> str:
+    """The table for the documentation, from files of results: a row for each UI, a column for each case.
+
+    A cell says how many of its messages ended as they had to. The newest file decides about a cell.
+    """
+    heads: dict[str, str] = {}
+    cells: dict[tuple[str, str], str] = {}
+    cases: dict[str, None] = {}
+    for result in sorted((json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda r: r["begun"]):
+        for each in result["rows"]:
+            case = each["case"].partition(":")[0]
+            heads[each["ui"]] = f"{each['ui']} {each['version']} ({result['date']})"
+            cases[case] = None
+        for ui, case in {(each["ui"], each["case"].partition(":")[0]) for each in result["rows"]}:
+            own = [r for r in result["rows"] if (r["ui"], r["case"].partition(":")[0]) == (ui, case)]
+            right = sum(outcome["good"] for each in own for outcome in each["outcomes"])
+            broken = ", broken" if any(each["broken"] for each in own) else ""
+            cells[ui, case] = f"{right}/{sum(each['n'] for each in own)}{broken}"
+    lines = ["| UI | " + " | ".join(cases) + " |", "|---|" + "---|" * len(cases)]
+    lines += [
+        f"| {head} | " + " | ".join(cells.get((ui, case), "-") for case in cases) + " |" for ui, head in heads.items()
+    ]
+    return "\n".join(lines)
