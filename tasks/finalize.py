@@ -1,14 +1,25 @@
 """The finalizer: once all transports of a message have reported, it is marked and logged."""
 
-from worker.engine.finalizing import finalize as close
-from worker.runtime.huey import Band, huey
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from worker.runtime.due import FinalizerDue
+from worker.runtime.huey import Band, WatchHuey
 
 GATHER_SECONDS = 0.02  # how long a finalizer waits for company
 
 
-@huey.task(priority=Band.UPKEEP)
-def finalize() -> None:
-    """Finish the messages that ended since the last finalizer; harmless if they are finished already."""
-    huey.engine.stopping.wait(GATHER_SECONDS)
-    for message in huey.finished.take():
-        close(huey.engine.db, message, huey.engine.clock())
+def register(
+    huey: WatchHuey, finalizer: FinalizerDue, close: Callable[[int], object], stopping: threading.Event
+) -> Any:
+    """Make huey's task of it; `close` finishes one message."""
+
+    @huey.task(priority=Band.UPKEEP)
+    def finalize() -> None:
+        """Finish the messages that ended since the last finalizer; harmless if they are finished already."""
+        stopping.wait(GATHER_SECONDS)
+        for message in finalizer.take():
+            close(message)
+
+    return finalize

@@ -1,102 +1,168 @@
 """The composition root: `huey_consumer worker.app.huey` runs this program.
 
-Importing it reads the configuration (`BUS_WATCH_CONFIG`, else ~/.sos/bus-watch.json), opens ledger and queue, and
-registers the tasks. Only entry points import it.
+Importing it does nothing. Asking it for `huey` reads the configuration (`BUS_WATCH_CONFIG`, else
+~/.sos/bus-watch.json), opens ledger and queue, and registers the tasks.
 """
 
+import functools
+import logging
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import tasks.deliver
 import tasks.finalize
 import tasks.poll
-import tasks.sweep  # noqa: F401 - imported for its periodic task
+import tasks.sweep
 from worker import configuration
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.engine import Engine
+from worker.engine.finalizing import finalize
+from worker.engine.retention import retain
 from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.ledger.sweep_signal import stamp
 from worker.memory import return_large_blocks
 from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
-from worker.runtime.huey import Band, WatchHuey, huey
+from worker.runtime.huey import Band, WatchHuey
 from worker.settings import Settings
 from worker.telemetry import log
 from worker.telemetry.observers import observe
 from worker.telemetry.redact import redact
 
-__all__ = ["build", "huey"]
+logger = logging.getLogger("bus_watch.queue")
 
 LANE_SECONDS = 0.25  # how long a lane may keep a thread that others wait for; a change costs a trip through the queue
 
 
 class HueyQueue:
-    """Hands work on as huey tasks: the wake-up list of the consumer."""
+    """Hands work on as huey tasks: the wake-up list of the consumer. The tasks come once there is what they need."""
+
+    deliver_task: Any
+    finalize_task: Any
+
+    def __init__(self, huey: WatchHuey, finalizer: FinalizerDue) -> None:
+        self._huey = huey
+        self._finalizer = finalizer
 
     def deliver(self, delivery: int, at: float | None) -> None:
         """Enqueue a delivery, or put it into huey's schedule, where it can be seen."""
         if at is None:
-            tasks.deliver.deliver(delivery)
+            self.deliver_task(delivery)
         else:
             # Not `deliver.schedule()`: it drops the fraction of the second, and goes through the queue first.
-            task = tasks.deliver.deliver.s(delivery)
+            task = self.deliver_task.s(delivery)
             task.eta = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
-            huey.add_schedule(task)
+            self._huey.add_schedule(task)
 
     def finalize(self, message: int) -> None:
         """Enqueue a finalizer, unless one waits that will take this message along."""
-        if huey.finished.add(message):
-            tasks.finalize.finalize()
+        if self._finalizer.add(message):
+            self.finalize_task()
 
     def may_claim_next(self, seconds: float) -> bool:
         """While nobody waits for a thread, or for a moment: no busy lane keeps a thread that others wait for."""
-        return seconds < LANE_SECONDS or huey.storage.somebody_idles(Band.DELIVER)
+        return seconds < LANE_SECONDS or self._huey.storage.somebody_idles(Band.DELIVER)
 
 
-def build(settings: Settings) -> WatchHuey:
-    """Give the Huey of our tasks its queue and its engine.
+class BusWatch:
+    """The program, put together: queue, engine, doorbell, and the tasks between them. The consumer of `huey` runs it.
 
     Raises BusWatchError: the ledger cannot be opened, for instance.
     """
-    return_large_blocks()
-    database = Database(settings.ledger_file)
-    import_old_state(database, settings)
-    pollable = [agent.agent for agent in settings.agents if agent.transports]
-    huey.open(settings.queue_file, poll_workers=max(1, len(pollable)), default_workers=settings.workers)
-    huey.polls = PollsDue(pollable)
-    huey.finished = FinalizerDue()
-    huey.sweeps = SweepDue(lambda: stamp(settings.files_dir))
-    huey.engine = Engine(
-        settings=settings,
-        db=database,
-        queue=HueyQueue(),
-        bus=BusClient(max_connections=len(pollable) + 4),
-        redact=redact.tail,
-        observer=observe(settings, database),
-    )
-    watching = [agent for agent in settings.agents if agent.transports and agent.watch]
-    huey.doorbell = Doorbell([huey.engine.inboxes.endpoint(agent) for agent in watching], _rung)
-    return huey
+
+    def __init__(self, settings: Settings) -> None:
+        return_large_blocks()
+        database = Database(settings.ledger_file)
+        import_old_state(database, settings)
+        pollable = [agent.agent for agent in settings.agents if agent.transports]
+        self._polls = PollsDue(pollable)
+        self._sweeps = SweepDue(lambda: stamp(settings.files_dir))
+        finalizer = FinalizerDue()
+        self.huey = WatchHuey(
+            settings.queue_file,
+            polls=self._polls,
+            sweeps=self._sweeps,
+            poll_workers=max(1, len(pollable)),
+            default_workers=settings.workers,
+            on_flags=log.adopt_consumer_flags,
+        )
+        queue = HueyQueue(self.huey, finalizer)
+        self.engine = engine = Engine(
+            settings=settings,
+            db=database,
+            queue=queue,
+            bus=BusClient(max_connections=len(pollable) + 4),
+            redact=redact.tail,
+            observer=observe(settings, database),
+        )
+        self.stopping = engine.stopping
+        queue.deliver_task = tasks.deliver.register(self.huey, engine.dispatcher)
+        queue.finalize_task = tasks.finalize.register(
+            self.huey, finalizer, lambda message: finalize(database, message, engine.clock()), engine.stopping
+        )
+        tasks.sweep.register(
+            self.huey,
+            self._sweeps,
+            engine.sweeper,
+            lambda: retain(database, settings, engine.clock()),
+            engine.observer,
+        )
+        self._poll_what_is_due = tasks.poll.register(self.huey, self._polls, engine.poller, engine.observer)
+        watching = [agent for agent in settings.agents if agent.transports and agent.watch]
+        self._doorbell = Doorbell([engine.inboxes.endpoint(agent) for agent in watching], self._rung)
+        self.huey.storage.on_loss = self._refill
+        self.huey.program = self
+
+    def start(self) -> None:
+        """Before the consumer's threads: show that we live, and settle what the last worker left. BusWatchError."""
+        self.engine.start()
+        try:
+            self.engine.sweeper.sweep(first=True)
+        except BusWatchError as error:
+            logger.error("the first sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
+
+    def listen(self) -> None:
+        """Let the bus ring for polls."""
+        self._doorbell.start()
+
+    def stop(self) -> None:
+        """After the consumer's threads: let go."""
+        self._doorbell.close()
+        self.engine.stop()
+
+    def note_health(self, health: str) -> bool:
+        """Write down what the watchdog finds, and say whether that could be done."""
+        return self.engine.note_health(health)
+
+    def _rung(self, agent: str) -> None:
+        """The bus has something for this agent: poll now, not at the scheduler's next look."""
+        self._polls.ring(agent)
+        self._poll_what_is_due()
+
+    def _refill(self) -> None:
+        """The queue has lost wake-ups: the next sweep, which is now, wakes all."""
+        self.engine.wake_ups.overlooked.set()
+        self._sweeps.hurry()
 
 
-def _rung(agent: str) -> None:
-    """The bus has something for this agent: poll now, not at the scheduler's next look."""
-    huey.polls.ring(agent)
-    tasks.poll.enqueue_due()
-
-
-def _build_or_exit() -> WatchHuey:
+@functools.cache
+def from_environment() -> BusWatch:
+    """The program as the environment configures it; SystemExit with our sentence where that cannot be used."""
     try:
         settings = configuration.load()
         log.configure(settings)
-        return build(settings)
+        return BusWatch(settings)
     except BusWatchError as error:
         # Not an exception: huey_consumer would print its traceback to somebody who mistyped a path.
         print(f"bus-watch: {redact(str(error))}", file=sys.stderr)  # noqa: T201 - there is no logging yet
         raise SystemExit(error.exit_status) from None
 
 
-if not huey.is_open:
-    _build_or_exit()
+def __getattr__(name: str) -> WatchHuey:
+    """`worker.app.huey`: huey_consumer asks for it, and whoever builds a BusWatch from settings of its own does not."""
+    if name == "huey":
+        return from_environment().huey
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from ops.benchmarks.world import message
-from worker.app import huey
+from worker.app import from_environment
 from worker.ledger import intake
 from worker.ledger.lanes import Wake
 from worker.transports.client import RunEnded
@@ -20,8 +20,9 @@ AGENT = "agent0"
 
 
 def main(target: Path, count: int, pause: float) -> None:
-    engine = huey.engine
-    consumer = huey.create_consumer(workers=8)
+    program = from_environment()
+    engine = program.engine
+    consumer = program.huey.create_consumer(workers=8)
     started: dict[str, float] = {}
     ended = threading.Event()
     on_ended = engine.dispatcher.launcher.on_ended
@@ -56,7 +57,7 @@ def main(target: Path, count: int, pause: float) -> None:
         delays.append(started[attempt] - enqueued)
     target.write_text(json.dumps(delays), encoding="ascii")
     consumer.stop(graceful=True)
-    engine.stop()
+    program.stop()
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 import sys
 
-from worker.app import huey
+from worker.app import from_environment
 
 
 def main() -> None:
     """Run it."""
-    huey.engine.identity.boot = sys.argv[1]
-    huey.create_consumer(workers=4).run()
+    program = from_environment()
+    program.engine.identity.boot = sys.argv[1]
+    program.huey.create_consumer(workers=4).run()
 
 
 if __name__ == "__main__":

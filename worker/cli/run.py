@@ -46,15 +46,10 @@ def run(args: argparse.Namespace) -> int:
     log.configure(settings, verbose=args.verbose, log_format=args.log_format)
     if args.once:
         return _once(args, settings)
-    from worker.runtime.huey import huey
-
-    huey.is_open = (
-        True  # else importing worker.app builds it, from the configuration that a process without --config has
-    )
-    from worker.app import build
+    from worker.app import BusWatch
 
     # Supervisors send SIGTERM, people SIGINT: the first of either is graceful.
-    consumer = build(settings).create_consumer(
+    consumer = BusWatch(settings).huey.create_consumer(
         workers=settings.workers, shutdown_timeout=args.shutdown_timeout, graceful_signal="TERM"
     )
     consumer.also_graceful()

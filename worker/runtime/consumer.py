@@ -4,17 +4,15 @@ import logging
 import threading
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from huey import Huey
 from huey.consumer import Consumer, Scheduler, Worker
 from huey.exceptions import ConfigurationError
 
 from worker.errors import BusWatchError
 from worker.runtime.storage import Band
 from worker.runtime.watchdog import Watchdog
-
-if TYPE_CHECKING:
-    from worker.runtime.huey import WatchHuey
 
 logger = logging.getLogger("bus_watch.queue")
 
@@ -72,19 +70,19 @@ class QuickScheduler(Scheduler):
 
 
 class WatchConsumer(Consumer):
-    """huey's consumer with reserved workers, our scheduler, and the engine's start and stop around it."""
+    """A WatchHuey's consumer: huey's, with reserved workers, our scheduler, the program's start and stop around it."""
 
     worker_class = BandWorker
     worker_threads: list[tuple[BandWorker, threading.Thread]]
     scheduler_class = QuickScheduler
 
-    def __init__(self, huey: "WatchHuey", **options: Any) -> None:
+    def __init__(self, huey: Huey, **options: Any) -> None:
         if options.get("worker_type", "thread") != "thread":
             raise ConfigurationError("it runs on threads only: leave out -k/--worker-type")
         super().__init__(huey, **options)
         self._stop_flag_timeout = MAIN_SECONDS
         self.failed = False
-        self.watchdog = Watchdog(huey.pulse, huey.engine.note_health)
+        self.watchdog = Watchdog(huey.pulse, huey.program.note_health)
         kinds = [PollWorker] * huey.poll_workers + [UpkeepWorker] * UPKEEP_WORKERS
         self.reserved = [self._create_reserved(kind, number) for number, kind in enumerate(kinds, 1)]
 
@@ -99,22 +97,18 @@ class WatchConsumer(Consumer):
         return worker, self._create_process(worker, f"{kind.__name__}-{number}")
 
     def start(self) -> None:
-        self.huey.engine.start()
-        try:
-            self.huey.engine.sweeper.sweep(first=True)
-        except BusWatchError as error:
-            logger.error("the first sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
+        self.huey.program.start()
         super().start()
         for _, thread in self.reserved:
             thread.start()
         if self.periodic:  # without periodic tasks (-n) nothing is polled, so nothing has to ring for it
-            self.huey.doorbell.start()
+            self.huey.program.listen()
         self.watchdog.started()
 
     def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
         self.watchdog.stopping()
         self.stop_flag.set()
-        self.huey.engine.stopping.set()  # polls that wait for their turn at the bus go home
+        self.huey.program.stopping.set()  # polls that wait for their turn at the bus go home
         self.huey.storage.stop()  # those who wait for work look at the flag
         super().stop(graceful)
 
@@ -146,7 +140,7 @@ class WatchConsumer(Consumer):
         return healthy
 
     def loop(self, health_check_ts: float | None = None) -> float | None:
-        if self.huey.engine.stopping.is_set() and not self.stop_flag.is_set():
+        if self.huey.program.stopping.is_set() and not self.stop_flag.is_set():
             # The launcher died: without it nothing can be delivered. The supervisor starts both again.
             logger.critical("the worker stops itself; its supervisor starts it again")
             self.stop()
@@ -161,7 +155,6 @@ class WatchConsumer(Consumer):
             logger.critical("the worker cannot run: %s", error)
             raise SystemExit(error.exit_status) from None
         finally:
-            self.huey.doorbell.close()
-            self.huey.engine.stop()
+            self.huey.program.stop()
         if self.failed:
             raise SystemExit(1)

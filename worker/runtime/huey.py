@@ -12,42 +12,73 @@ What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey
 import logging
 import sqlite3
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from huey import Huey
 from huey.api import Task
 from huey.exceptions import ConfigurationError
 
-from worker.bus.doorbell import Doorbell
-from worker.engine import Engine
 from worker.errors import UsageError
 from worker.runtime.consumer import QuickScheduler, WatchConsumer
-from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
+from worker.runtime.due import PollsDue, SweepDue
 from worker.runtime.storage import Band, JsonSerializer, WakeupStorage
 from worker.runtime.watchdog import Pulse
-from worker.telemetry import log
 
-__all__ = ["Band", "QuickScheduler", "WakeupStorage", "WatchConsumer", "WatchHuey", "huey"]
+__all__ = ["Band", "Program", "QuickScheduler", "WakeupStorage", "WatchConsumer", "WatchHuey"]
 
 logger = logging.getLogger("bus_watch.queue")
 
 
+class Program(Protocol):
+    """What the consumer runs. Once `stopping` is set it stops: somebody asked for it, or the program cannot go on."""
+
+    stopping: threading.Event
+
+    def start(self) -> None:
+        """Before the consumer's threads. BusWatchError: it cannot run."""
+        ...
+
+    def listen(self) -> None:
+        """Once they run; not where periodic tasks are off."""
+        ...
+
+    def stop(self) -> None:
+        """After the consumer's threads."""
+        ...
+
+    def note_health(self, health: str) -> bool:
+        """Write down what the watchdog finds, and say whether that could be done."""
+        ...
+
+
 class WatchHuey(Huey):
-    """The Huey that our tasks decorate with. It is made before the configuration is read: `open` gives it its file."""
+    """The Huey of our tasks. `default_workers` is for a consumer that was given no -w.
 
-    engine: Engine  # set by the composition root, as is what is due
-    polls: PollsDue
-    sweeps: SweepDue
-    finished: FinalizerDue
-    doorbell: Doorbell
+    `on_flags` is called once huey_consumer has applied its flags to logging, before there is a consumer.
+    """
 
-    def __init__(self) -> None:
-        self.filename = ":memory:"
-        self.is_open = False
-        self.poll_workers = 1
-        self.default_workers = 1
+    program: Program  # set by the composition root, which needs this Huey for it
+
+    def __init__(
+        self,
+        filename: Path,
+        *,
+        polls: PollsDue,
+        sweeps: SweepDue,
+        poll_workers: int = 1,
+        default_workers: int = 1,
+        on_flags: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.filename = str(filename)
+        self.polls = polls
+        self.sweeps = sweeps
+        self.poll_workers = poll_workers
+        self.default_workers = default_workers
+        self.on_flags = on_flags
         self.scheduler_beat = time.monotonic()
         self.queue_failing = False
         super().__init__("bus-watch", results=False, serializer=JsonSerializer(), storage_class=WakeupStorage)
@@ -65,15 +96,6 @@ class WatchHuey(Huey):
             return cast("WakeupStorage", self.get_immediate_storage())
         return WakeupStorage(self.name, filename=self.filename)
 
-    def open(self, filename: Path, *, poll_workers: int, default_workers: int) -> None:
-        """Use this file from now on; `default_workers` is for a consumer that was given no -w."""
-        self.filename = str(filename)
-        self.poll_workers = poll_workers
-        self.default_workers = default_workers
-        self.storage = self.create_storage()
-        self.storage.on_loss = self._refill
-        self.is_open = True
-
     def try_enqueue(self, task: Task) -> bool:
         """Enqueue a task that comes again by itself; False if the queue's disk is full, or fails."""
         try:
@@ -86,20 +108,13 @@ class WatchHuey(Huey):
         self.queue_failing = False
         return True
 
-    def _refill(self) -> None:
-        self.engine.wake_ups.overlooked.set()
-        self.sweeps.hurry()
-
     def create_consumer(self, **options: Any) -> WatchConsumer:
         # huey_consumer always passes a number, 1 where -w was not given: only its command line can tell.
         if not any(argument.startswith(("-w", "--workers")) for argument in sys.argv[1:]):
             options["workers"] = max(options.get("workers", 1), self.default_workers)
-        log.adopt_consumer_flags()
+        self.on_flags()
         try:
             return WatchConsumer(self, **options)
         except ConfigurationError as error:  # huey_consumer would print its traceback
             print(f"bus-watch: {error}", file=sys.stderr)  # noqa: T201 - a command line that makes no sense
             raise SystemExit(UsageError.exit_status) from None
-
-
-huey = WatchHuey()

@@ -99,7 +99,7 @@ def test_without_a_dsn_the_worker_does_not_import_sentry(home: Home) -> None:
     with FakeBridge("B") as bridge:
         configure(home, bridge)
         code = (
-            "import sys\nimport worker.app\n"
+            "import sys\nfrom worker.app import huey\n"
             "print([m for m in ('sentry_sdk', 'prometheus_client') if m in sys.modules], file=sys.stderr)"
         )
         done = subprocess.run(

@@ -87,7 +87,7 @@ def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with FakeBridge("B") as bridge:
         configure(home, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "m.prom"))
-        code = "import sys; sys.modules['prometheus_client'] = None\nimport worker.app"
+        code = "import sys; sys.modules['prometheus_client'] = None\nfrom worker.app import huey"
         done = subprocess.run(
             [sys.executable, "-c", code], env=home.env, cwd=ROOT, capture_output=True, text=True, check=False
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from worker.runtime.due import PollsDue, SweepDue
 from worker.runtime.huey import Band, WakeupStorage, WatchHuey
 
 PATIENCE = 30.0
@@ -27,8 +28,7 @@ def _deliver(delivery: int) -> None:
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[WatchHuey]:
-    huey = WatchHuey()
-    huey.open(tmp_path / "queue.db", poll_workers=1, default_workers=1)
+    huey = WatchHuey(tmp_path / "queue.db", polls=PollsDue([]), sweeps=SweepDue(lambda: 0))
     yield huey
     huey.storage.close()
 
