@@ -224,9 +224,11 @@ class Settings(BaseSettings):
     start_from: Literal["all", "now"] | Duration = 86400.0
     """How old a message may be that a new ledger takes."""
     clear_text_after: Duration = 7 * 86400.0
-    """When the text of delivered messages is cleared."""
+    """When the text of messages that are over is cleared."""
     forget_after: Duration = 30 * 86400.0
     """When delivered messages are forgotten."""
+    forget_dead_after: Duration = 90 * 86400.0
+    """When dead and dropped messages are forgotten."""
     log_format: Literal["auto", "json", "text"] = "auto"
     """`json` is for machines; `auto` is text, with the levels of the journal where it goes there."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -27,8 +27,8 @@ from worker.settings import AgentSettings, Settings, TransportSettings
 AGENTS = ("a0", "a1", "a2")
 DAY = 86400.0
 
-# Tables that hold a row for each agent, lane or worker process: to scan them is to read them.
-SMALL = frozenset({"lanes", "l", "workers", "inboxes", "i", "CONSTANT"})
+# Tables that hold a row for each agent, stream, lane or worker process: to scan them is to read them.
+SMALL = frozenset({"lanes", "l", "workers", "inboxes", "i", "streams", "CONSTANT"})
 # Indexes that hold only what is not done: their size is the work there is, not the history.
 LIVE = ("messages_open", "deliveries_pending", "deliveries_running", "deliveries_scheduled", "deliveries_stuck")
 

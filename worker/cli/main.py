@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "history": "list messages that came, newest first",
     "retry": "let dead, held or cancelled deliveries wait again",
     "drop": "cancel deliveries that are not done",
+    "purge": "forget messages that are over",
     "pause": "stop starting a transport; messages wait",
     "resume": "start a paused transport again",
     "ledger": "check the ledger, or back it up",

@@ -5,7 +5,7 @@ import contextlib
 
 from worker.configuration import load
 from worker.errors import TokenError
-from worker.settings import Settings
+from worker.settings import Settings, parse_duration
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,14 @@ def count(value: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
     return number
+
+
+def duration(value: str) -> float:
+    """For argparse: an age in seconds, or with a unit: `90`, `15m`, `24h`, `5d`."""
+    seconds = parse_duration(value)
+    if not isinstance(seconds, float):
+        raise argparse.ArgumentTypeError(f"{value!r} is no duration; write for example 90m, 24h or 30d")
+    return seconds
 
 
 def settings(args: argparse.Namespace) -> Settings:

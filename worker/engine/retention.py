@@ -1,8 +1,8 @@
-"""Retention: what was delivered long ago is cleared, then forgotten, and its pages go back to the disk."""
+"""Retention: what was over long ago is cleared, then forgotten, and its pages go back to the disk."""
 
 from dataclasses import dataclass
 
-from worker.ledger import upkeep
+from worker.ledger import forgetting, upkeep
 from worker.ledger.database import Database
 from worker.settings import Settings
 
@@ -18,13 +18,27 @@ class Retained:
 
 
 def retain(db: Database, settings: Settings, now: float) -> Retained:
-    """Clear the text of old delivered messages, then forget the oldest ones; give freed pages back to the disk.
+    """Clear the text of old messages that are over, then forget the oldest ones; give freed pages back to the disk.
 
-    A bounded number of rows a round.
+    Delivered messages have a retention of their own, and so have those that failed: dead, or dropped by a person. A
+    bounded number of rows a round.
     """
-    clear_after = min(settings.clear_text_after, settings.forget_after)  # what is forgotten is cleared first
-    cleared = db.write(lambda tx: upkeep.clear_text(tx, now - clear_after))
-    forgotten = db.write(lambda tx: upkeep.forget_messages(tx, now - settings.forget_after))
+    db.write(lambda tx: forgetting.lower_floors(tx, now, now - settings.forget_after))
+    rounds = [db.write(lambda tx: forgetting.forget_skipped(tx, now - settings.forget_after))]
+    forgotten = 0
+    for failed, forget_after in ((False, settings.forget_after), (True, settings.forget_dead_after)):
+        clear_after = min(settings.clear_text_after, forget_after)  # what is forgotten is cleared first
+        rounds.append(_clear(db, now - clear_after, failed=failed))
+        rounds.append(_forget(db, now - forget_after, failed=failed))
+        forgotten += rounds[-1]
     db.write(lambda tx: upkeep.forget_workers(tx, now - WORKER_ROWS_SECONDS))
     pages = db.write(upkeep.return_pages)
-    return Retained(forgotten, more=upkeep.ROUND in {cleared, forgotten} or pages > 0)
+    return Retained(forgotten, more=upkeep.ROUND in rounds or pages > 0)
+
+
+def _clear(db: Database, before: float, *, failed: bool) -> int:
+    return db.write(lambda tx: forgetting.clear_text(tx, before, failed=failed))
+
+
+def _forget(db: Database, before: float, *, failed: bool) -> int:
+    return db.write(lambda tx: forgetting.forget_messages(tx, before, failed=failed))

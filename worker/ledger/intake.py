@@ -65,7 +65,7 @@ def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
 
 
 def known(db: sqlite3.Connection, agent: str, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
-    """Those of the messages, as (stream, id), that are in the ledger, at or below a floor, or imported."""
+    """Those of the messages, as (stream, id), that are in the ledger, at or below a floor, skipped or imported."""
     floor = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
     floor_ms = int(floor["floor_ms"]) if floor else 0
     return {(m.stream, m.message_id) for m in messages if m.ms < floor_ms or _is_known(db, agent, m)}
@@ -77,6 +77,7 @@ def _is_known(db: sqlite3.Connection, agent: str, message: InboxMessage) -> bool
         select exists (select 1 from messages where agent = :agent and stream = :stream and ms = :ms and seq = :seq)
             or exists (select 1 from streams where agent = :agent and stream = :stream
                        and (floor_ms, floor_seq) >= (:ms, :seq))
+            or exists (select 1 from skipped where agent = :agent and ms = :ms and seq = :seq and stream = :stream)
             or exists (select 1 from imported where agent = :agent and ms = :ms and seq = :seq) as known
         """,
         {"agent": agent, "stream": message.stream, "ms": message.ms, "seq": message.seq},

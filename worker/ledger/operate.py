@@ -76,7 +76,7 @@ class Chosen(NamedTuple):
 def _deliveries(tx: sqlite3.Connection, message: int, chosen: Chosen) -> list[sqlite3.Row]:
     return tx.execute(
         """
-        select d.id, d.state, d.lane, l.transport, m.agent, m.message_id, m.id as message
+        select d.id, d.state, d.lane, l.transport, m.agent, m.message_id, m.id as message, m.text is null as cleared
         from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
         where d.message = :message and (:transport is null or l.transport = :transport)
           and (not :only_dead or d.state = 'dead')
@@ -86,6 +86,10 @@ def _deliveries(tx: sqlite3.Connection, message: int, chosen: Chosen) -> list[sq
     ).fetchall()
 
 
+_RETRIED = frozenset({"dead", "held", "cancelled"})
+_NO_TEXT = "its text was cleared by retention: ask its sender to send it again"
+
+
 def retry(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> list[Change]:
     """Dead, held and cancelled deliveries wait again, with fresh attempts; others are left with a word why.
 
@@ -93,7 +97,9 @@ def retry(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> l
     """
     changes = []
     for row in _deliveries(tx, message, chosen):
-        if row["state"] in {"dead", "held", "cancelled"}:
+        if row["cleared"] and row["state"] in _RETRIED:
+            changes.append(_change(row, done=False, words=f"is {row['state']}, and {_NO_TEXT}"))
+        elif row["state"] in _RETRIED:
             tx.execute(
                 """
                 update deliveries set state = 'waiting', burnt = 0, frees = 0, voids = 0, next_at = null, cancel = 0,

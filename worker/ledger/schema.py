@@ -135,5 +135,17 @@ _V3 = """
 alter table deliveries add column renewed_at real;  -- when a person last asked for it again: its age counts from then
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3)
+_V4 = """
+create index messages_failed on messages (text is null, finished_at) where state = 'failed';
+
+create table skipped (                  -- ids that never run again, though the bus may still show them
+  agent  text not null,
+  stream text not null,
+  ms     integer not null,
+  seq    integer not null,
+  primary key (agent, ms, seq, stream)
+) without rowid;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
 VERSION = len(MIGRATIONS)

@@ -135,46 +135,6 @@ def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> dict[str, str
     return done
 
 
-def clear_text(tx: sqlite3.Connection, finished_before: float) -> int:
-    """Forget what delivered messages said; what they were stays. Returns how many."""
-    changed = tx.execute(
-        """
-        update messages set text = null
-        where id in (select id from messages indexed by messages_finished
-                     where state in ('delivered', 'logged') and (text is null) = 0 and finished_at < ?
-                     order by finished_at limit ?)
-        """,
-        (finished_before, ROUND),
-    )
-    return changed.rowcount
-
-
-def forget_messages(tx: sqlite3.Connection, finished_before: float) -> int:
-    """Remove delivered messages whose text is cleared, with their history, and raise their streams' floors.
-
-    Returns how many.
-    """
-    gone = tx.execute(
-        """
-        select id, agent, stream, ms, seq from messages indexed by messages_finished
-        where state in ('delivered', 'logged') and (text is null) = 1 and finished_at < ?
-        order by finished_at limit ?
-        """,
-        (finished_before, ROUND),
-    ).fetchall()
-    for row in gone:
-        tx.execute(
-            """
-            insert into streams (agent, stream, floor_ms, floor_seq) values (:agent, :stream, :ms, :seq)
-            on conflict (agent, stream) do update set floor_ms = :ms, floor_seq = :seq
-            where (:ms, :seq) > (floor_ms, floor_seq)
-            """,
-            {"agent": row["agent"], "stream": row["stream"], "ms": row["ms"], "seq": row["seq"]},
-        )
-        tx.execute("delete from messages where id = ?", (row["id"],))
-    return len(gone)
-
-
 def return_pages(tx: sqlite3.Connection) -> int:
     """Give some free pages back to the disk, a bounded number a round; returns how many."""
     free = min(ROUND, int(tx.execute("pragma freelist_count").fetchone()[0]))

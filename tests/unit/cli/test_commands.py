@@ -1,5 +1,6 @@
 """The operator's commands on a ledger that has a delivery in every state."""
 
+import contextlib
 import re
 import sqlite3
 import stat
@@ -152,6 +153,32 @@ def test_drop(desk: Desk) -> None:
     assert "dropped when it ends, unless it succeeds" in shown
 
 
+def test_purge(desk: Desk) -> None:
+    said = desk.run("purge", FIRST)
+    assert (said.status, said.out) == (1, f"{FIRST}: is not over: drop it first\n")
+    for transport in ("runs", "pauses", "orphan", "retries", "breaks", "holds", "dies"):
+        desk.run("drop", FIRST, "--transport", transport)
+    with contextlib.closing(sqlite3.connect(desk.ledger)) as ledger, ledger:  # what runs has ended meanwhile
+        ledger.execute("update deliveries set state = 'cancelled' where state = 'running'")
+        ledger.execute("update messages set state = 'failed', finished_at = 0 where id = 1")
+    assert desk.run("purge", FIRST, "--dry-run").out == f"{FIRST}: is failed, would be forgotten\n"
+    assert desk.run("purge", "--older-than", "1h", "--dry-run").out == "would forget 1 message(s): 1 failed\n"
+    said = desk.run("purge", FIRST, "--json")
+    assert said.json == {
+        "dry_run": False,
+        "purged": 1,
+        "states": {"failed": 1},
+        "messages": [{"key": FIRST, "state": "failed", "done": True, "words": "was failed, is forgotten"}],
+    }
+    said = desk.run("purge", FIRST)
+    assert (said.status, said.err) == (
+        1,
+        f"bus-watch purge: no message {FIRST} in the ledger; see `bus-watch history`\n",
+    )
+    assert desk.run("purge", "--older-than", "1h").out == "nothing to do\n"
+    assert desk.run("show", SECOND).status == 0
+
+
 def test_naming_nothing_is_a_usage_error(desk: Desk) -> None:
     for command in ("retry", "drop"):
         said = desk.run(command)
@@ -258,7 +285,8 @@ def test_a_damaged_ledger_is_a_sentence(desk: Desk) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command: str) -> None:
     needed = {
-        "show": ["1-0"], "retry": ["1-0"], "drop": ["1-0"], "pause": ["t"], "resume": ["t"], "ledger": ["check"],
+        "show": ["1-0"], "retry": ["1-0"], "drop": ["1-0"], "purge": ["1-0"], "pause": ["t"], "resume": ["t"],
+        "ledger": ["check"],
     }.get(command, [])  # fmt: skip
     if command in {"install", "uninstall", "completion", "bus"}:  # they read no configuration to do their work
         return
