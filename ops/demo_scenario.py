@@ -36,7 +36,7 @@ def run(home: Path, *words: str, quiet: bool = False) -> str:
     """One bus-watch command, shown with what it printed."""
     if not quiet:
         print(f"$ bus-watch {' '.join(words)}", flush=True)
-    command = [BIN / "bus-watch", *words]
+    command = [str(BIN / "bus-watch"), *words]
     done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
     if not quiet:
         print(done.stdout + done.stderr, end="", flush=True)
