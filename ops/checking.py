@@ -51,7 +51,10 @@ def main(argv: Sequence[str]) -> int:
         print(f"\nno tests are beside {', '.join(untested)}")
     if tests:
         print(f"\n== {' '.join(tests)}", flush=True)
-        if _run_tests([*tests, *for_pytest]):
+        # Unit tests take seconds: for them alone, processes to share them would take longer.
+        quick = all(one.startswith("tests/unit") for one in tests)
+        run = [str(BIN / "pytest") if quick else str(ROOT / "ops" / "run-tests"), *tests, *for_pytest]
+        if subprocess.run(run, cwd=ROOT, check=False).returncode not in {0, 5}:
             failed.append("tests")
     print(f"\n{'FAILED: ' + ', '.join(failed) if failed else 'ok'}")
     return 1 if failed else 0
@@ -151,13 +154,6 @@ def _look(paths: Sequence[str]) -> list[str]:
             print(output, flush=True)
             failed.append(name)
     return failed
-
-
-def _run_tests(arguments: Sequence[str]) -> bool:
-    """Whether one failed. Unit tests take seconds: for them alone, processes to share them would take longer."""
-    quick = all(one.startswith(("tests/unit", "-")) or not Path(one).exists() for one in arguments)
-    command = [str(BIN / "pytest")] if quick else [str(ROOT / "ops" / "run-tests")]
-    return subprocess.run([*command, *arguments], cwd=ROOT, check=False).returncode not in {0, 5}
 
 
 if __name__ == "__main__":
