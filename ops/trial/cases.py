@@ -1,7 +1,8 @@
 r"""The messages of the trial: what is sent, and what the agent must get.
 
-Each text carries a marker that no other one has, but for those that would not be what they are with one. `expected` is what must stand in the conversation but for spaces at
-either end, which a UI may take off and a profile may add (a trailing space defuses `\` and `@`).
+Each text carries a marker that no other one has, unless it would no longer be the text that it is. `expected` is what
+must stand in the conversation but for spaces at either end, which a UI may take off and a profile may add (a trailing
+space defuses `\` and `@`).
 """
 
 import secrets

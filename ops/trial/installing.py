@@ -1,7 +1,7 @@
 """How the trial's UIs are installed: each by its exact version, in a folder of its own under one cache folder.
 
-`npm install NAME` picks, without a word, an old release that the Node at hand is good enough for (Claude Code 2.1.197 for
-2.1.332 under Node 20): so the version is always named, Node is at least `NODE`, taken from npm where the machine's
+`npm install NAME` picks, without a word, an old release that the Node at hand is good enough for (Claude Code 2.1.197
+for 2.1.332 under Node 20): so the version is always named, Node is at least `NODE`, taken from npm where the machine's
 own is older, and what `--version` says afterwards decides.
 """
 
@@ -75,8 +75,8 @@ class Package:
             self._by_npm() if self.installer == "npm" else self._by_pip()
         if (said := self.says()) != self.version:
             raise WrongVersionError(
-                f"{self.name}@{self.version} was asked for, but {self.path} says it is {said}: delete {self.folder}, and"
-                " see with `npm view NAME@VERSION engines` or `pip index versions NAME` whether it can be had here"
+                f"{self.name}@{self.version} was asked for, but {self.path} says it is {said}: delete {self.folder},"
+                " and see whether it can be had here: `npm view NAME@VERSION engines`, `pip index versions NAME`"
             )
 
     def _by_npm(self) -> None:

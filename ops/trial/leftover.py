@@ -92,7 +92,7 @@ def typed_behind(session: Session, count: int) -> list[Outcome]:
         message, outcome = swallowed(session)
         mark = marker()
         session.server.type(session.pane, f" {mark} by hand")
-        sent += [(message, outcome), *_a_persons(session, message, mark), _next(session)]
+        sent += [(message, outcome), *_a_persons(session, mark), _next(session)]
     return settle(session, sent)
 
 
@@ -103,11 +103,11 @@ def typed_meanwhile(session: Session, count: int) -> list[Outcome]:
         message, mark = OURS(), marker()
         with hooked(session.server, paste_buffer=f"send-keys -t {session.pane} -l ' {mark} by hand'"):
             outcome = deliver(session, message.text, patience=0, wanted="either")
-        sent += [(message, outcome), *_a_persons(session, message, mark), _next(session)]
+        sent += [(message, outcome), *_a_persons(session, mark), _next(session)]
     return settle(session, sent)
 
 
-def _a_persons(session: Session, message: Message, mark: str) -> list[tuple[Message, Outcome]]:
+def _a_persons(session: Session, mark: str) -> list[tuple[Message, Outcome]]:
     """Ours and a person's text stand in the box: the next message is withheld, and the person sends what is theirs."""
     shown = session.server.still(session.pane, quiet=0.5, limit=5)
     other = plain("@@ must wait for the person")()

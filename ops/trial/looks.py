@@ -13,8 +13,8 @@ class Look:
 
     `files` are added to those that the UI's set-up wrote, by their path under its home (`{cwd}/` for its working
     directory): text goes behind what is there, keys into the JSON object. `keys` are pressed once it has started.
-    `loaded` is what it shows once it listens, where that is another thing than usual. `asks`: whether it still asks before it
-    runs a command; `drafts`: whether what a person types goes into the box (in vim's normal mode it does not).
+    `loaded` is what it shows once it listens, where that is another thing than usual. `asks`: does it still ask before
+    it runs a command? `drafts`: does what a person types go into the box (as it does not in vim's normal mode)?
     """
 
     name: str

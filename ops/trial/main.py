@@ -33,7 +33,7 @@ INTERRUPTED = 130
 
 
 def trial(ui: UI, cases: Mapping[str, Case], count: int, keep: Callable[[Row], None]) -> None:
-    """All the rounds of one UI, in one session while it looks the same; a round that breaks is followed by a new one."""
+    """All the rounds of one UI, in one session while it looks the same; after one that breaks, in a new one."""
     left = dict(cases)
     while left:
         with Session(ui, next(iter(left.values())).look) as session:
@@ -94,7 +94,7 @@ def main() -> int:
         type=Path,
         nargs="+",
         metavar="RESULTS",
-        help="run nothing: print a table of these results, as Markdown",
+        help="run nothing: print a Markdown table of these results",
     )
     args = parser.parse_args()
     if args.table:

@@ -56,7 +56,7 @@ SHELL_TOOLS: dict[str, Json] = {
 class StandIn(ThreadingHTTPServer):
     """The server. `log` is appended to; `command` is what a tool call asks to run (a template: `{tag}`).
 
-    `tools`: does the UI offer any? One that offers none (aider) is asked for a shell block instead, and has no side requests.
+    `tools`: does the UI offer any? One that offers none (aider) answers with a shell block instead.
     """
 
     daemon_threads = True

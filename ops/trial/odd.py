@@ -94,7 +94,7 @@ def emoji(session: Session) -> Iterator[Message]:
 
 
 def long(session: Session) -> Iterator[Message]:
-    """One paragraph that wraps to a box as high as the screen, below and above the size at which UIs collapse a paste."""
+    """One paragraph that wraps to a box as high as the screen, below and above the size that collapses."""
     del session
     for size in range(540, 901, 60):
         mark = marker()

@@ -201,7 +201,7 @@ def overlays(session: Session, count: int) -> list[Outcome]:
 
 
 def tmux_modes(session: Session, count: int) -> list[Outcome]:
-    """While a person scrolls, looks at the clock or chooses from tmux's tree: the mode is left, and the message arrives."""
+    """A person scrolls, looks at the clock, or chooses from tmux's tree: the mode is left, and the message arrives."""
     del count
     sent = []
     for mode in ("copy-mode", "clock-mode", "choose-tree"):

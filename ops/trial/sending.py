@@ -47,7 +47,7 @@ class Outcome:
     seen: str = ""
     reason: str = ""
     wanted: str = "once"
-    """"once": it must arrive. "withheld": it must not be typed, and said so. "either": the verdict must be true, that is all."""
+    """`once`: it must arrive. `withheld`: it must not be typed, and said so. `either`: what is said must be true."""
     notes: list[str] = field(default_factory=list)
     since: int = 0
     """How many requests the model had had before it was sent."""

@@ -15,7 +15,7 @@ KEY = "trial-key-that-opens-nothing-0123456789"
 
 @dataclass(frozen=True)
 class Start:
-    """How to start a UI: the arguments of its program, and its environment beside the least that a terminal program has."""
+    """How to start a UI: the arguments of its program, and its environment beside the least that any has."""
 
     args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)

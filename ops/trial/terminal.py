@@ -113,7 +113,7 @@ class Server:
         self.run("send-keys", "-t", pane, *names)
 
     def press(self, pane: str, keys: Sequence[str]) -> None:
-        """Keys by tmux's names, slowly enough for menus; what is no such name, as a command of the UI is not, is typed."""
+        """Keys by tmux's names, slowly enough for menus; what is none, such as a command of the UI, is typed."""
         for key in keys:
             if len(key) == 1 or key.startswith(("C-", "M-")) or key in {"Enter", "Escape", "Tab", "BTab", "BSpace"}:
                 self.keys(pane, key)

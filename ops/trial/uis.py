@@ -24,7 +24,7 @@ class UI:
     message moved it, and Escape takes it back. `changes` is what the UI makes of any text that is
     pasted into it. `guards` are what its profile may put before or behind a text, beside spaces, so that it stays text.
     `asks`: whether it ever asks before it runs a command. `tools`: whether it offers the model any, which tells what a
-    person said from side requests, such as making a title. `commands` are some of its own, each of which must arrive as text.
+    person said from side requests, such as making a title. `commands` are some of its own: each must arrive as text.
     """
 
     name: str
@@ -63,6 +63,8 @@ UIS = {
                 r"<user_instructions>",
                 r"<permissions",
                 r"<turn_aborted>",
+                r"</?image\b",
+                r"</?image\b",
             ),
             overlays=(
                 (("/model", "Enter"), ESCAPE, "the choice of a model"),
@@ -84,7 +86,12 @@ UIS = {
             "claude",
             Package("@anthropic-ai/claude-code", "2.1.332", "claude"),
             setups.claude,
-            own_texts=(r"\s*<system-reminder>", r"\[Request interrupted"),
+            own_texts=(
+                r"\s*<system-reminder>",
+                r"\[Request interrupted",
+                r"<(local-)?command-",
+                r"\[Image: source: ",
+            ),
             changes=lambda text: unicodedata.normalize("NFC", text.replace("\t", "    ")),
             overlays=(
                 (("/model", "Enter"), ESCAPE, "the choice of a model"),

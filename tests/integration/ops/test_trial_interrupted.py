@@ -8,16 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from ops.trial import installing
+from ops.trial.uis import UIS
 from tests.fakes.terminals import ROOT, until
 
 UI = """#!/bin/sh
-[ "$1" = --version ] && echo 1.0.0 && exit
+[ "$1" = --version ] && echo {version} && exit
 touch "$HOME/started"
 tail -f "$HOME/started" &
 (trap '' HUP; tail -f "$HOME/started" &)  # nobody's child, as codex's daemons are once it has ended
 echo started
 while :; do sleep 0.1; done
 """
+
+
+def pretend(cache: Path, name: str, version: str) -> None:
+    """A program that calls itself the UI `name` in `version`, where the trial's pinned one belongs."""
+    program = cache / UIS[name].package.path.relative_to(installing.cache())
+    program.parent.mkdir(parents=True)
+    program.write_text(UI.replace("{version}", version))
+    program.chmod(0o755)
 
 
 def running(part: str) -> list[str]:
@@ -37,10 +47,7 @@ def running(part: str) -> list[str]:
     ids=["sending", "sshd", "recording"],
 )
 def test_nothing_is_left(tmp_path: Path, number: signal.Signals, what: list[str], shows: str) -> None:
-    program = tmp_path / "npm" / "node_modules" / ".bin" / "opencode"
-    program.parent.mkdir(parents=True)
-    program.write_text(UI)
-    program.chmod(0o755)
+    pretend(tmp_path, "opencode", UIS["opencode"].package.version)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     trial = subprocess.Popen(
@@ -63,3 +70,18 @@ def test_nothing_is_left(tmp_path: Path, number: signal.Signals, what: list[str]
     assert (trial.returncode, said) == (130, f"interrupted ({number.name}); ending what was started\n")
     assert running(str(tmp_path)) + running(home.name) == []
     assert [*(tmp_path / "homes").iterdir(), *temporary.iterdir()] == []
+
+
+def test_a_ui_of_another_version_is_refused(tmp_path: Path) -> None:
+    pretend(tmp_path, "opencode", "1.0.0")
+    done = subprocess.run(
+        [sys.executable, ROOT / "ops" / "trial" / "run", "--ui", "opencode", "--case", "short"],
+        env={**os.environ, "BUS_WATCH_TRIAL": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"opencode-ai@{UIS['opencode'].package.version} was asked for, but" in done.stderr
+    assert "says it is 1.0.0" in done.stderr

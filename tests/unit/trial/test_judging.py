@@ -1,13 +1,17 @@
 """How the trial judges: it must see every way in which a message can go wrong."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from ops.trial.main import row
+from ops.trial.cases import Message
+from ops.trial.looks import Look
+from ops.trial.plan import QUICK, plan
+from ops.trial.results import markdown, row
 from ops.trial.sending import Outcome
-from ops.trial.truth import Truth
+from ops.trial.truth import Found, Truth
 from ops.trial.uis import UIS
 
 SENT = "M00000001Z hello\n  world"
@@ -26,28 +30,32 @@ def truth(path: Path, *requests: list[str], ui: str = "codex") -> Truth:
     return made
 
 
+def found(log: Truth, marker: str, expected: str, *also: str, since: int = 0) -> Found:
+    return log.found(Message(marker, expected, expected, also), since)
+
+
 def test_once_and_whole(tmp_path: Path) -> None:
-    found = truth(tmp_path, [SENT], ["M00000002Z next"]).found("M00000001Z", SENT)
-    assert (found.times, found.intact) == (1, True)
+    seen = found(truth(tmp_path, [SENT], ["M00000002Z next"]), "M00000001Z", SENT)
+    assert (seen.times, seen.intact) == (1, True)
 
 
 def test_twice(tmp_path: Path) -> None:
-    assert truth(tmp_path, [SENT], [SENT]).found("M00000001Z", SENT).times == 2
+    assert found(truth(tmp_path, [SENT], [SENT]), "M00000001Z", SENT).times == 2
 
 
 @pytest.mark.parametrize("got", ["M00000001Z hello", "M00000001Z hello\n world", f"draft {SENT}", f"{SENT} x"])
 def test_changed(tmp_path: Path, got: str) -> None:
-    assert not truth(tmp_path, [got]).found("M00000001Z", SENT).intact
+    assert not found(truth(tmp_path, [got]), "M00000001Z", SENT).intact
 
 
 def test_not_at_all(tmp_path: Path) -> None:
-    found = truth(tmp_path, ["something else"]).found("M00000001Z", SENT)
-    assert (found.times, found.intact) == (0, False)
+    seen = found(truth(tmp_path, ["something else"]), "M00000001Z", SENT)
+    assert (seen.times, seen.intact) == (0, False)
 
 
 def test_joined_with_other_messages_by_a_blank_line(tmp_path: Path) -> None:
     log = truth(tmp_path, [f"{SENT}\n\nM00000002Z other"])
-    assert log.found("M00000001Z", SENT).intact
+    assert found(log, "M00000001Z", SENT).intact
     assert log.strays([SENT, "M00000002Z other"]) == []
 
 
@@ -60,15 +68,38 @@ def test_what_the_ui_says_itself_is_no_stray(tmp_path: Path) -> None:
     assert truth(tmp_path, ["<environment_context>\n</environment_context>", SENT]).strays([SENT]) == []
 
 
-def test_only_the_documented_changes_are_allowed(tmp_path: Path) -> None:
-    assert truth(tmp_path, ["M00000001Z a    b"], ui="claude").found("M00000001Z", "M00000001Z a\tb").intact
-    assert not truth(tmp_path, ["M00000001Z a    b"], ui="codex").found("M00000001Z", "M00000001Z a\tb").intact
-    assert truth(tmp_path, ["> /M00000001Z"], ui="gemini").found("M00000001Z", "/M00000001Z").intact
-    assert not truth(tmp_path, ["> /M00000001Z"], ui="codex").found("M00000001Z", "/M00000001Z").intact
+@pytest.mark.parametrize(
+    ("ui", "got", "sent", "intact"),
+    [
+        ("claude", "M00000001Z a    b", "M00000001Z a\tb", True),
+        ("codex", "M00000001Z a    b", "M00000001Z a\tb", False),
+        ("codex", "> /M00000001Z", "/M00000001Z", True),
+        ("codex", "> exit M00000001Z", "exit M00000001Z", True),
+        ("codex", "> M00000001Z", "M00000001Z", False),
+        ("codex", "M00000001Z @x .", "M00000001Z @x", False),
+        ("gemini", "M00000001Z @x .", "M00000001Z @x", True),
+    ],
+)
+def test_only_the_documented_changes_are_allowed(tmp_path: Path, ui: str, got: str, sent: str, *, intact: bool) -> None:
+    assert found(truth(tmp_path, [got], ui=ui), "M00000001Z", sent).intact == intact
 
 
-def outcome(verdict: str, times: int, *, intact: bool = True) -> Outcome:
-    return Outcome("text", verdict, 0, 1.0, 1, "screen", times=times, intact=intact and times > 0)
+def test_an_image_may_take_the_place_of_its_path(tmp_path: Path) -> None:
+    log = truth(tmp_path, ["M00000001Z see [Image #3]"])
+    assert found(log, "M00000001Z", "M00000001Z see /a.png", "M00000001Z see [Image #1]").intact
+    assert not found(log, "M00000001Z", "M00000001Z see /a.png").intact
+    assert log.strays(["M00000001Z see [Image #1]"]) == []
+
+
+def test_a_text_without_a_marker_counts_only_as_the_whole_of_what_was_said_after_it_was_sent(tmp_path: Path) -> None:
+    log = truth(tmp_path, ["/clear"], ["/clear and more"], ["> /clear"])
+    assert found(log, "", "/clear", since=1).times == 1
+    assert found(log, "", "/clear").times == 2
+    assert found(log, "", "/clear", since=3) == Found(0, intact=False, seen="")
+
+
+def outcome(verdict: str, times: int, *, intact: bool = True, wanted: str = "once") -> Outcome:
+    return Outcome("text", verdict, 0, 1.0, 1, "screen", times=times, intact=intact and times > 0, wanted=wanted)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +120,61 @@ def test_a_verdict_is_true_or_false(verdict: str, times: int, *, intact: bool, a
     assert outcome(verdict, times, intact=intact).agrees == agrees
 
 
-def test_a_round_is_good_only_if_everything_is_true_and_proven() -> None:
+@pytest.mark.parametrize(
+    ("wanted", "verdict", "times", "good"),
+    [
+        ("once", "submitted", 1, True),
+        ("once", "held", 0, False),
+        ("once", "unproven", 1, False),
+        ("withheld", "held", 0, True),
+        ("withheld", "submitted", 1, False),
+        ("withheld", "unproven", 0, False),
+        ("either", "held", 0, True),
+        ("either", "unproven", 1, True),
+        ("either", "unproven", 2, False),
+        ("either", "held", 1, False),
+    ],
+)
+def test_an_outcome_is_good_if_what_was_wanted_happened_and_was_said(
+    wanted: str, verdict: str, times: int, *, good: bool
+) -> None:
+    assert outcome(verdict, times, wanted=wanted).good == good
+
+
+def test_a_round_is_good_only_if_each_of_its_messages_is() -> None:
     ui = UIS["codex"]
-    right, held, unproven = outcome("submitted", 1), outcome("held", 0), outcome("unproven", 1)
-    assert row(ui, "1", "short", [right, held]).good
-    assert not row(ui, "1", "short", [right, unproven]).good
-    assert not row(ui, "1", "short", [right, outcome("submitted", 0)]).good
-    assert not row(ui, "1", "draft", [held], broken="the draft was changed").good
-    assert row(ui, "1", "dialog opening", [held, unproven]).good
-    assert not row(ui, "1", "dialog opening", [outcome("held", 1)]).good
+    right, held = outcome("submitted", 1), outcome("held", 0, wanted="withheld")
+    assert row(ui, "draft", [right, held]).good
+    assert not row(ui, "short", [right, outcome("unproven", 1)]).good
+    assert not row(ui, "short", [right, outcome("submitted", 0)]).good
+    assert not row(ui, "draft", [held], broken="the draft was changed").good
+    assert not row(ui, "draft", []).good
+
+
+def test_the_table_takes_each_cell_from_the_newest_results(tmp_path: Path) -> None:
+    one, other = outcome("submitted", 1), outcome("submitted", 0)
+    paths = []
+    for begun, outcomes in enumerate(([other, other], [one, other])):
+        rows = [asdict(row(UIS["codex"], f"special: {n}", [each])) for n, each in enumerate(outcomes)]
+        paths.append(tmp_path / f"{begun}.json")
+        paths[-1].write_text(json.dumps({"begun": begun, "date": f"2026-11-2{begun}", "rows": rows}))
+    assert markdown(reversed(paths)).splitlines() == [
+        "| UI | special |",
+        "|---|---|",
+        f"| codex {UIS['codex'].package.version} (2026-11-21) | 1/2 |",
+    ]
+
+
+def test_every_ui_has_the_quick_cases_as_far_as_it_asks() -> None:
+    for ui in UIS.values():
+        missing = set(QUICK) - set(plan(ui))
+        assert missing == (set() if ui.asks else {"dialog"})
+
+
+def test_a_look_adds_to_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"model": "fake", "ui": 1}')
+    (tmp_path / "a.toml").write_text("x = 1\n")
+    Look("l", files={"a.json": {"ui": 2}, "a.toml": "y = 2\n", "new/b.json": {"c": 3}}).dress(tmp_path, tmp_path)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"model": "fake", "ui": 2}
+    assert (tmp_path / "a.toml").read_text() == "x = 1\ny = 2\n"
+    assert json.loads((tmp_path / "new" / "b.json").read_text()) == {"c": 3}

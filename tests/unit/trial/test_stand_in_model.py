@@ -140,3 +140,23 @@ def test_what_a_tool_said_is_nobodys_message(model: StandIn, tmp_path: Path, pat
         ]
     ask(model, path, body)
     assert log(tmp_path)[0]["new"] == ["queued M00000001Z"]
+
+
+def test_what_claude_code_puts_around_a_long_paste_is_taken_off(model: StandIn, tmp_path: Path) -> None:
+    pasted = '\n\n<pasted_content id="3b11">\n[a:b -> c:d] M00000001Z\ntwo\n</pasted_content id="3b11">\n'
+    other = 'half a line\n\n<pasted_content id="3b11">\nM00000002Z\n</pasted_content id="3b12">\n'
+    ask(model, "/v1/messages", messages(pasted, other))
+    assert log(tmp_path)[0]["new"] == ["[a:b -> c:d] M00000001Z\ntwo", other]
+
+
+def test_a_ui_without_tools_has_no_side_requests_and_gets_a_shell_block(tmp_path: Path) -> None:
+    with StandIn(tmp_path / "truth.jsonl", tools=False) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        body = chat("toolcall M00000001Z")
+        del body["tools"]
+        answer = ask(server, "/v1/chat/completions", body)
+        server.shutdown()
+        thread.join()
+    assert "```bash\\ntouch approved\\n```" in answer
+    assert log(tmp_path)[0]["main"]
