@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from worker import process_table
-from worker.terminal import profiles
+from worker.terminal.catalogue import Catalogue
 from worker.terminal.runner import LocalRunner
 from worker.terminal.submit import Options, Outcome, submit
 from worker.terminal.tmux import Server
@@ -90,9 +90,8 @@ class Terminal:
             cwd=ROOT,
         )
 
-    def profiles(self) -> dict[str, profiles.Profile]:
-        where = [profiles.user_directory(self.environment), profiles.SHIPPED]
-        return {name: profiles.load(name, where) for name in profiles.names(where)}
+    def profiles(self) -> Catalogue:
+        return Catalogue.of(self.environment)
 
     def submit(self, target: str, text: str, **options: object) -> Outcome:
         """Submit in this process."""

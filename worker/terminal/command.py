@@ -13,7 +13,7 @@ from worker.errors import BusWatchError, UsageError
 if TYPE_CHECKING:  # these commands start fast: what sending needs is imported when they send
     from collections.abc import Callable
 
-    from worker.terminal.profiles import Profile
+    from worker.terminal.catalogue import Catalogue
     from worker.terminal.submit import Outcome
     from worker.terminal.tmux import Server
 
@@ -171,12 +171,11 @@ def send(options: argparse.Namespace, target: str, compose: "Callable[[Server], 
     return worst
 
 
-def load_profiles() -> "dict[str, Profile]":
-    """Every profile, the user's own instead of shipped ones of the same name."""
-    from worker.terminal import profiles
+def load_profiles() -> "Catalogue":
+    """Every profile, the user's own instead of shipped ones of the same name; each is read when it is needed."""
+    from worker.terminal.catalogue import Catalogue
 
-    where = [profiles.user_directory(os.environ), profiles.SHIPPED]
-    return {name: profiles.load(name, where) for name in profiles.names(where)}
+    return Catalogue.of(os.environ)
 
 
 def _submit(
@@ -184,7 +183,7 @@ def _submit(
     host: str,
     target: str,
     compose: "Callable[[Server], str]",
-    loaded: "dict[str, Profile]",
+    loaded: "Catalogue",
 ) -> "Outcome":
     from worker.terminal.runner import HostError
     from worker.terminal.submit import Options, Outcome, submit

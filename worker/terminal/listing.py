@@ -6,7 +6,8 @@ import sys
 
 from worker.errors import BusWatchError
 from worker.terminal import command, processes
-from worker.terminal.profiles import Profile
+from worker.terminal.catalogue import Catalogue
+from worker.terminal.profiles import ProfileError
 from worker.terminal.tmux import Server
 
 
@@ -35,12 +36,17 @@ def show(options: argparse.Namespace) -> int:
     return worst
 
 
-def panes(server: Server, loaded: dict[str, Profile]) -> list[dict[str, str]]:
+def panes(server: Server, loaded: Catalogue) -> list[dict[str, str]]:
     """Each pane: `session window index pane agent runs`; `agent` is empty if no profile knows it."""
     rows = []
     for pane in sorted(server.panes(), key=lambda one: (one.session, one.window, one.index)):
         group = [] if pane.dead else processes.foreground(server.runner, pane.tty)
-        agent = next((name for name, one in loaded.items() if processes.match(group, one)), "")
+        agent = ""
+        try:
+            if (known := loaded.knowing(group)) is not None:
+                agent = known[0].name
+        except ProfileError as why:
+            print(f"agent-send: {why}", file=sys.stderr)
         runs = "dead" if pane.dead else ", ".join(sorted({one.name for one in group})) or "unknown"
         row = {"session": pane.session, "window": pane.window, "index": pane.index, "pane": pane.id}
         rows.append({**row, "agent": agent, "runs": runs})

@@ -2,20 +2,36 @@
 
 One TOML file per agent; `profiles/README.md` documents every key. The shipped ones lie beside that page, a
 user's own in `~/.config/bus-watch/profiles/`, where a file of the same name replaces the shipped one.
-`worker.terminal.screen` gives the states their meaning; `worker.terminal.submit` uses the rest.
+`worker.terminal.box` and `worker.terminal.screen` give the composer and the signs their meaning, `worker.terminal.submit`
+uses the rest.
+
+Promises: what `load` gives is checked to the last key, with every pattern compiled; a mistake is a `ProfileError` that
+names the file, the line where it can be told, and the key.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from worker.errors import ConfigError
 
 SHIPPED = Path(__file__).with_name("profiles")
-STATES = ("dialog", "busy", "queued")
+
+State = Literal["dialog", "busy", "queued"]
+Pattern = re.Pattern[str]
+
+_RULE = re.compile(r"[╭╰┌└├]?[─━═▀▄▔╌]{2,}")
+_RIGHT = re.compile(r"\s*[│┃]?\s*$")
+_TWO_BLANKS = re.compile(r" {2}")
+_ANYTHING = re.compile(r"")
+# tmux's names for a key. None of those that interrupt, end or suspend a program is one that submits.
+_KEY = re.compile(r"(?:[CMS]-)*(?:[!-~]|Enter|Tab|BTab|Space|Up|Down|Left|Right|Home|End|F\d\d?)")
+_NO_KEY = frozenset(["C-c", "C-d", "C-z", "C-\\", "C-[", "C-u", "C-w"])
+_INTERPRETERS = frozenset(["node", "nodejs", "bun", "deno", "python", "python3", "ruby", "npx", "uv", "uvx", "java"])
 
 
 class ProfileError(ConfigError):
@@ -25,153 +41,114 @@ class ProfileError(ConfigError):
     exit_status = 75  # nothing was typed, and a mended file lets the message through
 
 
-@dataclass(frozen=True, slots=True)
-class Sign:
+class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a profile file."""
+
+
+class Sign(_Table, frozen=True, kw_only=True):
     """Something that shows a state; every condition that is given must hold."""
 
-    state: str
-    title: re.Pattern[str] | None
-    screen: re.Pattern[str] | None
-    lines: int
-    composer: str
-    cursor: str
+    state: State
+    title: Pattern | None = None
+    screen: Pattern | None = None
+    lines: int = 15
+    composer: Literal["", "present", "absent"] = ""
+    cursor: Literal["", "on", "off", "outside"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Composer:
-    """Where the input box is on the screen."""
+class Composer(_Table, frozen=True, kw_only=True):
+    """What the input box looks like; see `box.find`. Patterns are matched at a row's start unless said otherwise."""
 
-    start: re.Pattern[str] | None
-    above: re.Pattern[str] | None
-    end: re.Pattern[str] | None
-    end_required: bool
-    line: re.Pattern[str] | None
-    line_required: bool
-    right: re.Pattern[str] | None
-    placeholder: tuple[re.Pattern[str], ...]
-    muted: frozenset[str]
-    collapsed: tuple[re.Pattern[str], ...]
-    cursor: str
+    start: Pattern | None = None
+    """The prompt; None: the box is what stands between two rules."""
+    line: Pattern = _TWO_BLANKS
+    """What a further row starts with."""
+    ruled: bool = False
+    rule: Pattern = _RULE
+    frame: Pattern | None = None
+    foot: Pattern = _ANYTHING
+    mode: Pattern = _ANYTHING
+    """Searched in the last row of a frame."""
+    right: Pattern = _RIGHT
+    """Searched: what to take off the right of each row."""
+    cursor: Literal["prompt", "on", "off", "drawn"] = "prompt"
+    placeholder: tuple[Pattern, ...] = ()
+    """What an empty box says, as a full match."""
+    placeholder_is: Literal["", "dim", "theme"] = ""
+    muted: frozenset[str] = frozenset()
+    never_blank: bool = False
+    loading: tuple[Pattern, ...] = ()
+    """All that stands below the box while its keys go nowhere yet, as full matches."""
+    greeting: Pattern | None = None
+    """Searched: what stands right above the box while it is loading."""
+    gone: Literal["unknown", "busy"] = "unknown"
+    collapsed: tuple[Pattern, ...] = ()
+    rewrites: Mapping[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Typing:
+class Typing(_Table, frozen=True, kw_only=True):
     """How the UI wants to be typed into; times in seconds."""
 
-    pause: float
-    enter: str
-    enter_busy: str
+    pause: float = 0.3
+    enter: str = "Enter"
+    enter_busy: str = ""
     """The keys that submit while the agent is busy, when a dialog can open under them; empty: `enter`."""
-    still: float
-    young: float
-    young_still: float
-    busy: str
-    tabs: int
-    leading: Mapping[str, str]
-    trailing: Mapping[str, str]
-    max_chars: int
+    still: float = 0.25
+    young: float = 6.0
+    young_still: float = 1.5
+    busy: Literal["type", "wait"] = "type"
+    tabs: int = 0
+    leading: Mapping[str, str] = {}
+    trailing: Mapping[str, str] = {}
+    max_chars: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(_Table, frozen=True, kw_only=True):
     """One kind of line in a JSON-lines record that is a prompt."""
 
-    where: Mapping[str, Any]
-    text: str
-    verdict: str
+    where: Mapping[str, Any] = {}
+    text: str = ""
+    verdict: Literal["submitted", "queued"] = "submitted"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(_Table, frozen=True, kw_only=True):
     """Where the agent writes down what it was told."""
 
-    format: str
-    paths: tuple[str, ...]
-    wait: float
-    entries: tuple[Entry, ...]
-    query: str
+    format: Literal["jsonl", "sqlite"] = "jsonl"
+    paths: tuple[str, ...] = ()
+    wait: float = 4.0
+    entries: tuple[Entry, ...] = ()
+    query: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Process(_Table, frozen=True, kw_only=True):
+    """What the pane's foreground process group must execute."""
+
+    commands: frozenset[str] = frozenset()
+    scripts: tuple[str, ...] = ()
+
+
+class Profile(_Table, frozen=True, kw_only=True):
     """One agent's UI; `composer` is None only for `generic`, which looks at nothing."""
 
-    name: str
-    about: str
-    measured: str
-    commands: frozenset[str]
-    scripts: tuple[str, ...]
-    composer: Composer | None
-    signs: tuple[Sign, ...]
-    typing: Typing
-    record: Record | None
+    name: str = ""
+    about: str = ""
+    measured: str = ""
+    process: Process = Process()
+    composer: Composer | None = None
+    signs: tuple[Sign, ...] = ()
+    typing: Typing = Typing()
+    record: Record | None = None
 
+    @property
+    def commands(self) -> frozenset[str]:
+        """Names that a process of the agent may have."""
+        return self.process.commands
 
-class _Table:
-    """One table of a profile file, read key by key, so that what is left over is a mistake worth naming."""
-
-    def __init__(self, where: str, data: object) -> None:
-        if not isinstance(data, dict):
-            raise ProfileError(f"{where}: expected a table")
-        self.where = where
-        self._left: dict[str, Any] = dict(data)
-
-    def take(self, key: str, default: Any) -> Any:
-        """The value of `key`, which must be of the default's kind (whole numbers pass for decimals)."""
-        value = self._left.pop(key, default)
-        wanted = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise ProfileError(f"{self.where}: `{key}` must be like {default!r}, it is {value!r}")
-        return value
-
-    def choice(self, key: str, *choices: str) -> str:
-        value: str = self.take(key, choices[0])
-        if value not in choices:
-            raise ProfileError(f"{self.where}: `{key}` is {value!r}; it can be {', '.join(map(repr, choices))}")
-        return value
-
-    def pattern(self, key: str) -> re.Pattern[str] | None:
-        text: str = self.take(key, "")
-        return self._compile(key, text) if text else None
-
-    def strings(self, key: str) -> list[str]:
-        value: list[Any] = self.take(key, [])
-        if not all(isinstance(one, str) for one in value):
-            raise ProfileError(f"{self.where}: `{key}` must be a list of strings")
-        return value
-
-    def patterns(self, key: str) -> tuple[re.Pattern[str], ...]:
-        return tuple(self._compile(key, text) for text in self.strings(key))
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        value: dict[str, Any] = self.take(key, {})
-        return value
-
-    def texts(self, key: str) -> dict[str, str]:
-        value = self.mapping(key)
-        if not all(isinstance(one, str) for one in value.values()):
-            raise ProfileError(f"{self.where}: `{key}` must map texts to texts")
-        return value
-
-    def tables(self, key: str) -> list["_Table"]:
-        value: list[Any] = self.take(key, [])
-        return [_Table(f"{self.where} [[{key}]] {number}", one) for number, one in enumerate(value, 1)]
-
-    def table(self, key: str) -> "_Table":
-        return _Table(f"{self.where} [{key}]", self.take(key, {}))
-
-    def has(self, key: str) -> bool:
-        return key in self._left
-
-    def finish(self) -> None:
-        if self._left:
-            raise ProfileError(f"{self.where}: unknown key `{min(self._left)}`")
-
-    def _compile(self, key: str, text: str) -> re.Pattern[str]:
-        try:
-            return re.compile(text)
-        except re.error as why:
-            raise ProfileError(f"{self.where}: `{key}` is no regular expression: {why}") from None
+    @property
+    def scripts(self) -> tuple[str, ...]:
+        """Parts of the path of a script that such a process interprets."""
+        return self.process.scripts
 
 
 def parse(name: str, text: str, where: str) -> Profile:
@@ -186,108 +163,125 @@ def parse(name: str, text: str, where: str) -> Profile:
         ProfileError: a key is unknown, missing or of the wrong kind.
     """
     try:
-        top = _Table(where, tomllib.loads(text))
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as why:
         raise ProfileError(f"{where}: {why}") from None
-    if top.take("name", "") != name:
+    if data.get("name") != name:
         raise ProfileError(f'{where}: `name` must be "{name}", like the file')
-    process = top.table("process")
-    composer = _composer(top.table("composer")) if top.has("composer") else None
-    profile = Profile(
-        name=name,
-        about=top.take("about", ""),
-        measured=top.take("measured", ""),
-        commands=frozenset(process.strings("commands")),
-        scripts=tuple(process.strings("scripts")),
-        composer=composer,
-        signs=tuple(_sign(one) for one in top.tables("signs")),
-        typing=_typing(top.table("typing")),
-        record=_record(top.table("record")) if top.has("record") else None,
-    )
-    process.finish()
-    top.finish()
-    if composer is None and (profile.commands or profile.scripts):
-        raise ProfileError(f"{where}: a [composer] is needed, or nothing would ever be seen")
+    try:
+        profile = msgspec.convert(_modern(data), Profile, dec_hook=_pattern)
+    except msgspec.ValidationError as why:
+        raise ProfileError(f"{_place(where, text, str(why))}: {_explained(str(why), data)}") from None
+    _check(profile, where)
     return profile
 
 
-def _composer(table: _Table) -> Composer:
-    found = Composer(
-        start=table.pattern("start"),
-        above=table.pattern("above"),
-        end=table.pattern("end"),
-        end_required=table.take("end_required", default=False),
-        line=table.pattern("line"),
-        line_required=table.take("line_required", default=False),
-        right=table.pattern("right"),
-        placeholder=table.patterns("placeholder"),
-        muted=frozenset(table.strings("muted")),
-        collapsed=table.patterns("collapsed"),
-        cursor=table.choice("cursor", "prompt", "any", "off"),
-    )
-    if found.start is None and (found.end is None or found.line is None):
-        raise ProfileError(f"{table.where}: give `start`, or both `line` and `end`")
-    table.finish()
-    return found
+def _modern(data: dict[str, Any]) -> dict[str, Any]:
+    """The file's tables, with what files for 1.0.0.dev0 say about rows around the box in today's words."""
+    composer = data.get("composer")
+    if not isinstance(composer, dict):
+        return data
+    new = dict(composer)
+    above, end = new.pop("above", None), new.pop("end", None)
+    for key in ("end_required", "line_required"):
+        new.pop(key, None)
+    rules = [one for one in (above, end) if isinstance(one, str)]
+    if above is not None or "start" not in new and rules:
+        new = {"ruled": True, "rule": "|".join(f"(?:{one})" for one in rules), **new}
+    return {**data, "composer": new}
 
 
-def _sign(table: _Table) -> Sign:
-    sign = Sign(
-        state=table.choice("state", *STATES),
-        title=table.pattern("title"),
-        screen=table.pattern("screen"),
-        lines=table.take("lines", 15),
-        composer=table.choice("composer", "", "present", "absent"),
-        cursor=table.choice("cursor", "", "on", "off", "outside"),
-    )
-    table.finish()
-    if not (sign.title or sign.screen or sign.composer or sign.cursor):
-        raise ProfileError(f"{table.where}: a sign needs a condition, or it would always hold")
-    return sign
+def _pattern(kind: type, value: object) -> object:
+    """A regular expression from its text; msgspec asks for whatever it does not know itself."""
+    if kind is not Pattern and getattr(kind, "__origin__", kind) is not re.Pattern:
+        raise NotImplementedError(f"no key is a {kind}")
+    if not isinstance(value, str):
+        raise ValueError("must be a regular expression in quotes")  # noqa: TRY004 - msgspec turns a ValueError into its own
+    try:
+        return re.compile(value)
+    except re.error as why:
+        raise ValueError(f"no regular expression: {why}") from None
 
 
-def _typing(table: _Table) -> Typing:
-    typing = Typing(
-        pause=float(table.take("pause", 0.3)),
-        enter=table.choice("enter", "Enter", "C-m"),
-        enter_busy=table.choice("enter_busy", "", "Tab", "Right Enter"),
-        still=float(table.take("still", 0.25)),
-        young=float(table.take("young", 6.0)),
-        young_still=float(table.take("young_still", 1.5)),
-        busy=table.choice("busy", "type", "wait"),
-        tabs=table.take("tabs", 0),
-        leading=table.texts("leading"),
-        trailing=table.texts("trailing"),
-        max_chars=table.take("max_chars", 0),
-    )
-    table.finish()
-    return typing
+def _explained(said: str, data: Mapping[str, Any]) -> str:
+    """What msgspec found, in the words of somebody who writes a profile."""
+    what, _, path = said.rstrip("`").partition(" - at `$.")
+    keys = re.sub(r"\[[^\]]*\]", "", path)
+    unknown = re.match(r"Object contains unknown field `(.*)`", what)
+    if unknown is not None:
+        key = unknown.group(1)
+        table = f" in [{keys}]" if keys else ""
+        return f"unknown key `{key}`{table}{_meant(key, keys)}"
+    key = keys.rpartition(".")[2]
+    value: Any = data
+    for word in keys.split("."):
+        value = value[0] if isinstance(value, list) and value else value
+        value = value.get(word) if isinstance(value, dict) else None
+    if "[...]" in path:
+        return f"`{key}` must map texts to texts ({what})"
+    return f"`{key}` is {value!r}: {what[:1].lower()}{what[1:]}"
 
 
-def _record(table: _Table) -> Record:
-    record = Record(
-        format=table.choice("format", "jsonl", "sqlite"),
-        paths=tuple(table.strings("paths")),
-        wait=float(table.take("wait", 4.0)),
-        entries=tuple(_entry(one) for one in table.tables("entries")),
-        query=table.take("query", ""),
-    )
-    table.finish()
-    if not record.paths or not (record.entries or record.query):
-        raise ProfileError(f"{table.where}: needs `paths`, and `entries` (jsonl) or a `query` (sqlite)")
-    return record
+def _meant(key: str, table: str) -> str:
+    """What to write instead of a key that does not exist."""
+    import difflib  # noqa: PLC0415 - only a mistake pays for it
+
+    kinds = {"": Profile, "process": Process, "composer": Composer, "signs": Sign, "typing": Typing, "record": Record}
+    kind = kinds.get(table, Entry)
+    near = difflib.get_close_matches(key, kind.__struct_fields__, 1)
+    return f"; did you mean `{near[0]}`?" if near else f"; there are: {', '.join(kind.__struct_fields__)}"
 
 
-def _entry(table: _Table) -> Entry:
-    entry = Entry(
-        where=table.mapping("where"),
-        text=table.take("text", ""),
-        verdict=table.choice("verdict", "submitted", "queued"),
-    )
-    table.finish()
-    if not entry.text:
-        raise ProfileError(f"{table.where}: `text` says which key holds the prompt")
-    return entry
+def _place(where: str, text: str, said: str) -> str:
+    """The file, and the line in which the key stands that msgspec complains about, where that can be told."""
+    what, _, path = said.rstrip("`").partition(" - at `$.")
+    words = re.sub(r"\[[^\]]*\]", "", path).split(".") if path else []
+    unknown = re.match(r"Object contains unknown field `(.*)`", what)
+    words += [unknown.group(1)] if unknown else []
+    if not words:
+        return where
+    *tables, key = words
+    number = int(found.group(1)) if (found := re.search(r"\[(\d+)\]", path)) is not None else 0
+    header, seen = "", -1
+    for line, row in enumerate(text.splitlines(), 1):
+        if (table := re.match(r"\s*\[+([^\[\]]+)\]+\s*(?:#.*)?$", row)) is not None:
+            header = table.group(1).strip()
+            seen += header == ".".join(tables)
+        in_table = header == ".".join(tables) and (not tables or seen == number or len(tables) != 1)
+        if in_table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", row):
+            return f"{where}:{line}"
+    return where
+
+
+def _check(profile: Profile, where: str) -> None:
+    """What one key alone cannot say.
+
+    Raises:
+        ProfileError: keys contradict each other, or one has a value that makes no sense.
+    """
+    composer, typing, record = profile.composer, profile.typing, profile.record
+    if composer is None and (profile.commands or profile.scripts):
+        raise ProfileError(f"{where}: a [composer] is needed, or nothing would ever be seen")
+    if vague := profile.commands & _INTERPRETERS:
+        raise ProfileError(f"{where}: [process]: {min(vague)!r} runs everything; name the script or its module")
+    if composer is not None:
+        if composer.start is None and not composer.ruled:
+            raise ProfileError(f"{where}: [composer]: give `start`, or `ruled = true` for a box between two rules")
+        if composer.frame is not None and composer.start is None:
+            raise ProfileError(f"{where}: [composer]: a `frame` needs a `start`")
+        if composer.gone == "busy" and typing.busy != "wait":
+            raise ProfileError(f'{where}: [composer]: `gone = "busy"` needs `busy = "wait"` in [typing]')
+    for number, sign in enumerate(profile.signs, 1):
+        if not (sign.title or sign.screen or sign.composer or sign.cursor):
+            raise ProfileError(f"{where} [[signs]] {number}: a sign needs a condition, or it would always hold")
+    for key, keys in (("enter", typing.enter or " "), ("enter_busy", typing.enter_busy)):
+        for one in keys.split(" ") if keys else []:
+            if not _KEY.fullmatch(one) or one in _NO_KEY:
+                raise ProfileError(f"{where} [typing]: `{key}` is {keys!r}: {one!r} is no key that submits")
+    if record is not None and not (record.paths and (record.entries or record.query)):
+        raise ProfileError(f"{where} [record]: needs `paths`, and `entries` (jsonl) or a `query` (sqlite)")
+    if record is not None and not all(one.text for one in record.entries):
+        raise ProfileError(f"{where} [[record.entries]]: `text` says which key holds the prompt")
 
 
 def user_directory(environment: Mapping[str, str]) -> Path:
@@ -297,19 +291,33 @@ def user_directory(environment: Mapping[str, str]) -> Path:
     return (Path(base) if base.startswith("/") else Path(home).expanduser() / ".config") / "bus-watch/profiles"
 
 
+def path_of(name: str, directories: Iterable[Path]) -> Path:
+    """The file of the profile called `name`, in the first of the directories that has it.
+
+    Raises:
+        ProfileError: there is none.
+    """
+    searched = list(directories)
+    for directory in searched:
+        path = directory / f"{name}.toml"
+        if "/" not in name and path.is_file():
+            return path
+    known = ", ".join(names(searched))
+    raise ProfileError(f"no profile is called {name!r}; there are: {known}")
+
+
 def load(name: str, directories: Iterable[Path]) -> Profile:
     """The profile called `name`, from the first of the directories that has it.
 
     Raises:
         ProfileError: there is none, or it cannot be used.
     """
-    searched = list(directories)
-    for directory in searched:
-        path = directory / f"{name}.toml"
-        if "/" not in name and path.is_file():
-            return parse(name, path.read_text(encoding="utf-8"), str(path))
-    known = ", ".join(names(searched))
-    raise ProfileError(f"no profile is called {name!r}; there are: {known}")
+    path = path_of(name, directories)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as why:
+        raise ProfileError(f"{path}: cannot be read: {why}") from None
+    return parse(name, text, str(path))
 
 
 def names(directories: Iterable[Path]) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.terminal import screen
+from worker.terminal import ours, screen
 from worker.terminal.profiles import Composer, Profile
 from worker.terminal.text import squeeze
 from worker.terminal.tmux import Look
@@ -38,6 +38,8 @@ class Entered:
     """Whether the agent was busy when the text was pasted."""
     watch: Watch | None
     """The agent's record, if it can be read from here."""
+    empty: Look | None = None
+    """The pane when its box was last seen empty, before the paste."""
 
 
 class Prover:
@@ -99,11 +101,11 @@ class Prover:
         seen = screen.judge(look, entered.profile)
         now = time.monotonic()
         self._last = seen.why
-        ours = screen.ours_on(look, seen, entered.text, entered.composer)
-        if ours == "mixed":
+        told = ours.ours_on(look, seen, entered.text, entered.composer, entered.empty)
+        if told == "mixed":
             self._emptied = 0.0
             self._last = "our text is still in the input box, and somebody has written beside it"
-        elif ours:
+        elif told:
             self._emptied = 0.0
             self._last = f"our text is still in the input box (Enter pressed {self._presses} times)"
             if now >= self._again and self._presses <= self._retries and self._press(seen, look):

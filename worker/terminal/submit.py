@@ -7,12 +7,13 @@ box.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from worker.errors import BusWatchError
-from worker.terminal import screen, target
-from worker.terminal.profiles import Composer, Profile
+from worker.terminal import ours, screen, target
+from worker.terminal.catalogue import Catalogue
+from worker.terminal.profiles import Composer, Profile, ProfileError
 from worker.terminal.proof import GLANCE, Entered, Prover
 from worker.terminal.runner import HostError, LocalRunner
 from worker.terminal.target import Agent
@@ -73,7 +74,7 @@ class Outcome:
         return EXIT_STATUS[self.verdict]
 
 
-def submit(server: Server, place: str, message: str, options: Options, profiles: Mapping[str, Profile]) -> Outcome:
+def submit(server: Server, place: str, message: str, options: Options, profiles: Catalogue) -> Outcome:
     """Submit `message` to the pane that `place` means, and say what became of it. Keeps the time-out.
 
     Raises:
@@ -87,11 +88,20 @@ def submit(server: Server, place: str, message: str, options: Options, profiles:
     return _Submission(server, place, text, options, profiles).run()
 
 
+@dataclass(frozen=True, slots=True)
+class Pasted:
+    """What was pasted into which box, and the pane as it was before."""
+
+    text: str
+    composer: Composer
+    empty: Look
+
+
 class _Submission:
     """One message on its way."""
 
     def __init__(
-        self, server: Server, place: str, text: str, options: Options, profiles: Mapping[str, Profile]
+        self, server: Server, place: str, text: str, options: Options, profiles: Catalogue
     ) -> None:
         self.server, self.place, self.text = server, place, text
         self.options, self.profiles = options, profiles
@@ -111,7 +121,7 @@ class _Submission:
             self._end("unproven" if self.typed else "gone", self._after(str(why)))
         except RefusedError as why:
             self._end("unproven" if self.typed else "refused", self._after(str(why)))
-        except _HeldError as why:
+        except (_HeldError, ProfileError) as why:
             self._end("held", str(why))
         except TextError:
             raise
@@ -172,7 +182,7 @@ class _Submission:
         self.outcome.agent = agent.profile.name
         self._say(f"agent {agent.profile.name}, process {agent.pid or 'on your word'}")
         text = self._prepare(agent.profile)
-        was_busy = self._paste(pane, hold, agent, text)
+        was_busy, empty = self._paste(pane, hold, agent, text)
         pasted = time.monotonic()
         self._step("pasted")
         composer = agent.profile.composer
@@ -185,7 +195,7 @@ class _Submission:
             return
         watch = None
         while True:
-            seen, look = self._see_draft(pane, agent.profile, composer, text, pasted)
+            seen, look = self._see_draft(pane, agent.profile, Pasted(text, composer, empty), pasted)
             self._same_agent(pane, agent)
             watch = watch or self._watch(pane, agent, text)
             keys = agent.submits(busy=was_busy or seen.busy)
@@ -204,7 +214,7 @@ class _Submission:
             return hold.press(again, self._fence(agent.profile, seen, look))
 
         prover = Prover(
-            Entered(text, agent.profile, composer, was_busy, watch),
+            Entered(text, agent.profile, composer, was_busy, watch, empty),
             lambda: self._alive(pane),
             press,
             retries=self.options.retries,
@@ -241,8 +251,8 @@ class _Submission:
             raise RefusedError(f"pane {pane.id} {why}")
         return look
 
-    def _paste(self, pane: Pane, hold: Hold, agent: Agent, text: str) -> bool:
-        """Wait until the agent is ready, and paste; whether it was busy then."""
+    def _paste(self, pane: Pane, hold: Hold, agent: Agent, text: str) -> tuple[bool, Look]:
+        """Wait until the agent is ready, and paste; whether it was busy then, and the last look at the empty box."""
         while True:
             seen, look = self._ready(pane, agent)
             self._same_agent(pane, agent)
@@ -251,7 +261,7 @@ class _Submission:
             self.typed = True  # from here on a failure may have come after the paste
             if hold.paste(buffer, self._fence(agent.profile, seen, look)):
                 self._say(f"pasted while {seen.state if seen else 'not looking'}")
-                return seen is not None and seen.busy
+                return seen is not None and seen.busy, look
             self.typed = False
             hold.unload(buffer)
             self._say("the pane changed in the last moment; nothing was pasted")
@@ -272,8 +282,8 @@ class _Submission:
             look = self._alive(pane)
             if agent.profile.composer is None:
                 return None, look
-            seen = screen.judge(look, agent.profile)
             now = time.monotonic()
+            seen = screen.judge(look, agent.profile, age=now - born if born else 0.0)
             young = now - born < typing.young
             sign = (seen.state, seen.box and seen.box.draft, look.cursor_x, look.screen if young else "")
             if sign != last:
@@ -304,7 +314,7 @@ class _Submission:
             raise RefusedError("another program has come to the foreground")
 
     def _see_draft(
-        self, pane: Pane, profile: Profile, how: Composer, text: str, pasted: float
+        self, pane: Pane, profile: Profile, what: Pasted, pasted: float
     ) -> tuple[screen.Seen, Look]:
         """Wait until our own text, and nothing else, is seen in the input box; what was seen then.
 
@@ -315,13 +325,13 @@ class _Submission:
         while True:
             look = self._alive(pane)
             seen = screen.judge(look, profile)
-            ours = screen.ours_on(look, seen, text, how)
+            told = ours.ours_on(look, seen, what.text, what.composer, what.empty)
             now = time.monotonic()
-            if ours == "mixed":
+            if told == "mixed":
                 raise RefusedError("other words stand in the input box with ours, so Enter was not pressed")
-            if ours and now - pasted >= profile.typing.pause:
+            if told and now - pasted >= profile.typing.pause:
                 self._step("seen")
-                self._say(f"our text is in the input box ({ours})")
+                self._say(f"our text is in the input box ({told})")
                 return seen, look
             if now > limit:
                 break

@@ -1,11 +1,11 @@
 """Which pane a target means, and whether what runs in its foreground may be typed into. Fails closed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.terminal import processes
+from worker.terminal.catalogue import Catalogue
 from worker.terminal.processes import Process
-from worker.terminal.profiles import Profile
+from worker.terminal.profiles import Profile, ProfileError
 from worker.terminal.tmux import Pane, RefusedError, Server, describe
 
 
@@ -30,7 +30,7 @@ class Agent:
         return keys.replace("Enter", self.key) or self.key
 
 
-def resolve(server: Server, target: str, profiles: Mapping[str, Profile]) -> Pane:
+def resolve(server: Server, target: str, profiles: Catalogue) -> Pane:
     """The one pane that `target` means: if it has several, the only one that runs a known agent.
 
     Raises:
@@ -43,7 +43,10 @@ def resolve(server: Server, target: str, profiles: Mapping[str, Profile]) -> Pan
     known = []
     for pane in found:
         group = [] if pane.dead else processes.foreground(server.runner, pane.tty)
-        if any(processes.match(group, one) for one in profiles.values()):
+        try:
+            if profiles.knowing(group) is not None:
+                known.append(pane)
+        except ProfileError:  # somebody known runs there; if it is this pane that is meant, `identify` says what is wrong
             known.append(pane)
     if len(known) == 1:
         return known[0]
@@ -52,7 +55,7 @@ def resolve(server: Server, target: str, profiles: Mapping[str, Profile]) -> Pan
 
 
 def identify(
-    server: Server, tty: str, profiles: Mapping[str, Profile], *, chosen: str = "", allow_shell: bool = False
+    server: Server, tty: str, profiles: Catalogue, *, chosen: str = "", allow_shell: bool = False
 ) -> Agent:
     """Who reads what is typed into `tty`.
 
@@ -65,6 +68,7 @@ def identify(
 
     Raises:
         RefusedError: a shell, a carrier of another terminal, something unknown, or nobody knows what.
+        ProfileError: the profile that is meant for it has a mistake.
     """
     group = processes.foreground(server.runner, tty)
     shown = ", ".join(sorted({one.name for one in group}))
@@ -80,11 +84,10 @@ def identify(
         profile = profiles[chosen]
         process = processes.match(group, profile) or (group[0] if profile.composer is None else None)
         # Typed through another terminal, the named key was seen to get lost; its byte was not.
-        return Agent(profile, process, "C-m" if carried else profile.typing.enter)
-    for profile in profiles.values():
-        process = processes.match(group, profile)
-        if process is not None:
-            return Agent(profile, process, profile.typing.enter)
+        return Agent(profile, process, profile.typing.enter.replace("Enter", "C-m" if carried else "Enter"))
+    known = profiles.knowing(group)
+    if known is not None:
+        return Agent(*known, known[0].typing.enter)
     if carried:
         raise RefusedError(f"the pane runs {carried}")
     raise RefusedError(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from worker.terminal import screen
+from worker.terminal import cells, ours, screen
 from worker.terminal.profiles import SHIPPED, Profile, load, parse
 from worker.terminal.tmux import Look
 
@@ -134,13 +134,13 @@ def test_other_colours_are_drafts(code: str) -> None:
 
 
 def test_colours_carry_over_to_the_next_line() -> None:
-    lines = screen.lines_of("\x1b[2mdim\nstill\x1b[0mnot")
-    assert lines[1].text == "stillnot"
-    assert lines[1].muted == (True,) * 5 + (False,) * 3
+    rows = cells.rows_of("\x1b[2mdim\nstill\x1b[0mnot")
+    assert rows[1].text == "stillnot"
+    assert [cell.style.dim for cell in rows[1].cells] == [True] * 5 + [False] * 3
 
 
 @pytest.mark.parametrize(
-    ("draft", "text", "ours"),
+    ("draft", "text", "told"),
     [
         ("hello", "hello", "whole"),
         ("hel\n  lo wor\nld", "hello world", "whole"),
@@ -156,6 +156,6 @@ def test_colours_carry_over_to_the_next_line() -> None:
         ("theirs [Pasted text #1 +3 lines]", "1\n2\n3\n4", "mixed"),
     ],
 )
-def test_whose_draft_it_is(draft: str, text: str, ours: str) -> None:
+def test_whose_draft_it_is(draft: str, text: str, told: str) -> None:
     assert CLAUDE.composer is not None
-    assert screen.holds_ours(draft, text, CLAUDE.composer) == ours
+    assert ours.compare(draft, text, CLAUDE.composer) == told

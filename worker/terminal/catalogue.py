@@ -1,0 +1,94 @@
+"""Every profile that there is, each read when somebody needs it.
+
+Promises: to find who runs in a pane, only the files are read in full that can match; a file with a mistake disables the
+agent that it is for, and nobody else. Iterating gives names; a `[name]` loads, and raises `ProfileError` for a bad file.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from worker.terminal.processes import Process, match
+from worker.terminal.profiles import SHIPPED, Profile, ProfileError, names, parse, path_of, user_directory
+
+_MATCHED = re.compile(r"\b(?:commands|scripts)\s*=\s*\[(.*?)\]", re.DOTALL)
+_QUOTED = re.compile(r"""["']([^"'\n]+)["']""")
+
+
+class Catalogue(Mapping[str, Profile]):
+    """Profiles by name; the first directory that has a file of that name wins."""
+
+    def __init__(self, directories: Iterable[Path]) -> None:
+        self._directories = list(directories)
+        self._names = names(self._directories)
+        self._texts: dict[str, tuple[Path, str]] = {}
+        self._loaded: dict[str, Profile] = {}
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> "Catalogue":
+        """The user's own and the shipped ones."""
+        return cls([user_directory(environment), SHIPPED])
+
+    def __getitem__(self, name: str) -> Profile:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._loaded:
+            path, text = self._text(name)
+            self._loaded[name] = parse(name, text, str(path))
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def knowing(self, processes: Iterable[Process]) -> tuple[Profile, Process] | None:
+        """The profile that knows one of the processes, and that process.
+
+        Of several the more specific one: a part of a script's path before a name, a longer one before a shorter.
+
+        Raises:
+            ProfileError: the file that is probably meant for it cannot be used, and no other knows it.
+        """
+        group = list(processes)
+        found: list[tuple[int, Profile, Process]] = []
+        broken: ProfileError | None = None
+        for name in self._names:
+            try:
+                if not self._may_match(name, group):
+                    continue
+                profile = self[name]
+            except ProfileError as why:
+                broken = broken or why
+                continue
+            if (process := match(group, profile)) is not None:
+                found.append((_specific(profile, process), profile, process))
+        if found:
+            _, profile, process = max(found, key=lambda one: one[0])
+            return profile, process
+        if broken is not None:
+            raise broken
+        return None
+
+    def _may_match(self, name: str, group: list[Process]) -> bool:
+        """Whether the file names what could match; to read all of a file costs ten times as much."""
+        lists = _MATCHED.findall(self._text(name)[1])
+        # A file that misspells even these is at least for the agent that it is called after.
+        words = {word for one in lists for word in _QUOTED.findall(one)} if lists else {name}
+        return any(words & one.names or any(word in one.script for word in words if one.script) for one in group)
+
+    def _text(self, name: str) -> tuple[Path, str]:
+        if name not in self._texts:
+            path = path_of(name, self._directories)
+            try:
+                self._texts[name] = path, path.read_text(encoding="utf-8")
+            except (OSError, ValueError) as why:
+                raise ProfileError(f"{path}: cannot be read: {why}") from None
+        return self._texts[name]
+
+
+def _specific(profile: Profile, process: Process) -> int:
+    """How much of the process the profile names."""
+    parts = [len(one) for one in profile.scripts if process.script and one in process.script]
+    return 1000 + max(parts) if parts else max((len(one) for one in profile.commands & process.names), default=0)
