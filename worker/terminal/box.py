@@ -4,16 +4,16 @@ Read from the cursor's row upwards, over rows that start as the box's further ro
 prompt. If a row of anything else comes first, the cursor is in no box, whatever the rest of the screen says. Rules,
 borders and frames are hints that must not contradict; footers and status lines are not looked at.
 
-Promises: `find` is a function of what the pane shows and the profile's composer alone, and never fails. A `Box` says what
-stands before and behind the cursor, placeholder left out, and whether an empty box would look so (`empty`). Columns are
-nearly right only where tmux and we disagree on a character's width.
+Promises: `find` is a function of what the pane shows and the profile's composer alone, and never fails. A `Box` says
+what stands before and behind the cursor, placeholder left out, and whether an empty box would look so (`empty`).
+Columns are only nearly right where tmux and we disagree on a character's width.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.terminal.cells import Cell, Row, is_gray
+from worker.terminal.cells import PLAIN, Cell, Row, is_gray
 from worker.terminal.profiles import Composer
 from worker.terminal.tmux import Look
 
@@ -123,8 +123,9 @@ def _downwards(
         if not how.ruled and not lines[last + 1].strip():
             break
         last += 1
-    around = [lines[row] for row in (first - 1, last + 1) if 0 <= row < len(lines)]
-    if how.ruled and not any(how.rule.match(one) for one in around):
+    above = first > 0 and how.rule.match(lines[first - 1]) is not None
+    below = last + 1 < len(lines) and how.rule.match(lines[last + 1]) is not None
+    if how.ruled and not (above or below if how.start is not None else above and below):
         return None
     cut = [match.end() if (match := how.line.match(lines[row])) else 0 for row in range(first, last + 1)]
     if prompt is not None:
@@ -167,11 +168,9 @@ def _read(rows: Sequence[Row], lines: Sequence[str], span: _Span, cursor: tuple[
     untouched = not typed.strip()
     if untouched and solid and _is_placeholder(rows, span, behind, how):
         solid = ""
-    home = untouched and not span.clipped and x == span.cut[y - span.first]
-    if how.frame is None:
-        home = home and y == span.first
-    else:  # a blank row above the text, one below it
-        home = home and y <= span.first + 1 and span.last <= y + 1
+    # In a frame there is a blank row above the text, and one below it.
+    top = y == span.first if how.frame is None else y <= span.first + 1 and span.last <= y + 1
+    home = untouched and top and not span.clipped and x == span.cut[y - span.first]
     return Box(
         first=span.first,
         last=span.last,
@@ -198,8 +197,8 @@ def _is_placeholder(rows: Sequence[Row], span: _Span, behind: Sequence[Sequence[
         muted, typed = by_mode
         if colours <= {muted} | typed:
             return colours == {muted}
-    if how.placeholder_is == "dim" and any(style.dim for row in rows for text, style in row.runs if text.strip()):
-        return False  # dim is shown here, so that a placeholder would be dim
+    if how.placeholder_is == "dim" and any(style != PLAIN for row in rows for text, style in row.runs if text.strip()):
+        return False  # this screen shows how things are drawn, so that a placeholder would be dim
     words = [_text(part).strip() for part in behind]
     whole = {"".join(words), " ".join(filter(None, words))}
     return any(one.fullmatch(text) for one in how.placeholder for text in whole)

@@ -1,7 +1,8 @@
 """Every profile that there is, each read when somebody needs it.
 
-Promises: to find who runs in a pane, only the files are read in full that can match; a file with a mistake disables the
-agent that it is for, and nobody else. Iterating gives names; a `[name]` loads, and raises `ProfileError` for a bad file.
+Promises: to find who runs in a pane, only the files are read in full that can match; a file with a mistake disables
+the agent that it is for, and nobody else. Iterating gives names; `[name]` loads, and raises `ProfileError` for a bad
+file.
 """
 
 import re

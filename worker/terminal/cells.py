@@ -1,8 +1,8 @@
 """Reading a capture: `capture-pane -e` output as rows of text and styled cells. Pure.
 
-Promises: `rows_of` never fails, whatever the capture holds, and gives one `Row` a line. A row's text is what a person sees,
-without sequences; styles carry over from row to row, as tmux writes them. Cells and their columns are worked out only for
-the rows that somebody asks about: most of a screen is looked at as text.
+Promises: `rows_of` never fails, whatever the capture holds, and gives one `Row` a line. A row's text is what a person
+sees, without sequences; styles carry over from row to row, as tmux writes them. Cells and their columns are worked out
+only for the rows that somebody asks about: most of a screen is looked at as text.
 """
 
 import re
@@ -103,18 +103,21 @@ def _apply(codes: str, style: Style) -> Style:
         elif code in {"4", "24"}:
             underline = code == "4" and sub != "0"  # `4:3` is a curly line, `4:0` none
         elif code in {"38", "48", "58"}:
-            if sub:
-                chosen = [one for one in sub.split(":") if one]
-            else:
-                size = {"5": 2, "2": 4}.get(words[0] if words else "", 0)
-                chosen, words = words[:size], words[size:]
-            if code == "38":
-                colour = ";".join(["38", *chosen])
+            chosen, words = _chosen(sub, words)
+            colour = ";".join(["38", *chosen]) if code == "38" else colour
         elif code == "39":
             colour = ""
         elif code.isdigit() and (30 <= int(code) <= 37 or 90 <= int(code) <= 97):
             colour = code
     return Style(dim, reverse, underline, colour)
+
+
+def _chosen(sub: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """A colour's arguments, and the parameters behind it; they come as `5:8` or as parameters of their own."""
+    if sub:
+        return [one for one in sub.split(":") if one], words
+    size = {"5": 2, "2": 4}.get(words[0] if words else "", 0)
+    return words[:size], words[size:]
 
 
 @lru_cache(maxsize=256)

@@ -2,8 +2,8 @@
 
 One TOML file per agent; `profiles/README.md` documents every key. The shipped ones lie beside that page, a
 user's own in `~/.config/bus-watch/profiles/`, where a file of the same name replaces the shipped one.
-`worker.terminal.box` and `worker.terminal.screen` give the composer and the signs their meaning, `worker.terminal.submit`
-uses the rest.
+`worker.terminal.box` and `worker.terminal.screen` give the composer and the signs their meaning,
+`worker.terminal.submit` uses the rest.
 
 Promises: what `load` gives is checked to the last key, with every pattern compiled; a mistake is a `ProfileError` that
 names the file, the line where it can be told, and the key.
@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from worker.errors import ConfigError
+from worker.terminal.mistakes import Mistake
 
 SHIPPED = Path(__file__).with_name("profiles")
 
@@ -151,6 +152,17 @@ class Profile(_Table, frozen=True, kw_only=True):
         return self.process.scripts
 
 
+_TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "": Profile,
+    "process": Process,
+    "composer": Composer,
+    "signs": Sign,
+    "typing": Typing,
+    "record": Record,
+    "record.entries": Entry,
+}
+
+
 def parse(name: str, text: str, where: str) -> Profile:
     """Read one profile.
 
@@ -171,7 +183,8 @@ def parse(name: str, text: str, where: str) -> Profile:
     try:
         profile = msgspec.convert(_modern(data), Profile, dec_hook=_pattern)
     except msgspec.ValidationError as why:
-        raise ProfileError(f"{_place(where, text, str(why))}: {_explained(str(why), data)}") from None
+        mistake = Mistake.of(str(why))
+        raise ProfileError(f"{where}{mistake.line_in(text)}: {mistake.explained(data, _TABLES)}") from None
     _check(profile, where)
     return profile
 
@@ -186,7 +199,7 @@ def _modern(data: dict[str, Any]) -> dict[str, Any]:
     for key in ("end_required", "line_required"):
         new.pop(key, None)
     rules = [one for one in (above, end) if isinstance(one, str)]
-    if above is not None or "start" not in new and rules:
+    if above is not None or ("start" not in new and rules):
         new = {"ruled": True, "rule": "|".join(f"(?:{one})" for one in rules), **new}
     return {**data, "composer": new}
 
@@ -203,85 +216,57 @@ def _pattern(kind: type, value: object) -> object:
         raise ValueError(f"no regular expression: {why}") from None
 
 
-def _explained(said: str, data: Mapping[str, Any]) -> str:
-    """What msgspec found, in the words of somebody who writes a profile."""
-    what, _, path = said.rstrip("`").partition(" - at `$.")
-    keys = re.sub(r"\[[^\]]*\]", "", path)
-    unknown = re.match(r"Object contains unknown field `(.*)`", what)
-    if unknown is not None:
-        key = unknown.group(1)
-        table = f" in [{keys}]" if keys else ""
-        return f"unknown key `{key}`{table}{_meant(key, keys)}"
-    key = keys.rpartition(".")[2]
-    value: Any = data
-    for word in keys.split("."):
-        value = value[0] if isinstance(value, list) and value else value
-        value = value.get(word) if isinstance(value, dict) else None
-    if "[...]" in path:
-        return f"`{key}` must map texts to texts ({what})"
-    return f"`{key}` is {value!r}: {what[:1].lower()}{what[1:]}"
-
-
-def _meant(key: str, table: str) -> str:
-    """What to write instead of a key that does not exist."""
-    import difflib  # noqa: PLC0415 - only a mistake pays for it
-
-    kinds = {"": Profile, "process": Process, "composer": Composer, "signs": Sign, "typing": Typing, "record": Record}
-    kind = kinds.get(table, Entry)
-    near = difflib.get_close_matches(key, kind.__struct_fields__, 1)
-    return f"; did you mean `{near[0]}`?" if near else f"; there are: {', '.join(kind.__struct_fields__)}"
-
-
-def _place(where: str, text: str, said: str) -> str:
-    """The file, and the line in which the key stands that msgspec complains about, where that can be told."""
-    what, _, path = said.rstrip("`").partition(" - at `$.")
-    words = re.sub(r"\[[^\]]*\]", "", path).split(".") if path else []
-    unknown = re.match(r"Object contains unknown field `(.*)`", what)
-    words += [unknown.group(1)] if unknown else []
-    if not words:
-        return where
-    *tables, key = words
-    number = int(found.group(1)) if (found := re.search(r"\[(\d+)\]", path)) is not None else 0
-    header, seen = "", -1
-    for line, row in enumerate(text.splitlines(), 1):
-        if (table := re.match(r"\s*\[+([^\[\]]+)\]+\s*(?:#.*)?$", row)) is not None:
-            header = table.group(1).strip()
-            seen += header == ".".join(tables)
-        in_table = header == ".".join(tables) and (not tables or seen == number or len(tables) != 1)
-        if in_table and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", row):
-            return f"{where}:{line}"
-    return where
-
-
 def _check(profile: Profile, where: str) -> None:
     """What one key alone cannot say.
 
     Raises:
         ProfileError: keys contradict each other, or one has a value that makes no sense.
     """
-    composer, typing, record = profile.composer, profile.typing, profile.record
-    if composer is None and (profile.commands or profile.scripts):
-        raise ProfileError(f"{where}: a [composer] is needed, or nothing would ever be seen")
+    wrong = [
+        *_wrong_process(profile),
+        *(_wrong_composer(profile.composer, profile.typing) if profile.composer is not None else []),
+        *_wrong_signs(profile.signs),
+        *_wrong_keys(profile.typing),
+        *(_wrong_record(profile.record) if profile.record is not None else []),
+    ]
+    if wrong:
+        raise ProfileError(f"{where}: {wrong[0]}")
+
+
+def _wrong_process(profile: Profile) -> Iterator[str]:
+    if profile.composer is None and (profile.commands or profile.scripts):
+        yield "a [composer] is needed, or nothing would ever be seen"
     if vague := profile.commands & _INTERPRETERS:
-        raise ProfileError(f"{where}: [process]: {min(vague)!r} runs everything; name the script or its module")
-    if composer is not None:
-        if composer.start is None and not composer.ruled:
-            raise ProfileError(f"{where}: [composer]: give `start`, or `ruled = true` for a box between two rules")
-        if composer.frame is not None and composer.start is None:
-            raise ProfileError(f"{where}: [composer]: a `frame` needs a `start`")
-        if composer.gone == "busy" and typing.busy != "wait":
-            raise ProfileError(f'{where}: [composer]: `gone = "busy"` needs `busy = "wait"` in [typing]')
-    for number, sign in enumerate(profile.signs, 1):
+        yield f"[process]: {min(vague)!r} runs everything; name the script, or its module"
+
+
+def _wrong_composer(how: Composer, typing: Typing) -> Iterator[str]:
+    if how.start is None and (not how.ruled or how.frame is not None):
+        yield "[composer]: give `start`, or `ruled = true` for a box between two rules"
+    if how.gone == "busy" and typing.busy != "wait":
+        yield '[composer]: `gone = "busy"` needs `busy = "wait"` in [typing], or a paste could go anywhere'
+
+
+def _wrong_signs(signs: Iterable[Sign]) -> Iterator[str]:
+    for number, sign in enumerate(signs, 1):
         if not (sign.title or sign.screen or sign.composer or sign.cursor):
-            raise ProfileError(f"{where} [[signs]] {number}: a sign needs a condition, or it would always hold")
-    for key, keys in (("enter", typing.enter or " "), ("enter_busy", typing.enter_busy)):
+            yield f"[[signs]] {number}: a sign needs a condition, or it would always hold"
+
+
+def _wrong_keys(typing: Typing) -> Iterator[str]:
+    for key, keys in (("enter", typing.enter), ("enter_busy", typing.enter_busy)):
+        if not keys and key == "enter":
+            yield "[typing]: `enter` names no key"
         for one in keys.split(" ") if keys else []:
             if not _KEY.fullmatch(one) or one in _NO_KEY:
-                raise ProfileError(f"{where} [typing]: `{key}` is {keys!r}: {one!r} is no key that submits")
-    if record is not None and not (record.paths and (record.entries or record.query)):
-        raise ProfileError(f"{where} [record]: needs `paths`, and `entries` (jsonl) or a `query` (sqlite)")
-    if record is not None and not all(one.text for one in record.entries):
-        raise ProfileError(f"{where} [[record.entries]]: `text` says which key holds the prompt")
+                yield f"[typing]: `{key}` is {keys!r}: {one!r} is no key that submits"
+
+
+def _wrong_record(record: Record) -> Iterator[str]:
+    if not (record.paths and (record.entries or record.query)):
+        yield "[record]: needs `paths`, and `entries` (jsonl) or a `query` (sqlite)"
+    if not all(one.text for one in record.entries):
+        yield "[[record.entries]]: `text` says which key holds the prompt"
 
 
 def user_directory(environment: Mapping[str, str]) -> Path:

@@ -2,8 +2,8 @@
 
 Promises:
 - Only `idle` and `busy` may be typed into. Both say that the cursor is in an input box into which nothing was typed.
-- A title, or a phrase in the transcript, is nothing by itself: without a box an agent is never `busy`, unless its profile
-  says that it has no box while it works and that it is waited for (`gone = "busy"`: REPLs).
+- A title, or a phrase in the transcript, is nothing by itself: without a box an agent is never `busy`, unless its
+  profile says that it has no box while it works, and that it is waited for (`gone = "busy"`: REPLs).
 - `judge` is a function of one look and the profile, and never fails, whatever the screen holds.
 """
 
@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 
 from worker.terminal.box import Box, find
 from worker.terminal.cells import Row, rows_of
-from worker.terminal.profiles import Profile, Sign
+from worker.terminal.profiles import Composer, Profile, Sign
 from worker.terminal.text import squeeze
 from worker.terminal.tmux import Look
 
 # How UIs speak of themselves, most of them alike; what only one says stands in its profile.
 _ASKS = re.compile(
-    r"(?i)do you want|would you like|do you trust|needs? (?:permission|your approval)|permission required|action required"
-    r"|allow (?:once|for|execution)|approve once|\besc\S* (?:to )?(?:cancel|close|go back|back|reject|exit|skip|start new)"
+    r"(?i)do you want|would you like|do you trust|needs? (?:permission|your approval)|permission required"
+    r"|action required|allow (?:once|for|execution)|approve once"
+    r"|\besc\S* (?:to )?(?:cancel|close|go back|back|reject|exit|skip|start new)"
     r"|(?:enter|return|↵) (?:to )?(?:confirm|select|continue|submit|save|open|resume|use|stay)|^\W*[❯›▶●→>] ?1\. "
     r"|q close|q/esc|\[y\] |\(y\)es/|reverse-i-search|any key"
 )
@@ -67,43 +68,47 @@ def judge(look: Look, profile: Profile, *, age: float = 0.0) -> Seen:
     signs = {"dialog": "", "busy": "", "queued": ""}
     for sign in profile.signs:
         signs[sign.state] = signs[sign.state] or _holds(sign, look, box, lowest)
-    queued = bool(signs["queued"])
-
-    def seen(state: str, why: str, *, busy: bool = False) -> Seen:
-        return Seen(state, why, busy, queued, box, rows)
-
+    busy = False
     if signs["dialog"]:
-        return seen("dialog", f"a dialog is open ({signs['dialog']})")
-    if box is None:
-        asks = next((one.strip() for one in reversed(lowest[-_LAST:]) if _ASKS.search(one)), "")
-        if asks:
-            return seen("dialog", f"the cursor is in no input box, and the screen says: {asks[:60]}")
-        if how.gone == "busy":
-            return seen("busy", "the cursor is at no prompt", busy=True)
-        return seen("unknown", f"the {profile.name} profile finds no input box at the cursor")
-    above, below = _around(rows, box)
-    works = signs["busy"] or _working(look, above, below)
+        state, why = "dialog", f"a dialog is open ({signs['dialog']})"
+    elif box is None:
+        state, why = _without_box(profile, how, lowest)
+        busy = state == "busy"
+    else:
+        above = [row.text for row in rows[: box.first] if row.text.strip()]
+        below = [row.text for row in rows[box.last + 1 :] if row.text.strip()]
+        works = signs["busy"] or _working(look, above, below)
+        state, why = _with_box(box, how, above, below, works=works, age=age)
+        busy = bool(works)
+    return Seen(state, why, busy, bool(signs["queued"]), box, rows)
+
+
+def _without_box(profile: Profile, how: Composer, lowest: Sequence[str]) -> tuple[str, str]:
+    """State and reason where the cursor is in no box: keys would go wherever it is."""
+    asks = next((one.strip() for one in reversed(lowest[-_LAST:]) if _ASKS.search(one)), "")
+    if asks:
+        return "dialog", f"the cursor is in no input box, and the screen says: {asks[:60]}"
+    if how.gone == "busy":
+        return "busy", "the cursor is at no prompt"
+    return "unknown", f"the {profile.name} profile finds no input box at the cursor"
+
+
+def _with_box(
+    box: Box, how: Composer, above: Sequence[str], below: Sequence[str], *, works: str, age: float
+) -> tuple[str, str]:
+    """State and reason where the cursor is in a box; `above` and `below` are the rows around it that are not blank."""
     if not box.empty:
-        why = "there is text in the input box" if box.draft.strip() else "the cursor is not where an empty box has it"
-        return seen("draft", why, busy=bool(works))
-    if _loading(profile, above, below, age):
-        return seen("unknown", "the program is still loading")
+        typed = box.draft.strip()
+        return "draft", "there is text in the input box" if typed else "the cursor is not where an empty box has it"
+    if _loading(how, above, below, age):
+        return "unknown", "the program is still loading"
     if any(_KEY_ASKED.search(one) for one in below[:3]):
-        return seen("dialog", "the line below the input box asks for a key")
-    if works:
-        return seen("busy", works, busy=True)
-    return seen("idle", "the input box is empty")
+        return "dialog", "the line below the input box asks for a key"
+    return ("busy", works) if works else ("idle", "the input box is empty")
 
 
 def _outside(rows: Sequence[Row], box: Box | None) -> list[str]:
     return [row.text for at, row in enumerate(rows) if box is None or not box.first <= at <= box.last]
-
-
-def _around(rows: Sequence[Row], box: Box) -> tuple[list[str], list[str]]:
-    """The rows above and below the box that are not blank."""
-    above = [row.text for row in rows[: box.first] if row.text.strip()]
-    below = [row.text for row in rows[box.last + 1 :] if row.text.strip()]
-    return above, below
 
 
 def _working(look: Look, above: Sequence[str], below: Sequence[str]) -> str:
@@ -115,14 +120,13 @@ def _working(look: Look, above: Sequence[str], below: Sequence[str]) -> str:
     return f"the screen says: {shown.strip()[:60]}" if shown else ""
 
 
-def _loading(profile: Profile, above: Sequence[str], below: Sequence[str], age: float) -> bool:
+def _loading(how: Composer, above: Sequence[str], below: Sequence[str], age: float) -> bool:
     """Whether the UI draws its box already and its keys still go nowhere.
 
-    It looks as if it were idle. Either its footer is that of a UI that loads, or it has said nothing but its greeting and has
-    one line below the box, as some that have loaded may have it too: then its age tells.
+    It looks as if it were idle. Either its footer is that of a UI that loads, or it has said nothing but its greeting
+    and has one line below the box. One that has loaded may look so too: its age tells.
     """
-    how = profile.composer
-    if how is None or not below or age > _LOADS:
+    if not below or age > _LOADS:
         return False
     if how.loading and all(any(one.fullmatch(row.strip()) for one in how.loading) for row in below):
         return True

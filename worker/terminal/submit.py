@@ -100,9 +100,7 @@ class Pasted:
 class _Submission:
     """One message on its way."""
 
-    def __init__(
-        self, server: Server, place: str, text: str, options: Options, profiles: Catalogue
-    ) -> None:
+    def __init__(self, server: Server, place: str, text: str, options: Options, profiles: Catalogue) -> None:
         self.server, self.place, self.text = server, place, text
         self.options, self.profiles = options, profiles
         self.started = time.monotonic()
@@ -313,9 +311,7 @@ class _Submission:
         if (now.profile.name, now.pid) != (agent.profile.name, agent.pid):
             raise RefusedError("another program has come to the foreground")
 
-    def _see_draft(
-        self, pane: Pane, profile: Profile, what: Pasted, pasted: float
-    ) -> tuple[screen.Seen, Look]:
+    def _see_draft(self, pane: Pane, profile: Profile, what: Pasted, pasted: float) -> tuple[screen.Seen, Look]:
         """Wait until our own text, and nothing else, is seen in the input box; what was seen then.
 
         Raises:

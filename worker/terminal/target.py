@@ -46,7 +46,9 @@ def resolve(server: Server, target: str, profiles: Catalogue) -> Pane:
         try:
             if profiles.knowing(group) is not None:
                 known.append(pane)
-        except ProfileError:  # somebody known runs there; if it is this pane that is meant, `identify` says what is wrong
+        except (
+            ProfileError
+        ):  # somebody known runs there; if it is this pane that is meant, `identify` says what is wrong
             known.append(pane)
     if len(known) == 1:
         return known[0]
@@ -54,9 +56,7 @@ def resolve(server: Server, target: str, profiles: Catalogue) -> Pane:
     raise RefusedError(f"{target!r}: {reason} a known agent; give one pane's id: {describe(found)}")
 
 
-def identify(
-    server: Server, tty: str, profiles: Catalogue, *, chosen: str = "", allow_shell: bool = False
-) -> Agent:
+def identify(server: Server, tty: str, profiles: Catalogue, *, chosen: str = "", allow_shell: bool = False) -> Agent:
     """Who reads what is typed into `tty`.
 
     Args:

@@ -1,0 +1,1 @@
+"""Screens that real agent UIs showed, with what they are, and the program that changes them."""
