@@ -42,7 +42,8 @@ class StandIn:
     def draw(self) -> None:
         width, height = shutil.get_terminal_size()
         rule = "─" * width
-        lines = [line for text in self.history for line in f"> {text}".split("\n")]
+        said = [line for text in self.history for line in f"> {text}".split("\n")]
+        lines = [line[at : at + width] for line in said for at in range(0, len(line) or 1, width)]
         if self.busy:
             lines.append("* Working (esc to interrupt)")
         drawn = self.dialog and not self.undrawn
