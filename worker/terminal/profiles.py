@@ -152,7 +152,7 @@ class Profile(_Table, frozen=True, kw_only=True):
         return self.process.scripts
 
 
-_TABLES: Mapping[str, type[msgspec.Struct]] = {
+TABLES: Mapping[str, type[msgspec.Struct]] = {
     "": Profile,
     "process": Process,
     "composer": Composer,
@@ -184,7 +184,7 @@ def parse(name: str, text: str, where: str) -> Profile:
         profile = msgspec.convert(_modern(data), Profile, dec_hook=_pattern)
     except msgspec.ValidationError as why:
         mistake = Mistake.of(str(why))
-        raise ProfileError(f"{where}{mistake.line_in(text)}: {mistake.explained(data, _TABLES)}") from None
+        raise ProfileError(f"{where}{mistake.line_in(text)}: {mistake.explained(data, TABLES)}") from None
     _check(profile, where)
     return profile
 

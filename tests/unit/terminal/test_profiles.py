@@ -1,5 +1,6 @@
 """Profiles are data that people write: every mistake is named."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,9 @@ def test_mistakes_are_named(text: str, says: str) -> None:
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(ProfileError, match="no profile is called"):
         profiles.load(name, [SHIPPED])
+
+
+def test_the_readme_explains_every_key() -> None:
+    words = set(re.findall(r"[a-z_]+", (SHIPPED / "README.md").read_text(encoding="utf-8")))
+    keys = {key for table in profiles.TABLES.values() for key in table.__struct_fields__}
+    assert keys - words == set()
