@@ -78,7 +78,7 @@ class Session:
         go_on()
         self.look.dress(self.home, self.cwd)
         argv = [str(self.ui.package.path), *how.args, *self.look.args]
-        env = environment(self.home) | how.env | self.look.env
+        env = {**environment(self.home), **how.env, **self.look.env}
         self.pane = self.server.start(self.name, argv, env, self.cwd, self.look.size)
         go_on()
 
