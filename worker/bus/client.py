@@ -1,44 +1,56 @@
-"""The bus client: everything that is new in an inbox, whichever generation of bridge cuts its pages.
+"""The bus client: what is new in an inbox, whichever generation of bridge cuts its pages.
 
 How each does: docs/wire.md#pages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from worker.bus.errors import CoherenceError, PageIncompleteError
+from worker.bus.page import Id, Page
 from worker.bus.presence import Presence
 from worker.bus.requests import LARGEST_LIMIT, BusRequests, Endpoint
-from worker.bus.wire import InboxMessage, Page
+from worker.bus.wire import InboxMessage
 
 _WIDEN = 32
+_BEYOND = 1_000_000  # the last try; a bridge that knows a smaller limit answers it with so many, and no more
 
 
 class Seen(Protocol):
     """What the ledger knows of one agent's inbox."""
 
-    def cursor(self) -> tuple[int, int]:
-        """An id such that everything at or below it is known or too old to matter; asked for as `since`.
+    def cursor(self) -> Id:
+        """An id from which on the bus is asked; asked for as `since`.
 
-        It must lie well before the newest known id: with merged streams a message may come with an older id
-        than one that came before it. It must not follow an id from the future.
+        It should lie before the newest known id: with merged streams a message may come with an older id than one
+        that came before it. It must not follow an id from the future.
         """
 
     def overlap(self) -> int:
         """How many known messages lie after the cursor; they are sent again, so pages grow by as many."""
 
-    def known(self, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
-        """The (stream, message_id) of those that are in the ledger, or at or below the floor."""
+    def begins(self, bus_time: float | None) -> None:
+        """An answer begins, made at this time by the bus's own clock (epoch seconds; None: it does not say)."""
+
+    def known(self, messages: Sequence[InboxMessage]) -> Collection[tuple[str, str]]:
+        """The (stream, message_id) of those that are not to be taken: they are in the ledger, or history."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """All that is new, oldest first; why items were skipped, without texts; how many requests it took."""
+    """What is new, oldest first; why items were skipped, without texts; how many requests it took.
+
+    `more`: newer messages wait, for which there was no room; ask on from the last of these. `count` and `size` are
+    the entries and bytes of the page that it was read from, known ones included.
+    """
 
     messages: tuple[InboxMessage, ...]
     malformed: tuple[str, ...]
     requests: int
+    more: bool = False
+    count: int = 0
+    size: int = 0
 
 
 class BusClient(BusRequests):
@@ -53,7 +65,7 @@ class BusClient(BusRequests):
         self._presence = Presence(self)
 
     def collect(self, endpoint: Endpoint, seen: Seen, turn: Callable[[], None]) -> Collected:
-        """Everything new; or BusError and nothing, since what half a page leaves out is never found again.
+        """What is new, without gaps from the oldest on; or BusError and nothing.
 
         `turn` is called before every request and blocks until the agent may make one.
 
@@ -73,37 +85,40 @@ class BusClient(BusRequests):
         self._presence.keep(endpoint, count)
         since = seen.cursor()
         limit = min(endpoint.limit + seen.overlap(), LARGEST_LIMIT)
-        malformed: tuple[str, ...] = ()
         while True:
-            page = self._page(endpoint, since, limit, count)
-            malformed = page.malformed
-            if page.raw_count < limit or _reaches(page, since):
-                break
-            if limit == LARGEST_LIMIT:
-                raise PageIncompleteError(
-                    f"{LARGEST_LIMIT:,} new messages or more wait for {endpoint.agent}; none was taken. "
-                    "Start a new ledger with `install --from DURATION` to leave the oldest behind."
-                )
-            limit = min(limit * _WIDEN, LARGEST_LIMIT)
-        known = seen.known(page.messages)
-        new = tuple(message for message in page.messages if message.key not in known)
-        return Collected(new, malformed, requests)
+            page = self._page(endpoint, seen, since, limit, count)
+            full = page.raw_count >= limit or page.raw_count == LARGEST_LIMIT
+            if not full or _reaches(page, since):
+                return Collected(page.messages, page.malformed, requests, page.more, page.raw_count, page.size)
+            if limit == _BEYOND:
+                return self._oldest_part(endpoint, page, requests)
+            limit = min(limit * _WIDEN, LARGEST_LIMIT) if limit < LARGEST_LIMIT else _BEYOND
 
-    def _page(self, endpoint: Endpoint, since: tuple[int, int], limit: int, turn: Callable[[], None]) -> Page:
+    @staticmethod
+    def _oldest_part(endpoint: Endpoint, page: Page, requests: int) -> Collected:
+        """What is safe to take of the widest page that there is, still full: all of it if it is of one stream.
+
+        A bridge that knows `since` then sent what comes next in that stream. Of two streams it cut the older end off.
+        """
+        if page.names_streams and page.streams == 1:
+            return Collected(page.messages, page.malformed, requests, True, page.raw_count, page.size)
+        raise PageIncompleteError(
+            f"{LARGEST_LIMIT:,} new messages or more wait for {endpoint.agent}; none was taken. "
+            "Start a new ledger with `install --from DURATION` to leave the oldest behind."
+        )
+
+    def _page(self, endpoint: Endpoint, seen: Seen, since: Id, limit: int, turn: Callable[[], None]) -> Page:
         turn()
         try:
-            return self.inbox(endpoint, since, limit)
+            return self.inbox(endpoint, since, limit, known=seen.known, begins=seen.begins)
         except CoherenceError:
             if not endpoint.presence:
                 raise
         self._presence.renew(endpoint, turn)
         turn()
-        return self.inbox(endpoint, since, limit)
+        return self.inbox(endpoint, since, limit, known=seen.known, begins=seen.begins)
 
 
-def _reaches(page: Page, since: tuple[int, int]) -> bool:
+def _reaches(page: Page, since: Id) -> bool:
     """Whether a page of a bridge that ignores `since` reaches down to it all the same."""
-    if page.names_streams or not page.messages:
-        return False
-    oldest = page.messages[0]
-    return (oldest.ms, oldest.seq) <= since
+    return not page.names_streams and page.oldest is not None and page.oldest <= since

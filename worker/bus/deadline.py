@@ -37,6 +37,10 @@ class Deadline(threading.local):
         finally:
             self.at = float("inf")
 
+    def extend(self, at: float) -> None:
+        """The request that is under way may take until `at`, if that is later."""
+        self.at = max(self.at, at)
+
     def clamp(self, timeout: float | None) -> float:
         """What is left, and at most `timeout`; httpcore.ReadTimeout when nothing is."""
         left = self.at - time.monotonic()

@@ -102,7 +102,7 @@ class RedirectError(BusError):
 
 
 class TooLargeError(BusError):
-    """The answer is larger than `max_page_bytes`; it was cut off while it came."""
+    """Something in the answer is larger than `max_page_bytes`; it was cut off while it came."""
 
     code = "bus-too-large"
 

@@ -4,9 +4,11 @@ All go through `BusRequests._exchange`; `worker.bus.client` decides which of the
 """
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +26,8 @@ from worker.bus.errors import (
     UnreachableError,
     UnsendableError,
 )
-from worker.bus.wire import Page, parse_object, parse_page
+from worker.bus.page import Known, Page, PageReader, none_known
+from worker.bus.wire import parse_object
 from worker.credentials import is_token
 from worker.secret import Secret
 
@@ -38,6 +41,7 @@ _CONNECT_TIMEOUT = 5.0
 _HEALTH_TIMEOUT = 10.0
 _SMALL_ANSWER = 1024 * 1024
 _ERROR_ANSWER = 16 * 1024
+_SLOWEST_BYTES_A_SECOND = 64 * 1024  # a long answer that comes faster than this is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,9 @@ class Endpoint:
     """One agent's access to its bridge.
 
     `token` is called before each request and reads a rotated file again itself. `limit` is the usual page
-    size. `max_page_bytes` bounds one answer, `request_timeout` (seconds) one request from connect to last
-    byte: bridges whose Redis is down have been seen to answer after 36 s. `presence` allows announcing and
-    heartbeats.
+    size. `max_page_bytes` bounds one entry of an answer. `request_timeout` (seconds) bounds one request from connect to
+    last byte, and a little more for a long answer that keeps coming: bridges whose Redis is down have been seen to
+    answer after 36 s. `presence` allows announcing and heartbeats.
     """
 
     agent: str
@@ -95,14 +99,36 @@ class BusRequests:
         """Close all connections."""
         self._http.close()
 
-    def inbox(self, endpoint: Endpoint, since: tuple[int, int], limit: int) -> Page:
-        """One page of the inbox as the bridge cuts it; `since` is exclusive, where the bridge knows it."""
+    def inbox(
+        self,
+        endpoint: Endpoint,
+        since: tuple[int, int],
+        limit: int,
+        *,
+        known: Known = none_known,
+        begins: Callable[[float | None], None] = lambda _: None,
+    ) -> Page:
+        """One page of the inbox as the bridge cuts it; `since` is exclusive, where the bridge knows it.
+
+        `known` tells which messages to leave out; `begins` is told, before any of it is asked, what time it is on the
+        bus (epoch seconds; None where the answer has no usable Date).
+        """
         params = {"agent": endpoint.agent, "limit": str(limit), "format": "json"}
         if endpoint.project:
             params["project"] = endpoint.project
         params["since"] = f"{since[0]}-{since[1]}"
-        body = self._exchange(endpoint, "GET", "/inbox", params=params, max_bytes=endpoint.max_page_bytes)
-        return parse_page(body, endpoint.agent, endpoint.project)
+        reader = PageReader(endpoint.agent, endpoint.project, longest_item=endpoint.max_page_bytes, known=known)
+
+        def take(response: httpx.Response) -> None:
+            begins(date_of(response.headers))
+            started, size = time.monotonic(), 0
+            for chunk in response.iter_raw():
+                reader.feed(chunk)
+                size += len(chunk)
+                self._deadline.extend(started + endpoint.request_timeout + size / _SLOWEST_BYTES_A_SECOND)
+
+        self._exchange(endpoint, "GET", "/inbox", params=params, take=take)
+        return reader.close()
 
     def send(self, endpoint: Endpoint, to: str, text: str, project: str | None = None) -> SentMessage:
         """Send `text` to agent `to`, as this endpoint's agent.
@@ -134,16 +160,16 @@ class BusRequests:
     def peers(self, endpoint: Endpoint) -> dict[str, Any]:
         """Who else is there, as the bridge says it: `project`, `registered`, `streams`."""
         params = {"agent": endpoint.agent} | ({"project": endpoint.project} if endpoint.project else {})
-        return parse_object(self._exchange(endpoint, "GET", "/peers", params=params, max_bytes=_SMALL_ANSWER))
+        return parse_object(self._exchange(endpoint, "GET", "/peers", params=params))
 
     def health(self, bridge_url: str) -> dict[str, Any]:
         """The bridge's word about itself (`status`, `redis`); needs no token and sends none."""
         nobody = Endpoint("", None, bridge_url, lambda: Secret(""), 1, request_timeout=_HEALTH_TIMEOUT)
-        return parse_object(self._exchange(nobody, "GET", "/health", max_bytes=_SMALL_ANSWER))
+        return parse_object(self._exchange(nobody, "GET", "/health"))
 
     def _post(self, endpoint: Endpoint, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         content = json.dumps(fields).encode()
-        return parse_object(self._exchange(endpoint, "POST", path, content=content, max_bytes=_SMALL_ANSWER))
+        return parse_object(self._exchange(endpoint, "POST", path, content=content))
 
     def _exchange(
         self,
@@ -151,11 +177,12 @@ class BusRequests:
         method: str,
         path: str,
         *,
-        max_bytes: int,
+        max_bytes: int = _SMALL_ANSWER,
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        take: Callable[[httpx.Response], None] | None = None,
     ) -> bytearray:
-        """One request and its whole 200 answer, or the BusError that it stands for.
+        """One request and its whole 200 answer, or the BusError that it stands for; `take` reads a 200 answer itself.
 
         Foreign exceptions are never chained: their messages may quote a header, and the header is the token.
         """
@@ -175,6 +202,9 @@ class BusRequests:
                 response = self._http.send(request, stream=True, auth=httpx.Auth())
                 try:
                     ok = response.status_code == httpx.codes.OK
+                    if ok and take is not None:
+                        take(response)
+                        return bytearray()
                     body, whole = _read(response, max_bytes if ok else _ERROR_ANSWER)
                 finally:
                     response.close()
@@ -194,11 +224,17 @@ class BusRequests:
         if failure is not None:
             raise failure
         if not whole:
-            raise TooLargeError(
-                f"The bus sent more than {max_bytes:,} bytes in one answer; it was cut off. "
-                "If that much mail really waits, raise max_page_bytes."
-            )
+            raise TooLargeError(f"The bus sent more than {max_bytes:,} bytes in a short answer; it was cut off.")
         return body
+
+
+def date_of(headers: Mapping[str, str]) -> float | None:
+    """What time it was where an answer was made (RFC 9110, 6.6.1: whole seconds), as epoch seconds; None: not said."""
+    try:
+        date = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
 
 
 def no_cookies() -> CookieJar:

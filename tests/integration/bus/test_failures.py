@@ -197,14 +197,30 @@ def test_a_token_that_cannot_be_sent_is_not_printed_either(client: BusClient, to
 
 def test_a_page_that_never_completes_says_so(client: BusClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.bus.client.LARGEST_LIMIT", 1_000)
+    monkeypatch.setattr("worker.bus.client._BEYOND", 1_500)
     with FakeBridge("C") as bridge:
-        endpoint = endpoint_of(bridge)
+        endpoint = endpoint_of(bridge, project="acme")
         for number in range(1_000):
             bridge.streams.add("bob", "x", ms=1_795_300_000_000 + number)
+            bridge.streams.add("bob", "x", project="acme", ms=1_795_300_000_000 + number)
         error = failure(client, endpoint)
         assert type(error) is errors.PageIncompleteError
         assert "1,000" in str(error)
-        assert [request.query["limit"] for request in bridge.requests] == ["10", "320", "1000"]
+        assert [request.query["limit"] for request in bridge.requests] == ["10", "320", "1000", "1500"]
+
+
+def test_of_one_stream_any_number_comes_in_parts(client: BusClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.bus.client.LARGEST_LIMIT", 100)
+    monkeypatch.setattr("worker.bus.client._BEYOND", 200)
+    with FakeBridge("C") as bridge:
+        endpoint, ledger = endpoint_of(bridge), MemoryLedger()
+        sent = [bridge.streams.add("bob", "x", ms=1_795_300_000_000 + 70_000 * number) for number in range(450)]
+        more = True
+        while more:
+            collected = client.collect(endpoint, ledger, lambda: None)
+            ledger.take(collected.messages)
+            more = collected.more
+        assert [(message.ms, message.seq) for message in ledger.taken] == sent
 
 
 @pytest.mark.parametrize("text", ["", "x" * 16_385])
@@ -239,7 +255,12 @@ seen = []
 with BusClient() as client:
     for _ in range(int(sys.argv[2])):
         try:
-            seen.append(str(len(client.collect(endpoint, MemoryLedger(), lambda: None).messages)))
+            ledger, more = MemoryLedger(), True
+            while more:
+                collected = client.collect(endpoint, ledger, lambda: None)
+                ledger.take(collected.messages)
+                more = collected.more
+            seen.append(str(len(ledger.taken)))
         except BusError as error:
             seen.append(error.code)
 
@@ -254,7 +275,7 @@ print(*seen, peak)
 
 
 def test_memory_stays_bounded_whatever_comes() -> None:
-    """A process of its own: 200 MB, an endless body, and a true page just under 16 MiB, all under 120 MB."""
+    """A process of its own: 200 MB, an endless body, and a true page of 15 and of 60 MiB, all under 120 MB."""
     with FakeBridge("C") as bridge:
         endpoint_of(bridge)
         for _ in range(950):

@@ -3,14 +3,15 @@
 import json
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from tests.fakes.ledgers import MemoryLedger
 from tests.fakes.streams import GENERATIONS, Generation, Id, Streams
 from worker.bus.client import BusClient
+from worker.bus.page import Page, PageReader
 from worker.bus.requests import Endpoint
-from worker.bus.wire import Page, parse_page
 from worker.secret import Secret
 
 START_MS = 1_795_300_000_000
@@ -43,13 +44,15 @@ class ModelClient(BusClient):
 
     world: World
 
-    def inbox(self, endpoint: Endpoint, since: Id, limit: int) -> Page:
+    def inbox(self, endpoint: Endpoint, since: Id, limit: int, **more: Any) -> Page:
         world = self.world
         page = world.streams.page(world.generation, "bob", endpoint.project, limit, since)
         items = [entry.item(world.generation, "bob") for entry in page]
         body = json.dumps({"project": endpoint.project, "messages": items}).encode()
         world.arrive(2)
-        return parse_page(body, endpoint.agent, endpoint.project)
+        reader = PageReader(endpoint.agent, endpoint.project, longest_item=10_000, known=more["known"])
+        reader.feed(body)
+        return reader.close()
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)

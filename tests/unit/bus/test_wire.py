@@ -1,14 +1,17 @@
 """Reading pages: what other writers can put there, and what nobody should."""
 
+import itertools
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.bus.errors import BadAnswerError
-from worker.bus.wire import LARGEST_ID_PART, as_text, parse_page, stream_name
+from worker.bus.errors import BadAnswerError, TooLargeError
+from worker.bus.page import PageReader, parse_page
+from worker.bus.wire import LARGEST_ID_PART, InboxMessage, as_text, stream_name
 
 
 def page_of(*messages: Any, **fields: Any) -> bytes:
@@ -204,3 +207,59 @@ def test_the_same_id_in_two_streams_is_two_messages() -> None:
 def test_a_class_is_taken_as_sent_or_not_at_all(value: Any, expected: str | None) -> None:
     page = parse_page(page_of(item() | {"class": value}), "bob", None)
     assert page.messages[0].message_class == expected
+
+
+@given(messages=st.lists(hostile_items, max_size=6), sizes=st.lists(st.integers(1, 40), min_size=1, max_size=20))
+def test_it_does_not_matter_where_the_pieces_of_a_page_end(messages: list[Any], sizes: list[int]) -> None:
+    body = page_of(*messages, z=[{}, "]}"])
+    reader = PageReader("bob", None, longest_item=len(body))
+    at = 0
+    for size in itertools.cycle(sizes):
+        reader.feed(body[at : at + size])
+        at += size
+        if at >= len(body):
+            break
+    assert reader.close() == parse_page(body, "bob", None)
+
+
+def test_the_oldest_that_fit_are_kept_and_the_known_need_no_room() -> None:
+    items = [item(f"{number}-0", text="x" * 1000) for number in range(50, 0, -1)]
+    asked: list[str] = []
+
+    def known(messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
+        asked.extend(message.message_id for message in messages)
+        return {message.key for message in messages if message.ms <= 20}
+
+    reader = PageReader("bob", None, longest_item=10_000, room=16_000, known=known)
+    reader.feed(page_of(*items))
+    page = reader.close()
+    assert [message.ms for message in page.messages] == list(range(21, 31))
+    assert page.more
+    assert page.oldest == (1, 0)
+    assert page.raw_count == len(asked) == 50
+
+
+def test_a_message_is_kept_however_little_room_there_is() -> None:
+    reader = PageReader("bob", None, longest_item=10_000, room=1)
+    reader.feed(page_of(item("7-0", text="x" * 1000), item("5-0"), item("6-0")))
+    page = reader.close()
+    assert ([message.ms for message in page.messages], page.more) == ([5], True)
+
+
+def feed(reader: PageReader, pieces: Iterable[bytes]) -> None:
+    for piece in pieces:
+        reader.feed(piece)
+
+
+def test_an_entry_without_an_end_is_not_waited_for() -> None:
+    reader = PageReader("bob", None, longest_item=1000)
+    with pytest.raises(TooLargeError, match="max_page_bytes"):
+        reader.feed(b'{"messages": [' + b" " * 2000)
+    reader = PageReader("bob", None, longest_item=1000)
+    with pytest.raises(TooLargeError):
+        feed(reader, [b"no page"] * 1000)
+
+
+def test_a_project_named_behind_the_items_is_theirs() -> None:
+    page = parse_page(b'{"messages": [{"id": "5-0"}], "project": "acme"}', "bob", None)
+    assert page.messages[0].stream == stream_name("bob", "acme")
