@@ -168,8 +168,7 @@ class AgentSettings(_Model):
     requests_per_minute: Annotated[int, Field(ge=1, le=600)] = 60
     """The token's budget, kept by spacing, across workers and restarts."""
     max_page_bytes: Annotated[int, Field(ge=65_536)] = 16 * 1024 * 1024
-    """The largest answer that is read; the default holds about a thousand messages of full size. The worker's memory
-    grows with it."""
+    """The largest entry that is read; a page of them may be of any size. The worker's memory grows with it."""
     announce: bool = True
     """Keep the agent in the bus's registry."""
     watch: bool = True

@@ -25,7 +25,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -76,11 +76,13 @@ class FakeBridge(ThreadingHTTPServer):
         port: int = 0,
         keepalive: float = 15.0,
         streams: Streams | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.generation: Generation = generation
         self.keepalive = keepalive
-        self.streams = streams or Streams()
+        self.streams = streams or Streams(clock)
+        self.clock = clock
         self.stopping = threading.Event()
         self.requests: list[Request] = []
         self.registry: dict[str, dict[str, Any]] = {}
@@ -153,6 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
         pass
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(self.server.clock() if timestamp is None else timestamp)
 
     def do_GET(self) -> None:
         self._serve("")

@@ -5,6 +5,7 @@ A model without sockets: the bridges serve it, and the brute-force tests of page
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,7 +58,8 @@ def stream_of(agent: str, project: str | None) -> str:
 class Streams:
     """Redis streams with Redis's rule for ids: never smaller than the last of the same stream."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
         self.lock = threading.Condition()
         self._streams: dict[str, list[Entry]] = {}
 
@@ -77,7 +79,7 @@ class Streams:
         with self.lock:
             entries = self._streams.setdefault(stream, [])
             last = entries[-1].id if entries else (0, 0)
-            wanted = time.time_ns() // 1_000_000 if ms is None else ms
+            wanted = int(self.clock() * 1000) if ms is None else ms
             new = (wanted, 0) if wanted > last[0] else (last[0], last[1] + 1)
             entries.append(Entry(stream, new, source, text, project, extra, raw))
             self.lock.notify_all()

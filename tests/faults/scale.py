@@ -17,9 +17,9 @@ from worker.bus.client import BusClient, Collected
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine
-from worker.engine.polling import KnownMessages
+from worker.engine.inbox_view import BusClock, InboxMemory, InboxView
 from worker.engine.retention import retain
-from worker.ledger import claims, intake, lanes, operate, report
+from worker.ledger import claims, history, intake, lanes, operate, report
 from worker.ledger.database import Database
 from worker.ledger.operate import Chosen
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -200,11 +200,12 @@ def take(engine: Engine, agent: str, count: int) -> None:
     assert name is not None
     engine.db.write(lambda tx: intake.begin_poll(tx, agent, time.time(), 3.0, rung=True))
     engine.db.write(lambda tx: intake.take_turn(tx, agent, time.time(), 0.0))
-    seen = KnownMessages(engine.db, engine.clock, agent)
-    seen.cursor()
-    seen.overlap()
+    since = engine.db.read(lambda db: history.cursor(db, agent, int(time.time() * 1000)))
+    expected = engine.db.read(lambda db: history.known_after(db, agent, since[0]))
+    memory = InboxMemory(BusClock(clock=time.time))
+    seen = InboxView(db=engine.db, agent=agent, since=since, expected=expected, memory=memory)
     page = fresh(agent, count)
-    new = [message for message in page if (message.stream, message.message_id) not in seen.known(page)]
+    new = [message for message in page if message.key not in seen.known(page)]
     engine.poller.take_in(name, Collected(tuple(new), (), 1))
 
 

@@ -78,6 +78,7 @@ class Engine:
             rng=rng,
             redact=redact,
             stopping=self.stopping,
+            began=clock(),
         )
         self.dispatcher = Dispatcher(
             db=db,
@@ -131,7 +132,7 @@ class Engine:
         now = self.clock()
         self.identity.register(tx, now)
         for agent in self.settings.agents:
-            intake.ensure_inbox(tx, agent.agent, intake.floor_ms(self.settings.start_from, now))
+            intake.ensure_inbox(tx, agent.agent)
             for transport in agent.transports:
                 intake.ensure_lane(tx, agent.agent, transport.name)
 

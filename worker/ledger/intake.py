@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from worker.bus.wire import InboxMessage
 from worker.delivery import MessageState
+from worker.ledger.history import NOT_YET, known
 
 LONGEST_WAIT = 3600.0  # no poll is ever booked further ahead, whatever a Retry-After said
-OVERLAP_MS = 60_000  # ids of two streams, and of clocks that step back, may arrive this late
+CLOCK_SLACK = 0.5  # seconds that two threads may disagree about what time it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +20,21 @@ class Taken:
     lanes: tuple[int, ...]
     logged: int
 
+    def and_then(self, more: "Taken") -> "Taken":
+        """Both together."""
+        lanes = tuple(dict.fromkeys(self.lanes + more.lanes))
+        return Taken(self.new + more.new, lanes, self.logged + more.logged)
+
 
 def floor_ms(start_from: str | float, now: float) -> int:
-    """Where a new inbox begins, in milliseconds: `"all"`, `"now"`, or so many seconds ago."""
+    """Where a new inbox begins, in milliseconds: `"all"`, `"now"`, or so many seconds ago, by the clock of `now`."""
     if start_from == "all":
         return 0
     return int((now - (0.0 if start_from == "now" else float(start_from))) * 1000)
 
 
-def ensure_inbox(tx: sqlite3.Connection, agent: str, floor: int) -> None:
-    """Make the agent's inbox row; the floor of an existing one stays as it is."""
+def ensure_inbox(tx: sqlite3.Connection, agent: str, floor: int = NOT_YET) -> None:
+    """Make the agent's inbox row; its floor is found at the first look. That of an existing one stays as it is."""
     tx.execute("insert or ignore into inboxes (agent, floor_ms) values (?, ?)", (agent, floor))
 
 
@@ -39,52 +45,6 @@ def ensure_lane(tx: sqlite3.Connection, agent: str, transport: str) -> int:
     return int(row["id"])
 
 
-def cursor(db: sqlite3.Connection, agent: str, now: float) -> tuple[int, int]:
-    """The id from which a poll asks on: a little before the newest known message, never before the floor.
-
-    An id from the future (another writer chose it) must not hide what comes after it at ordinary times, so the newest
-    is the newest that is not later than now. Just below the floor, since the bus leaves out the id itself.
-    """
-    floor = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
-    floor_ms = int(floor["floor_ms"]) if floor else 0
-    present = int(now * 1000)
-    newest = db.execute(
-        "select max(ms) as ms from messages indexed by messages_by_time where agent = ? and ms <= ?", (agent, present)
-    ).fetchone()
-    done = db.execute("select max(floor_ms) as ms from streams where agent = ? and floor_ms <= ?", (agent, present))
-    latest = max(newest["ms"] or 0, done.fetchone()["ms"] or 0)
-    return max(floor_ms - 1, latest - OVERLAP_MS, 0), 0
-
-
-def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
-    """How many known messages lie after `ms`: a page that starts there holds them again."""
-    row = db.execute(
-        "select count(*) as n from messages indexed by messages_by_time where agent = ? and ms >= ?", (agent, ms)
-    ).fetchone()
-    return int(row["n"])
-
-
-def known(db: sqlite3.Connection, agent: str, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
-    """Those of the messages, as (stream, id), that are in the ledger, at or below a floor, skipped or imported."""
-    floor = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
-    floor_ms = int(floor["floor_ms"]) if floor else 0
-    return {(m.stream, m.message_id) for m in messages if m.ms < floor_ms or _is_known(db, agent, m)}
-
-
-def _is_known(db: sqlite3.Connection, agent: str, message: InboxMessage) -> bool:
-    row = db.execute(
-        """
-        select exists (select 1 from messages where agent = :agent and stream = :stream and ms = :ms and seq = :seq)
-            or exists (select 1 from streams where agent = :agent and stream = :stream
-                       and (floor_ms, floor_seq) >= (:ms, :seq))
-            or exists (select 1 from skipped where agent = :agent and ms = :ms and seq = :seq and stream = :stream)
-            or exists (select 1 from imported where agent = :agent and ms = :ms and seq = :seq) as known
-        """,
-        {"agent": agent, "stream": message.stream, "ms": message.ms, "seq": message.seq},
-    ).fetchone()
-    return bool(row["known"])
-
-
 def take_in(
     tx: sqlite3.Connection,
     agent: str,
@@ -92,7 +52,7 @@ def take_in(
     route: Callable[[InboxMessage], tuple[str | None, Sequence[str]]],
     now: float,
 ) -> Taken:
-    """Insert the messages that are new, each with its deliveries `waiting`: all of a poll, or nothing.
+    """Insert the messages that are new, each with its deliveries `waiting`: all of them, or nothing.
 
     `route` gives a message's class and the names of the transports that it goes to; one that goes nowhere is
     recorded as `logged`.
@@ -140,10 +100,10 @@ def begin_poll(
     """
     due = next_poll_at(tx, agent, now)
     hurry = asked or (rung and failures(tx, agent) == 0)
-    # A clock that was set back must not silence the inbox: nobody books further ahead than the longest Retry-After.
-    if due > now and due <= now + LONGEST_WAIT and not hurry:
+    if due > now and not hurry:
         return due
-    tx.execute("update inboxes set next_poll_at = ? where agent = ?", (now + interval, agent))
+    _forget_stale(tx, agent, now)
+    tx.execute("update inboxes set next_poll_at = ?, booked_at = ? where agent = ?", (now + interval, now, agent))
     return None
 
 
@@ -152,11 +112,11 @@ def next_poll_at(db: sqlite3.Connection, agent: str, now: float) -> float:
 
     Not before its token's next request slot: a poll that has begun and waits for one would let no ring go ahead of it.
     """
-    row = db.execute("select next_poll_at, next_request_at from inboxes where agent = ?", (agent,)).fetchone()
-    if row is None:
-        return 0.0
-    slot = float(row["next_request_at"])
-    return max(float(row["next_poll_at"]), slot if slot <= now + 60.0 else 0.0)  # as in `take_turn`: no further
+    row = db.execute(
+        f"select next_poll_at, next_request_at, {_STALE} as stale from inboxes where agent = :agent",  # noqa: S608 - our own words
+        _stale_at(agent, now),
+    ).fetchone()
+    return 0.0 if row is None or row["stale"] else max(row["next_poll_at"], row["next_request_at"])
 
 
 def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
@@ -165,12 +125,27 @@ def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead:
     Slots are `gap` apart. A request that cannot wait may go up to `ahead` seconds before its slot; those after it pay
     the time back, so that in any minute there are at most `(60 + ahead) / gap` and one.
     """
+    _forget_stale(tx, agent, now)
     row = tx.execute("select next_request_at from inboxes where agent = ?", (agent,)).fetchone()
-    booked = float(row["next_request_at"]) if row else 0.0
-    furthest = now + max(60.0, 10 * gap)  # the clock may have been set back: nobody books further ahead
-    slot = max(now, min(booked, furthest))
-    tx.execute("update inboxes set next_request_at = ? where agent = ?", (slot + gap, agent))
+    slot = max(now, float(row["next_request_at"]) if row else 0.0)
+    tx.execute("update inboxes set next_request_at = ?, booked_at = ? where agent = ?", (slot + gap, now, agent))
     return max(0.0, slot - ahead - now)
+
+
+# Our clock has been set back since the times were booked, or they are further ahead than anything is: they say nothing
+# any more, and must not silence the inbox for as long as the jump was.
+_STALE = "(coalesce(booked_at, 0.0) > :now + :slack or max(next_poll_at, next_request_at) > :now + :longest)"
+
+
+def _stale_at(agent: str, now: float) -> dict[str, object]:
+    return {"agent": agent, "now": now, "slack": CLOCK_SLACK, "longest": LONGEST_WAIT}
+
+
+def _forget_stale(tx: sqlite3.Connection, agent: str, now: float) -> None:
+    tx.execute(
+        f"update inboxes set next_poll_at = 0, next_request_at = 0 where agent = :agent and {_STALE}",  # noqa: S608 - our own words
+        _stale_at(agent, now),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +158,25 @@ class Rhythm:
 
 
 def poll_answered(
-    tx: sqlite3.Connection, agent: str, now: float, rhythm: Rhythm, *, malformed: int, brought: bool
+    tx: sqlite3.Connection,
+    agent: str,
+    now: float,
+    rhythm: Rhythm,
+    *,
+    malformed: int,
+    brought: bool,
+    bus_ahead: float | None = None,
 ) -> None:
-    """The bus answered: the inbox is healthy. What it skipped as malformed is counted, once it is seen anew."""
+    """The bus answered: the inbox is healthy. What it skipped as malformed is counted, once it is seen anew.
+
+    `bus_ahead`: by how many seconds its clock is ahead of ours; None where it did not say.
+    """
+    _forget_stale(tx, agent, now)
     tx.execute(
         """
         update inboxes set polled_at = :now, failures = 0, failing_since = null, error = null,
           malformed = :malformed, brought_at = case when :brought then :now else brought_at end,
+          bus_ahead = coalesce(:bus_ahead, bus_ahead), booked_at = :now,
           next_poll_at = :now + case when :brought or brought_at between :now - :active_for and :now
                                      then :active_gap else :gap end
         where agent = :agent
@@ -199,6 +186,7 @@ def poll_answered(
             "now": now,
             "malformed": malformed,
             "brought": brought,
+            "bus_ahead": bus_ahead,
             "gap": rhythm.gap,
             "active_gap": rhythm.active_gap,
             "active_for": rhythm.active_for,
@@ -208,13 +196,14 @@ def poll_answered(
 
 def poll_failed(tx: sqlite3.Connection, agent: str, now: float, error: str, delay: float) -> None:
     """The bus did not answer: remember since when and why, and when any worker may ask again."""
+    _forget_stale(tx, agent, now)
     tx.execute(
         """
         update inboxes set failures = failures + 1, failing_since = coalesce(failing_since, ?), error = ?,
-                           next_poll_at = ?
+                           next_poll_at = ?, booked_at = ?
         where agent = ?
         """,
-        (now, error, now + delay, agent),
+        (now, error, now + delay, now, agent),
     )
 
 

@@ -3,11 +3,10 @@
 import logging
 import re
 import sqlite3
-import time
 from pathlib import Path
 
 from worker.ledger.database import Database
-from worker.ledger.intake import floor_ms
+from worker.ledger.history import NOT_YET
 from worker.settings import Settings
 
 logger = logging.getLogger("bus_watch.ledger")
@@ -32,8 +31,7 @@ def import_old_state(database: Database, settings: Settings) -> int:
     if done:
         return 0
     ids = _read(old)
-    begin = floor_ms(settings.start_from, time.time())
-    database.write(lambda tx: _import(tx, agent, ids, begin))
+    database.write(lambda tx: _import(tx, agent, ids))
     logger.info("took over %d delivered id(s) from %s; the file stays as it was", len(ids), old)
     return len(ids)
 
@@ -57,12 +55,12 @@ def _read(path: Path) -> list[tuple[int, int]]:
     return ids
 
 
-def _import(tx: sqlite3.Connection, agent: str, ids: list[tuple[int, int]], begin: int) -> None:
+def _import(tx: sqlite3.Connection, agent: str, ids: list[tuple[int, int]]) -> None:
     tx.execute(
         """
         insert into inboxes (agent, floor_ms, imported) values (:agent, :floor, 1)
         on conflict (agent) do update set imported = 1, floor_ms = max(:floor, floor_ms)
         """,
-        {"agent": agent, "floor": max(ids[0][0], begin) if ids else begin},
+        {"agent": agent, "floor": ids[0][0] if ids else NOT_YET},
     )
     tx.executemany("insert or ignore into imported (agent, ms, seq) values (?, ?, ?)", [(agent, *i) for i in ids])

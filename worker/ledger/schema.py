@@ -147,5 +147,11 @@ create table skipped (                  -- ids that never run again, though the 
 ) without rowid;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4)
+_V5 = """
+alter table inboxes add column looked_from_ms integer;  -- from here on the first look saw everything; null: none yet
+alter table inboxes add column bus_ahead real;          -- seconds that the bus's clock was ahead of ours, last time
+alter table inboxes add column booked_at real;          -- when next_poll_at or next_request_at was set
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
 VERSION = len(MIGRATIONS)

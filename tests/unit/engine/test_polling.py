@@ -203,7 +203,7 @@ def test_a_clock_that_is_set_back_silences_nothing(make: Make, clock: Clock) -> 
 
 def test_an_hour_of_empty_answers_loses_nothing(make: Make, clock: Clock) -> None:
     """B and C answer so while Redis is down: no proof that the inbox is empty. A real bridge, an hour in seconds."""
-    with FakeBridge("B") as bridge, BusClient(max_connections=2) as client:
+    with FakeBridge("B", clock=clock) as bridge, BusClient(max_connections=2) as client:
         bridge.add_token("bob", token=os.environ["HOME"])  # token_env names it
         worker = make(client, bridge_url=bridge.url, announce=False, poll_interval=10)
         for _ in range(25):

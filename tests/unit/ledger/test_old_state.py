@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.ledgers import first_look
 from worker.bus.wire import InboxMessage
 from worker.configuration import load
-from worker.ledger import intake, old_state
+from worker.ledger import old_state
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 
@@ -31,9 +32,10 @@ def take_over(state: Path) -> tuple[int, set[str]]:
     """Import; the number of ids, and which of some messages are known afterwards."""
     database = Database(state.with_suffix(".db"))
     try:
-        count = import_old_state(database, load(state.with_name("config.json")))
+        settings = load(state.with_name("config.json"))
+        count = import_old_state(database, settings)
         messages = [message(ms) for ms in (100, 200, 201, 300, 301, 400)]
-        known = database.read(lambda db: intake.known(db, "bob", messages))
+        known = first_look(database, "bob", start_from=settings.start_from).known(messages)
     finally:
         database.close()
     return count, {name for _, name in known}
