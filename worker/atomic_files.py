@@ -4,6 +4,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from worker.durable import sync
+
 
 def write_atomically(
     path: Path,
@@ -30,7 +32,7 @@ def write_atomically(
             target.write(content)
             if durable:
                 target.flush()
-                os.fsync(descriptor)
+                sync(descriptor)
         partial.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
+from worker import durable
 from worker.ledger.errors import (
     LedgerCorruptError,
     LedgerMissingError,
@@ -285,7 +286,7 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     if found == 0:
         connection.execute("pragma auto_vacuum = incremental")
     _use_wal(connection)
-    connection.execute("pragma synchronous = full")
+    durable.sync_commits(connection)
     connection.execute("pragma foreign_keys = on")
     connection.execute("pragma temp_store = memory")  # else savepoints of a large transaction spill into a file
 

@@ -14,6 +14,7 @@ import os
 import signal
 import time
 
+from worker import durable
 from worker.transports import receipt_format
 from worker.transports.locks import boot_id
 from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
@@ -108,7 +109,7 @@ class Writer:
             file = self._unsynced.popleft()[1]
             if file.in_use:
                 with contextlib.suppress(OSError):  # the line stands in the page cache: only a power cut takes it
-                    os.fsync(file.descriptor)
+                    durable.sync(file.descriptor)
                 file.give_up()
             else:
                 self._pool.put_back(file)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from worker import durable
 from worker.bus.wire import LARGEST_ID_PART, clean, stream_name
 from worker.errors import BusWatchError
 
@@ -129,7 +130,7 @@ class BusStore:
                 raise EmbeddedBusError(f"{path} was written by a newer bus-watch; it was left untouched.")
             self._db.execute("pragma journal_mode = wal")
             # A message that was answered with "queued" survives power loss.
-            self._db.execute("pragma synchronous = full")
+            durable.sync_commits(self._db)
             with self._transaction():
                 if self._db.execute("pragma user_version").fetchone()[0] == 0:
                     for statement in _SCHEMA.split(";\n"):
