@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.world import console_script, until
+from tests.fakes.measuring import measuring
 from tests.fakes.terminals import Terminal, private_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +48,7 @@ def environment(tmp_path: Path, terminal: Terminal) -> dict[str, str]:
         "PATH": f"{commands}:{HERE}:{os.environ['PATH']}",
         "LANG": "C.UTF-8",
         "USER": "nobody",
+        **measuring(),
         "TMUX": f"{terminal.socket},1,0",  # a person installs from inside tmux; this is how another server is found
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.bridges import FakeBridge
+from tests.fakes.measuring import measuring
 
 PATIENCE = 60.0
 TOKEN = "canary-token-7c1e90d4"
@@ -82,7 +83,7 @@ class World:
             "HOME": str(home),
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
-            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
+            **measuring(),
         }
 
     def transport(

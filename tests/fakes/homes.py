@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.measuring import measuring
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -130,6 +132,7 @@ class Home:
             "LANG": "C.UTF-8",
             "PYTHONPATH": str(ROOT),
             "BUS_WATCH_CONFIG": str(self.config),
+            **measuring(),
             **self.environment,
         }
 

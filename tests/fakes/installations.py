@@ -12,6 +12,8 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.fakes.measuring import measuring
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 _SCRIPT = """#!{python}
@@ -34,7 +36,9 @@ class Installation:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         packages = folder / "venv" / "lib" / version / "site-packages"
         paths = [str(PROJECT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-        (packages / "project.pth").write_text("\n".join(dict.fromkeys(paths)) + "\n")
+        measured = Path(paths[1], "a1_coverage.pth")  # coverage's own; of other folders Python reads no .pth
+        lines = [*dict.fromkeys(paths), *measured.read_text().splitlines()]
+        (packages / "project.pth").write_text("\n".join(lines) + "\n")
         scripts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
         for name, target in {**scripts, "huey_consumer": "huey.bin.huey_consumer:consumer_main"}.items():
             module, _, function = target.partition(":")
@@ -47,7 +51,7 @@ class Installation:
         return self.home / ".sos" / "bus-watch.json"
 
     def environment(self, **more: str) -> dict[str, str]:
-        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **more}
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8", **measuring(), **more}
 
     def run(
         self, *argv: str, stdin: str = "", environment: Mapping[str, str] | None = None, timeout: float = 60

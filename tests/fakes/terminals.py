@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from tests.fakes.measuring import measuring
 from worker import process_table
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.runner import LocalRunner
@@ -137,6 +138,7 @@ def private_terminal() -> Iterator[Terminal]:
     shutil.copy(FAKES / "standin.toml", profile)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "TERM": "xterm-256color", "SHELL": "/bin/sh"}
+    environment |= measuring()
     socket_path = str(home / "tmux.sock")
     # A session of its own that stays, so that the server outlives what a test ends.
     start = ["tmux", "-S", socket_path, "-f", "/dev/null", "new-session", "-d", "-s", "keep", "sleep", "3600"]

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.fakes.ledgers import MemoryLedger
+from tests.fakes.measuring import measuring
 from worker.bus.client import BusClient
 from worker.bus.embedded import server, store
 from worker.bus.embedded.rate import LIMIT, RateMeter
@@ -272,7 +273,7 @@ def bus_watch(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        env={"PATH": os.environ["PATH"], "HOME": str(home), **measuring()},
     )
 
 
@@ -286,7 +287,7 @@ def test_the_command_from_first_agent_to_stop(tmp_path: Path) -> None:
     assert json.loads(bus_watch("--list-agents", "--json", home=tmp_path).stdout)["agents"][0]["name"] == "bob"
 
     command = [sys.executable, "-m", "worker.cli.main", "bus", "--port", "0"]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **measuring()}
     for number in (signal.SIGTERM, signal.SIGINT):
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment
