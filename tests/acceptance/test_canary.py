@@ -153,6 +153,7 @@ def prepare(home: Home, bridge: FakeBridge, other: FakeBridge, sentry: FakeSentr
     return own
 
 
+@pytest.mark.timeout(300)  # some forty commands
 def test_the_canary_is_in_no_byte_but_its_own(tmp_path: Path, tokens: dict[str, str]) -> None:
     home = Home(tmp_path / "home")
     home.path.mkdir()

@@ -17,6 +17,8 @@ from tests.fakes import index
 from tests.fakes.homes import ROOT
 from tests.fakes.index import Index
 
+pytestmark = pytest.mark.timeout(300)  # ten environments are made
+
 SET_UP_RUNS = {"pip"} | set(index.pinned_in((ROOT / "requirements-build.txt").read_text()))
 
 
