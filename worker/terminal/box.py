@@ -11,7 +11,7 @@ Columns are only nearly right where tmux and we disagree on a character's width.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.terminal.cells import PLAIN, Cell, Row, is_gray
 from worker.terminal.profiles import Composer
@@ -23,8 +23,7 @@ _DRAWN = "▋"  # Continue 1.5 draws its cursor as a character
 _NOTHING = str.maketrans("", "", _DRAWN + "\u200b")  # Qwen 0.24 puts U+200B behind a draft
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """The composer as it was found on a screen; rows and columns count from 0."""
 
     first: int
@@ -51,8 +50,7 @@ class Box:
         return self.home and not self.before.strip() and not self.after
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
+class _Span(NamedTuple):
     """Rows of a box, and how many characters of each are margin, frame and prompt."""
 
     first: int

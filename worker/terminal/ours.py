@@ -11,7 +11,7 @@ string: not ours, or not recognised. Only the first three say that nothing else 
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.terminal.cells import rows_of
 from worker.terminal.profiles import Composer
@@ -24,14 +24,13 @@ _SHORT = 100  # characters on at most two lines: never collapsed
 _LONG = 400  # characters, or more than three lines: what a UI may collapse without naming a size
 _ASCII = frozenset(map(chr, range(128)))
 # Emoji that are made of several characters: joined ones, those with a skin tone or a variation selector, flags.
-_SEQUENCE = re.compile(
+_SEQUENCE = (
     "[^\\s\x00-\x7f](?:[\U0001f3fb-\U0001f3ff\ufe0f]|\u200d[^\\s\x00-\x7f])+|[\U0001f1e6-\U0001f1ff]{2}"
 )
-_IMAGE = re.compile(r"(?i)\S+\.(?:png|jpe?g|gif|webp|bmp)\b")
+_IMAGE = r"(?i)\S+\.(?:png|jpe?g|gif|webp|bmp)\b"
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
+class Form(NamedTuple):
     """One way in which a UI may show a text, as texts are compared."""
 
     text: str
@@ -71,7 +70,8 @@ class Form:
 
 def forms_of(text: str, how: Composer) -> list[Form]:
     """What the UI may show of a text: as it is, and with all that the profile says it writes differently."""
-    losable = frozenset(squeeze("".join(_SEQUENCE.findall(text)))) - _ASCII
+    sequences = [] if text.isascii() else re.findall(_SEQUENCE, text)
+    losable = frozenset(squeeze("".join(sequences))) - _ASCII
     rewritten = text
     for ours, theirs in how.rewrites.items():
         rewritten = rewritten.replace(ours, theirs)
@@ -138,7 +138,7 @@ def _marked(draft: str, text: str, forms: list[Form], how: Composer, *, empty_be
 
 def _imaged(draft: str, text: str, forms: list[Form], how: Composer) -> str:
     """Whether the draft is our text with markers in place of its last images' paths (claude 2.1, codex 0.171)."""
-    images = list(_IMAGE.finditer(text))
+    images = list(re.finditer(_IMAGE, text))
     marks = [one for pattern in how.collapsed for one in pattern.finditer(draft) if "image" in one.groupdict()]
     if not marks or len(marks) > len(images):
         return ""

@@ -18,7 +18,6 @@ from typing import Any, Literal
 import msgspec
 
 from worker.errors import ConfigError
-from worker.terminal.mistakes import Mistake
 
 SHIPPED = Path(__file__).with_name("profiles")
 
@@ -183,6 +182,8 @@ def parse(name: str, text: str, where: str) -> Profile:
     try:
         profile = msgspec.convert(_modern(data), Profile, dec_hook=_pattern)
     except msgspec.ValidationError as why:
+        from worker.terminal.mistakes import Mistake  # noqa: PLC0415 - only a mistake pays for it
+
         mistake = Mistake.of(str(why))
         raise ProfileError(f"{where}{mistake.line_in(text)}: {mistake.explained(data, TABLES)}") from None
     _check(profile, where)

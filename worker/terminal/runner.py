@@ -9,7 +9,6 @@ connection serves the whole exchange, and when it breaks that `sh`, whose pid th
 import math
 import os
 import re
-import secrets
 import select
 import shlex
 import shutil
@@ -168,7 +167,7 @@ class SshRunner:
         """
         self.host = check_destination(destination)
         self._buffer = bytearray()
-        self._secret = secrets.token_hex(16)
+        self._secret = os.urandom(16).hex()
         argv = ssh_argv(destination, self._secret, config, timeout)
         try:
             self._ssh = subprocess.Popen(
@@ -190,7 +189,7 @@ class SshRunner:
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
         """See `Runner.run`. A late or broken answer ends the connection."""
         deadline = time.monotonic() + _within(timeout, self.deadline)
-        mark = secrets.token_hex(8)
+        mark = os.urandom(8).hex()
         command = shlex.join(argv)
         if "\n" in command:
             raise UsageError("a command for the remote shell holds a line feed")

@@ -18,7 +18,7 @@ from worker.terminal.text import squeeze
 from worker.terminal.tmux import Look
 
 # How UIs speak of themselves, most of them alike; what only one says stands in its profile.
-_ASKS = re.compile(
+_ASKS = (  # compiled when it is needed: mostly there is a box
     r"(?i)do you want|would you like|do you trust|needs? (?:permission|your approval)|permission required"
     r"|action required|allow (?:once|for|execution)|approve once"
     r"|\besc\S* (?:to )?(?:cancel|close|go back|back|reject|exit|skip|start new)"
@@ -85,7 +85,7 @@ def judge(look: Look, profile: Profile, *, age: float = 0.0) -> Seen:
 
 def _without_box(profile: Profile, how: Composer, lowest: Sequence[str]) -> tuple[str, str]:
     """State and reason where the cursor is in no box: keys would go wherever it is."""
-    asks = next((one.strip() for one in reversed(lowest[-_LAST:]) if _ASKS.search(one)), "")
+    asks = next((one.strip() for one in reversed(lowest[-_LAST:]) if re.search(_ASKS, one)), "")
     if asks:
         return "dialog", f"the cursor is in no input box, and the screen says: {asks[:60]}"
     if how.gone == "busy":

@@ -7,7 +7,7 @@ pastes, to the window's other panes. `-u` keeps output UTF-8 whatever the locale
 and patterns, so targets are compared here and tmux sees pane ids only.
 """
 
-import secrets
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -235,7 +235,7 @@ class Hold:
             pid, started, now = self._life(self._run("sh", "-c", "echo $PPID").strip())
             self._me = (pid, started, now - time.monotonic())
         pid, started, offset = self._me
-        token = f"{secrets.token_hex(8)}.{pid}.{started}.{int(time.monotonic() + offset + lease) + 1}"
+        token = f"{os.urandom(8).hex()}.{pid}.{started}.{int(time.monotonic() + offset + lease) + 1}"
         holder = self._swap("", token)
         if holder != token and not self._alive(holder):
             holder = self._swap(holder, token)
@@ -253,7 +253,7 @@ class Hold:
 
     def load(self, text: bytes) -> str:
         """Put `text` into a buffer of our own and give its name."""
-        name = f"bus-watch-{secrets.token_hex(8)}"
+        name = f"bus-watch-{os.urandom(8).hex()}"
         self._server.call("load-buffer", "-b", name, "-", stdin=text, timeout=10.0)
         return name
 
