@@ -173,6 +173,7 @@ def look_alike(session: Session, count: int) -> list[Outcome]:
     if not outcome.good:
         session.again()
         session.ready()
+        return outcomes
     session.server.still(session.pane, quiet=0.4, limit=8)
     if session.look.drafts:
         for kind in ("half a line", "cursor at its start"):
