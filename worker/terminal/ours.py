@@ -24,9 +24,7 @@ _SHORT = 100  # characters on at most two lines: never collapsed
 _LONG = 400  # characters, or more than three lines: what a UI may collapse without naming a size
 _ASCII = frozenset(map(chr, range(128)))
 # Emoji that are made of several characters: joined ones, those with a skin tone or a variation selector, flags.
-_SEQUENCE = (
-    "[^\\s\x00-\x7f](?:[\U0001f3fb-\U0001f3ff\ufe0f]|\u200d[^\\s\x00-\x7f])+|[\U0001f1e6-\U0001f1ff]{2}"
-)
+_SEQUENCE = "[^\\s\x00-\x7f](?:[\U0001f3fb-\U0001f3ff\ufe0f]|\u200d[^\\s\x00-\x7f])+|[\U0001f1e6-\U0001f1ff]{2}"
 _IMAGE = r"(?i)\S+\.(?:png|jpe?g|gif|webp|bmp)\b"
 
 
