@@ -100,6 +100,9 @@ class TransportSettings(_Model):
     expires_after: PositiveDuration | None = None
     """Dead if it is older than this when its turn comes, whatever was tried before."""
 
+    stuck_after: PositiveDuration = 300.0
+    """`status` says so once the lane's head has not moved for so long."""
+
     @field_validator("command")
     @classmethod
     def _templates(cls, command: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 import argparse
 
-from worker.cli import ledger_view, options, output, times
+from worker import times
+from worker.cli import ledger_view, options, output
 from worker.ledger import report
 
 EXAMPLES = """examples:

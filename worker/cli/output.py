@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -23,6 +24,13 @@ def one_line(text: str, width: int) -> str:
     """Text that came from somewhere else, made safe for a terminal and short enough for a column."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return plain if len(plain) <= width else plain[: max(0, width - 1)] + "…"
+
+
+def wrapped(text: str, indent: str) -> str:
+    """A sentence in lines as wide as the terminal, or 80 columns elsewhere; those after the first are indented."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+    lines = textwrap.wrap(text, max(40, width), subsequent_indent=indent, break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def table(rows: Iterable[Sequence[str]], headings: Sequence[str]) -> str:

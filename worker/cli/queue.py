@@ -6,7 +6,8 @@ Each line is a delivery: a message and a transport. `show KEY` tells the whole s
 import argparse
 import time
 
-from worker.cli import ledger_view, options, output, times
+from worker import times
+from worker.cli import ledger_view, options, output
 from worker.cli.words import sentence
 from worker.ledger import report
 from worker.settings import Settings

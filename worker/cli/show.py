@@ -7,7 +7,8 @@ import argparse
 import time
 from typing import Any
 
-from worker.cli import ledger_view, options, output, times
+from worker import times
+from worker.cli import ledger_view, options, output
 from worker.cli.words import sentence
 from worker.ledger import operate, report
 

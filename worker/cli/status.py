@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from worker.cli import ledger_view, options, output, times
+from worker import times
+from worker.cli import ledger_view, options, output
+from worker.doctor.troubles import troubles
 from worker.errors import ConfigError
 from worker.ledger import disk, report
 from worker.ledger.errors import LedgerError
@@ -19,9 +21,6 @@ EXAMPLES = """examples:
   bus-watch status --watch
   bus-watch status --json | jq .oldest_waiting_seconds
 """
-
-SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a red line
-STALE_SWEEP_SECONDS = 60.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -84,67 +83,43 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     workers = ledger_view.living_workers(db, settings)
     lanes = report.lanes(db)
     inboxes = report.inboxes(db)
-    found["workers"] = [_worker(row, now, found["problems"]) for row in workers]
+    found["workers"] = [_worker(row, now) for row in workers]
     found["running"] = any(row["kind"] == "consumer" for row in workers)
     for agent in settings.agents:
         mine = [lane for lane in lanes if lane.agent == agent.agent]
-        found["agents"].append(_agent(agent, inboxes.get(agent.agent), mine, now, found["problems"]))
+        found["agents"].append(_agent(agent, inboxes.get(agent.agent), mine, now))
     for state in ("waiting", "retrying", "held", "dead"):
         found[state] = sum(getattr(lane, state) for lane in lanes)
     found["in_progress"] = sum(lane.running for lane in lanes)
     found["backlog"] = found["waiting"] + found["retrying"] + found["in_progress"]
-    oldest = [lane.oldest for lane in lanes if lane.oldest is not None]
-    found["oldest_waiting_seconds"] = round(now - min(oldest), 1) if oldest else None
+    heads = [head for lane in lanes if (head := report.head(db, lane.id)) is not None]
+    oldest = min(heads, key=lambda head: head.received_at, default=None)
+    found["oldest_waiting_seconds"] = round(now - oldest.received_at, 1) if oldest else None
+    found["oldest_waiting"] = {"key": ledger_view.key_of(oldest), "transport": oldest.transport} if oldest else None
     found["paused"] = [f"{lane.agent} {lane.transport}" for lane in lanes if lane.paused]
     found["orphaned"] = [
         f"{lane.agent} {lane.transport}"
         for lane in lanes
         if settings.transport(lane.agent, lane.transport) is None and lane.waiting + lane.retrying + lane.held
     ]
-    _lane_problems(found, lanes, now)
+    found["problems"] += troubles(db, settings, workers, lanes, now)
 
 
-def _lane_problems(found: dict[str, Any], lanes: list[report.LaneReport], now: float) -> None:
-    problems = found["problems"]
-    for lane in lanes:
-        if lane.broken_since is not None:
-            problems.append(
-                f"{lane.agent} {lane.transport}: nobody there since {times.span(now - lane.broken_since)}"
-                f" ({lane.broken_reason}); messages wait"
-            )
-    problems += [f"{name}: not configured any more, and messages wait for it" for name in found["orphaned"]]
-    if found["held"]:
-        problems.append(f"{found['held']} held: nobody knows whether they were done; see bus-watch queue")
-    if found["dead"]:
-        problems.append(f"{found['dead']} dead: bus-watch queue says why; retry or drop them")
-
-
-def _worker(row: Any, now: float, problems: list[str]) -> dict[str, Any]:
-    swept = row["swept_at"]
-    stale = row["kind"] == "consumer" and now - max(swept or 0.0, row["started_at"]) > STALE_SWEEP_SECONDS
-    if stale:
-        problems.append(f"worker {row['pid']} has not swept since {times.ago(swept, now)}: it hangs, or is stopped")
-    health = row["health"] if "health" in row.keys() else None  # noqa: SIM118 - a sqlite3.Row is no mapping
-    if health and health != "ok":
-        problems.append(f"worker {row['pid']}: {health}")
+def _worker(row: Any, now: float) -> dict[str, Any]:
     return {
         "pid": row["pid"],
         "kind": row["kind"],
         "version": row["version"],
         "since": times.stamp(row["started_at"]),
-        "swept_at": times.stamp(swept),
+        "swept_at": times.stamp(row["swept_at"]),
         "up_seconds": round(now - row["started_at"], 1),
     }
 
 
-def _agent(
-    agent: AgentSettings, inbox: Any, lanes: list[report.LaneReport], now: float, problems: list[str] | None = None
-) -> dict[str, Any]:
+def _agent(agent: AgentSettings, inbox: Any, lanes: list[report.LaneReport], now: float) -> dict[str, Any]:
     polled = inbox["polled_at"] if inbox else None
     failing = inbox["failing_since"] if inbox else None
     error = inbox["error"] if inbox else None
-    if problems is not None and error and (polled is None or now - (failing or now) > SILENT_SECONDS):
-        problems.append(f"{agent.agent}: the bus fails since {times.span(now - (failing or now))}: {error}")
     return {
         "agent": agent.agent,
         "project": agent.project,
@@ -156,6 +131,7 @@ def _agent(
         "last_poll": times.stamp(polled),
         "last_poll_seconds_ago": None if polled is None else round(now - polled, 1),
         "malformed": inbox["malformed"] if inbox else 0,
+        "bus_clock_ahead_seconds": inbox["bus_ahead"] if inbox else None,
         "lanes": [
             {
                 "transport": lane.transport,
@@ -193,7 +169,7 @@ def text(found: dict[str, Any]) -> str:
             f"bridge_url: {agent['bridge_url']}",
         ]
         if len(found["agents"]) > 1:
-            lines += [f"bus: {_bus(agent)}", ""]
+            lines += [f"bus: {_bus(agent, running=found['running'])}", ""]
     if "state_path" in found:
         lines.append(f"state_path: {found['state_path']}")
     lines.append(f"config_errors: {len(found['config_errors']) or 'none'}")
@@ -204,7 +180,7 @@ def text(found: dict[str, Any]) -> str:
     if not consumers:
         lines.append("running: no")
     if len(found["agents"]) == 1:
-        lines.append(f"bus: {_bus(found['agents'][0])}")
+        lines.append(f"bus: {_bus(found['agents'][0], running=found['running'])}")
     if "backlog" in found:
         oldest = found["oldest_waiting_seconds"]
         lines.append(
@@ -212,13 +188,17 @@ def text(found: dict[str, Any]) -> str:
             + (f", the oldest for {times.span(oldest)}" if oldest is not None else "")
             + f" ({found['in_progress']} running, {found['retrying']} retrying)"
         )
+        if (which := found["oldest_waiting"]) is not None:
+            lines.append(f"oldest: {which['key']} to {which['transport']}, for {times.span(oldest)}")
         lines.append(f"dead: {found['dead']}, held: {found['held']}")
         lines.append(f"paused: {', '.join(found['paused']) or 'none'}")
-    lines += [f"! {problem}" for problem in found["problems"]]
+    lines += [output.wrapped(f"! {problem}", indent="  ") for problem in found["problems"]]
     return "\n".join(lines) + "\n"
 
 
-def _bus(agent: dict[str, Any]) -> str:
+def _bus(agent: dict[str, Any], *, running: bool) -> str:
     seconds = agent["last_poll_seconds_ago"]
     asked = "not asked yet" if seconds is None else f"answered {times.span(seconds)} ago"
-    return f"{agent['bus']}, {asked}" + (f": {agent['bus_error']}" if agent["bus_error"] else "")
+    if not running:
+        return f"unknown, no worker asks it; {asked}"
+    return f"{agent['bus']}, {asked}"

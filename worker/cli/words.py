@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from worker.cli.times import span
 from worker.ledger.lanes import LaneState, Obstacle, obstacle
 from worker.ledger.report import DeliveryReport, LaneReport
+from worker.times import span
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,8 @@ class Engine:
         """Make the worker's row, and those of the inboxes and lanes that the settings name."""
         now = self.clock()
         self.identity.register(tx, now)
+        serves = {agent.agent: [transport.name for transport in agent.transports] for agent in self.settings.agents}
+        upkeep.note_serves(tx, self.identity.worker, serves)
         for agent in self.settings.agents:
             intake.ensure_inbox(tx, agent.agent)
             for transport in agent.transports:

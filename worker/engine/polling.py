@@ -167,7 +167,9 @@ class Poller:
         # A token that cannot be read is treated as one that the bus refuses: looked at again soon.
         cause = error if isinstance(error, BusError) else UnauthorizedError(str(error))
         delay = poll_delay(cause, failures, self.rng)
-        self.db.write(lambda tx: intake.poll_failed(tx, agent.agent, now, self.redact(str(error)), delay))
+        self.db.write(
+            lambda tx: intake.poll_failed(tx, agent.agent, now, self.redact(str(error)), delay, code=error.code)
+        )
         level = logging.WARNING if failures == 1 else logging.DEBUG
         logger.log(level, "%s: %s; next try in %.1f s", agent.agent, error, delay, extra={"agent": agent.agent})
         return now + delay

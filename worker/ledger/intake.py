@@ -174,7 +174,8 @@ def poll_answered(
     _forget_stale(tx, agent, now)
     tx.execute(
         """
-        update inboxes set polled_at = :now, failures = 0, failing_since = null, error = null,
+        update inboxes set polled_at = :now, failures = 0, failing_since = null, error = null, error_code = null,
+          malformed_at = case when :malformed then :now else malformed_at end,
           malformed = :malformed, brought_at = case when :brought then :now else brought_at end,
           bus_ahead = coalesce(:bus_ahead, bus_ahead), booked_at = :now,
           next_poll_at = :now + case when :brought or brought_at between :now - :active_for and :now
@@ -194,16 +195,19 @@ def poll_answered(
     )
 
 
-def poll_failed(tx: sqlite3.Connection, agent: str, now: float, error: str, delay: float) -> None:
-    """The bus did not answer: remember since when and why, and when any worker may ask again."""
+def poll_failed(tx: sqlite3.Connection, agent: str, now: float, error: str, delay: float, *, code: str) -> None:
+    """The bus did not answer: remember since when and why, and when any worker may ask again.
+
+    `code` is the error's stable one.
+    """
     _forget_stale(tx, agent, now)
     tx.execute(
         """
         update inboxes set failures = failures + 1, failing_since = coalesce(failing_since, ?), error = ?,
-                           next_poll_at = ?, booked_at = ?
+                           error_code = ?, next_poll_at = ?, booked_at = ?
         where agent = ?
         """,
-        (now, error, now + delay, now, agent),
+        (now, error, code, now + delay, now, agent),
     )
 
 

@@ -114,6 +114,18 @@ def head(db: sqlite3.Connection, lane: int) -> DeliveryReport | None:
     return found[0] if found else None
 
 
+def head_since(db: sqlite3.Connection, head: DeliveryReport) -> float:
+    """Since when a lane's head is that: it came, or what was before it ended. Epoch seconds."""
+    row = db.execute(
+        """
+        select ended_at from attempts indexed by attempts_recent
+        where lane = ? and delivery <> ? and ended_at is not null order by started_at desc limit 1
+        """,
+        (head.lane, head.id),
+    ).fetchone()
+    return max(head.received_at, row["ended_at"] if row else 0.0)
+
+
 def pending(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]:
     """What waits or retries in a lane, in inbox order."""
     query = _DELIVERY.format(index="indexed by deliveries_pending") + (

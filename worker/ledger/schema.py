@@ -153,5 +153,12 @@ alter table inboxes add column bus_ahead real;          -- seconds that the bus'
 alter table inboxes add column booked_at real;          -- when next_poll_at or next_request_at was set
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5)
+_V6 = """
+alter table workers add column serves text;             -- JSON: the transports of each agent that it serves
+alter table workers add column config_error text;       -- why the configuration that is there is not in force
+alter table inboxes add column error_code text;         -- the stable code of `error`
+alter table inboxes add column malformed_at real;       -- when entries that are no messages were last seen
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
 VERSION = len(MIGRATIONS)

@@ -3,8 +3,9 @@
 Every query is bounded and goes through an index, so that a round costs the same with a million delivered rows.
 """
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ROUND = 500  # rows of work a query may return in one round; the next round goes on
@@ -32,6 +33,16 @@ def register_worker(
         "insert into workers (id, pid, boot_id, version, kind, started_at) values (?, ?, ?, ?, ?, ?)",
         (worker, pid, boot_id, version, kind, now),
     )
+
+
+def note_serves(tx: sqlite3.Connection, worker: str, serves: Mapping[str, Sequence[str]]) -> None:
+    """Which agents the worker serves now, and by which transports: `status` compares it with the configuration."""
+    tx.execute("update workers set serves = ?, config_error = null where id = ?", (json.dumps(serves), worker))
+
+
+def note_config_error(tx: sqlite3.Connection, worker: str, error: str) -> None:
+    """The configuration that is there cannot be used; the worker goes on with the one of before."""
+    tx.execute("update workers set config_error = ? where id = ?", (error, worker))
 
 
 def note_sweep(tx: sqlite3.Connection, worker: str, now: float) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from worker import __version__
 from worker.bus.wire import InboxMessage
 from worker.cli.main import main
 from worker.configuration import load
@@ -100,7 +101,7 @@ def desk(empty_desk: Desk) -> Iterator[Desk]:
     now = time.time()
 
     def fill(tx: Any) -> None:
-        upkeep.register_worker(tx, "w", pid=os.getpid(), boot_id="b", version="1", kind="consumer", now=now)
+        upkeep.register_worker(tx, "w", pid=os.getpid(), boot_id="b", version=__version__, kind="consumer", now=now)
         intake.ensure_inbox(tx, "bob", 0)
         messages = [
             InboxMessage(STREAM, f"{MS + n}-0", MS + n, 0, "agent:alice", f"text {n}\x1b[2J", None, None, None)

@@ -1,0 +1,133 @@
+"""What keeps messages from arriving now, and what to do about it: sentences, for `status` and for `doctor` alike.
+
+Nothing here needs the bus: the ledger tells, and what the running worker wrote down about itself.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from worker import __version__
+from worker.ledger import report
+from worker.ledger.report import DeliveryReport, LaneReport
+from worker.settings import Settings
+from worker.times import ago, span
+
+SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a line
+STALE_SWEEP_SECONDS = 60.0
+CLOCK_SECONDS = 5.0
+MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line for so long
+TOKEN_CODES = frozenset({"bus-unauthorized", "bus-identity", "token"})
+OVERDUE_SECONDS = 10.0  # a transport that has run longer than its time-out by this: nobody ends it
+
+
+def troubles(
+    db: sqlite3.Connection, settings: Settings, workers: Sequence[sqlite3.Row], lanes: Sequence[LaneReport], now: float
+) -> list[str]:
+    """All of it, worst first. `workers` are those that live."""
+    return [
+        *_of_workers(workers, settings, now),
+        *_of_inboxes(report.inboxes(db), settings, now),
+        *_of_lanes(db, lanes, settings, now),
+    ]
+
+
+def _of_workers(workers: Sequence[sqlite3.Row], settings: Settings, now: float) -> Iterator[str]:
+    for row in workers:
+        if row["kind"] != "consumer":
+            continue
+        name = f"worker {row['pid']}"
+        if now - max(row["swept_at"] or 0.0, row["started_at"]) > STALE_SWEEP_SECONDS:
+            yield f"{name} has not swept since {ago(row['swept_at'], now)}: it hangs, or is stopped; restart it"
+        if row["health"] and row["health"] != "ok":
+            yield f"{name}: {row['health']}"
+        if row["version"] != __version__:
+            yield f"{name} is version {row['version']}, installed is {__version__}: restart it"
+        if row["config_error"]:
+            yield f"the configuration is refused, that of before is in force: {row['config_error']}"
+        elif row["serves"]:
+            yield from _not_the_same(json.loads(row["serves"]), settings)
+
+
+def _not_the_same(serves: dict[str, list[str]], settings: Settings) -> Iterator[str]:
+    """Where the running worker's agents and transports are not those of the configuration."""
+    wanted = {agent.agent: [transport.name for transport in agent.transports] for agent in settings.agents}
+    for agent in sorted(wanted.keys() - serves.keys()):
+        yield f"{agent}: in the configuration, but the running worker does not know it: bus-watch reload"
+    for agent in sorted(serves.keys() - wanted.keys()):
+        yield f"{agent}: not in the configuration, but the running worker still serves it: bus-watch reload"
+    for agent in sorted(wanted.keys() & serves.keys()):
+        differ = sorted(set(wanted[agent]) ^ set(serves[agent]))
+        if differ:
+            yield f"{agent}: the running worker has other transports ({', '.join(differ)}): bus-watch reload"
+
+
+def _of_inboxes(inboxes: dict[str, sqlite3.Row], settings: Settings, now: float) -> Iterator[str]:
+    for agent in settings.agents:
+        row = inboxes.get(agent.agent)
+        if row is None:
+            continue
+        failing = now - (row["failing_since"] or now)
+        refused = row["error_code"] in TOKEN_CODES and row["failures"] > 1
+        if row["error"] and (refused or row["polled_at"] is None or failing > SILENT_SECONDS):
+            yield f"{agent.agent}: no mail for {span(failing)}: {row['error']}"
+        if row["malformed_at"] is not None and 0 <= now - row["malformed_at"] < MALFORMED_SECONDS:
+            count = max(1, row["malformed"])
+            yield (
+                f"{agent.agent}: {count} {'entry' if count == 1 else 'entries'} of its inbox skipped as no message, "
+                f"{ago(row['malformed_at'], now)}: whoever sent them has to send them again; the log says what is wrong"
+            )
+        ahead = row["bus_ahead"] or 0.0
+        if abs(ahead) >= CLOCK_SECONDS:
+            word = "ahead of" if ahead > 0 else "behind"
+            yield (
+                f"{agent.agent}: the bus's clock is {span(abs(ahead))} {word} ours: set whichever is wrong "
+                "(timedatectl set-ntp true); ages and expires_after go by it"
+            )
+        if row["floor_ms"] / 1000 > now + ahead + CLOCK_SECONDS:
+            yield (
+                f"{agent.agent}: its inbox begins {span(row['floor_ms'] / 1000 - now - ahead)} in the future: "
+                "a clock was wrong; the next poll sets it back"
+            )
+
+
+def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[str]:
+    held = sum(lane.held for lane in lanes)
+    dead = sum(lane.dead for lane in lanes)
+    for lane in lanes:
+        transport = settings.transport(lane.agent, lane.transport)
+        if transport is None:
+            if lane.waiting + lane.retrying + lane.held:
+                yield f"{lane.agent} {lane.transport}: not configured any more, and messages wait for it"
+        elif lane.broken_since is not None and not lane.paused:
+            since = span(now - lane.broken_since)
+            yield f"{lane.agent} {lane.transport}: nobody there since {since} ({lane.broken_reason}); messages wait"
+        elif not lane.paused:
+            yield from _stuck(db, lane, transport.stuck_after, now)
+    if held:
+        yield f"{held} held: nobody knows whether they were done; see bus-watch queue"
+    if dead:
+        yield f"{dead} dead: bus-watch queue says why; retry or drop them"
+
+
+def _stuck(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[str]:
+    """A lane whose head has not moved for so long."""
+    name = f"{lane.agent} {lane.transport}"
+    for runs in report.running(db, lane.id):
+        since = now - (runs.started_at or now)
+        if runs.timeout is not None and since > runs.timeout + OVERDUE_SECONDS:
+            yield f"{name}: runs since {span(since)}, longer than its time-out: its worker hangs, or is stopped"
+        return
+    head = report.head(db, lane.id)
+    if head is None:
+        return
+    since = now - report.head_since(db, head)
+    if since >= after:
+        key = f"{head.agent}/{head.message_id}"
+        yield f"{name}: stuck for {span(since)}: {key} {_why(head)}; bus-watch show {key}"
+
+
+def _why(head: DeliveryReport) -> str:
+    if head.state == "retrying":
+        return f"failed {head.starts} times: {head.reason}"
+    return f"waits: {head.reason}" if head.reason else "waits, and nobody has tried it"
