@@ -199,7 +199,7 @@ def take(engine: Engine, agent: str, count: int) -> None:
     name = engine.settings.agent(agent)
     assert name is not None
     engine.db.write(lambda tx: intake.begin_poll(tx, agent, time.time(), 3.0, rung=True))
-    engine.db.write(lambda tx: intake.take_turn(tx, agent, time.time(), 0.0))
+    engine.db.write(lambda tx: intake.book_slot(tx, agent, time.time(), 0.0))
     since = engine.db.read(lambda db: history.cursor(db, agent, int(time.time() * 1000)))
     expected = engine.db.read(lambda db: history.known_after(db, agent, since[0]))
     memory = InboxMemory(BusClock(clock=time.time))

@@ -46,7 +46,7 @@ class Slots:
 
     def book(self, tx: sqlite3.Connection) -> float:
         """Take the next slot; in how many seconds it begins."""
-        return intake.take_turn(tx, self.agent.agent, self.clock(), request_gap(self.agent), self.ahead)
+        return intake.book_slot(tx, self.agent.agent, self.clock(), request_gap(self.agent), self.ahead)
 
     def wait(self) -> None:
         """Wait for a slot; StoppingError when the worker stops meanwhile."""

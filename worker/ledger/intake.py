@@ -119,7 +119,7 @@ def next_poll_at(db: sqlite3.Connection, agent: str, now: float) -> float:
     return 0.0 if row is None or row["stale"] else max(row["next_poll_at"], row["next_request_at"])
 
 
-def take_turn(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
+def book_slot(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
     """Book the next request slot of this agent's token; returns how many seconds from now the request may go.
 
     Slots are `gap` apart. A request that cannot wait may go up to `ahead` seconds before its slot; those after it pay

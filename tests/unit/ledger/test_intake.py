@@ -69,9 +69,9 @@ def test_two_workers_share_one_budget(db: Database) -> None:
     now, slots = 1000.0, []
     for _ in range(50):
         now += rng.uniform(0, 0.5)
-        slots.append(now + db.write(lambda tx, at=now: intake.take_turn(tx, "a", at, 1.1)))  # type: ignore[misc]
+        slots.append(now + db.write(lambda tx, at=now: intake.book_slot(tx, "a", at, 1.1)))  # type: ignore[misc]
     assert all(later - sooner >= 1.1 - 1e-6 for sooner, later in pairwise(slots))
-    assert db.write(lambda tx: intake.take_turn(tx, "a", 10.0, 1.1)) == 0.0
+    assert db.write(lambda tx: intake.book_slot(tx, "a", 10.0, 1.1)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_poll_is_not_due_before_its_token_has_a_slot_but_a_rung_one_is(db: Dat
     db.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
     assert db.write(lambda tx: intake.begin_poll(tx, "a", 100.0, 1.1, rung=False)) is None
     for _ in range(4):
-        db.write(lambda tx: intake.take_turn(tx, "a", 100.0, 1.1, 5.0))
+        db.write(lambda tx: intake.book_slot(tx, "a", 100.0, 1.1, 5.0))
     assert db.write(lambda tx: intake.begin_poll(tx, "a", 102.0, 1.1, rung=False)) == pytest.approx(104.4)
     assert db.write(lambda tx: intake.begin_poll(tx, "a", 102.0, 1.1, rung=True)) is None
     assert db.write(lambda tx: intake.begin_poll(tx, "a", 104.5, 1.1, rung=False)) is None
