@@ -18,7 +18,7 @@ from worker.terminal.proof import GLANCE, Entered, Prover
 from worker.terminal.runner import HostError, LocalRunner
 from worker.terminal.target import Agent
 from worker.terminal.text import MAX_BYTES, guard, sanitise
-from worker.terminal.tmux import GoneError, Hold, Look, Pane, RefusedError, Server, TmuxError, cursor_at
+from worker.terminal.tmux import GoneError, Look, Pane, PaneLock, RefusedError, Server, TmuxError, cursor_at
 from worker.terminal.transcript import Watch, surroundings
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "held": 75, "unproven": 76, "gone": 69, "refused": 69}
@@ -147,19 +147,19 @@ class _Submission:
         self.outcome.pane = pane.id
         self._step("resolved")
         self._say(f"{self.place} is pane {pane.id}")
-        hold = Hold(self.server, pane)
-        self._lock(hold)
+        lock = PaneLock(self.server, pane)
+        self._lock(lock)
         try:
-            self._deliver(pane, hold)
+            self._deliver(pane, lock)
         finally:
             try:
-                hold.release()
+                lock.release()
             except BusWatchError as why:
                 self._say(f"the lock was not given back ({why}); it frees itself")
 
-    def _lock(self, hold: Hold) -> None:
+    def _lock(self, lock: PaneLock) -> None:
         pause = 0.05
-        while not hold.acquire(self.deadline - time.monotonic() + 5):
+        while not lock.acquire(self.deadline - time.monotonic() + 5):
             if time.monotonic() + pause > self.deadline - self.reserve:
                 raise _HeldError("another sender is typing into this pane")
             time.sleep(pause)
@@ -175,18 +175,18 @@ class _Submission:
             allow_shell=self.options.allow_shell,
         )
 
-    def _deliver(self, pane: Pane, hold: Hold) -> None:
+    def _deliver(self, pane: Pane, lock: PaneLock) -> None:
         agent = self._identify(self._alive(pane).tty)
         self.outcome.agent = agent.profile.name
         self._say(f"agent {agent.profile.name}, process {agent.pid or 'on your word'}")
         text = self._prepare(agent.profile)
-        was_busy, empty = self._paste(pane, hold, agent, text)
+        was_busy, empty = self._paste(pane, lock, agent, text)
         pasted = time.monotonic()
         self._step("pasted")
         composer = agent.profile.composer
         if composer is None:
             time.sleep(agent.profile.typing.pause)
-            if not hold.press(agent.key, ""):
+            if not lock.press(agent.key, ""):
                 raise RefusedError("the pane changed under it, so Enter was not pressed")
             self._step("entered")
             self._end("unproven", "pasted and entered on the caller's word, without looking")
@@ -197,7 +197,7 @@ class _Submission:
             self._same_agent(pane, agent)
             watch = watch or self._watch(pane, agent, text)
             keys = agent.submits(busy=was_busy or seen.busy)
-            if hold.press(keys, self._fence(agent.profile, seen, look)):
+            if lock.press(keys, self._fence(agent.profile, seen, look)):
                 break
             self._say("the pane changed in the last moment; looking again")
             if time.monotonic() > self.deadline - self.reserve / 2:
@@ -209,7 +209,7 @@ class _Submission:
             self._same_agent(pane, agent)
             again = agent.submits(busy=seen.busy)
             self._say(f"our text is still in the input box: {again} again")
-            return hold.press(again, self._fence(agent.profile, seen, look))
+            return lock.press(again, self._fence(agent.profile, seen, look))
 
         prover = Prover(
             Entered(text, agent.profile, composer, was_busy, watch, empty),
@@ -249,19 +249,19 @@ class _Submission:
             raise RefusedError(f"pane {pane.id} {why}")
         return look
 
-    def _paste(self, pane: Pane, hold: Hold, agent: Agent, text: str) -> tuple[bool, Look]:
+    def _paste(self, pane: Pane, lock: PaneLock, agent: Agent, text: str) -> tuple[bool, Look]:
         """Wait until the agent is ready, and paste; whether it was busy then, and the last look at the empty box."""
         while True:
             seen, look = self._ready(pane, agent)
             self._same_agent(pane, agent)
-            buffer = hold.load(text.encode())
+            buffer = lock.load(text.encode())
             self._step("ready")
             self.typed = True  # from here on a failure may have come after the paste
-            if hold.paste(buffer, self._fence(agent.profile, seen, look)):
+            if lock.paste(buffer, self._fence(agent.profile, seen, look)):
                 self._say(f"pasted while {seen.state if seen else 'not looking'}")
                 return seen is not None and seen.busy, look
             self.typed = False
-            hold.unload(buffer)
+            lock.unload(buffer)
             self._say("the pane changed in the last moment; nothing was pasted")
             if time.monotonic() > self.deadline - self.reserve:
                 raise _HeldError("the pane keeps changing")

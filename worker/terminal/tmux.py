@@ -212,7 +212,7 @@ def cursor_at(look: Look, *, row: bool) -> str:
     return f"#{{&&:{column},#{{==:#{{cursor_y}},{look.cursor_y}}}}}" if row else column
 
 
-class Hold:
+class PaneLock:
     """The right to type into one pane, kept in the pane itself, as the pane option `@bus_watch_lock`.
 
     tmux sets and compares it in one step, so local and remote senders exclude each other with tmux and `sh`

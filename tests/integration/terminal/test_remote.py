@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.terminals import ROOT, Sshd, Terminal, until
 from worker.errors import UsageError
 from worker.terminal.runner import HostError, SshRunner, ssh_argv
-from worker.terminal.tmux import Hold, Server
+from worker.terminal.tmux import PaneLock, Server
 
 
 @pytest.fixture
@@ -169,13 +169,13 @@ def test_text_is_on_no_command_line(terminal: Terminal, sshd: Sshd) -> None:
     server = Server(runner, socket_path=terminal.socket)
     terminal.agent("a")
     try:
-        hold = Hold(server, server.candidates("a")[0])
-        assert hold.acquire(10)
-        name = hold.load(b"a secret text")
+        lock = PaneLock(server, server.candidates("a")[0])
+        assert lock.acquire(10)
+        name = lock.load(b"a secret text")
         listed = subprocess.run(["ps", "-eww", "-o", "args="], capture_output=True, text=True, check=True).stdout
         assert "a secret text" not in listed
-        hold.unload(name)
-        hold.release()
+        lock.unload(name)
+        lock.release()
     finally:
         runner.close()
 

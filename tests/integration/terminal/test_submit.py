@@ -279,17 +279,17 @@ def test_the_lock_dies_with_its_holder(terminal: Terminal) -> None:
 def test_typing_in_the_last_moment_is_not_mixed_in(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that arrives between the last look and the paste stops the paste."""
     agent = terminal.agent("a")
-    from worker.terminal.tmux import Hold
+    from worker.terminal.tmux import PaneLock
 
-    original = Hold.paste
+    original = PaneLock.paste
 
-    def late(self: Hold, name: str, cursor: str) -> bool:
-        monkeypatch.setattr(Hold, "paste", original)
+    def late(self: PaneLock, name: str, cursor: str) -> bool:
+        monkeypatch.setattr(PaneLock, "paste", original)
         agent.tell("draft w")
         until(lambda: f"{PROMPT} w" in terminal.screen(agent.pane), "the letter shows")
         return original(self, name, cursor)
 
-    monkeypatch.setattr(Hold, "paste", late)
+    monkeypatch.setattr(PaneLock, "paste", late)
     outcome = terminal.submit("a", "hello")
     assert outcome.verdict == "held", outcome
     assert agent.submitted() == []
