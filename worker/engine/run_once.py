@@ -21,7 +21,7 @@ from worker.telemetry.redact import redact
 
 
 @dataclass(slots=True)
-class Once:
+class OnceResult:
     """What one run did: how many messages it delivered, and in words what it could not."""
 
     delivered: int = 0
@@ -48,7 +48,7 @@ class _NoQueue:
         return False
 
 
-def run_once(settings: Settings) -> Once:
+def run_once(settings: Settings) -> OnceResult:
     """Poll and deliver once.
 
     Raises BusWatchError where the ledger cannot be used; a bus that cannot be read is among the result's errors.
@@ -67,7 +67,7 @@ def run_once(settings: Settings) -> Once:
     )
     engine.start()
     try:
-        result = Once()
+        result = OnceResult()
         engine.sweeper.sweep()
         with ThreadPoolExecutor(max_workers=settings.workers) as pool:
             _poll_all(engine, pool, result)
@@ -80,7 +80,7 @@ def run_once(settings: Settings) -> Once:
         engine.stop()
 
 
-def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None:
+def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: OnceResult) -> None:
     names = [agent.agent for agent in engine.settings.agents if agent.transports]
     list(pool.map(lambda name: engine.poller.poll(name, asked=True), names))
     for agent in engine.settings.agents:
@@ -92,7 +92,7 @@ def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None:
             result.errors.append(f"{agent.agent}: {error}")
 
 
-def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, result: Once) -> None:
+def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, result: OnceResult) -> None:
     """Keep the pool busy with due heads until there is none; each is tried once in this run."""
     busy: dict[Future[Settled | None], int] = {}
     tried: set[int] = set()
@@ -127,7 +127,7 @@ def _due_heads(engine: Engine, db: sqlite3.Connection) -> list[tuple[int, int]]:
     return heads
 
 
-def _note(settled: Settled, result: Once) -> None:
+def _note(settled: Settled, result: OnceResult) -> None:
     words = f"delivery of message {settled.message} is {settled.state}: {settled.reason}"
     if settled.state is State.DEAD:
         result.dead.append(words)
