@@ -182,6 +182,7 @@ def test_names_what_is_wrong(
     assert failures[-1] == "FAIL 1 problem(s)", done.stdout
     assert failures[0].startswith(check), failures[0]
     assert reason in failures[0], failures[0]
+    assert Path(done.stdout.splitlines()[-2].rpartition(": ")[2]).read_text().startswith("# Runbook")
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -39,5 +39,17 @@ def run(args: argparse.Namespace) -> int:
         checks = [finding.as_json() for finding in findings]
         output.print_json({"ok": not problems, "problems": problems, "config": str(config), "checks": checks})
     else:
+        if problems:
+            print(f"how to mend what is not said above: {_runbook()}")
         print(f"FAIL {problems} problem(s)" if problems else "OK config valid")
     return 1 if problems else 0
+
+
+def _runbook() -> str:
+    """Where the runbook is: a wheel carries it, a checkout has it among its scripts."""
+    from importlib.resources import files
+    from pathlib import Path
+
+    package = Path(str(files("worker")))
+    carried = package / "share" / "runbook.md"
+    return str(carried if carried.exists() else package.parent / "ops" / "runbook.md")
