@@ -40,6 +40,7 @@ class Fleet:
         installed = self.place.run(*install, "--transport", f"log={wake} {self.done}", stdin=bridge.add_token("bob"))
         assert installed.returncode == 0, installed.stderr
         self.honcho: subprocess.Popen[bytes] | None = None
+        self.known = 0  # the pid of the last worker
 
     def start(self) -> None:
         procfile = self.place.config.with_name("Procfile")
@@ -68,11 +69,13 @@ class Fleet:
         return found
 
     def worker(self) -> int:
-        """The pid of the worker, as soon as it is up."""
+        """The pid of the worker, as soon as another than the last one is up."""
         end = time.monotonic() + LONG
         while time.monotonic() < end:
             for worker in self.status()["workers"]:
-                return int(worker["pid"])
+                if worker["pid"] != self.known:
+                    self.known = int(worker["pid"])
+                    return self.known
         raise AssertionError(self.place.log.read_text())
 
     def finished(self) -> bool:
@@ -94,14 +97,14 @@ def fleet(tmp_path: Path, bridge: FakeBridge) -> Iterator[Fleet]:
         fleet.honcho.wait(LONG)
 
 
-def send_all(bridge: FakeBridge) -> list[str]:
-    ids = [bridge.streams.add("bob", f"message {number}") for number in range(MESSAGES)]
+def send(bridge: FakeBridge, count: int) -> list[str]:
+    ids = [bridge.streams.add("bob", f"message {number}") for number in range(count)]
     return [f"{ms}-{seq}" for ms, seq in ids]
 
 
 def test_sigterm_to_honcho_in_the_middle(fleet: Fleet, bridge: FakeBridge) -> None:
     fleet.start()
-    ids = send_all(bridge)
+    ids = send(bridge, MESSAGES)
     fleet.until(lambda: len(fleet.lines()) >= 10)
     assert fleet.honcho is not None
     fleet.honcho.terminate()
@@ -115,11 +118,13 @@ def test_sigterm_to_honcho_in_the_middle(fleet: Fleet, bridge: FakeBridge) -> No
 
 def test_kill_9_of_the_worker_in_the_middle(fleet: Fleet, bridge: FakeBridge) -> None:
     fleet.start()
-    ids = send_all(bridge)
-    for reached in (5, 20):
-        fleet.until(lambda reached=reached: len(fleet.lines()) >= reached)  # type: ignore[misc]
-        os.kill(fleet.worker(), signal.SIGKILL)
-        assert len(fleet.lines()) < MESSAGES, "too fast to be interrupted"
+    ids: list[str] = []
+    for half in (1, 2):
+        worker = fleet.worker()  # a command, which takes its time: so before there is something to interrupt
+        ids += send(bridge, MESSAGES // 2)
+        fleet.until(lambda half=half: len(fleet.lines()) >= (half - 1) * MESSAGES // 2 + 5)  # type: ignore[misc]
+        os.kill(worker, signal.SIGKILL)
+        assert len(fleet.lines()) < len(ids), "too fast to be interrupted"
         fleet.wait()  # honcho ends with the first of its processes; whoever runs honcho starts it again
         fleet.start()
     fleet.until(fleet.finished)
