@@ -8,7 +8,6 @@ import signal
 import threading
 from pathlib import Path
 
-from worker.bus.embedded.server import EmbeddedBus
 from worker.bus.embedded.store import BusStore, EmbeddedBusError
 from worker.errors import UsageError
 from worker.urls import is_loopback
@@ -139,6 +138,11 @@ def _serve(path: Path, args: argparse.Namespace) -> int:
             f"{args.host} may be reached from other machines, and tokens would travel unencrypted. "
             "Keep to 127.0.0.1, or add --allow-remote."
         )
+    try:
+        from worker.bus.embedded.server import EmbeddedBus, allow_connections
+    except ImportError:
+        raise EmbeddedBusError("serving needs an extra; install it with: pip install 'bus-watch[bus]'") from None
+    allow_connections()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

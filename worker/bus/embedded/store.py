@@ -2,6 +2,9 @@
 
 Tokens are stored as SHA-256 only. Stream ids follow Redis's rule: milliseconds of the clock, never smaller than the
 stream's last.
+
+Nobody can fill the disk: a stream keeps its newest messages, and an agent has a share of streams and bytes. Within its
+share nothing that is younger than a week makes room for it; it is told so instead.
 """
 
 import hashlib
@@ -10,6 +13,7 @@ import secrets
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +31,19 @@ PRESENCE_LIFE = 600.0
 KEPT_PER_STREAM = 100_000
 """Messages; the oldest go first. More than this in one page no client can ask for."""
 
-_TRIM_EVERY = 1_000
-_SCHEMA_VERSION = 1
+BYTES_PER_AGENT = 256 * 1024 * 1024
+"""What one agent's messages may take in all streams, with `_ROW_BYTES` for each beside its text."""
+
+STREAMS_PER_AGENT = 2_048
+"""How many streams one agent may begin: those that it was the first to send to."""
+
+KEPT_SECONDS = 7 * 86_400.0
+"""Younger messages of an agent never make room for its new ones; a worker gives up on a delivery after five days."""
+
+_ROW_BYTES = 1_024
+_MAKE_ROOM_BY = 1_000  # messages at once: an append stays short
+_PROJECTS_PER_AGENT = 64  # in which one agent is present
+_SCHEMA_VERSION = 2
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 
 _SCHEMA = """
@@ -62,6 +77,28 @@ create table presence (
 ) strict, without rowid;
 """
 
+_ACCOUNTS = """
+create table streams (
+  name text primary key,
+  begun_by text not null,
+  messages integer not null
+) strict, without rowid;
+create index streams_by_agent on streams (begun_by);
+create table shares (
+  source text primary key,
+  bytes integer not null
+) strict, without rowid;
+create index messages_by_source on messages (source, ms);
+"""
+"""Since version 2: what each stream and each source holds."""
+
+_SIZE = f"{_ROW_BYTES} + length(cast(text as blob))"
+
+_COUNT_OLD = f"""
+insert into streams select stream, min(source), count(*) from messages group by stream;
+insert into shares select source, sum({_SIZE}) from messages group by source;
+"""  # noqa: S608 - constants only
+
 _COLUMNS = "stream, ms, seq, message_id, source, target, text, project, timestamp"
 
 
@@ -69,6 +106,12 @@ class EmbeddedBusError(BusWatchError):
     """The embedded bus cannot do what it was asked to."""
 
     code = "embedded-bus"
+
+
+class QuotaError(EmbeddedBusError):
+    """An agent has had its share of the bus."""
+
+    code = "embedded-bus-quota"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +146,8 @@ class StoredMessage:
 class BusStore:
     """The file at `path`, created (0600, its directory 0700) if missing. Safe to share between threads.
 
-    `arrival` is notified after each new message and on `wake`. Raises EmbeddedBusError for a file that is not a bus's
-    or is of a newer version; sqlite3.Error for what the disk does.
+    `on_arrival` is called with the stream after each new message, in the thread that appended it. Raises
+    EmbeddedBusError for a file that is not a bus's or is of a newer version; sqlite3.Error for what the disk does.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
@@ -113,9 +156,7 @@ class BusStore:
         path.chmod(0o600)
         self._clock = clock
         self._lock = threading.RLock()
-        self.arrival = threading.Condition()
-        self._versions: dict[str, int] = {}
-        self._until_trim = _TRIM_EVERY
+        self.on_arrival: Callable[[str], object] | None = None
         self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
         try:
             self._open(path)
@@ -132,12 +173,18 @@ class BusStore:
             # A message that was answered with "queued" survives power loss.
             durable.sync_commits(self._db)
             with self._transaction():
-                if self._db.execute("pragma user_version").fetchone()[0] == 0:
-                    for statement in _SCHEMA.split(";\n"):
-                        self._db.execute(statement)
-                    self._db.execute(f"pragma user_version = {_SCHEMA_VERSION}")
+                version = self._db.execute("pragma user_version").fetchone()[0]
+                if version == 0:
+                    self._execute_all(_SCHEMA)
+                if version < 2:
+                    self._execute_all(_ACCOUNTS + _COUNT_OLD)
+                self._db.execute(f"pragma user_version = {_SCHEMA_VERSION}")
         except sqlite3.DatabaseError as error:
             raise EmbeddedBusError(f"{path} cannot be used as a bus: {error}.") from None
+
+    def _execute_all(self, statements: str) -> None:
+        for statement in statements.split(";\n"):
+            self._db.execute(statement)
 
     def close(self) -> None:
         """Close the file; nothing else may be called afterwards."""
@@ -197,17 +244,19 @@ class BusStore:
         return Agent(*rows[0]) if rows else None
 
     def append(self, *, source: str, to: str, text: str, project: str | None) -> StoredMessage:
-        """Put a message at the end of the stream of agent `to`."""
+        """Put a message at the end of the stream of agent `to`. QuotaError if `source` has had its share."""
         stream = stream_name(to, project)
         now = int(self._clock() * 1000)
+        text = clean(text)
         with self._transaction():
             last = self._db.execute(
                 "select ms, seq from messages where stream = ? order by ms desc, seq desc limit 1", (stream,)
             ).fetchone() or (0, 0)
             ms, seq = (now, 0) if now > last[0] else (last[0], last[1] + 1)
             message = StoredMessage(
-                stream, ms, seq, secrets.token_hex(16), source, f"agent:{to}", clean(text), project, self._timestamp()
+                stream, ms, seq, secrets.token_hex(16), source, f"agent:{to}", text, project, self._timestamp()
             )
+            self._book(source, stream, _ROW_BYTES + len(text.encode()), now)
             self._db.execute(
                 f"insert into messages ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
                 (
@@ -215,21 +264,59 @@ class BusStore:
                     *(message.target, message.text, message.project, message.timestamp),
                 ),
             )
-            self._trim(stream)
-        with self.arrival:
-            self._versions[stream] = self._versions.get(stream, 0) + 1
-            self.arrival.notify_all()
+        if self.on_arrival is not None:
+            self.on_arrival(stream)
         return message
 
-    def _trim(self, stream: str) -> None:
-        self._until_trim -= 1
-        if self._until_trim > 0:
-            return
-        self._until_trim = _TRIM_EVERY
+    def _book(self, source: str, stream: str, size: int, now: int) -> None:
+        """Count a message that is about to come, and make room for it in its stream and in its source's share."""
+        row = self._db.execute("select messages from streams where name = ?", (stream,)).fetchone()
+        if row and row[0] >= KEPT_PER_STREAM:
+            self._remove("where stream = ? order by ms, seq limit ?", (stream, row[0] + 1 - KEPT_PER_STREAM))
+        if self._full(source, size, begins=row is None):
+            old = now - int(KEPT_SECONDS * 1000)
+            self._remove("where source = ? and ms < ? order by ms limit ?", (source, old, _MAKE_ROOM_BY))
+            reason = self._full(source, size, begins=row is None)
+            if reason:
+                raise QuotaError(reason)
         self._db.execute(
-            "delete from messages where stream = :stream and (ms, seq) <= (select ms, seq from messages "
-            "where stream = :stream order by ms desc, seq desc limit 1 offset :kept)",
-            {"stream": stream, "kept": KEPT_PER_STREAM},
+            "insert into streams values (?, ?, 1) on conflict (name) do update set messages = messages + 1",
+            (stream, source),
+        )
+        self._db.execute(
+            "insert into shares values (?, ?) on conflict (source) do update set bytes = bytes + excluded.bytes",
+            (source, size),
+        )
+
+    def _full(self, source: str, size: int, *, begins: bool) -> str:
+        """Why there is no room for a message of `source`; empty if there is. `begins`: it would begin a stream."""
+        row = self._db.execute("select bytes from shares where source = ?", (source,)).fetchone()
+        if row and row[0] + size > BYTES_PER_AGENT:
+            return (
+                f"The messages of {source} fill its share of this bus ({BYTES_PER_AGENT:,} bytes). "
+                "Those older than a week make room for new ones."
+            )
+        if begins:
+            begun = self._db.execute("select count(*) from streams where begun_by = ?", (source,)).fetchone()[0]
+            if begun >= STREAMS_PER_AGENT:
+                return f"{source} was the first to send to {begun:,} agents or projects, and may not begin more."
+        return ""
+
+    def _remove(self, which: str, parameters: Sequence[Any]) -> None:
+        rows = self._db.execute(
+            "delete from messages where (stream, ms, seq) in "  # noqa: S608 - constants only
+            f"(select stream, ms, seq from messages {which}) returning stream, source, {_SIZE}",
+            parameters,
+        ).fetchall()
+        counts, sizes = Counter(stream for stream, _, _ in rows), Counter[str]()
+        for _, source, size in rows:
+            sizes[source] += size
+        self._db.executemany(
+            "update streams set messages = messages - ? where name = ?", [(n, name) for name, n in counts.items()]
+        )
+        self._db.executemany("delete from streams where name = ? and messages <= 0", [(name,) for name in counts])
+        self._db.executemany(
+            "update shares set bytes = max(0, bytes - ?) where source = ?", [(n, name) for name, n in sizes.items()]
         )
 
     def page(self, agent: str, project: str | None, limit: int, since: tuple[int, int] | None) -> list[StoredMessage]:
@@ -266,15 +353,6 @@ class BusStore:
         """The streams that make up an agent's inbox."""
         return [stream_name(agent, name) for name in ([project, None] if project else [None])]
 
-    def version(self, streams: Sequence[str]) -> int:
-        """A number that grows with each message to these streams, while this process lives. Hold `arrival`."""
-        return sum(self._versions.get(stream, 0) for stream in streams)
-
-    def wake(self) -> None:
-        """Wake everybody who waits for `arrival`."""
-        with self.arrival:
-            self.arrival.notify_all()
-
     def announce(self, name: str, project: str | None, tool: str, summary: str) -> None:
         """Put an agent among the peers."""
         stamp = self._timestamp()
@@ -282,6 +360,11 @@ class BusStore:
             self._db.execute(
                 "insert or replace into presence values (?, ?, ?, ?, ?, ?, ?)",
                 (name, project or "", clean(tool), clean(summary), stamp, stamp, self._clock()),
+            )
+            self._db.execute(
+                "delete from presence where last_seen_at <= ? or name = ? and project not in "
+                "(select project from presence where name = ? order by last_seen_at desc limit ?)",
+                (self._clock() - PRESENCE_LIFE, name, name, _PROJECTS_PER_AGENT),
             )
 
     def heartbeat(self, name: str, project: str | None) -> None:
@@ -306,7 +389,7 @@ class BusStore:
         """How many messages each agent's stream holds, in one project or in the global scope."""
         prefix = stream_name("", project)
         rows = self._rows(
-            "select stream, count(*) from messages where stream >= ? and stream < ? group by stream",
+            "select name, messages from streams where name >= ? and name < ? order by name",
             (prefix, prefix + "\U0010ffff"),
         )
         return [(stream.removeprefix(prefix), count) for stream, count in rows]
