@@ -10,8 +10,8 @@ from typing import Protocol
 from worker.bus.errors import CoherenceError, PageIncompleteError
 from worker.bus.page import Id, Page
 from worker.bus.presence import Presence
-from worker.bus.requests import LARGEST_LIMIT, BusRequests, Endpoint
-from worker.bus.wire import InboxMessage
+from worker.bus.requests import BusRequests, Endpoint
+from worker.bus.wire import LARGEST_LIMIT, InboxMessage
 
 _WIDEN = 32
 _BEYOND = 1_000_000  # the last try; a bridge that knows a smaller limit answers it with so many, and no more

@@ -27,15 +27,9 @@ from worker.bus.errors import (
     UnsendableError,
 )
 from worker.bus.page import Known, Page, PageReader, none_known
-from worker.bus.wire import parse_object
+from worker.bus.wire import LONGEST_TEXT, parse_object
 from worker.credentials import is_token
 from worker.secret import Secret
-
-LARGEST_LIMIT = 100_000
-"""The largest `limit` that every generation accepts."""
-
-LONGEST_TEXT = 16_384
-"""Characters; bridges refuse more."""
 
 _CONNECT_TIMEOUT = 5.0
 _HEALTH_TIMEOUT = 10.0

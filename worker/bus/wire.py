@@ -7,6 +7,12 @@ from typing import Any
 
 from worker.bus.errors import BadAnswerError
 
+LARGEST_LIMIT = 100_000
+"""The largest `limit` of an inbox page that every generation accepts."""
+
+LONGEST_TEXT = 16_384
+"""Characters; bridges refuse more."""
+
 LARGEST_ID_PART = 2**63 - 1
 """Redis ids are two unsigned 64-bit numbers, SQLite's integers signed ones; no clock gets near either."""
 

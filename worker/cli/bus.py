@@ -1,6 +1,7 @@
 """Serve a bus for the agents of this machine, stored in one SQLite file, and keep its list of agents."""
 
 import argparse
+import importlib.util
 import json
 import logging
 import os
@@ -78,6 +79,12 @@ def _add(path: Path, args: argparse.Namespace) -> int:
     return 0
 
 
+def require_extra() -> None:
+    """EmbeddedBusError, unless what serves a bus is installed; its list of agents needs none of it."""
+    if not all(map(importlib.util.find_spec, ("starlette", "uvicorn"))):
+        raise EmbeddedBusError("the embedded bus needs an extra; install it with: pip install 'bus-watch[bus]'")
+
+
 def register(agent: str, token_file: Path) -> None:
     """Register an agent at the bus of this machine, with its token in a new file."""
     store = BusStore(DEFAULT_DB.expanduser())
@@ -138,10 +145,9 @@ def _serve(path: Path, args: argparse.Namespace) -> int:
             f"{args.host} may be reached from other machines, and tokens would travel unencrypted. "
             "Keep to 127.0.0.1, or add --allow-remote."
         )
-    try:
-        from worker.bus.embedded.server import EmbeddedBus, allow_connections
-    except ImportError:
-        raise EmbeddedBusError("serving needs an extra; install it with: pip install 'bus-watch[bus]'") from None
+    require_extra()
+    from worker.bus.embedded.server import EmbeddedBus, allow_connections
+
     allow_connections()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()

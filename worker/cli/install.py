@@ -155,6 +155,10 @@ def _services(args: argparse.Namespace) -> "Services":
         raise UsageError("--system, --user and --credential go with --systemd")
     if args.bus and not (args.procfile and args.token_file):
         raise UsageError("--bus goes with --procfile and --token-file")
+    if args.bus:
+        from worker.cli import bus
+
+        bus.require_extra()
     credential = str(Path(args.credential).expanduser().absolute()) if args.credential else None
     return Services(
         systemd=args.systemd, launchd=args.launchd, procfile=args.procfile, bus=args.bus, system=args.system,

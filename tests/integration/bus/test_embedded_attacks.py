@@ -378,17 +378,19 @@ def test_what_is_used_of_uvicorn_beyond_its_documentation_is_there() -> None:
 def test_a_missing_extra_is_one_sentence(tmp_path: Path) -> None:
     code = "import sys; sys.modules['uvicorn'] = None\nfrom worker.cli.main import main\nsys.exit(main(sys.argv[1:]))"
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
-    command = [sys.executable, "-c", code, "bus"]
 
-    def run(*more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, *more], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-        )
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-c", code, *command]
+        return subprocess.run(words, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
-    assert run("--add-agent", "bob").returncode == 0, "a token can be made without serving"
-    done = run()
-    assert done.returncode == 1
-    assert done.stderr == "bus-watch bus: serving needs an extra; install it with: pip install 'bus-watch[bus]'\n"
+    assert run("bus", "--add-agent", "bob").returncode == 0, "a token can be made without serving"
+    install = ["install", "--agent", "bob", "--bus", "--procfile", "--token-file", "t"]
+    for command in (["bus"], install):
+        done = run(*command)
+        assert done.returncode == 1
+        needs = "the embedded bus needs an extra; install it with: pip install 'bus-watch[bus]'"
+        assert done.stderr == f"bus-watch {command[0]}: {needs}\n"
+    assert [path.name for path in tmp_path.iterdir()] == [".sos"]
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from worker.bus.embedded.connections import Connection
 from worker.bus.embedded.listening import Listeners, TooManyListenersError
 from worker.bus.embedded.rate import LIMIT, RateMeter
 from worker.bus.embedded.store import Agent, BusStore, QuotaError, StoredMessage, is_name
-from worker.bus.requests import LARGEST_LIMIT, LONGEST_TEXT
+from worker.bus.wire import LARGEST_LIMIT, LONGEST_TEXT
 
 _log = logging.getLogger(__name__)
 
