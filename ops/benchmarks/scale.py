@@ -1,12 +1,9 @@
 """One worker with 1, 10 and 100 agents on the embedded bus; a ledger of a thousand to a million deliveries."""
 
-import http.server
 import os
 import re
-import threading
 import time
 from pathlib import Path
-from typing import Self
 
 from ops.benchmarks import throughput
 from ops.benchmarks.table import Row
@@ -42,31 +39,9 @@ def run(*, quick: bool) -> list[Row]:
     return rows
 
 
-class _Counted:
-    """Counts the requests of every HTTP server of this process."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self._lock = threading.Lock()
-        self._original = http.server.BaseHTTPRequestHandler.parse_request
-
-    def __enter__(self) -> Self:
-        def parse_request(handler: http.server.BaseHTTPRequestHandler) -> bool:
-            with self._lock:
-                self.requests += 1
-            return self._original(handler)
-
-        http.server.BaseHTTPRequestHandler.parse_request = parse_request  # type: ignore[method-assign,assignment]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        http.server.BaseHTTPRequestHandler.parse_request = self._original  # type: ignore[method-assign]
-
-
 def _idle(agents: int, seconds: float) -> tuple[float, float, float, int]:
     """Requests and CPU seconds a second, KiB, descriptors: of a worker whose inboxes are quiet."""
     with (
-        _Counted() as counted,
         World(true_agents(agents), url="http://127.0.0.1:1") as world,
         EmbeddedBus(world.home / "bus.db") as bus,
     ):
@@ -82,9 +57,9 @@ def _idle(agents: int, seconds: float) -> tuple[float, float, float, int]:
                 lambda: world.read("select count(*) from inboxes where polled_at is not null")[0][0] == agents,
                 process,
             )
-            before, begin = cpu_of(process.pid), counted.requests
+            before, begin = cpu_of(process.pid), bus.answered
             time.sleep(seconds)
-            spent, requests = cpu_of(process.pid) - before, counted.requests - begin
+            spent, requests = cpu_of(process.pid) - before, bus.answered - begin
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
             found = re.search(r"VmRSS:\s+(\d+)", status)
             descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 - names are enough

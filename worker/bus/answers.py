@@ -28,6 +28,11 @@ _BY_STATUS: dict[int, tuple[type[BusError], str]] = {
         "The bus does not know this token (401). If this lasts, put a valid one into the token file.",
     ),
     404: (NotFoundError, "The bus has no such address (404); is bridge_url right?"),
+    507: (
+        RefusedError,
+        "This agent has used up its share of the bus, in bytes or in streams (507). Its messages that are older than a "
+        "week make room for new ones.",
+    ),
     429: (RateLimitedError, "The bus is limiting this token's requests (429). Waiting."),
 }
 

@@ -28,7 +28,7 @@ from worker.bus.embedded.connections import Connection
 from worker.bus.embedded.rate import LIMIT, RateMeter
 from worker.bus.embedded.server import EmbeddedBus
 from worker.bus.embedded.store import BusStore, EmbeddedBusError
-from worker.bus.errors import RateLimitedError
+from worker.bus.errors import RateLimitedError, RefusedError
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
 
@@ -95,6 +95,123 @@ def test_each_stream_keeps_its_newest(path: Path, monkeypatch: pytest.MonkeyPatc
         assert texts[0] == "49"
         assert len(texts) == 10
         assert len(kept.page("eve", None, 1000, None)) == 3
+
+
+def test_a_stream_is_trimmed_whoever_else_is_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whenever the process began: the count is kept in the file."""
+    monkeypatch.setattr(store, "KEPT_PER_STREAM", 10)
+    for round_ in range(4):
+        with stored(path) as kept:
+            for number in range(5):
+                kept.append(source="agent:a", to="quiet", text=f"{round_} {number}", project=None)
+                for _ in range(3):
+                    kept.append(source="agent:a", to="busy", text="x", project=None)
+    with stored(path) as kept:
+        for name in ("quiet", "busy"):
+            assert len(kept.page(name, None, 1000, None)) == 10
+        assert kept.lengths(None) == [("busy", 10), ("quiet", 10)]
+        assert kept.page("quiet", None, 1000, None)[-1].text == "2 0", "the newest ten are there"
+
+
+def counted(path: Path) -> bool:
+    """Whether what the file says of its streams and shares is what it holds."""
+    with closing(sqlite3.connect(path)) as db:
+        streams = db.execute("select name, messages from streams order by name").fetchall()
+        shares = db.execute("select source, bytes from shares where bytes > 0 order by source").fetchall()
+        held = db.execute("select stream, count(*) from messages group by stream order by stream").fetchall()
+        sizes = db.execute(
+            "select source, sum(1024 + length(cast(text as blob))) from messages group by source order by source"
+        ).fetchall()
+    return bool(streams == held and shares == sizes)
+
+
+def test_an_agent_has_a_share_of_bytes_and_only_its_old_messages_make_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "BYTES_PER_AGENT", 20_000)
+    monkeypatch.setattr(store, "_MAKE_ROOM_BY", 4)
+    clock = Clock()
+    with stored(path, clock) as kept:
+        kept.append(source="agent:eve", to="bob", text="from another", project=None)
+        for number in range(9):
+            clock.now += 1
+            kept.append(source="agent:a", to=f"bob{number % 2}", text=chr(233) * 500, project=None)  # 2,024 bytes each
+        with pytest.raises(store.QuotaError, match="20,000 bytes"):
+            kept.append(source="agent:a", to="bob0", text=chr(233) * 500, project=None)
+        kept.append(source="agent:a", to="bob0", text="a small one", project=None)
+        kept.append(source="agent:eve", to="bob0", text="others go on", project=None)
+        assert counted(path)
+        clock.now += store.KEPT_SECONDS + 1
+        kept.append(source="agent:a", to="bob0", text=chr(233) * 500, project=None)
+        assert counted(path)
+        assert [message.text for message in kept.page("bob", None, 10, None)] == ["from another"]
+        assert len(kept.page("bob0", None, 10, None)) == 6
+        assert len(kept.page("bob1", None, 10, None)) == 2
+
+
+def test_an_agent_may_begin_so_many_streams(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "STREAMS_PER_AGENT", 3)
+    clock = Clock()
+    with stored(path, clock) as kept:
+        kept.append(source="agent:eve", to="bob", text="x", project=None)
+        for to, project in (("bob", None), ("b", None), ("b", "acme"), ("c", None), ("b", None)):
+            kept.append(source="agent:a", to=to, text="x", project=project)
+        for to, project in (("d", None), ("c", "acme")):
+            with pytest.raises(store.QuotaError, match="was the first to send to 3"):
+                kept.append(source="agent:a", to=to, text="x", project=project)
+        assert counted(path)
+        clock.now += store.KEPT_SECONDS + 1
+        kept.append(source="agent:a", to="d", text="x", project=None)
+        assert counted(path)
+
+
+def test_a_full_share_is_told_with_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BYTES_PER_AGENT", 3_000)
+    with EmbeddedBus(path) as bus, BusClient() as client:
+        bob, eve = endpoint_of(bus, "bob"), endpoint_of(bus, "eve")
+        client.send(bob, "eve", "x" * 1000)
+        with pytest.raises(RefusedError, match="507") as raised:
+            client.send(bob, "eve", "x" * 1000)
+        assert "week" in str(raised.value)
+        client.send(eve, "bob", "x" * 1000)
+        assert len(client.inbox(eve, (0, 0), 10).messages) == 1
+
+
+def test_an_agent_is_present_in_so_many_projects(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PROJECTS_PER_AGENT", 5)
+    clock = Clock()
+    with stored(path, clock) as kept:
+        kept.announce("eve", None, "codex", "works")
+        for number in range(20):
+            clock.now += 1
+            kept.announce("bob", f"p{number}", "codex", "works")
+        assert [peer["project"] for peer in kept.peers(None) if peer["name"] == "bob"] == [
+            f"p{n}" for n in range(15, 20)
+        ]
+        assert [peer["name"] for peer in kept.peers(None)].count("eve") == 1
+        clock.now += store.PRESENCE_LIFE
+        kept.announce("carol", None, "codex", "works")
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("select name from presence").fetchall() == [("carol",)], "the silent ones are forgotten"
+
+
+def test_a_file_of_the_first_version_is_taken_over(path: Path) -> None:
+    with stored(path) as kept:
+        token = kept.add_agent("bob")
+        for number in range(3):
+            kept.append(source="agent:a", to="bob", text=str(number), project=None)
+            kept.append(source="agent:eve", to="bob", text="héllo", project="acme")
+    with closing(sqlite3.connect(path)) as db:
+        for what in ("table streams", "table shares", "index messages_by_source"):
+            db.execute(f"drop {what}")
+        db.execute("pragma user_version = 1")
+        db.commit()
+    with stored(path) as kept:
+        assert counted(path)
+        assert kept.agent_of(token) is not None
+        kept.append(source="agent:a", to="bob", text="4", project=None)
+        assert len(kept.page("bob", "acme", 10, None)) == 7
+        assert counted(path)
 
 
 def test_peers_that_fall_silent_are_gone_after_ten_minutes(path: Path) -> None:
