@@ -30,8 +30,7 @@ _BY_STATUS: dict[int, tuple[type[BusError], str]] = {
     404: (NotFoundError, "The bus has no such address (404); is bridge_url right?"),
     507: (
         RefusedError,
-        "This agent has used up its share of the bus, in bytes or in streams (507). Its messages that are older than a "
-        "week make room for new ones.",
+        "This agent has used up its share of the bus, in bytes or streams (507). Messages over a week old make room.",
     ),
     429: (RateLimitedError, "The bus is limiting this token's requests (429). Waiting."),
 }

@@ -166,12 +166,13 @@ def test_300_half_open_connections_without_a_token_cost_no_agent_a_poll(path: Pa
         token = bus.store.add_agent("bob")
         kept = http.client.HTTPConnection(urlsplit(bus.url).netloc, timeout=PATIENCE)
         with crowd(bus.url, 300) as closed:
-            for _ in range(100):
+            polls = 0
+            while polls < 100 or closed() < 300:
+                polls += 1
                 assert poll_anew(bus.url, token) < 5.0
                 kept.request("GET", "/inbox?agent=bob", headers={"Authorization": f"Bearer {token}"})
                 assert json.loads(kept.getresponse().read())["messages"] == []
-                time.sleep(0.02)
-            assert closed() > 0, "they kept places that they have no right to"
+                time.sleep(0.02)  # until the whole crowd was replaced, however quick the machine is
         kept.close()
 
 

@@ -1,7 +1,8 @@
 """What the embedded bus answers: the newest bridge's contract, as an ASGI application.
 
 Requests and pages are bounded here, connections in `worker.bus.embedded.connections`. SQLite is used in threads: a
-commit may take its time, and nobody else should wait for it.
+commit may take its time, and nobody else should wait for it. Only tokens are looked up at once, for they decide whose
+the connection is; that reads a row, and waits for no commit.
 """
 
 import asyncio
@@ -96,7 +97,7 @@ class BusApi:
         """Whose token this is, and the body. Nobody else's body is kept."""
         connection, length = _connection(request), _length_of(request)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        agent = await asyncio.to_thread(self._store.agent_of, token) if scheme == "Bearer" and token else None
+        agent = self._store.agent_of(token) if scheme == "Bearer" and token else None
         placed = connection.belongs_to(agent.name if agent else None)
         body = bytearray()
         if length:

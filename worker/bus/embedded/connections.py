@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 READ_SECONDS = 10.0
 """From a request's first byte to its last; for a new connection, from its beginning."""
 
-CROWDED_SECONDS = 0.5
+CROWDED_SECONDS = 2.0
 """The same for a stranger while there are more of them than places. A request that was sent is read sooner."""
 
 IDLE_SECONDS = 30
@@ -28,8 +28,9 @@ STALLED_SECONDS = 30.0
 
 LARGEST_HEAD = 16 * 1024
 STRANGERS = 64
-STRANGERS_AT_ONCE = 512
-"""More than `STRANGERS` may be here for `CROWDED_SECONDS`: a burst of callers whose tokens are about to be read."""
+STRANGERS_AT_ONCE = 1024
+"""More than `STRANGERS` may be here for `CROWDED_SECONDS`: a thousand agents that come back at once, after a restart of
+the bus, and whose tokens are about to be read."""
 
 AGENTS = 2560
 """Room for a thousand agents with a listener and a kept connection each."""

@@ -158,10 +158,12 @@ class BusStore:
         self._lock = threading.RLock()
         self.on_arrival: Callable[[str], object] | None = None
         self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        # Of its own, so that nobody who asks whose a token is waits for a commit: in WAL mode readers do not.
+        self._tokens = sqlite3.connect(path, timeout=0.5, isolation_level=None, check_same_thread=False)
         try:
             self._open(path)
         except BaseException:
-            self._db.close()
+            self.close()
             raise
 
     def _open(self, path: Path) -> None:
@@ -189,6 +191,7 @@ class BusStore:
     def close(self) -> None:
         """Close the file; nothing else may be called afterwards."""
         with self._lock:
+            self._tokens.close()
             self._db.close()
 
     @contextmanager
@@ -239,9 +242,11 @@ class BusStore:
         return [Agent(*row) for row in self._rows("select name, project, created_at from agents order by name")]
 
     def agent_of(self, token: str) -> Agent | None:
-        """Whose token this is."""
-        rows = self._rows("select name, project, created_at from agents where token_sha256 = ?", (_digest(token),))
-        return Agent(*rows[0]) if rows else None
+        """Whose token this is. To be asked in one thread."""
+        found = self._tokens.execute(
+            "select name, project, created_at from agents where token_sha256 = ?", (_digest(token),)
+        ).fetchone()
+        return Agent(*found) if found else None
 
     def append(self, *, source: str, to: str, text: str, project: str | None) -> StoredMessage:
         """Put a message at the end of the stream of agent `to`. QuotaError if `source` has had its share."""
