@@ -1,14 +1,17 @@
 """Metrics as a Prometheus text file, for the textfile collector of node_exporter. Needs the extra `metrics`.
 
-State comes from the ledger at each sweep; attempts and latencies are counted in this process, and begin at nought when
-it starts, as Prometheus expects of counters.
+State is read from the ledger whenever the file is written; attempts and latencies are counted in this process, and
+begin at nought when it starts, as Prometheus expects of counters.
 """
 
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from worker import __version__
 from worker.atomic_files import write_atomically
@@ -26,38 +29,62 @@ LANE_STATES = ("working", "paused", "broken", "orphaned")
 _LANE = ("agent", "transport")
 
 
+class LedgerCollector(Collector):
+    """What the ledger says of lanes and inboxes, read when Prometheus's library asks for it."""
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self._settings = settings
+        self._database = database
+
+    def collect(self) -> Iterator[Metric]:
+        """All gauges. Raises what a read of the ledger does."""
+        now = time.time()
+        lanes = self._database.read(report.lanes)
+        deliveries = _gauge("deliveries", "Deliveries that are not done, by state.", *_LANE, "state")
+        backlog = _gauge("backlog", "Deliveries waiting, retrying or running.", *_LANE)
+        oldest = _gauge("oldest_waiting_seconds", "Age of the message at the lane's head; 0: none.", *_LANE)
+        dead = _gauge("dead_letters", "Deliveries that went dead.", *_LANE)
+        states = _gauge("lane_state", "1 for the state that the lane is in.", *_LANE, "state")
+        for lane in lanes:
+            names = (lane.agent, lane.transport)
+            for state in ("waiting", "retrying", "running", "held"):
+                deliveries.add_metric((*names, state), getattr(lane, state))
+            backlog.add_metric(names, lane.waiting + lane.retrying + lane.running)
+            oldest.add_metric(names, max(0.0, now - lane.oldest) if lane.oldest is not None else 0.0)
+            dead.add_metric(names, lane.dead)
+            for state in LANE_STATES:
+                states.add_metric((*names, state), state == self._state(lane))
+        yield from (deliveries, backlog, oldest, dead, states)
+        age = _gauge("poll_age_seconds", "Since the bus last answered a poll; -1: never.", "agent")
+        for agent, inbox in self._database.read(report.inboxes).items():
+            if self._settings.agent(agent) is not None:
+                polled = inbox["polled_at"]
+                age.add_metric((agent,), -1.0 if polled is None else max(0.0, now - polled))
+        yield age
+
+    def _state(self, lane: LaneReport) -> str:
+        if self._settings.transport(lane.agent, lane.transport) is None:
+            return "orphaned"
+        if lane.paused:
+            return "paused"
+        return "broken" if lane.broken_since is not None else "working"
+
+
+def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"bus_watch_{name}", words, labels=labels)
+
+
 class MetricsFile(Observer):
-    """Keeps the numbers and writes the file, complete or not at all, readable by everybody."""
+    """Counts what happens here, and writes the file, complete or not at all, readable by everybody."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         self.path = Path(settings.metrics_file or "").expanduser()
-        self._settings = settings
-        self._database = database
         self._due = 0.0  # monotonic seconds
         self._failing = False
         self._registry = registry = CollectorRegistry()
         info = Gauge("bus_watch_info", "The version that runs.", ("version",), registry=registry)
         info.labels(__version__).set(1)
-        self._deliveries = Gauge(
-            "bus_watch_deliveries", "Deliveries that are not done, by state.", (*_LANE, "state"), registry=registry
-        )
-        self._backlog = Gauge("bus_watch_backlog", "Deliveries waiting, retrying or running.", _LANE, registry=registry)
-        self._oldest = Gauge(
-            "bus_watch_oldest_waiting_seconds",
-            "Age of the message at the lane's head; 0: none.",
-            _LANE,
-            registry=registry,
-        )
-        self._dead = Gauge("bus_watch_dead_letters", "Deliveries that went dead.", _LANE, registry=registry)
-        self._lanes = Gauge(
-            "bus_watch_lane_state", "1 for the state that the lane is in.", (*_LANE, "state"), registry=registry
-        )
-        self._poll_age = Gauge(
-            "bus_watch_poll_age_seconds",
-            "Since the bus last answered a poll; -1: never.",
-            ("agent",),
-            registry=registry,
-        )
+        registry.register(LedgerCollector(settings, database))
         self._attempts = Counter(
             "bus_watch_attempts",
             "Attempts that ended, by what the ending meant.",
@@ -97,29 +124,5 @@ class MetricsFile(Observer):
 
     def write(self) -> None:
         """Look at the ledger and write the file. Raises OSError."""
-        self._look(time.time())
+        # Not the library's write_to_textfile: it leaves the mode to the unit's UMask, and the exporter is somebody else.
         write_atomically(self.path, generate_latest(self._registry), mode=0o644, durable=False)
-
-    def _look(self, now: float) -> None:
-        for gauge in (self._deliveries, self._backlog, self._oldest, self._dead, self._lanes, self._poll_age):
-            gauge.clear()
-        for lane in self._database.read(report.lanes):
-            names = (lane.agent, lane.transport)
-            for state in ("waiting", "retrying", "running", "held"):
-                self._deliveries.labels(*names, state).set(getattr(lane, state))
-            self._backlog.labels(*names).set(lane.waiting + lane.retrying + lane.running)
-            self._oldest.labels(*names).set(max(0.0, now - lane.oldest) if lane.oldest is not None else 0.0)
-            self._dead.labels(*names).set(lane.dead)
-            for state in LANE_STATES:
-                self._lanes.labels(*names, state).set(state == self._state(lane))
-        for agent, inbox in self._database.read(report.inboxes).items():
-            if self._settings.agent(agent) is not None:
-                polled = inbox["polled_at"]
-                self._poll_age.labels(agent).set(-1.0 if polled is None else max(0.0, now - polled))
-
-    def _state(self, lane: LaneReport) -> str:
-        if self._settings.transport(lane.agent, lane.transport) is None:
-            return "orphaned"
-        if lane.paused:
-            return "paused"
-        return "broken" if lane.broken_since is not None else "working"

@@ -1,15 +1,21 @@
 """The metrics file: written by the real consumer, read back by Prometheus's own parser."""
 
+import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.homes import ROOT, Home, wait_until
+from worker.ledger import intake
+from worker.ledger.database import Database
+from worker.settings import AgentSettings, Settings
+from worker.telemetry.metrics import MetricsFile
 
 
 def read(path: Path) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -81,6 +87,29 @@ def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path: 
         consumer.wait_for_line("state=delivered")
         consumer.stop()
     assert consumer.output.count("metrics_file") == 1
+
+
+def test_an_exporter_may_read_each_file_that_it_meets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service units set UMask=0077; the exporter runs as somebody else."""
+    path, replaced, modes = tmp_path / "m.prom", Path.replace, []
+
+    def replace(self: Path, target: Path) -> Path:
+        modes.append(stat.S_IMODE(self.stat().st_mode))
+        return replaced(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    database = Database(tmp_path / "ledger.db")
+    database.write(lambda tx: intake.ensure_inbox(tx, "bob", 0))
+    before = os.umask(0o077)
+    try:
+        agents = (AgentSettings(agent="bob", transports=()),)
+        MetricsFile(Settings(agents=agents, metrics_file=str(path)), database).write()
+    finally:
+        os.umask(before)
+        database.close()
+    assert modes == [0o644]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert value(path, "bus_watch_poll_age_seconds", agent="bob") == -1
 
 
 def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
