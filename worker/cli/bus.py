@@ -9,7 +9,8 @@ import signal
 import threading
 from pathlib import Path
 
-from worker.bus.embedded.store import BusStore, EmbeddedBusError
+from worker.bus.embedded.errors import EmbeddedBusError
+from worker.bus.embedded.store import BusStore
 from worker.errors import UsageError
 from worker.urls import is_loopback
 

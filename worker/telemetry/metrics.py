@@ -124,5 +124,5 @@ class MetricsFile(Observer):
 
     def write(self) -> None:
         """Look at the ledger and write the file. Raises OSError."""
-        # Not the library's write_to_textfile: it leaves the mode to the unit's UMask, and the exporter is somebody else.
+        # Not by the library: it leaves the mode to the umask, which is 0077 in our units, and the exporter is not us.
         write_atomically(self.path, generate_latest(self._registry), mode=0o644, durable=False)

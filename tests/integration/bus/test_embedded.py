@@ -23,11 +23,12 @@ import pytest
 from tests.fakes.ledgers import MemoryLedger
 from tests.fakes.measuring import measuring
 from worker.bus.client import BusClient
-from worker.bus.embedded import store
+from worker.bus.embedded import shares, store
 from worker.bus.embedded.connections import Connection
+from worker.bus.embedded.errors import EmbeddedBusError, QuotaError
 from worker.bus.embedded.rate import LIMIT, RateMeter
 from worker.bus.embedded.server import EmbeddedBus
-from worker.bus.embedded.store import BusStore, EmbeddedBusError
+from worker.bus.embedded.store import BusStore
 from worker.bus.errors import RateLimitedError, RefusedError
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
@@ -86,7 +87,7 @@ def test_ids_never_go_back_with_the_clock(path: Path) -> None:
 
 
 def test_each_stream_keeps_its_newest(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "KEPT_PER_STREAM", 10)
+    monkeypatch.setattr(shares, "KEPT_PER_STREAM", 10)
     with stored(path) as kept:
         for number in range(50):
             kept.append(source="agent:a", to="bob", text=str(number), project=None)
@@ -99,7 +100,7 @@ def test_each_stream_keeps_its_newest(path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_stream_is_trimmed_whoever_else_is_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And whenever the process began: the count is kept in the file."""
-    monkeypatch.setattr(store, "KEPT_PER_STREAM", 10)
+    monkeypatch.setattr(shares, "KEPT_PER_STREAM", 10)
     for round_ in range(4):
         with stored(path) as kept:
             for number in range(5):
@@ -128,20 +129,20 @@ def counted(path: Path) -> bool:
 def test_an_agent_has_a_share_of_bytes_and_only_its_old_messages_make_room(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "BYTES_PER_AGENT", 20_000)
-    monkeypatch.setattr(store, "_MAKE_ROOM_BY", 4)
+    monkeypatch.setattr(shares, "BYTES_PER_AGENT", 20_000)
+    monkeypatch.setattr(shares, "_MAKE_ROOM_BY", 4)
     clock = Clock()
     with stored(path, clock) as kept:
         kept.append(source="agent:eve", to="bob", text="from another", project=None)
         for number in range(9):
             clock.now += 1
             kept.append(source="agent:a", to=f"bob{number % 2}", text=chr(233) * 500, project=None)  # 2,024 bytes each
-        with pytest.raises(store.QuotaError, match="20,000 bytes"):
+        with pytest.raises(QuotaError, match="20,000 bytes"):
             kept.append(source="agent:a", to="bob0", text=chr(233) * 500, project=None)
         kept.append(source="agent:a", to="bob0", text="a small one", project=None)
         kept.append(source="agent:eve", to="bob0", text="others go on", project=None)
         assert counted(path)
-        clock.now += store.KEPT_SECONDS + 1
+        clock.now += shares.KEPT_SECONDS + 1
         kept.append(source="agent:a", to="bob0", text=chr(233) * 500, project=None)
         assert counted(path)
         assert [message.text for message in kept.page("bob", None, 10, None)] == ["from another"]
@@ -150,23 +151,23 @@ def test_an_agent_has_a_share_of_bytes_and_only_its_old_messages_make_room(
 
 
 def test_an_agent_may_begin_so_many_streams(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "STREAMS_PER_AGENT", 3)
+    monkeypatch.setattr(shares, "STREAMS_PER_AGENT", 3)
     clock = Clock()
     with stored(path, clock) as kept:
         kept.append(source="agent:eve", to="bob", text="x", project=None)
         for to, project in (("bob", None), ("b", None), ("b", "acme"), ("c", None), ("b", None)):
             kept.append(source="agent:a", to=to, text="x", project=project)
         for to, project in (("d", None), ("c", "acme")):
-            with pytest.raises(store.QuotaError, match="was the first to send to 3"):
+            with pytest.raises(QuotaError, match="was the first to send to 3"):
                 kept.append(source="agent:a", to=to, text="x", project=project)
         assert counted(path)
-        clock.now += store.KEPT_SECONDS + 1
+        clock.now += shares.KEPT_SECONDS + 1
         kept.append(source="agent:a", to="d", text="x", project=None)
         assert counted(path)
 
 
 def test_a_full_share_is_told_with_what_to_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "BYTES_PER_AGENT", 3_000)
+    monkeypatch.setattr(shares, "BYTES_PER_AGENT", 3_000)
     with EmbeddedBus(path) as bus, BusClient() as client:
         bob, eve = endpoint_of(bus, "bob"), endpoint_of(bus, "eve")
         client.send(bob, "eve", "x" * 1000)

@@ -257,7 +257,7 @@ def test_a_bomb_behind_a_listener_ends_that_listener_only(path: Path) -> None:
 
 def test_a_body_of_a_stranger_is_not_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[bytes] = []
-    monkeypatch.setattr(api, "_fields", lambda _, body: parsed.append(body))
+    monkeypatch.setattr(api, "fields_of", lambda _, body: parsed.append(body))
     with EmbeddedBus(path) as bus, connect(bus.url) as connection:
         body = b"x" * (256 * 1024)
         connection.sendall(b"POST /send HTTP/1.1\r\nHost: bus\r\nContent-Length: %d\r\n\r\n" % len(body) + body)

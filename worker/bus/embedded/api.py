@@ -13,42 +13,40 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from worker.bus.embedded.connections import Connection
+from worker.bus.embedded.errors import QuotaError
+from worker.bus.embedded.exchange import (
+    RefusalError,
+    answer,
+    chunk,
+    connection_of,
+    disconnected,
+    failed,
+    fields_of,
+    length_of,
+    query_of,
+    read_body,
+    start_of_events,
+)
 from worker.bus.embedded.listening import Listeners, TooManyListenersError
 from worker.bus.embedded.rate import LIMIT, RateMeter
-from worker.bus.embedded.store import Agent, BusStore, QuotaError, StoredMessage, is_name
+from worker.bus.embedded.store import Agent, BusStore, StoredMessage, is_name
 from worker.bus.wire import LARGEST_LIMIT, LONGEST_TEXT
 
 _log = logging.getLogger(__name__)
 
-_LARGEST_REQUEST = 256 * 1024
-_MOST_HEADERS = 100
 _KEEPALIVE = 15.0
 _FLUSH = 20
 _LONGEST_WORD = 500
 _SINCE = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-
-
-class RefusalError(Exception):
-    """An answer other than 200."""
-
-    def __init__(
-        self, status: int, code: str, message: str = "", headers: Mapping[str, str] | None = None, **fields: Any
-    ) -> None:
-        super().__init__(code)
-        self.status = status
-        self.body = {"error": code, "message": message or code} | fields
-        self.headers = dict(headers or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class BusApi:
                 Route("/heartbeat", self._answering(self._heartbeat), methods=["POST"]),
                 Route("/{anything:path}", self._answering(self._nothing), methods=_METHODS),
             ],
-            exception_handlers=dict.fromkeys((RefusalError, HTTPException, sqlite3.Error, Exception), _failed),
+            exception_handlers=dict.fromkeys((RefusalError, HTTPException, sqlite3.Error, Exception), failed),
         )
 
     def _answering(self, work: _Work) -> Callable[[Request], Awaitable[Response]]:
@@ -89,35 +87,29 @@ class BusApi:
 
         async def endpoint(request: Request) -> Response:
             agent, body = await self._admit(request)
-            return await asyncio.to_thread(lambda: _answer(request, 200, work(agent, _fields(request, body))))
+            return await asyncio.to_thread(lambda: answer(request, 200, work(agent, fields_of(request, body))))
 
         return endpoint
 
     async def _admit(self, request: Request) -> tuple[Agent, bytes]:
         """Whose token this is, and the body. Nobody else's body is kept."""
-        connection, length = _connection(request), _length_of(request)
+        connection, length = connection_of(request), length_of(request)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         agent = self._store.agent_of(token) if scheme == "Bearer" and token else None
         placed = connection.belongs_to(agent.name if agent else None)
-        body = bytearray()
-        if length:
-            # To its end even if it is of no use: closing before would take the answer away from who still sends.
-            try:
-                async for chunk in request.stream():
-                    body += chunk if agent else b""
-            except ClientDisconnect:
-                raise RefusalError(400, "incomplete") from None
+        # To its end even if it is of no use: closing before would take the answer away from who still sends.
+        body = await read_body(request, length, keep=agent is not None)
         if agent is None:
             raise RefusalError(401, "Invalid token")
         if not placed:
             raise RefusalError(503, "too_many_connections")
-        return agent, bytes(body)
+        return agent, body
 
     async def _health(self, request: Request) -> Response:
-        _length_of(request)
-        _connection(request).belongs_to(None)
+        length_of(request)
+        connection_of(request).belongs_to(None)
         await asyncio.to_thread(self._store.newest, "")  # raises if the file cannot be read
-        return _answer(request, 200, {"status": "ok", "redis": "connected"})
+        return answer(request, 200, {"status": "ok", "redis": "connected"})
 
     def _nothing(self, agent: Agent, fields: Any) -> dict[str, Any]:  # noqa: ARG002 - as all of them
         raise RefusalError(404, "Not found")
@@ -190,18 +182,18 @@ class BusApi:
         """Frames as messages come, a comment in between, until the client leaves or the bus stops."""
         request = Request(scope, receive)
         agent, _ = await self._admit(request)
-        caller = _caller(agent, _query(request), "agent")
+        caller = _caller(agent, query_of(request), "agent")
         streams = self._store.streams_of(agent.name, caller.project)
         try:
             with self.listeners.listen(agent.name, streams) as rung:
                 newest = await asyncio.to_thread(lambda: {stream: self._store.newest(stream) for stream in streams})
-                await send(_start_of_events())
-                await send(_chunk(b": connected\n\n"))
-                leaving = asyncio.ensure_future(_disconnected(receive))
+                await send(start_of_events())
+                await send(chunk(b": connected\n\n"))
+                leaving = asyncio.ensure_future(disconnected(receive))
                 leaving.add_done_callback(lambda _: rung.set())
                 try:
                     while not (leaving.done() or self.listeners.stopping):
-                        await send(_chunk(await self._next_frames(rung, newest)))
+                        await send(chunk(await self._next_frames(rung, newest)))
                 finally:
                     leaving.cancel()
         except TooManyListenersError:
@@ -235,76 +227,6 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._call(scope, receive, send)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _start_of_events() -> Message:
-    headers = {"content-type": "text/event-stream", "cache-control": "no-store", "connection": "close"}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    return {"type": "http.response.start", "status": 200, "headers": raw}
-
-
-def _chunk(content: bytes) -> Message:
-    return {"type": "http.response.body", "body": content, "more_body": True}
-
-
-def _connection(request: Request) -> Connection:
-    connection: Connection = request.state.connection
-    return connection
-
-
-def _answer(
-    request: Request, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
-) -> Response:
-    """An answer, after which a stranger's connection is closed."""
-    closing = {"Connection": "close"} if _connection(request).agent is None else {}
-    return Response(json.dumps(body), status, closing | dict(headers or {}), "application/json")
-
-
-def _failed(request: Request, error: Exception) -> Response:
-    match error:
-        case RefusalError():
-            return _answer(request, error.status, error.body, error.headers)
-        case HTTPException():  # Starlette's own: no such method
-            return _answer(request, error.status_code, {"error": error.detail, "message": error.detail}, error.headers)
-        case sqlite3.Error():
-            _log.warning("the bus cannot use its file: %s", error)
-            return _answer(request, 503, {"error": "storage", "message": "the bus cannot use its file"})
-        case _:
-            _log.error("a request failed: %s", type(error).__name__)
-            return _answer(request, 500, {"error": "internal", "message": "the bus failed; its log says how"})
-
-
-def _length_of(request: Request) -> int:
-    """How many bytes of body come. RefusalError for a request behind which no other can be found."""
-    length = request.headers.get("Content-Length", "" if request.method == "POST" else "0")
-    if len(request.headers.raw) > _MOST_HEADERS:
-        refusal = RefusalError(431, "too_many_headers", f"a request has at most {_MOST_HEADERS} headers")
-    elif not length.isascii() or not length.isdigit() or "Transfer-Encoding" in request.headers:
-        refusal = RefusalError(411, "length_required", "send a Content-Length")
-    elif len(length) > len(str(_LARGEST_REQUEST)) or int(length) > _LARGEST_REQUEST:
-        refusal = RefusalError(413, "too_large", f"a request has at most {_LARGEST_REQUEST} bytes")
-    else:
-        return int(length)
-    _connection(request).belongs_to(None)  # a stranger's: it is closed with the answer
-    raise refusal
-
-
-def _query(request: Request) -> dict[str, str]:
-    return dict(parse_qsl(request.url.query, errors="replace"))
-
-
-def _fields(request: Request, body: bytes) -> Any:
-    if request.method != "POST":
-        return _query(request)
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise RefusalError(400, "bad_json", "the body is not JSON") from None
 
 
 def _caller(agent: Agent, fields: Any, name: str) -> _Caller:

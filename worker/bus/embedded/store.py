@@ -2,9 +2,6 @@
 
 Tokens are stored as SHA-256 only. Stream ids follow Redis's rule: milliseconds of the clock, never smaller than the
 stream's last.
-
-Nobody can fill the disk: a stream keeps its newest messages, and an agent has a share of streams and bytes. Within its
-share nothing that is younger than a week makes room for it; it is told so instead.
 """
 
 import hashlib
@@ -13,7 +10,6 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,26 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from worker import durable
+from worker.bus.embedded import shares
+from worker.bus.embedded.errors import EmbeddedBusError
 from worker.bus.wire import LARGEST_ID_PART, clean, stream_name
-from worker.errors import BusWatchError
 
 PRESENCE_LIFE = 600.0
 """Seconds without a heartbeat after which an agent is no longer a peer."""
 
-KEPT_PER_STREAM = 100_000
-"""Messages; the oldest go first. More than this in one page no client can ask for."""
-
-BYTES_PER_AGENT = 256 * 1024 * 1024
-"""What one agent's messages may take in all streams, with `_ROW_BYTES` for each beside its text."""
-
-STREAMS_PER_AGENT = 2_048
-"""How many streams one agent may begin: those that it was the first to send to."""
-
-KEPT_SECONDS = 7 * 86_400.0
-"""Younger messages of an agent never make room for its new ones; a worker gives up on a delivery after five days."""
-
-_ROW_BYTES = 1_024
-_MAKE_ROOM_BY = 1_000  # messages at once: an append stays short
 _PROJECTS_PER_AGENT = 64  # in which one agent is present
 _SCHEMA_VERSION = 2
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
@@ -77,41 +60,7 @@ create table presence (
 ) strict, without rowid;
 """
 
-_ACCOUNTS = """
-create table streams (
-  name text primary key,
-  begun_by text not null,
-  messages integer not null
-) strict, without rowid;
-create index streams_by_agent on streams (begun_by);
-create table shares (
-  source text primary key,
-  bytes integer not null
-) strict, without rowid;
-create index messages_by_source on messages (source, ms);
-"""
-"""Since version 2: what each stream and each source holds."""
-
-_SIZE = f"{_ROW_BYTES} + length(cast(text as blob))"
-
-_COUNT_OLD = f"""
-insert into streams select stream, min(source), count(*) from messages group by stream;
-insert into shares select source, sum({_SIZE}) from messages group by source;
-"""  # noqa: S608 - constants only
-
 _COLUMNS = "stream, ms, seq, message_id, source, target, text, project, timestamp"
-
-
-class EmbeddedBusError(BusWatchError):
-    """The embedded bus cannot do what it was asked to."""
-
-    code = "embedded-bus"
-
-
-class QuotaError(EmbeddedBusError):
-    """An agent has had its share of the bus."""
-
-    code = "embedded-bus-quota"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +128,7 @@ class BusStore:
                 if version == 0:
                     self._execute_all(_SCHEMA)
                 if version < 2:
-                    self._execute_all(_ACCOUNTS + _COUNT_OLD)
+                    self._execute_all(shares.SCHEMA + shares.COUNT)
                 self._db.execute(f"pragma user_version = {_SCHEMA_VERSION}")
         except sqlite3.DatabaseError as error:
             raise EmbeddedBusError(f"{path} cannot be used as a bus: {error}.") from None
@@ -261,7 +210,7 @@ class BusStore:
             message = StoredMessage(
                 stream, ms, seq, secrets.token_hex(16), source, f"agent:{to}", text, project, self._timestamp()
             )
-            self._book(source, stream, _ROW_BYTES + len(text.encode()), now)
+            shares.book(self._db, source=source, stream=stream, text=text, now=now)
             self._db.execute(
                 f"insert into messages ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constant
                 (
@@ -272,57 +221,6 @@ class BusStore:
         if self.on_arrival is not None:
             self.on_arrival(stream)
         return message
-
-    def _book(self, source: str, stream: str, size: int, now: int) -> None:
-        """Count a message that is about to come, and make room for it in its stream and in its source's share."""
-        row = self._db.execute("select messages from streams where name = ?", (stream,)).fetchone()
-        if row and row[0] >= KEPT_PER_STREAM:
-            self._remove("where stream = ? order by ms, seq limit ?", (stream, row[0] + 1 - KEPT_PER_STREAM))
-        if self._full(source, size, begins=row is None):
-            old = now - int(KEPT_SECONDS * 1000)
-            self._remove("where source = ? and ms < ? order by ms limit ?", (source, old, _MAKE_ROOM_BY))
-            reason = self._full(source, size, begins=row is None)
-            if reason:
-                raise QuotaError(reason)
-        self._db.execute(
-            "insert into streams values (?, ?, 1) on conflict (name) do update set messages = messages + 1",
-            (stream, source),
-        )
-        self._db.execute(
-            "insert into shares values (?, ?) on conflict (source) do update set bytes = bytes + excluded.bytes",
-            (source, size),
-        )
-
-    def _full(self, source: str, size: int, *, begins: bool) -> str:
-        """Why there is no room for a message of `source`; empty if there is. `begins`: it would begin a stream."""
-        row = self._db.execute("select bytes from shares where source = ?", (source,)).fetchone()
-        if row and row[0] + size > BYTES_PER_AGENT:
-            return (
-                f"The messages of {source} fill its share of this bus ({BYTES_PER_AGENT:,} bytes). "
-                "Those older than a week make room for new ones."
-            )
-        if begins:
-            begun = self._db.execute("select count(*) from streams where begun_by = ?", (source,)).fetchone()[0]
-            if begun >= STREAMS_PER_AGENT:
-                return f"{source} was the first to send to {begun:,} agents or projects, and may not begin more."
-        return ""
-
-    def _remove(self, which: str, parameters: Sequence[Any]) -> None:
-        rows = self._db.execute(
-            "delete from messages where (stream, ms, seq) in "  # noqa: S608 - constants only
-            f"(select stream, ms, seq from messages {which}) returning stream, source, {_SIZE}",
-            parameters,
-        ).fetchall()
-        counts, sizes = Counter(stream for stream, _, _ in rows), Counter[str]()
-        for _, source, size in rows:
-            sizes[source] += size
-        self._db.executemany(
-            "update streams set messages = messages - ? where name = ?", [(n, name) for name, n in counts.items()]
-        )
-        self._db.executemany("delete from streams where name = ? and messages <= 0", [(name,) for name in counts])
-        self._db.executemany(
-            "update shares set bytes = max(0, bytes - ?) where source = ?", [(n, name) for name, n in sizes.items()]
-        )
 
     def page(self, agent: str, project: str | None, limit: int, since: tuple[int, int] | None) -> list[StoredMessage]:
         """One inbox page, newest first: the newest `limit`, or of each stream the next `limit` after `since`.
