@@ -100,7 +100,7 @@ def _config(api: BusApi) -> uvicorn.Config:
 
 def _listen(host: str, port: int) -> socket.socket:
     """A socket that callers may connect to already; asyncio's own would look the host's name up."""
-    # The protocol is named because asyncio turns Nagle's algorithm off only where it is: 40 ms an answer.
+    # TCP is named because asyncio turns Nagle's algorithm off only where it is: it costs 40 ms an answer.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
