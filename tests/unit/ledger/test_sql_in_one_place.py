@@ -10,6 +10,7 @@ CALLS = {"execute", "executemany", "executescript"}
 OTHER_FILES = {
     "worker/runtime/storage.py": "huey's own queue file",
     "worker/bus/embedded/store.py": "the embedded bus's own file",
+    "worker/bus/embedded/shares.py": "the same",
     "worker/terminal/transcript.py": "the transcript that an agent's program keeps in SQLite",
 }
 

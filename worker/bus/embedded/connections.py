@@ -90,6 +90,7 @@ class Connection(H11Protocol):
     def _still_reading(self) -> None:
         left = self._deadline - self.loop.time()
         if left <= 0 or (self.agent is None and self._places.crowded):
+            self._places.leave(self)  # at once, for others may be about to ask whether it is crowded
             self.transport.abort()
         else:
             self._reading = self.loop.call_later(left, self._still_reading)
