@@ -115,7 +115,13 @@ def compare(draft: str, text: str, how: Composer, *, empty_before: bool = True) 
         return told
     if any(one.is_in(shown) for one in forms):
         return "mixed"
-    return "tail" if len(shown) >= _FEW and any(one.ends_with(shown) for one in forms) else ""
+    if len(shown) < _FEW:
+        return ""
+    if any(one.ends_with(shown) for one in forms):
+        return "tail"
+    halves = shown[: len(shown) // 2], shown[len(shown) // 2 :]
+    partly = any(len(half) >= _FEW and half in one.text for half in halves for one in forms)
+    return "mixed" if partly else ""
 
 
 def _marked(draft: str, text: str, forms: list[Form], how: Composer, *, empty_before: bool) -> str:
