@@ -152,22 +152,24 @@ def _read(rows: Sequence[Row], lines: Sequence[str], span: _Span, cursor: tuple[
     x, y = cursor
     before: list[str] = []
     behind: list[list[Cell]] = []
+    by_mode = _as_mode_row(rows, span, how)
     for number, cut in enumerate(span.cut, span.first):
         border = how.right.search(lines[number])
-        part = rows[number].cells[cut : border.start() if border else None]
+        part: Sequence[Cell] = rows[number].cells[cut : border.start() if border else None]
         at = next((at for at, cell in enumerate(part) if (number, cell.column) >= (y, x)), len(part))
         if number <= y:
-            before.append(_text(part[:at]))
+            before.append(_text([cell for cell in part[:at] if by_mode is None or cell.style.colour != by_mode[0]]))
         if number >= y:
-            behind.append(part[at:])
+            behind.append(list(part[at:]))
     typed = "\n".join(before)
     ghost = "\n".join(map(_text, behind)).strip()
     solid = "\n".join(_text([cell for cell in part if not _muted(cell, how)]) for part in behind).strip()
     untouched = not typed.strip()
-    if untouched and solid and _is_placeholder(rows, span, behind, how):
+    if untouched and solid and _is_placeholder(rows, behind, by_mode, how):
         solid = ""
     # In a frame there is a blank row above the text, and one below it.
-    top = y == span.first if how.frame is None else y <= span.first + 1 and span.last <= y + 1
+    last = max((y + at for at, part in enumerate(behind) if _text(part).strip()), default=y)
+    top = y == span.first if how.frame is None else y <= span.first + 1 and span.last <= last + 1
     home = untouched and top and not span.clipped and x == span.cut[y - span.first]
     return Box(
         first=span.first,
@@ -180,7 +182,9 @@ def _read(rows: Sequence[Row], lines: Sequence[str], span: _Span, cursor: tuple[
     )
 
 
-def _is_placeholder(rows: Sequence[Row], span: _Span, behind: Sequence[Sequence[Cell]], how: Composer) -> bool:
+def _is_placeholder(
+    rows: Sequence[Row], behind: Sequence[Sequence[Cell]], by_mode: tuple[str, frozenset[str]] | None, how: Composer
+) -> bool:
     """Whether what stands behind the cursor, and is neither dim nor gray, is what an empty box says all the same."""
     shown = [cell for part in behind for cell in part if _text([cell]).strip()]
     if shown and shown[0].style.drawn:
@@ -190,7 +194,6 @@ def _is_placeholder(rows: Sequence[Row], span: _Span, behind: Sequence[Sequence[
     colours = {cell.style.colour for cell in shown}
     if len(colours) > 1:
         return False  # a UI colours what is typed (`@path`), and not what it says itself
-    by_mode = _as_mode_row(rows, span, how)
     if by_mode is not None and colours:
         muted, typed = by_mode
         if colours <= {muted} | typed:
@@ -205,7 +208,8 @@ def _is_placeholder(rows: Sequence[Row], span: _Span, behind: Sequence[Sequence[
 def _as_mode_row(rows: Sequence[Row], span: _Span, how: Composer) -> tuple[str, frozenset[str]] | None:
     """The colour of muted text in a frame's last row, and those of its other text; None where they say nothing.
 
-    Themes colour as they like, but what separates agent and model there is muted, and the model is not (opencode 1.18).
+    Themes colour as they like, but what separates agent and model there is muted, and the model is not. What is muted
+    before the cursor is the rest of a placeholder, where wide characters were drawn over it (all opencode 1.18).
     """
     if how.frame is None or span.last + 1 >= len(rows):
         return None
