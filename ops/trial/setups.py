@@ -116,7 +116,7 @@ AIDER = """- name: openai/fake
 def aider(home: Path, cwd: Path, base: str) -> Start:
     """Aider: OpenAI chat completions without tools; a shell block in an answer makes it ask whether to run it."""
     del cwd
-    write(home / ".aider" / "caches" / "model_prices_and_context_window.json", "{}")
+    write(home / ".aider" / "caches" / "model_prices_and_context_window.json", {"fake": {}})
     write(home / "aider-models.yml", AIDER)
     args = ["--model", "openai/fake", "--weak-model", "openai/fake", "--openai-api-base", f"{base}/v1", "--no-git"]
     args += ["--model-settings-file", str(home / "aider-models.yml"), "--max-chat-history-tokens", "10000000"]

@@ -123,14 +123,14 @@ UIS = {
             "aider",
             Package("aider-chat", "0.86.2", "aider", "pip"),
             setups.aider,
-            loaded=r"^(?:\w+)?> ",
+            loaded=r"^(?:\w+)?> ?$",
             tools=False,
         ),
         UI(
             "ipython",
             Package("ipython", "9.18.1", "ipython", "pip"),
             setups.ipython,
-            loaded=r"In \[\d+\]: ",
+            loaded=r"In \[\d+\]:",
         ),
     )
 }
