@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,26 @@ def test_a_queue_file_that_is_damaged_while_it_is_used(tmp_path: Path, damage: C
         verdict = world.verdict()
         assert verdict.clean, verdict.words()
         assert world.queue.stat().st_size > 0
+
+
+def test_a_folder_of_receipts_that_is_removed_while_it_is_used(tmp_path: Path) -> None:
+    """Twice, in the midst of work: nothing is lost, nothing runs twice, and nobody starts the worker again."""
+    with World(tmp_path, seed=14, longest=0.1, transport={"retry_delay": 0.5}) as world:
+        files = world.ledger.with_suffix(".d")
+        world.feed(60)
+        process = world.start()
+        done = "select count(*) from deliveries where state = 'succeeded'"
+        for so_far in (5, 20):
+            until(lambda n=so_far: world.count(done) >= n, "some work")  # type: ignore[misc]
+            shutil.rmtree(files, ignore_errors=True)  # a file may come while it is at it
+        world.feed(20)
+        world.drain()
+        assert process.poll() is None
+        verdict = world.verdict()
+        assert verdict.clean, verdict.words()
+        until(lambda: len(list(files.glob("*.lock"))) == len(list(files.glob("*.launcher"))) == 1, "both locks")
+        status = world.run("status", "--json")
+        assert status.returncode == 0, status.stdout
 
 
 def test_a_queue_file_that_is_damaged_at_the_start_is_set_aside(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ class Engine:
             wake_ups=self.wake_ups,
             endings=endings,
             observer=self.observer,
+            on_folder_made=self.dispatcher.launcher.keep_folder,
         )
 
     def start(self) -> None:

@@ -1,14 +1,22 @@
 """Who we are among the workers of one ledger: an id, the boot we live in, and a lock that proves that we live."""
 
+import contextlib
+import logging
 import os
 import sqlite3
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import __version__
 from worker.ledger import upkeep
 from worker.ledger.errors import from_os
-from worker.transports.locks import boot_id, flock_is_free, hold_lock, launcher_lock, worker_lock
+from worker.transports.locks import boot_id, flock_is_free, hold_lock, is_held_at, launcher_lock, worker_lock
+
+logger = logging.getLogger("bus_watch.engine")
+
+MADE = "made"  # a file whose time says since when the folder has been there
+SHOWN_AGAIN_SECONDS = 15.0  # a worker that lives sweeps meanwhile, and its launcher is told
 
 
 @dataclass(slots=True)
@@ -20,14 +28,54 @@ class Identity:
     worker: str = field(default_factory=lambda: os.urandom(16).hex())
     boot: str = field(default_factory=boot_id)
     _lock: int | None = None
+    _made: tuple[float, float] = (0.0, 0.0)  # when the folder was made, and when we saw that (monotonic seconds)
 
     def take_lock(self) -> None:
         """From now on the others see that we live. LedgerError where the folder cannot be written."""
         try:
             self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not any(self.files.iterdir()):  # one that an older version made says nothing about its age
+                self._note_age()
             self._lock = hold_lock(self.lock_path(self.worker))
         except OSError as error:
             raise from_os(error, self.files) from error
+
+    def keep_lock(self) -> bool:
+        """Make folder and lock again where somebody has removed them; whether that was so.
+
+        LedgerError where they cannot be made.
+        """
+        if self._lock is None or is_held_at(self._lock, self.lock_path(self.worker)):
+            return False
+        removed = self._lock
+        try:
+            self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._note_age()
+            self._lock = hold_lock(self.lock_path(self.worker))
+        except OSError as error:
+            raise from_os(error, self.files) from error
+        os.close(removed)
+        logger.warning("%s was removed while it was used: it is made again", self.files)
+        return True
+
+    def _note_age(self) -> None:
+        with contextlib.suppress(FileExistsError):  # another worker was first
+            (self.files / MADE).touch(mode=0o600, exist_ok=False)
+
+    def has_lost(self, since: float) -> bool:
+        """Whether the folder was made after `since`: that what was made then is not in it proves nothing."""
+        try:
+            made = (self.files / MADE).stat().st_mtime
+        except OSError:
+            made = 0.0
+        if made != self._made[0]:
+            self._made = (made, time.monotonic())
+        return since < made
+
+    def may_live_unseen(self, worker: str, since: float) -> bool:
+        """Whether a worker of then may live though its lock is gone: it has not seen yet that somebody removed it."""
+        lost = self.has_lost(since) and not self.lock_path(worker).exists()
+        return lost and time.monotonic() - self._made[1] < SHOWN_AGAIN_SECONDS
 
     def release_lock(self) -> None:
         """We are gone."""

@@ -58,6 +58,7 @@ class Sweeper:
     wake_ups: WakeUps
     endings: Endings
     observer: Observer
+    on_folder_made: Callable[[], None]  # somebody had removed the folder of locks, notes and receipts
     _looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
 
     def sweep(self, *, first: bool = False) -> Swept:
@@ -66,6 +67,8 @@ class Sweeper:
         everything = first or self.wake_ups.overlooked.is_set()
         self.wake_ups.overlooked.clear()
         try:
+            if self.identity.keep_lock():
+                self.on_folder_made()
             self._recover(done)
             self._bury_workers()
             self._finish(done)
@@ -106,7 +109,10 @@ class Sweeper:
         """Whether its worker is dead, or is this one and has no thread for it any more."""
         if attempt.worker == self.identity.worker:
             return attempt.attempt_id not in self.hand_offs
-        return not self.identity.worker_lives(attempt.worker)
+        return not self._lives(attempt.worker, attempt.started_at)
+
+    def _lives(self, worker: str, since: float) -> bool:
+        return self.identity.worker_lives(worker) or self.identity.may_live_unseen(worker, since)
 
     def _inspect(self, attempt: RunningAttempt) -> recovery.AttemptStatus:
         # Clocks jump: a time-out also counts from the first look, so that none is waited for in vain.
@@ -115,6 +121,7 @@ class Sweeper:
             self.identity.files,
             attempt.attempt_id,
             same_boot=attempt.boot_id == self.identity.boot,
+            folder_kept=not self.identity.has_lost(attempt.started_at),
             writer_alive=lambda: self.identity.launcher_lives(attempt.worker),
             started_at=min(attempt.started_at, self.clock() - looked),
             timeout=attempt.timeout,
@@ -134,7 +141,9 @@ class Sweeper:
         dead = [
             row["id"]
             for row in self.db.read(upkeep.unstopped_workers)
-            if row["id"] != self.identity.worker and row["id"] not in busy and not self.identity.worker_lives(row["id"])
+            if row["id"] != self.identity.worker
+            and row["id"] not in busy
+            and not self._lives(row["id"], row["started_at"])
         ]
         if not dead:
             return

@@ -46,8 +46,8 @@ def note_config_error(tx: sqlite3.Connection, worker: str, error: str) -> None:
 
 
 def note_sweep(tx: sqlite3.Connection, worker: str, now: float) -> None:
-    """The worker swept: `status` and the watchdog look at this."""
-    tx.execute("update workers set swept_at = ? where id = ?", (now, worker))
+    """The worker swept: `status` and the watchdog look at this. Who sweeps lives, whatever others took it for."""
+    tx.execute("update workers set swept_at = ?, stopped_at = null where id = ?", (now, worker))
 
 
 def note_health(tx: sqlite3.Connection, worker: str, health: str) -> None:

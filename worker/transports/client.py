@@ -4,6 +4,7 @@ What ends is told by one thread, the reader, together with all else that has end
 down a hundred endings in one commit, and ask for what comes next in one go, without waking anybody.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -130,6 +131,12 @@ class LauncherClient:
                 self._socket.sendall(frames)
         except OSError:
             return  # it is dying: the reader sees the end too, and tells
+
+    def keep_folder(self) -> None:
+        """Somebody removed the folder, and it is there again: let the launcher put back what it keeps in it."""
+        with contextlib.suppress(OSError), self._sending:  # where it is dying: the reader sees the end too
+            if self._open and self._socket is not None:
+                self._socket.sendall(receipt_format.frame(receipt_format.KEEP_FOLDER))
 
     def close(self) -> None:
         """Ask for nothing more. What runs goes on, and is still told about."""

@@ -14,6 +14,7 @@ Signals that stop a worker do not stop it. When the worker's end of the socket c
 requests and goes on until its last transport has ended and its last receipt is written.
 """
 
+import contextlib
 import errno
 import os
 import select
@@ -23,7 +24,7 @@ import sys
 import time
 
 from worker.transports import receipt_format, sessions
-from worker.transports.locks import hold_lock, launcher_lock
+from worker.transports.locks import hold_lock, is_held_at, launcher_lock
 from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
 from worker.transports.writer import Child, Faults, Writer
 
@@ -39,8 +40,10 @@ _RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 class Launcher:
     """The loop. `run` returns when the worker is gone and nothing is left to wait for."""
 
-    def __init__(self, directory: str, worker_id: str, worker: socket.socket, *, fault: str = "") -> None:
+    def __init__(self, directory: str, worker_id: str, worker: socket.socket, lock: int, *, fault: str = "") -> None:
         self._directory = directory
+        self._lock = lock
+        self._lock_path = launcher_lock(directory, worker_id)
         self._worker = worker
         self._worker.setblocking(False)
         self._listening = True  # the worker may still send
@@ -86,6 +89,8 @@ class Launcher:
             self._send()
             self._watch_worker()
         self._pool.close()
+        if is_held_at(self._lock, self._lock_path):
+            os.unlink(self._lock_path)  # noqa: PTH108 - no pathlib here
 
     # -- the worker's end
 
@@ -104,7 +109,11 @@ class Launcher:
                 return
             self._incoming += data
         for request in receipt_format.take_frames(self._incoming):
-            self._start(*request)  # type: ignore[misc]  # the client sends exactly these
+            if request == receipt_format.KEEP_FOLDER:
+                with contextlib.suppress(OSError):  # it is tried again at the next start
+                    self._keep_folder()
+            else:
+                self._start(*request)  # type: ignore[misc]  # the client sends exactly these
 
     def _say(self, event: tuple[object, ...]) -> None:
         """Tell the worker; what it cannot take now waits (bounded by the attempts in flight)."""
@@ -141,6 +150,8 @@ class Launcher:
         standard_input: bytes | None,
         timeout: float,
         tail_bytes: int,
+        *,
+        again: bool = False,
     ) -> None:
         path = f"{self._directory}/{attempt}"
         made: list[int] = []
@@ -160,6 +171,10 @@ class Launcher:
                 self._pool.put_back(file)
             if error.errno == errno.EEXIST:
                 self._say(("void", attempt))
+            elif error.errno == errno.ENOENT and not again:
+                with contextlib.suppress(OSError):  # then it fails once more, and that is said
+                    self._keep_folder()
+                self._start(attempt, argv, environment, standard_input, timeout, tail_bytes, again=True)
             else:
                 self._say(("not_started", attempt, error.errno or errno.EIO))
             return
@@ -199,6 +214,27 @@ class Launcher:
                 _try_write(child.file, receipt_format.note_line(child.attempt, child.pid, start or "0"))
                 self._faults.step("after_note_recorded")
         self._unnamed.clear()
+
+    def _keep_folder(self) -> None:
+        """Somebody removed the folder, or what lay in it: make it again, with our lock and the notes of what runs."""
+        os.makedirs(self._directory, 0o700, exist_ok=True)  # noqa: PTH103 - no pathlib here
+        if not is_held_at(self._lock, self._lock_path):
+            lock = hold_lock(self._lock_path)
+            os.dup2(lock, self._lock, inheritable=False)  # under its old number: our last words go there
+            os.close(lock)
+        self._pool.forget_removed()
+        for child in self._children.values():
+            if child.file.names:
+                continue
+            file = self._pool.take(receipt_format.TAIL_AT + child.tail_bytes)
+            try:
+                os.link(file.path, f"{self._directory}/{child.attempt}{receipt_format.RECEIPT_SUFFIX}")
+            except OSError:  # somebody takes it for one that never started: that is for recovery to say
+                self._pool.put_back(file)
+                continue
+            child.file.give_up()
+            child.file = file
+            self._unnamed.append(child)
 
     # -- running
 
@@ -341,14 +377,12 @@ def main(directory: str, worker_id: str, descriptor: int, fault: str) -> None:
 
     A failure of our own ends up as text in the lock file, because nobody reads this process's standard error.
     """
-    lock_path = launcher_lock(directory, worker_id)
     os.set_inheritable(descriptor, False)  # a transport that held it would hide our death
-    lock = hold_lock(lock_path)
+    lock = hold_lock(launcher_lock(directory, worker_id))
     try:
-        Launcher(directory, worker_id, socket.socket(fileno=descriptor), fault=fault).run()
+        Launcher(directory, worker_id, socket.socket(fileno=descriptor), lock, fault=fault).run()
     except BaseException:  # noqa: BLE001 - whatever it dies of must be found somewhere
         import traceback  # noqa: PLC0415 - only a dying launcher pays for it
 
         os.write(lock, traceback.format_exc().encode("utf-8", "replace"))
         sys.exit(70)
-    os.unlink(lock_path)  # noqa: PTH108 - no pathlib here

@@ -43,6 +43,14 @@ def hold_lock(path: str | os.PathLike[str]) -> int:
     return descriptor
 
 
+def is_held_at(descriptor: int, path: str | os.PathLike[str]) -> bool:
+    """Whether the lock that `descriptor` holds is still the file at `path`: others look there."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))  # noqa: PTH116 - no pathlib here
+    except FileNotFoundError:
+        return False
+
+
 def flock_is_free(path: str | os.PathLike[str]) -> bool:
     """Whether nobody holds the lock `path`; one that is not there is free. It is not taken, nor made."""
     try:

@@ -19,6 +19,7 @@ RECEIPT_SUFFIX = ".note"  # of the attempt's one file, which is note and receipt
 STDIN_SUFFIX = ".stdin"
 POOL_INFIX = ".spare"  # between a launcher's worker id and a number: a file of its receipt pool
 VOID = "void"
+KEEP_FOLDER = ("keep folder",)  # a request: somebody has removed the folder, or what lay in it
 KINDS = ("exit", "signal", "timeout", "spawn_error")
 
 TAIL_AT = 2 * LINE_BYTES

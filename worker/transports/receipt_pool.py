@@ -34,9 +34,9 @@ class ReceiptFile:
             self.size = size
 
     @property
-    def in_use(self) -> bool:
-        """Whether an attempt's name is still on it."""
-        return os.fstat(self.descriptor).st_nlink > 1
+    def names(self) -> int:
+        """How many names it has: 2 while an attempt's is on it, 0 once somebody has removed the folder."""
+        return os.fstat(self.descriptor).st_nlink
 
     def give_up(self) -> None:
         """Let go of it; what an attempt's name is on stays under that name."""
@@ -73,6 +73,15 @@ class ReceiptPool:
             self._idle.append(file)
         else:
             file.give_up()
+
+    def forget_removed(self) -> None:
+        """Let go of those that wait and have no name any more."""
+        idle, self._idle = self._idle, []
+        for file in idle:
+            if file.names:
+                self._idle.append(file)
+            else:
+                file.give_up()
 
     def close(self) -> None:
         """Remove those that wait."""

@@ -44,6 +44,7 @@ def inspect(
     attempt_id: str,
     *,
     same_boot: bool,
+    folder_kept: bool = True,
     writer_alive: Callable[[], bool],
     started_at: float,
     timeout: float,
@@ -54,8 +55,10 @@ def inspect(
     `writer_alive` tells whether the launcher that was to write its receipt lives (its lock is held). Kills
     the session of a transport that has outlived its launcher and its time-out, if it is still proven to be
     that session. OSError when the directory cannot be read or written: look again later.
+
+    Without `folder_kept` somebody has removed the directory since the start: that there is no note proves nothing.
     """
-    if same_boot and create_void_note(directory, attempt_id):
+    if same_boot and folder_kept and create_void_note(directory, attempt_id):
         return Void()
     if outcome := read_receipt(directory, attempt_id):
         return Finished(outcome)

@@ -107,12 +107,14 @@ class Writer:
                 self.complete(child)
         while self._unsynced and self._unsynced[0][0] <= now:
             file = self._unsynced.popleft()[1]
-            if file.in_use:
-                with contextlib.suppress(OSError):  # the line stands in the page cache: only a power cut takes it
-                    durable.sync(file.descriptor)
-                file.give_up()
-            else:
+            names = file.names
+            if names == 1:
                 self._pool.put_back(file)
+            else:
+                if names:
+                    with contextlib.suppress(OSError):  # the line stands in the page cache: only a power cut takes it
+                        durable.sync(file.descriptor)
+                file.give_up()
             self._faults.step("after_receipt_fsync")
 
     def complete(self, child: Child) -> None:
