@@ -8,6 +8,7 @@ import worker
 ROOT = Path(worker.__file__).parents[1]
 CALLS = {"execute", "executemany", "executescript"}
 OTHER_FILES = {
+    "worker/durable.py": "settings of a connection, which ledger and embedded bus share",
     "worker/runtime/storage.py": "huey's own queue file",
     "worker/bus/embedded/store.py": "the embedded bus's own file",
     "worker/bus/embedded/shares.py": "the same",
