@@ -1,6 +1,7 @@
 """The main job: from the bus to an exit status, by `run --once` and by the real consumer, on every generation."""
 
 import itertools
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,18 @@ def _twenty_by_run_once(home: Path, bridge: FakeBridge) -> None:
     assert (second.returncode, second.stdout) == (0, "delivered 0 message(s)\n"), second.stderr
     assert world.seen("one") == sent
     assert_within_budget(bridge)
+
+
+def test_once_says_what_has_expired(world: World, bridge_of: BridgeOf) -> None:
+    bridge = bridge_of("C")
+    world.configure(world.agent(bridge, "bob", {**world.transport("one"), "expires_after": 0.001}))
+    bridge.streams.add("bob", "too late")
+    done = world.bus_watch("run", "--once", "--json")
+    assert done.returncode == 1
+    (words,) = json.loads(done.stdout)["dead"]
+    assert words.startswith("delivery of message bob/")
+    assert words.endswith(" by one is dead: expired")
+    assert world.seen("one") == []
 
 
 def test_two_hundred_sent_while_off_and_a_live_burst(world: World, bridge_of: BridgeOf) -> None:

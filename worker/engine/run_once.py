@@ -16,7 +16,8 @@ from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.settings import Settings
-from worker.telemetry.observers import observe
+from worker.telemetry.observer import Observer
+from worker.telemetry.observers import Observers, observe
 from worker.telemetry.redact import redact
 
 
@@ -48,6 +49,17 @@ class _NoQueue:
         return False
 
 
+class _Expiries(Observer):
+    """What goes dead without an attempt, for the result: no ending tells of it."""
+
+    def __init__(self, result: OnceResult) -> None:
+        self._result = result
+
+    def expired(self, agent: str, transport: str, message_id: str) -> None:
+        """Remember it."""
+        self._result.dead.append(f"delivery of message {agent}/{message_id} by {transport} is dead: expired")
+
+
 def run_once(settings: Settings) -> OnceResult:
     """Poll and deliver once.
 
@@ -56,6 +68,7 @@ def run_once(settings: Settings) -> OnceResult:
     database = Database(settings.ledger_file)
     import_old_state(database, settings)
     queue = _NoQueue()
+    result = OnceResult()
     engine = Engine(
         settings=settings,
         db=database,
@@ -63,11 +76,10 @@ def run_once(settings: Settings) -> OnceResult:
         bus=BusClient(max_connections=len(settings.agents) + 2),
         kind="once",
         redact=redact.tail,
-        observer=observe(settings, None),
+        observer=Observers([observe(settings, None), _Expiries(result)]),
     )
     engine.start()
     try:
-        result = OnceResult()
         engine.sweeper.sweep()
         with ThreadPoolExecutor(max_workers=settings.workers) as pool:
             _poll_all(engine, pool, result)
