@@ -23,7 +23,7 @@ import pytest
 from tests.fakes.ledgers import MemoryLedger
 from tests.fakes.measuring import measuring
 from worker.bus.client import BusClient
-from worker.bus.embedded import shares, store
+from worker.bus.embedded import api, shares, store
 from worker.bus.embedded.connections import Connection
 from worker.bus.embedded.errors import EmbeddedBusError, QuotaError
 from worker.bus.embedded.rate import LIMIT, RateMeter
@@ -364,6 +364,44 @@ def test_it_stops_at_once_though_listeners_and_idle_connections_are_open(path: P
         assert time.monotonic() - started < 2.5
         assert answer.read().startswith(b": connected")
         listener.close()
+
+
+def test_a_quiet_listener_is_told_that_the_bus_lives(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_KEEPALIVE", 0.1)
+    with EmbeddedBus(path) as bus:
+        token = bus.store.add_agent("bob")
+        connection = http.client.HTTPConnection(urlsplit(bus.url).netloc, timeout=10)
+        connection.request("GET", "/watch?agent=bob", headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        lines = [answer.readline() for _ in range(6)]
+        assert lines == [b": connected\n", b"\n", *[b": keepalive\n", b"\n"] * 2]
+        answer.close()
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        (["not an object"], "bad_json"),
+        ({"from": "bob", "to": "eve", "text": "x", "project": "../x"}, "bad_project"),
+        ({"from": "bob", "to": "Not A Name", "text": "x"}, "bad_message"),
+        ({"from": "bob", "to": "eve", "text": 5}, "bad_message"),
+    ],
+)
+def test_what_cannot_be_meant_is_named(path: Path, fields: Any, code: str) -> None:
+    with EmbeddedBus(path) as bus:
+        headers = {"Authorization": f"Bearer {bus.store.add_agent('bob')}"}
+        connection = http.client.HTTPConnection(urlsplit(bus.url).netloc, timeout=10)
+        connection.request("POST", "/send", json.dumps(fields), headers)
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["error"]) == (400, code)
+        connection.close()
+
+
+def test_it_listens_on_the_other_loopback_too(path: Path) -> None:
+    with EmbeddedBus(path, host="::1") as bus, BusClient() as client:
+        assert bus.url.startswith("http://[::1]:")
+        assert client.health(bus.url)["status"] == "ok"
 
 
 def test_a_disk_that_fails_is_a_503_and_not_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,7 +266,7 @@ def test_a_body_of_a_stranger_is_not_kept(path: Path, monkeypatch: pytest.Monkey
 
 
 def test_who_does_not_read_is_not_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "STALLED_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "TAKING_SECONDS", 0.5)
     with EmbeddedBus(path) as bus:
         token = bus.store.add_agent("bob")
         for _ in range(200):
@@ -283,6 +283,21 @@ def test_who_does_not_read_is_not_waited_for(path: Path, monkeypatch: pytest.Mon
             connection.sendall(get(token, "/inbox?agent=bob&limit=100000"))
             assert ended.wait(PATIENCE)
         assert poll_anew(bus.url, token) < 5.0
+
+
+def test_who_reads_slowly_gets_it_all(path: Path) -> None:
+    with EmbeddedBus(path) as bus, connect(bus.url) as connection:
+        token = bus.store.add_agent("bob")
+        for number in range(40):
+            bus.store.append(source="agent:a", to="bob", text=f"{number} " + "\U0001f600" * 16_000, project=None)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        for _ in range(2):
+            connection.sendall(get(token, "/inbox?agent=bob&limit=100000"))
+            with http.client.HTTPResponse(connection) as answer:
+                answer.begin()
+                time.sleep(0.2)  # all that fits between here and there has been written by now
+                assert len(json.loads(answer.read())["messages"]) == 40
+        assert bus.answered == 2
 
 
 def test_an_agent_has_a_share_of_the_connections(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,6 +417,7 @@ def many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("many_files")
 def test_a_thousand_listeners_hear_and_others_still_poll(path: Path) -> None:
     """By its command, whose descriptors are limited as a service manager limits them."""
@@ -422,11 +438,12 @@ def test_a_thousand_listeners_hear_and_others_still_poll(path: Path) -> None:
         assert process.stderr is not None
         url = process.stdout.readline().split()[-1]
 
-        async def listen(name: str, connected: asyncio.Semaphore) -> dict[str, Any]:
-            reader, writer = await asyncio.open_connection(*address_of(url))
-            writer.write(get(tokens[name], f"/watch?agent={name}"))
-            while (line := await reader.readline()) != b": connected\n":
-                assert line
+        async def listen(name: str, connecting: asyncio.Semaphore, connected: asyncio.Semaphore) -> dict[str, Any]:
+            async with connecting:
+                reader, writer = await asyncio.open_connection(*address_of(url))
+                writer.write(get(tokens[name], f"/watch?agent={name}"))
+                while (line := await reader.readline()) != b": connected\n":
+                    assert line
             connected.release()
             while not (line := await reader.readline()).startswith(b"data: "):
                 assert line
@@ -435,9 +452,9 @@ def test_a_thousand_listeners_hear_and_others_still_poll(path: Path) -> None:
             return message
 
         async def all_listen() -> list[dict[str, Any]]:
-            connected = asyncio.Semaphore(0)
+            connecting, connected = asyncio.Semaphore(100), asyncio.Semaphore(0)
             async with asyncio.timeout(100):
-                tasks = [asyncio.create_task(listen(name, connected)) for name in names]
+                tasks = [asyncio.create_task(listen(name, connecting, connected)) for name in names]
                 for _ in names:
                     await connected.acquire()
                 await asyncio.to_thread(tell_everybody)

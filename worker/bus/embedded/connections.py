@@ -17,14 +17,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 READ_SECONDS = 10.0
 """From a request's first byte to its last; for a new connection, from its beginning."""
 
-CROWDED_SECONDS = 2.0
+CROWDED_SECONDS = 5.0
 """The same for a stranger while there are more of them than places. A request that was sent is read sooner."""
 
 IDLE_SECONDS = 30
 """Between two requests of an agent. A stranger's connection is closed after its first answer."""
 
-STALLED_SECONDS = 30.0
-"""How long an answer may wait for its client to read on."""
+TAKING_SECONDS = 60.0
+"""How long a client may take to read what does not fit the buffers between. Ours gives a request up after 40 s."""
 
 LARGEST_HEAD = 16 * 1024
 STRANGERS = 64
@@ -84,7 +84,7 @@ class Connection(H11Protocol):
 
     def _begin_reading(self) -> None:
         self._deadline = self.loop.time() + READ_SECONDS
-        patience = CROWDED_SECONDS if self.agent is None else READ_SECONDS
+        patience = min(CROWDED_SECONDS, READ_SECONDS) if self.agent is None else READ_SECONDS
         self._reading = self.loop.call_later(patience, self._still_reading)
 
     def _still_reading(self) -> None:
@@ -102,7 +102,7 @@ class Connection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+        self._stalled = self.loop.call_later(TAKING_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
