@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from worker.cli.words import LaneContext
 from worker.ledger import report
-from worker.ledger.database import reading
+from worker.ledger.opening import reading
 from worker.settings import Settings
 from worker.transports.locks import flock_is_free, worker_lock
 

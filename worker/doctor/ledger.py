@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from worker.doctor.finding import Finding
 from worker.errors import BusWatchError
-from worker.ledger import database, disk, integrity
+from worker.ledger import disk, integrity, opening
 from worker.ledger.errors import LedgerMissingError
 from worker.settings import Settings
 
@@ -31,7 +31,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "ledger", f"{path} will be made")
         return
     try:
-        with database.reading(path):
+        with opening.reading(path):
             pass
     except LedgerMissingError:
         yield Finding("ok", "ledger", f"{path} is of an older version, and will be migrated")

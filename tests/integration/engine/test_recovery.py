@@ -12,7 +12,7 @@ import pytest
 from tests.integration.engine.rig import Rig, running
 from worker.engine import dispatch
 from worker.engine.sweeping import Sweeper
-from worker.ledger import database, upkeep
+from worker.ledger import opening, upkeep
 from worker.transports.receipts import create_void_note
 
 
@@ -25,7 +25,7 @@ def _lock(rig: Rig) -> sqlite3.Connection:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT_MS", 50)
     monkeypatch.setattr(dispatch, "SETTLE_AGAIN_SECONDS", 0.05)
 
 

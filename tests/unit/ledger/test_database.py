@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.ledger import database
-from worker.ledger.database import Database, reading
+from worker.ledger import opening
+from worker.ledger.database import Database
 from worker.ledger.errors import (
     LedgerBusyError,
     LedgerCorruptError,
@@ -19,6 +19,7 @@ from worker.ledger.errors import (
     LedgerReadOnlyError,
     LedgerTooNewError,
 )
+from worker.ledger.opening import reading
 from worker.ledger.schema import VERSION
 
 INSERT = "insert into inboxes (agent, floor_ms) values (?, 0)"
@@ -91,7 +92,7 @@ def test_an_interrupt_in_the_commit_is_no_commit(db: Database) -> None:
 
 
 def test_a_lock_that_lasts_and_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT_MS", 50)
     db = Database(tmp_path / "ledger.db")
     with closing(sqlite3.connect(db.path, isolation_level=None)) as other:
         other.execute("begin immediate")
@@ -160,7 +161,7 @@ def test_what_cannot_be_used_is_closed_again(tmp_path: Path, monkeypatch: pytest
         Database(tmp_path / "no.db")
     assert len(opened) == 1
     assert closed == opened
-    monkeypatch.setattr(database, "MIGRATIONS", ["create table t (a); create nonsense;\n"])
+    monkeypatch.setattr(opening, "MIGRATIONS", ["create table t (a); create nonsense;\n"])
     with pytest.raises(LedgerError):
         Database(tmp_path / "new.db")
     assert len(opened) == 2
