@@ -1,6 +1,53 @@
-"""What every test has: hypothesis without deadlines, since this suite also runs on machines that are busy."""
+"""What every test has: hypothesis without deadlines, since this suite also runs on machines that are busy.
 
+And the parts of a world, as fixtures: what lies behind them is in `tests/world`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.streams import Generation
+from tests.world.installation import install
+from tests.world.processes import HERE
+from tests.world.world import World
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """Where the commands lie that a world runs: by default this environment's, which run the source."""
+    return HERE
+
+
+@pytest.fixture
+def world_of(programs: Path) -> Iterator[Callable[[Path], World]]:
+    """Makes worlds, for tests that need several."""
+    with contextlib.ExitStack() as stack:
+        yield lambda home: stack.enter_context(World(home, bin=programs))
+
+
+@pytest.fixture
+def world(world_of: Callable[[Path], World], tmp_path: Path) -> World:
+    """A home of its own, in which the real commands run."""
+    return world_of(tmp_path)
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[World]:
+    """A world with an environment of its own, as pip would make it."""
+    with install(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture
+def bridge_of() -> Iterator[Callable[[Generation], FakeBridge]]:
+    """Starts bridges on free ports."""
+    with contextlib.ExitStack() as stack:
+        yield lambda generation: stack.enter_context(FakeBridge(generation))

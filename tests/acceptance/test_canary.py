@@ -9,15 +9,18 @@ import signal
 import socket
 import subprocess
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.homes import Home, wait_until
 from tests.fakes.sentry import FakeSentry
+from tests.world.config import QUICK
+from tests.world.processes import HERE
+from tests.world.waiting import until
+from tests.world.world import World
 
 PIECE = 12  # characters of a token that are too many to see
 SOURCES = ("file", "variable", "config", "wrong", "redirected", "unreachable")
@@ -89,6 +92,12 @@ def test_the_search_finds_every_form(form: str) -> None:
     assert not search(b"something else", [token])
 
 
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """The source's, since what the wheel's environment lacks is needed for metrics."""
+    return HERE
+
+
 @pytest.fixture
 def tokens() -> dict[str, str]:
     return {source: canary(source) for source in SOURCES}
@@ -100,26 +109,28 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def prepare(home: Home, bridge: FakeBridge, other: FakeBridge, sentry: FakeSentry, tokens: dict[str, str]) -> set[Path]:
+def prepare(
+    world: World, bridge: FakeBridge, other: FakeBridge, sentry: FakeSentry, tokens: dict[str, str]
+) -> set[Path]:
     """Write the configuration and the token files; returns the files that may hold a token."""
-    home.config.parent.mkdir(mode=0o700)
-    own = {home.config}
+    world.config.parent.mkdir(mode=0o700)
+    own = {world.config}
     for source in set(SOURCES) - {"variable", "config"}:
-        path = home.config.parent / f"{source}.token"
+        path = world.config.parent / f"{source}.token"
         path.write_text(tokens[source] + "\n")
         path.chmod(0o600)
         own.add(path)
-    told = home.config.parent / "file.token"
+    told = world.config.parent / "file.token"
     # A transport that shows all it was given, and one that has the token from somewhere else and cannot keep it quiet.
-    shows = home.script("shows", 'env; echo "$0 $*"; cat; exit 1')
-    waits = f"touch {home.path}/started; while ! test -e {home.path}/go; do sleep 0.05; done; T=$(cat {told})"
-    tells = home.script(
+    shows = world.script("shows", 'env; echo "$0 $*"; cat; exit 1')
+    waits = f"touch {world.home}/started; while ! test -e {world.home}/go; do sleep 0.05; done; T=$(cat {told})"
+    tells = world.script(
         "tells",
         f'{waits}; echo "plain $T"; echo "Authorization: Bearer $T"; printf "user:%s" "$T" | base64;'
         ' printf %s "$T" | base64 -w 20; printf "xy%s" "$T" | base64 -w0 | tr +/ -_; echo; echo "http://u:$T@host/";'
         ' echo "failed with $T" >&2; exit 1',
     )
-    floods = home.script("floods", f'{waits}; yes "$T" | head -c 6000; exit 1')
+    floods = world.script("floods", f'{waits}; yes "$T" | head -c 6000; exit 1')
     transports = [
         {"name": "shows", "command": [shows, "{text}", "{agent}"], "stdin": True, "max_attempts": 1},
         {"name": "tells", "command": [tells], "max_attempts": 2, "retry_delay": 0.1},
@@ -139,13 +150,14 @@ def prepare(home: Home, bridge: FakeBridge, other: FakeBridge, sentry: FakeSentr
     agents: list[dict[str, Any]] = [
         {"agent": name, "announce": True, "transports": transports} | place for name, place in places.items()
     ]
-    home.configure(
-        agents,
-        log_file=str(home.path / "worker.log"),
-        metrics_file=str(home.path / "metrics.prom"),
+    world.configure(
+        *agents,
+        **QUICK,
+        log_file=str(world.home / "worker.log"),
+        metrics_file=str(world.home / "metrics.prom"),
         sentry_dsn=sentry.dsn,
     )
-    home.environment["CANARY"] = tokens["variable"]
+    world.env["CANARY"] = tokens["variable"]
     for source in ("file", "variable", "config"):
         bridge.add_token(source, token=tokens[source])
     other.add_token("redirected", token=tokens["redirected"])
@@ -154,32 +166,33 @@ def prepare(home: Home, bridge: FakeBridge, other: FakeBridge, sentry: FakeSentr
 
 
 @pytest.mark.timeout(300)  # some forty commands
-def test_the_canary_is_in_no_byte_but_its_own(tmp_path: Path, tokens: dict[str, str]) -> None:
-    home = Home(tmp_path / "home")
-    home.path.mkdir()
+def test_the_canary_is_in_no_byte_but_its_own(
+    world_of: Callable[[Path], World], tmp_path: Path, tokens: dict[str, str]
+) -> None:
+    world = world_of(tmp_path / "home")
     printed: list[str] = []
 
     def command(*argv: str) -> str:
-        done = home.run(*argv)
+        done = world.bus_watch(*argv)
         printed.append(done.stdout + done.stderr)
         return done.stdout
 
     with FakeBridge("B") as bridge, FakeBridge("B") as other, FakeSentry() as sentry:
-        own = prepare(home, bridge, other, sentry, tokens)
+        own = prepare(world, bridge, other, sentry, tokens)
         names = ("file", "variable", "config")
         for name in names:
             bridge.streams.add(name, "an ordinary message")
-        worker = home.consumer("-v", "-g", "TERM")
-        wait_until((home.path / "started").exists, "a transport runs")
+        worker = world.start_consumer("-v", "-g", "TERM")
+        until((world.home / "started").exists, "a transport runs")
         holders = processes_with(tokens.values())
-        (home.path / "go").touch()
+        (world.home / "go").touch()
         dead = "select id from deliveries where state = 'dead'"
-        wait_until(lambda: len(home.rows(dead)) == 3 * len(names), "all has failed", 60)
-        wait_until(lambda: "unreachable: " in (home.path / "worker.log").read_text(), "the bus errors are logged")
+        until(lambda: len(world.rows(dead)) == 3 * len(names), "all has failed", 60)
+        until(lambda: "unreachable: " in (world.home / "worker.log").read_text(), "the bus errors are logged")
         sentry.wait_for(len(names))
-        wait_until((home.path / "metrics.prom").exists, "metrics are written")
+        until((world.home / "metrics.prom").exists, "metrics are written")
         worker.stop(signal.SIGKILL)  # leaves the write-ahead logs where they are
-        printed.append(worker.output)
+        printed.append(worker.log())
 
         # The same through the commands; and what a person may mistype.
         command("run", "--once", "-v", "--log-format", "json")
@@ -198,10 +211,10 @@ def test_the_canary_is_in_no_byte_but_its_own(tmp_path: Path, tokens: dict[str, 
             command(*argv)
         for agent in SOURCES:
             command("test-send", "--agent", agent)
-        home.environment["BUS_WATCH_BRIDGE_URL"] = f"http://user:{tokens['variable']}@127.0.0.1/"
+        world.env["BUS_WATCH_BRIDGE_URL"] = f"http://user:{tokens['variable']}@127.0.0.1/"
         for argv in (("status",), ("run", "--once"), ("status", "--json")):
             command(*argv)
-        del home.environment["BUS_WATCH_BRIDGE_URL"]
+        del world.env["BUS_WATCH_BRIDGE_URL"]
 
     # It is the real thing: the transports did print, and the tokens did go to the bus.
     assert "SOS_MESSAGE_TEXT=an ordinary message" in shown
@@ -209,12 +222,12 @@ def test_the_canary_is_in_no_byte_but_its_own(tmp_path: Path, tokens: dict[str, 
     assert "plain ***" in shown
     assert {r.authorization for r in bridge.requests} >= {f"Bearer {tokens[name]}" for name in names}
 
-    assert holders == {worker.popen.pid}, "only the worker may have one in its environment"
-    written = files(home.path)
+    assert holders == {worker.pid}, "only the worker may have one in its environment"
+    written = files(world.home)
     assert any(path.name.endswith("-wal") and data for path, data in written.items())
     assert all(search(written[path], tokens.values()) for path in own)
     leaks = {
-        str(path.relative_to(home.path)): found
+        str(path.relative_to(world.home)): found
         for path, data in written.items()
         if path not in own and (found := search(data, tokens.values()))
     }
@@ -223,24 +236,28 @@ def test_the_canary_is_in_no_byte_but_its_own(tmp_path: Path, tokens: dict[str, 
     assert len(sentry.raw) >= len(names)
     assert search("\0".join(printed).encode(), tokens.values()) == []
     assert [r for r in bridge.requests if tokens["redirected"] in (r.authorization or "")] == []
-    assert (home.path / "worker.log").stat().st_mode & 0o077 == 0
+    assert (world.home / "worker.log").stat().st_mode & 0o077 == 0
 
 
-def test_a_token_from_standard_input_is_in_the_file_that_install_names(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+def test_a_token_from_standard_input_is_in_the_file_that_install_names(world: World, tmp_path: Path) -> None:
     token = canary("stdin")
     with FakeBridge("B") as bridge:
         bridge.add_token("bob", token=token)
-        installed = home.run(
+        installed = world.bus_watch(
             "install", "--agent", "bob", "--bridge-url", bridge.url, "--token-stdin",
             "--transport", "wake=/bin/echo {text}", "--procfile", "--systemd", "--launchd",
             stdin=token + "\n",
         )  # fmt: skip
         assert installed.returncode == 0, installed.stderr
         bridge.streams.add("bob", "an ordinary message")
-        outputs = [installed, home.run("doctor"), home.run("run", "--once"), home.run("status", "--json")]
+        outputs = [
+            installed,
+            world.bus_watch("doctor"),
+            world.bus_watch("run", "--once"),
+            world.bus_watch("status", "--json"),
+        ]
     assert "delivered 1 message" in outputs[2].stdout
     holding = {path for path, data in files(tmp_path).items() if search(data, [token])}
-    assert holding == {home.config.with_suffix(".token")}
+    assert holding == {world.config.with_suffix(".token")}
     assert all(path.stat().st_mode & 0o077 == 0 for path in holding)
     assert not [found for done in outputs for found in search((done.stdout + done.stderr).encode(), [token])]

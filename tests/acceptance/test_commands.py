@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.world import TOKEN, World, console_script
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation
+from tests.world.config import TOKEN
+from tests.world.processes import program
+from tests.world.world import World
 from worker.cli.main import COMMANDS
 
 
@@ -28,7 +30,7 @@ def test_both_names_are_installed(world: World) -> None:
     names = {entry.name for entry in distribution("bus-watch").entry_points if entry.group == "console_scripts"}
     assert names == {"bus-watch", "mumega-bus-watch", "agent-send", "agent-send.sh", "send-message", "send-message.sh"}
     said = [
-        subprocess.run([console_script(name), "--version"], env=world.env, text=True, capture_output=True, check=True)
+        subprocess.run([program(name), "--version"], env=world.env, text=True, capture_output=True, check=True)
         for name in ("bus-watch", "mumega-bus-watch")
     ]
     assert said[0].stdout == said[1].stdout
@@ -74,7 +76,7 @@ def test_output_that_cannot_be_written(world: World, bridge_of: Callable[[Genera
     assert world.bus_watch("run", "--once").returncode == 0
 
     for arguments in (["status"], ["history", "--json"], ["queue"], ["--help"]):
-        argv = [console_script("bus-watch"), *arguments]
+        argv = [program("bus-watch"), *arguments]
         reader, writer = os.pipe()
         os.close(reader)  # `bus-watch history | head`, after head has gone
         gone = subprocess.run(argv, env=world.env, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)

@@ -8,9 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from tests.acceptance.world import World, console_script, until
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation
+from tests.world.waiting import until
+from tests.world.world import World
 
 BridgeOf = Callable[[Generation], FakeBridge]
 
@@ -19,7 +20,7 @@ def test_hanging_transports_hold_up_neither_polls_nor_sweeps_nor_finalizers(worl
     """Eight transports hang, four at a time (-w 4), until the test opens their gate; one more bus answers nothing."""
     bridge, mute = bridge_of("C"), bridge_of("C")
     mute.fault("hang")
-    hanging = [world.gated(f"hang-{number}") for number in range(8)]
+    hanging = [world.gated(f"hang-{number}", timeout=300) for number in range(8)]
     world.configure(
         world.agent(bridge, "bob", *hanging, poll_interval=1), world.agent(mute, "mute", world.transport("mute"))
     )
@@ -94,7 +95,7 @@ def test_sighup_restarts_the_same_process(world: World, bridge_of: BridgeOf) -> 
         bridge.streams.add("bob", "before")
         until(lambda: world.seen("bob-wake") == ["before"], "the first message")
         since = world.json("status")["workers"][0]["since"]
-        consumer.send(signal.SIGHUP)
+        consumer.send_signal(signal.SIGHUP)
         until(lambda: world.json("status")["running"] and _since(world) != since, "the restarted worker")
         bridge.streams.add("bob", "after")
         until(lambda: world.seen("bob-wake") == ["before", "after"], "the message after the restart")
@@ -113,7 +114,7 @@ def _since(world: World) -> str | None:
 def test_other_kinds_of_workers_are_refused_in_a_sentence(world: World, bridge_of: BridgeOf, kind: str) -> None:
     world.configure(world.agent(bridge_of("C"), "bob"))
     with world.consumer("-k", kind) as consumer:
-        assert consumer.process.wait(30) == 64
+        assert consumer.wait(30) == 64
         assert consumer.log() == "bus-watch: it runs on threads only: leave out -k/--worker-type\n"
 
 
@@ -129,8 +130,8 @@ def test_other_kinds_of_workers_are_refused_in_a_sentence(world: World, bridge_o
 )
 def test_a_configuration_that_cannot_be_used(world: World, command: list[str], text: str | None, words: str) -> None:
     if text is not None:
-        world.config.write_text(text)
-    with world.process(console_script(command[0]), *command[1:]) as consumer:
-        assert consumer.process.wait(30) == 1
+        world.write_config(text)
+    with world.running(*command) as consumer:
+        assert consumer.wait(30) == 1
         assert words in consumer.log()
         assert len(consumer.log().splitlines()) == 1

@@ -6,23 +6,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.acceptance.world import World, until
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import GENERATIONS, Generation
+from tests.world.waiting import until
+from tests.world.world import World
 
 BridgeOf = Callable[[Generation], FakeBridge]
 
 
-def test_twenty_sent_while_off_are_delivered_once_and_in_order(tmp_path: Path, bridge_of: BridgeOf) -> None:
+def test_twenty_sent_while_off_are_delivered_once_and_in_order(
+    tmp_path: Path, world_of: Callable[[Path], World], bridge_of: BridgeOf
+) -> None:
     """One home directory for each generation; side by side, since most of it is waiting for turns at the bus."""
     bridges = {generation: bridge_of(generation) for generation in GENERATIONS}
     with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(_twenty_by_run_once, tmp_path / g, bridge) for g, bridge in bridges.items()]:
+        for done in [pool.submit(_twenty_by_run_once, world_of(tmp_path / g), bridge) for g, bridge in bridges.items()]:
             done.result()
 
 
-def _twenty_by_run_once(home: Path, bridge: FakeBridge) -> None:
-    world = World(home)
+def _twenty_by_run_once(world: World, bridge: FakeBridge) -> None:
     world.configure(world.agent(bridge, "bob", world.transport("one"), world.transport("two"), limit=10))
     sent = [f"message {number}" for number in range(20)]
     for text in sent:

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.installations import Installation
+from tests.world.installation import install
+from tests.world.world import World
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    return Installation(tmp_path_factory.mktemp("doctor"))
+def place(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return install(tmp_path_factory.mktemp("doctor"))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def bridge() -> Iterator[FakeBridge]:
 
 
 @pytest.fixture
-def good(place: Installation, bridge: FakeBridge) -> dict[str, Any]:
+def good(place: World, bridge: FakeBridge) -> dict[str, Any]:
     """A configuration in which nothing is wrong; a test breaks one thing in it."""
     shutil.rmtree(place.home)
     sos = place.home / ".sos"
@@ -48,13 +49,12 @@ def good(place: Installation, bridge: FakeBridge) -> dict[str, Any]:
     }
 
 
-def examine(place: Installation, config: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
-    place.config.write_text(json.dumps(config))
-    place.config.chmod(0o600)
-    return place.run("doctor", *options)
+def examine(place: World, config: dict[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+    place.write_config(json.dumps(config))
+    return place.bus_watch("doctor", *options)
 
 
-def test_a_good_configuration(place: Installation, good: dict[str, Any], bridge: FakeBridge) -> None:
+def test_a_good_configuration(place: World, good: dict[str, Any], bridge: FakeBridge) -> None:
     before = len(bridge.seen("/inbox"))
     done = examine(place, good)
     assert done.stdout.splitlines()[-1] == "OK config valid", done.stdout
@@ -65,74 +65,74 @@ def test_a_good_configuration(place: Installation, good: dict[str, Any], bridge:
     )
 
 
-def test_offline_asks_nobody(place: Installation, good: dict[str, Any], bridge: FakeBridge) -> None:
+def test_offline_asks_nobody(place: World, good: dict[str, Any], bridge: FakeBridge) -> None:
     before = len(bridge.requests)
     assert examine(place, good, "--offline").returncode == 0
     assert len(bridge.requests) == before
 
 
-def missing_executable(config: dict[str, Any], place: Installation) -> None:
+def missing_executable(config: dict[str, Any], place: World) -> None:
     config["transports"][0]["command"][0] = "/opt/wake"
     config["allowlist"].append("/opt/wake")
 
 
-def unknown_placeholder(config: dict[str, Any], place: Installation) -> None:
+def unknown_placeholder(config: dict[str, Any], place: World) -> None:
     config["transports"][0]["command"].append("{txt}")
 
 
-def attribute_of_a_placeholder(config: dict[str, Any], place: Installation) -> None:
+def attribute_of_a_placeholder(config: dict[str, Any], place: World) -> None:
     config["transports"][0]["command"].append("{text.upper}")
 
 
-def wrong_token(config: dict[str, Any], place: Installation) -> None:
+def wrong_token(config: dict[str, Any], place: World) -> None:
     (place.home / ".sos" / "token").write_text("not-the-token\n")
 
 
-def missing_token(config: dict[str, Any], place: Installation) -> None:
+def missing_token(config: dict[str, Any], place: World) -> None:
     (place.home / ".sos" / "token").unlink()
 
 
-def token_of_somebody_else(config: dict[str, Any], place: Installation) -> None:
+def token_of_somebody_else(config: dict[str, Any], place: World) -> None:
     config["agent"] = "alice"
 
 
-def dead_bus(config: dict[str, Any], place: Installation) -> None:
+def dead_bus(config: dict[str, Any], place: World) -> None:
     config["bridge_url"] = "http://127.0.0.1:1"
 
 
-def readable_token(config: dict[str, Any], place: Installation) -> None:
+def readable_token(config: dict[str, Any], place: World) -> None:
     (place.home / ".sos" / "token").chmod(0o644)
 
 
-def limit_zero(config: dict[str, Any], place: Installation) -> None:
+def limit_zero(config: dict[str, Any], place: World) -> None:
     config["limit"] = 0
 
 
-def negative_interval(config: dict[str, Any], place: Installation) -> None:
+def negative_interval(config: dict[str, Any], place: World) -> None:
     config["poll_interval"] = -1
 
 
-def not_on_the_allowlist(config: dict[str, Any], place: Installation) -> None:
+def not_on_the_allowlist(config: dict[str, Any], place: World) -> None:
     config["allowlist"] = ["/usr/bin/tmux"]
 
 
-def no_transport(config: dict[str, Any], place: Installation) -> None:
+def no_transport(config: dict[str, Any], place: World) -> None:
     config["transports"] = []
 
 
-def text_in_a_script(config: dict[str, Any], place: Installation) -> None:
+def text_in_a_script(config: dict[str, Any], place: World) -> None:
     config["transports"][0]["command"] = ["/bin/sh", "-c", "echo {text}"]
 
 
-def in_the_clear(config: dict[str, Any], place: Installation) -> None:
+def in_the_clear(config: dict[str, Any], place: World) -> None:
     config["bridge_url"] = "http://bus.example.org:6380"
 
 
-def misspelt_key(config: dict[str, Any], place: Installation) -> None:
+def misspelt_key(config: dict[str, Any], place: World) -> None:
     config["poll_intervall"] = 3
 
 
-def ledger_of_the_future(config: dict[str, Any], place: Installation) -> None:
+def ledger_of_the_future(config: dict[str, Any], place: World) -> None:
     import sqlite3
     from contextlib import closing
 
@@ -140,13 +140,13 @@ def ledger_of_the_future(config: dict[str, Any], place: Installation) -> None:
         db.execute("pragma user_version = 99")
 
 
-def ledger_that_is_none(config: dict[str, Any], place: Installation) -> None:
+def ledger_that_is_none(config: dict[str, Any], place: World) -> None:
     (place.home / ".sos" / "bus-watch-state.db").write_text(
         "this is no database, and long enough to be seen as none" * 40
     )
 
 
-BROKEN: list[tuple[Callable[[dict[str, Any], Installation], None], str, str]] = [
+BROKEN: list[tuple[Callable[[dict[str, Any], World], None], str, str]] = [
     (missing_executable, "FAIL transport log of bob", "'/opt/wake' is not a file"),
     (unknown_placeholder, "FAIL config", "{txt} is no placeholder; did you mean {text}?"),
     (attribute_of_a_placeholder, "FAIL config", "write {text} alone"),
@@ -169,9 +169,9 @@ BROKEN: list[tuple[Callable[[dict[str, Any], Installation], None], str, str]] = 
 
 @pytest.mark.parametrize(("break_it", "check", "reason"), BROKEN, ids=[case[0].__name__ for case in BROKEN])
 def test_names_what_is_wrong(
-    place: Installation,
+    place: World,
     good: dict[str, Any],
-    break_it: Callable[[dict[str, Any], Installation], None],
+    break_it: Callable[[dict[str, Any], World], None],
     check: str,
     reason: str,
 ) -> None:
@@ -186,14 +186,14 @@ def test_names_what_is_wrong(
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_no_configuration_at_all(place: Installation, good: dict[str, Any]) -> None:
+def test_no_configuration_at_all(place: World, good: dict[str, Any]) -> None:
     place.config.unlink(missing_ok=True)
-    done = place.run("doctor")
+    done = place.bus_watch("doctor")
     assert done.returncode == 1
     assert "does not exist; write one with: bus-watch install" in done.stdout
 
 
-def test_json_says_the_same(place: Installation, good: dict[str, Any]) -> None:
+def test_json_says_the_same(place: World, good: dict[str, Any]) -> None:
     no_transport(good, place)
     done = examine(place, good, "--json")
     said = json.loads(done.stdout)
@@ -203,8 +203,8 @@ def test_json_says_the_same(place: Installation, good: dict[str, Any]) -> None:
 
 
 @pytest.mark.alone
-def test_an_old_watcher_that_still_runs(place: Installation, good: dict[str, Any]) -> None:
-    old = place.folder / "old" / "mumega-bus-watch"
+def test_an_old_watcher_that_still_runs(place: World, good: dict[str, Any], tmp_path: Path) -> None:
+    old = tmp_path / "old" / "mumega-bus-watch"
     old.parent.mkdir(exist_ok=True)
     old.write_text(f"#!{sys.executable}\nimport time\nprint('up', flush=True)\ntime.sleep(600)\n")
     old.chmod(0o755)
@@ -219,7 +219,7 @@ def test_an_old_watcher_that_still_runs(place: Installation, good: dict[str, Any
         running.communicate()
 
 
-def test_an_old_watcher_that_will_start_again(place: Installation, good: dict[str, Any]) -> None:
+def test_an_old_watcher_that_will_start_again(place: World, good: dict[str, Any]) -> None:
     agents = place.home / "Library" / "LaunchAgents"
     agents.mkdir(parents=True)
     (agents / "com.mumega.bus-watch.plist").write_text(
@@ -231,7 +231,7 @@ def test_an_old_watcher_that_will_start_again(place: Installation, good: dict[st
     assert done.returncode == 1
 
 
-def test_messages_from_the_future(place: Installation, good: dict[str, Any], bridge: FakeBridge) -> None:
+def test_messages_from_the_future(place: World, good: dict[str, Any], bridge: FakeBridge) -> None:
     with FakeBridge("C") as other:
         good["bridge_url"] = other.url
         token = (place.home / ".sos" / "token").read_text().strip()
@@ -241,14 +241,15 @@ def test_messages_from_the_future(place: Installation, good: dict[str, Any], bri
     assert "FAIL bus of bob: it holds messages from the future" in done.stdout
 
 
-def test_a_clock_that_is_wrong(place: Installation, good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    then = formatdate(time.time() - 600, usegmt=True)
-    monkeypatch.setattr(BaseHTTPRequestHandler, "date_time_string", lambda *_: then)
+def test_a_clock_that_is_wrong(place: World, good: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        BaseHTTPRequestHandler, "date_time_string", lambda *_: formatdate(time.time() - 600, usegmt=True)
+    )
     done = examine(place, good)
     assert re.search(r"^FAIL clock: ours is 60\d s ahead of the one at ", done.stdout, re.MULTILINE), done.stdout
 
 
-def test_a_session_that_is_not_there_is_no_failure(place: Installation, good: dict[str, Any], tmp_path: Path) -> None:
+def test_a_session_that_is_not_there_is_no_failure(place: World, good: dict[str, Any], tmp_path: Path) -> None:
     submitter = str(place.bin / "send-message")
     good["allowlist"].append(submitter)
     socket = str(tmp_path / "socket")

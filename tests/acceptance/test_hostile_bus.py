@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.world import TOKEN, World, until
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import GENERATIONS, Generation
+from tests.world.config import TOKEN
+from tests.world.waiting import until
+from tests.world.world import World
 
 RECOVERY = 15.0  # seconds, from the bus coming back to the message being delivered
 MEMORY = 120 * 1024 * 1024

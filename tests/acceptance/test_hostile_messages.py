@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from tests.acceptance.world import World, until
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import GENERATIONS, Generation
+from tests.world.waiting import until
+from tests.world.world import World
 
 LONG = "x" * 400_000
 # What is put on the bus, and what an agent must be handed for it.

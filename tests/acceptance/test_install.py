@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.installations import Installation
+from tests.world.world import World
 
 TOKEN = "canary-9f86d081884c7d65"
 AGENT = ("install", "--agent", "bob", "--token-stdin")
@@ -17,8 +17,8 @@ SERVICES = ("--systemd", "--launchd", "--procfile")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Installation:
-    return Installation(tmp_path)
+def place(installation: World) -> World:
+    return installation
 
 
 def everything(home: Path) -> dict[str, str]:
@@ -29,8 +29,8 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_one_command_from_nothing_to_a_configuration_that_doctor_likes(place: Installation) -> None:
-    done = place.run(*AGENT, "--tmux", "codex", "--project", "sos", stdin=f"{TOKEN}\n")
+def test_one_command_from_nothing_to_a_configuration_that_doctor_likes(place: World) -> None:
+    done = place.bus_watch(*AGENT, "--tmux", "codex", "--project", "sos", stdin=f"{TOKEN}\n")
     assert done.returncode == 0, done.stderr
     assert TOKEN not in done.stdout + done.stderr
     config = json.loads(place.config.read_text())
@@ -44,21 +44,21 @@ def test_one_command_from_nothing_to_a_configuration_that_doctor_likes(place: In
     assert mode(place.config) == mode(Path(config["token_file"])) == 0o600
     assert mode(place.config.parent) == 0o700
     assert TOKEN not in place.config.read_text()
-    checked = place.run("doctor", "--offline")
+    checked = place.bus_watch("doctor", "--offline")
     assert checked.stdout.splitlines()[-1] == "OK config valid", checked.stdout
 
 
-def test_the_starter_wakes_nobody_and_says_so(place: Installation) -> None:
-    done = place.run(*AGENT, stdin=TOKEN)
+def test_the_starter_wakes_nobody_and_says_so(place: World) -> None:
+    done = place.bus_watch(*AGENT, stdin=TOKEN)
     assert "Nothing is woken yet" in done.stderr
     config = json.loads(place.config.read_text())
     assert config["transports"] == [{"name": "echo", "command": ["/bin/echo", "{text}"]}]
     assert config["allowlist"] == ["/bin/echo"]
 
 
-def test_transports_of_ones_own(place: Installation) -> None:
+def test_transports_of_ones_own(place: World) -> None:
     given = "wake=/bin/echo 'two words' {text}"
-    assert place.run(*AGENT, "--transport", given, "--tmux", "a{b}", "--from", "2h", stdin=TOKEN).returncode == 0
+    assert place.bus_watch(*AGENT, "--transport", given, "--tmux", "a{b}", "--from", "2h", stdin=TOKEN).returncode == 0
     config = json.loads(place.config.read_text())
     assert config["transports"][1] == {"name": "wake", "command": ["/bin/echo", "two words", "{text}"]}
     assert config["transports"][0]["command"][-1] == "a{{b}}", "braces of a session's name are no placeholder"
@@ -77,34 +77,34 @@ def test_transports_of_ones_own(place: Installation) -> None:
         (("--agent", "bob", "--token-file", "t", "--systemd", "--system"), "--user NAME"),
     ],
 )
-def test_what_makes_no_sense(place: Installation, options: tuple[str, ...], reason: str) -> None:
-    done = place.run("install", *options)
+def test_what_makes_no_sense(place: World, options: tuple[str, ...], reason: str) -> None:
+    done = place.bus_watch("install", *options)
     assert (done.returncode, done.stdout) == (64, "")
     assert reason in done.stderr
     assert everything(place.home) == {}
 
 
-def test_what_the_settings_refuse_is_not_written(place: Installation) -> None:
+def test_what_the_settings_refuse_is_not_written(place: World) -> None:
     for options in (
         ("--bridge-url", "http://far.example"),
         ("--from", "yesterday"),
         ("--transport", "a=/bin/echo {txt}"),
     ):
-        done = place.run(*AGENT, *options, stdin=TOKEN)
+        done = place.bus_watch(*AGENT, *options, stdin=TOKEN)
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert everything(place.home) == {}
 
 
-def test_again_is_nothing_and_another_is_a_diff(place: Installation) -> None:
-    place.run(*AGENT, *SERVICES, stdin=TOKEN)
+def test_again_is_nothing_and_another_is_a_diff(place: World) -> None:
+    place.bus_watch(*AGENT, *SERVICES, stdin=TOKEN)
     before = everything(place.home)
-    again = place.run(*AGENT, *SERVICES, stdin=TOKEN)
+    again = place.bus_watch(*AGENT, *SERVICES, stdin=TOKEN)
     assert "nothing to do" in again.stdout
     assert again.returncode == 0
     assert everything(place.home) == before
 
-    other = place.run(*AGENT, *SERVICES, "--project", "x", stdin="other-token")
+    other = place.bus_watch(*AGENT, *SERVICES, "--project", "x", stdin="other-token")
     assert other.returncode == 1
     assert '+  "project": "x",' in other.stdout.splitlines()
     assert "--force" in other.stderr
@@ -112,21 +112,21 @@ def test_again_is_nothing_and_another_is_a_diff(place: Installation) -> None:
     assert TOKEN not in other.stdout
     assert everything(place.home) == before
 
-    forced = place.run(*AGENT, *SERVICES, "--project", "x", "--force", stdin="other-token")
+    forced = place.bus_watch(*AGENT, *SERVICES, "--project", "x", "--force", stdin="other-token")
     assert forced.returncode == 0
     assert json.loads(place.config.read_text())["project"] == "x"
     assert place.config.with_suffix(".token").read_text() == "other-token\n"
 
 
-def test_a_second_agent_is_told_the_two_ways(place: Installation) -> None:
-    place.run(*AGENT, stdin=TOKEN)
-    done = place.run("install", "--agent", "alice", "--token-stdin", stdin=TOKEN)
+def test_a_second_agent_is_told_the_two_ways(place: World) -> None:
+    place.bus_watch(*AGENT, stdin=TOKEN)
+    done = place.bus_watch("install", "--agent", "alice", "--token-stdin", stdin=TOKEN)
     assert done.returncode == 1
     own = place.home / ".sos" / "bus-watch-alice.json"
     assert f"--config {own}" in done.stderr
     assert '"agents": [{"agent": "alice"' in done.stderr
     assert (
-        place.run(
+        place.bus_watch(
             "install", "--agent", "alice", "--token-stdin", "--config", str(own), "--procfile", stdin=TOKEN
         ).returncode
         == 0
@@ -134,28 +134,28 @@ def test_a_second_agent_is_told_the_two_ways(place: Installation) -> None:
     assert json.loads(own.read_text())["state_path"].endswith("bus-watch-alice-state.json")
 
 
-def test_a_configuration_that_is_replaced_keeps_its_ledger(place: Installation) -> None:
+def test_a_configuration_that_is_replaced_keeps_its_ledger(place: World) -> None:
     place.config.parent.mkdir(mode=0o700)
     for old, kept in (
         ({"state_path": "~/elsewhere/seen.json"}, "~/elsewhere/seen.json"),
         ({}, "~/.sos/bus-watch-state.json"),
     ):
         place.config.write_text(json.dumps({"agent": "bob", "token_file": "t", **old}))
-        assert place.run(*AGENT, "--tmux", "codex", "--force", stdin=TOKEN).returncode == 0
+        assert place.bus_watch(*AGENT, "--tmux", "codex", "--force", stdin=TOKEN).returncode == 0
         assert json.loads(place.config.read_text())["state_path"] == kept
 
 
-def test_a_token_written_into_the_old_file_is_never_shown(place: Installation) -> None:
+def test_a_token_written_into_the_old_file_is_never_shown(place: World) -> None:
     place.config.parent.mkdir(mode=0o700)
     place.config.write_text(json.dumps({"agent": "bob", "token": TOKEN}))
-    done = place.run(*AGENT, stdin="new-token")
+    done = place.bus_watch(*AGENT, stdin="new-token")
     assert done.returncode == 1
     assert TOKEN not in done.stdout + done.stderr
     assert "new-token" not in done.stdout + done.stderr
 
 
-def test_dry_run_prints_and_writes_nothing(place: Installation) -> None:
-    done = place.run(*AGENT, *SERVICES, "--dry-run", stdin=TOKEN)
+def test_dry_run_prints_and_writes_nothing(place: World) -> None:
+    done = place.bus_watch(*AGENT, *SERVICES, "--dry-run", stdin=TOKEN)
     assert done.returncode == 0
     assert everything(place.home) == {}
     for piece in ('"agent": "bob"', "KillMode=process", "AbandonProcessGroup", "huey_consumer worker.app.huey"):
@@ -163,10 +163,10 @@ def test_dry_run_prints_and_writes_nothing(place: Installation) -> None:
     assert TOKEN not in done.stdout
 
 
-def test_services_for_the_configuration_that_is_there(place: Installation) -> None:
-    place.run(*AGENT, stdin=TOKEN)
+def test_services_for_the_configuration_that_is_there(place: World) -> None:
+    place.bus_watch(*AGENT, stdin=TOKEN)
     before = place.config.read_text()
-    done = place.run("install", *SERVICES)
+    done = place.bus_watch("install", *SERVICES)
     assert done.returncode == 0, done.stderr
     assert place.config.read_text() == before
     unit = (place.home / ".config/systemd/user/bus-watch.service").read_text()
@@ -182,45 +182,45 @@ def test_services_for_the_configuration_that_is_there(place: Installation) -> No
     ]
 
 
-def test_a_credential_instead_of_a_file(place: Installation) -> None:
+def test_a_credential_instead_of_a_file(place: World) -> None:
     secret = place.home / "secret"
-    done = place.run("install", "--agent", "bob", "--credential", str(secret), "--systemd", "--tmux", "x")
+    done = place.bus_watch("install", "--agent", "bob", "--credential", str(secret), "--systemd", "--tmux", "x")
     assert done.returncode == 0, done.stderr
     assert json.loads(place.config.read_text())["token_file"] == "$CREDENTIALS_DIRECTORY/token"
     assert f"\nLoadCredential=token:{secret}\n" in (place.home / ".config/systemd/user/bus-watch.service").read_text()
-    checked = place.run("doctor")
+    checked = place.bus_watch("doctor")
     assert "note token of bob: systemd hands it to the service" in checked.stdout
 
 
-def test_a_system_unit_belongs_to_a_user(place: Installation, tmp_path: Path) -> None:
-    place.run(*AGENT, stdin=TOKEN)
+def test_a_system_unit_belongs_to_a_user(place: World, tmp_path: Path) -> None:
+    place.bus_watch(*AGENT, stdin=TOKEN)
     options = ("--systemd", "--system", "--user", "daemon", "--output-dir", str(tmp_path / "units"))
-    done = place.run("install", *options, "--config", str(place.config))
+    done = place.bus_watch("install", *options, "--config", str(place.config))
     assert done.returncode == 0, done.stderr
     assert "\nUser=daemon\n" in (tmp_path / "units" / "bus-watch.service").read_text()
-    nobody = place.run(
+    nobody = place.bus_watch(
         "install", "--agent", "bob", "--token-stdin", "--systemd", "--system", "--user", "no-such", stdin=TOKEN
     )
     assert nobody.returncode == 1
     assert "there is no user 'no-such'" in nobody.stderr
 
 
-def test_an_installation_without_its_consumer(place: Installation) -> None:
+def test_an_installation_without_its_consumer(place: World) -> None:
     (place.bin / "huey_consumer").unlink()
-    done = place.run(*AGENT, "--systemd", stdin=TOKEN)
+    done = place.bus_watch(*AGENT, "--systemd", stdin=TOKEN)
     assert done.returncode == 1
     assert "with its dependencies: pip install, without --no-deps" in done.stderr
     assert everything(place.home) == {}
 
 
-def test_uninstall_takes_away_what_install_wrote(place: Installation) -> None:
+def test_uninstall_takes_away_what_install_wrote(place: World) -> None:
     other = place.home / ".config" / "systemd" / "user" / "other.service"
     other.parent.mkdir(parents=True)
     other.write_text("[Service]\n")
-    place.run(*AGENT, *SERVICES, stdin=TOKEN)
+    place.bus_watch(*AGENT, *SERVICES, stdin=TOKEN)
     unit = other.with_name("bus-watch.service")
     assert unit.exists()
-    done = place.run("uninstall")
+    done = place.bus_watch("uninstall")
     assert done.returncode == 0, done.stderr
     assert sorted(everything(place.home)) == [
         ".config/systemd/user/other.service",
@@ -228,44 +228,44 @@ def test_uninstall_takes_away_what_install_wrote(place: Installation) -> None:
         ".sos/bus-watch.json",
         ".sos/bus-watch.token",
     ]
-    assert "nothing to do" in place.run("uninstall").stdout
-    assert place.run("uninstall", "--purge").returncode == 0
+    assert "nothing to do" in place.bus_watch("uninstall").stdout
+    assert place.bus_watch("uninstall", "--purge").returncode == 0
     assert sorted(everything(place.home)) == [".config/systemd/user/other.service"]
 
 
-def test_uninstall_leaves_what_was_changed(place: Installation) -> None:
-    place.run(*AGENT, "--systemd", stdin=TOKEN)
+def test_uninstall_leaves_what_was_changed(place: World) -> None:
+    place.bus_watch(*AGENT, "--systemd", stdin=TOKEN)
     unit = place.home / ".config/systemd/user/bus-watch.service"
     unit.write_text(unit.read_text() + "# mine\n")
-    done = place.run("uninstall")
+    done = place.bus_watch("uninstall")
     assert f"left {unit}: it was changed" in done.stdout
     assert unit.exists()
 
 
-def test_uninstall_refuses_while_the_service_is_enabled(place: Installation) -> None:
-    place.run(*AGENT, "--systemd", stdin=TOKEN)
+def test_uninstall_refuses_while_the_service_is_enabled(place: World) -> None:
+    place.bus_watch(*AGENT, "--systemd", stdin=TOKEN)
     unit = place.home / ".config/systemd/user/bus-watch.service"
     wanted = unit.parent / "default.target.wants"
     wanted.mkdir()
     (wanted / unit.name).symlink_to(unit)
-    done = place.run("uninstall")
+    done = place.bus_watch("uninstall")
     assert done.returncode == 1
     assert "first: systemctl --user disable --now bus-watch.service" in done.stderr
     assert unit.exists()
 
 
-def test_a_procfile_keeps_the_lines_of_others(place: Installation) -> None:
+def test_a_procfile_keeps_the_lines_of_others(place: World) -> None:
     place.config.parent.mkdir(mode=0o700)
     procfile = place.config.with_name("Procfile")
     procfile.write_text("web: python -m http.server\n")
-    refused = place.run(*AGENT, "--procfile", stdin=TOKEN)
+    refused = place.bus_watch(*AGENT, "--procfile", stdin=TOKEN)
     assert refused.returncode == 1
     assert "+bus-watch: env " in refused.stdout
-    place.run(*AGENT, "--procfile", "--force", stdin=TOKEN)
+    place.bus_watch(*AGENT, "--procfile", "--force", stdin=TOKEN)
     second = place.config.with_name("bus-watch-alice.json")
     options = ("--config", str(second), "--procfile", "--force")
-    place.run("install", "--agent", "alice", "--token-stdin", *options, stdin=TOKEN)
+    place.bus_watch("install", "--agent", "alice", "--token-stdin", *options, stdin=TOKEN)
     names = re.findall(r"^(\S+):", procfile.read_text(), re.MULTILINE)
     assert names == ["web", "bus-watch", "bus-watch-alice"], "one line a configuration, in place"
-    place.run("uninstall")
+    place.bus_watch("uninstall")
     assert re.findall(r"^(\S+):", procfile.read_text(), re.MULTILINE) == ["web", "bus-watch-alice"]

@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.acceptance.world import World
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation
+from tests.world.world import World
 
 BridgeOf = Callable[[Generation], FakeBridge]
+WorldOf = Callable[[Path], World]
 PAGES = Path(__file__).resolve().parents[2] / "docs"
 
 
@@ -16,10 +17,10 @@ def page(name: str) -> str:
     return (PAGES / name).read_text("utf-8")
 
 
-def test_moving_to_another_machine(tmp_path: Path, bridge_of: BridgeOf) -> None:
+def test_moving_to_another_machine(tmp_path: Path, world_of: WorldOf, bridge_of: BridgeOf) -> None:
     """docs/moving-to-another-machine.md: two homes stand for two machines; only what the page names goes along."""
     bridge = bridge_of("C")
-    old = World(tmp_path / "old")
+    old = world_of(tmp_path / "old")
     old.configure(old.agent(bridge, "bob", old.transport("wake", before="[ ! -e gone ] || exit 69")))
     bridge.streams.add("bob", "delivered before")
     assert old.bus_watch("run", "--once").returncode == 0
@@ -29,10 +30,10 @@ def test_moving_to_another_machine(tmp_path: Path, bridge_of: BridgeOf) -> None:
     assert old.bus_watch("pause", "wake").returncode == 0
     assert old.bus_watch("ledger", "backup", str(tmp_path / "ledger.db")).returncode == 0
 
-    new = World(tmp_path / "new")
+    new = world_of(tmp_path / "new")
     assert re.search(r'sed -i "s#/home/OLD/#\$HOME/#g" ~/\.sos/bus-watch\.json', page("moving-to-another-machine.md"))
-    new.config.write_text(old.config.read_text().replace(str(old.home), str(new.home)))
-    new.config.chmod(0o600)
+    new.write_config(old.config.read_text().replace(str(old.home), str(new.home)))
+    new.write_private(new.config.with_name("token"), old.token_file.read_text())
     new.ledger.write_bytes((tmp_path / "ledger.db").read_bytes())
     new.ledger.chmod(0o600)
     new.transport("wake")
@@ -50,13 +51,14 @@ def test_moving_to_another_machine(tmp_path: Path, bridge_of: BridgeOf) -> None:
     assert new.seen("wake") == ["waits when it moves", "came after"]
 
 
-def test_a_configuration_that_was_copied_as_it_is_is_refused(tmp_path: Path, bridge_of: BridgeOf) -> None:
+def test_a_configuration_that_was_copied_as_it_is_is_refused(
+    tmp_path: Path, world_of: WorldOf, bridge_of: BridgeOf
+) -> None:
     """And `install --force` keeps the old machine's state_path, as the page says."""
-    old = World(tmp_path / "old")
+    old = world_of(tmp_path / "old")
     old.configure(old.agent(bridge_of("C"), "bob"))
-    new = World(tmp_path / "new")
-    new.config.write_text(old.config.read_text())
-    new.config.chmod(0o600)
+    new = world_of(tmp_path / "new")
+    new.write_config(old.config.read_text())
     old.home.rename(tmp_path / "elsewhere")
     refused = new.bus_watch("doctor", "--offline")
     assert refused.returncode == 1

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.world import console_script, until
 from tests.fakes.measuring import measuring
 from tests.fakes.terminals import Terminal, private_terminal
+from tests.world.processes import program
+from tests.world.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(sys.executable).parent
@@ -42,7 +43,7 @@ def environment(tmp_path: Path, terminal: Terminal) -> dict[str, str]:
     """What a person's shell has after the first step, which puts the commands on the PATH."""
     home = tmp_path / "home"
     home.mkdir()
-    commands = Path(console_script("bus-watch")).parent
+    commands = Path(program("bus-watch")).parent
     return {
         "HOME": str(home),
         "PATH": f"{commands}:{HERE}:{os.environ['PATH']}",

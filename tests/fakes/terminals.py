@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from tests.fakes.measuring import measuring
+from tests.world.waiting import until
 from worker import process_table
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.runner import LocalRunner
@@ -27,16 +27,6 @@ FAKES = Path(__file__).parent
 ROOT = Path(__file__).parents[2]
 LIMIT = 20.0
 T = TypeVar("T")
-
-
-def until(look: Callable[[], T], what: str, limit: float = LIMIT) -> T:
-    """Wait until `look` gives something true."""
-    deadline = time.monotonic() + limit
-    while not (found := look()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"did not happen within {limit} s: {what}")
-        time.sleep(0.02)
-    return found
 
 
 @dataclass

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
+from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
 from tests.faults.scale import build, compare, measure, table
-from tests.faults.world import World, until
+from tests.world.waiting import until
 
 EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3                one consumer, about 10 minutes
@@ -72,13 +73,13 @@ def _run(args: argparse.Namespace, home: Path) -> int:
     return 0 if clean else 1
 
 
-def _told(verdict: Verdict, world: World, title: str = "") -> bool:
+def _told(verdict: Verdict, world: Lanes, title: str = "") -> bool:
     print(f"{title}{verdict.words()}; deliveries {world.states()}", flush=True)
     return verdict.clean
 
 
 def _kills(args: argparse.Namespace, home: Path) -> bool:
-    with World(home, lanes=args.lanes, seed=args.seed) as world:
+    with Lanes(home, lanes=args.lanes, seed=args.seed) as world:
         verdict = kill_at_random(world, kills=args.kills, messages=args.messages, consumers=args.consumers, say=True)
         return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
 
@@ -91,9 +92,9 @@ def _steps(args: argparse.Namespace, home: Path) -> bool:
 
 def _step(args: argparse.Namespace, home: Path, step: Step) -> bool:
     home.mkdir()
-    with World(home, seed=args.seed, longest=0.1, transport={"timeout": 2, "retry_delay": 0.2}) as world:
+    with Lanes(home, seed=args.seed, longest=0.1, transport={"timeout": 2, "retry_delay": 0.2}) as world:
         interrupted = kill_at_step(world, step, times=args.times)
-        world.start()
+        world.start_worker()
         world.drain(300.0)
         verdict = world.verdict(interrupted=interrupted)
         again = verdict.runs - verdict.kept
@@ -103,12 +104,12 @@ def _step(args: argparse.Namespace, home: Path, step: Step) -> bool:
 
 def _power(args: argparse.Namespace, home: Path) -> bool:
     transport = {"retry_delay": 0.2, "on_unknown": args.on_unknown}
-    with World(home, seed=args.seed, transport=transport) as world:
+    with Lanes(home, seed=args.seed, transport=transport) as world:
         interrupted: Counter[str] = Counter()
         for boot in range(args.times):
             world.feed(20)
             interrupted += Counter(lose_power(world, boot))
-        world.start()
+        world.start_worker()
         world.drain(300.0)
         held = world.keys("held")
         if args.on_unknown == "hold":
@@ -123,9 +124,9 @@ def _power(args: argparse.Namespace, home: Path) -> bool:
 
 
 def _locked(args: argparse.Namespace, home: Path) -> bool:
-    with World(home, seed=args.seed, longest=0.05) as world:
+    with Lanes(home, seed=args.seed, longest=0.05) as world:
         world.feed(100)
-        process = world.start()
+        process = world.start_worker()
         until(lambda: len(world.keys("succeeded")) >= 30, "some work")
         other = sqlite3.connect(world.ledger, isolation_level=None)
         other.execute("begin immediate")
@@ -148,10 +149,10 @@ def _pair(args: argparse.Namespace, home: Path) -> bool:
         consumers = 1 + number % 2
         place = home / str(number)
         place.mkdir()
-        with World(place, seed=args.seed, longest=0.0) as world:
+        with Lanes(place, seed=args.seed, longest=0.0) as world:
             world.feed(3)
             for _ in range(consumers):
-                world.start()
+                world.start_worker()
             until(lambda: world.drained() and world.count("select count(*) from workers") == consumers, "the start")  # noqa: B023 - called here
             world.feed(args.messages)
             begun = time.monotonic()

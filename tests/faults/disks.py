@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.world import children
+from tests.world.processes import children
 from worker import process_table
 
 

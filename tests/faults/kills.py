@@ -4,14 +4,15 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 
+from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
-from tests.faults.world import CONSUMER, RUN, World, descendants, until
+from tests.world.processes import CONSUMER, ROOT, RUN, Process, descendants
+from tests.world.waiting import until
 
 BUS_FAULTS = ("close", "html", "truncated", "short", "empty", "rate")
 
@@ -20,7 +21,7 @@ BUS_FAULTS = ("close", "html", "truncated", "short", "empty", "rate")
 class Slot:
     """The place of one consumer, which is killed and started again."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     kill_at: float
 
 
@@ -32,7 +33,7 @@ def _moment(rng: random.Random, startup: float, work: float) -> float:
 
 
 def kill_at_random(
-    world: World, *, kills: int, messages: int, consumers: int = 1, work: float = 0.6, say: bool = False
+    world: Lanes, *, kills: int, messages: int, consumers: int = 1, work: float = 0.6, say: bool = False
 ) -> Verdict:
     """Feed `messages` while `consumers` are killed `kills` times in all; then let them finish, and judge."""
     rng = world.random
@@ -40,10 +41,10 @@ def kill_at_random(
     world.feed(first)
     fed = first
     begun = time.monotonic()
-    slots = [Slot(world.start(), float("inf"))]
+    slots = [Slot(world.start_worker(), float("inf"))]
     until(world.serving, "the first consumer to start")
     startup = time.monotonic() - begun
-    slots += [Slot(world.start(), float("inf")) for _ in range(consumers - 1)]
+    slots += [Slot(world.start_worker(), float("inf")) for _ in range(consumers - 1)]
     for slot in slots:
         slot.kill_at = time.monotonic() + _moment(rng, startup, work)
     for number in range(1, kills + 1):
@@ -57,7 +58,7 @@ def kill_at_random(
         fed = wanted
         if rng.random() < 0.1:
             world.bridge.fault(rng.choice(BUS_FAULTS), times=rng.randint(1, 3), value=None)
-        slot.process = world.start(*(CONSUMER if rng.random() < 0.7 else RUN))
+        slot.process = world.start_worker(*(CONSUMER if rng.random() < 0.7 else RUN))
         slot.kill_at = time.monotonic() + _moment(rng, startup * (1 if consumers == 1 else 1.5), work)
         if say and number % 25 == 0:
             print(f"{time.monotonic() - begun:7.1f} s  {number} kills, {fed} sent, {world.states()}", flush=True)
@@ -111,7 +112,7 @@ LAUNCHER_STEPS = tuple(
 )
 
 
-def kill_at_step(world: World, step: Step, *, times: int = 1) -> Counter[str]:
+def kill_at_step(world: Lanes, step: Step, *, times: int = 1) -> Counter[str]:
     """Let a consumer die at this step, `times` times; returns the keys whose attempts nobody can know the ending of.
 
     Those are none but for the launcher's own death: what it ran then.
@@ -122,7 +123,7 @@ def kill_at_step(world: World, step: Step, *, times: int = 1) -> Counter[str]:
             for agent in world.lanes:
                 world.feed(2, agent=agent, text="0.3")
             before = world.count("select count(*) from attempts")
-            abandoned = world.start()
+            abandoned = world.start_worker()
             until(
                 lambda n=before: (  # type: ignore[misc]
                     world.count("select count(*) from attempts") > n
@@ -136,7 +137,7 @@ def kill_at_step(world: World, step: Step, *, times: int = 1) -> Counter[str]:
         world.feed(3 * step.passes + 1 if not step.failing else 3, failing=step.failing)
         kill = ":kill" if step.name.startswith("launcher.") else ""
         armed = f"{step.name}{kill}:{world.random.randint(step.least, step.passes)}"
-        process = world.start(step=armed)
+        process = world.start_worker(step=armed)
         until(lambda p=process: p.poll() is not None, f"the death at {armed}", 45.0)  # type: ignore[misc]
         if kill:  # the launcher is dead, and its worker ended itself
             assert process.returncode == 1, f"exit {process.returncode} at {armed}"
@@ -146,12 +147,12 @@ def kill_at_step(world: World, step: Step, *, times: int = 1) -> Counter[str]:
     return interrupted
 
 
-def lose_power(world: World, boot: int) -> frozenset[str]:
+def lose_power(world: Lanes, boot: int) -> frozenset[str]:
     """Run a while as boot number `boot`, then lose the power; returns the keys of the attempts that were running.
 
     Worker, launcher and transports die at one moment, and what was not synced of their files is gone or cut short.
     """
-    process = world.start(sys.executable, "-m", "tests.faults.other_boot", f"boot-{boot}")
+    process = world.start(sys.executable, "-m", "tests.faults.other_boot", f"boot-{boot}", PYTHONPATH=str(ROOT))
     until(lambda: world.count("select count(*) from attempts where boot_id = ?", f"boot-{boot}"), "an attempt")
     time.sleep(world.random.uniform(0.0, 1.0))
     everybody: set[int] = set()

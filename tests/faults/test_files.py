@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disks import small_disk
-from tests.faults.world import World, until
+from tests.faults.lanes import Lanes
+from tests.world.waiting import until
 
 
 def _garbage(queue: Path) -> None:
@@ -30,10 +31,10 @@ def _removed(queue: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_garbage, _emptied, _removed])
 def test_a_queue_file_that_is_damaged_while_it_is_used(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    with World(tmp_path, seed=11, longest=0.1, transport={"retry_delay": 0.5}) as world:
+    with Lanes(tmp_path, seed=11, longest=0.1, transport={"retry_delay": 0.5}) as world:
         world.feed(30)
         world.feed(6, failing=True)
-        process = world.start()
+        process = world.start_worker()
         until(lambda: world.count("select count(*) from deliveries where state = 'succeeded'") >= 5, "some work")
         damage(world.queue)
         world.feed(20)
@@ -46,10 +47,10 @@ def test_a_queue_file_that_is_damaged_while_it_is_used(tmp_path: Path, damage: C
 
 def test_a_folder_of_receipts_that_is_removed_while_it_is_used(tmp_path: Path) -> None:
     """Twice, in the midst of work: nothing is lost, nothing runs twice, and nobody starts the worker again."""
-    with World(tmp_path, seed=14, longest=0.1, transport={"retry_delay": 0.5}) as world:
+    with Lanes(tmp_path, seed=14, longest=0.1, transport={"retry_delay": 0.5}) as world:
         files = world.ledger.with_suffix(".d")
         world.feed(60)
-        process = world.start()
+        process = world.start_worker()
         done = "select count(*) from deliveries where state = 'succeeded'"
         for so_far in (5, 20):
             until(lambda n=so_far: world.count(done) >= n, "some work")  # type: ignore[misc]
@@ -60,29 +61,29 @@ def test_a_folder_of_receipts_that_is_removed_while_it_is_used(tmp_path: Path) -
         verdict = world.verdict()
         assert verdict.clean, verdict.words()
         until(lambda: len(list(files.glob("*.lock"))) == len(list(files.glob("*.launcher"))) == 1, "both locks")
-        status = world.run("status", "--json")
+        status = world.bus_watch("status", "--json")
         assert status.returncode == 0, status.stdout
 
 
 def test_a_queue_file_that_is_damaged_at_the_start_is_set_aside(tmp_path: Path) -> None:
-    with World(tmp_path, seed=12, longest=0.1) as world:
+    with Lanes(tmp_path, seed=12, longest=0.1) as world:
         world.state.mkdir()
         world.queue.write_bytes(b"this is no database, though it is as long as one" * 1000)
         world.feed(10)
-        world.start()
+        world.start_worker()
         world.drain()
         verdict = world.verdict()
         assert verdict.clean, verdict.words()
-        (aside,) = world.state.glob("ledger-queue.db.corrupt-*")
+        (aside,) = world.state.glob("state-queue.db.corrupt-*")
         assert aside.read_bytes().startswith(b"this is no database")
 
 
-def _refused(world: World) -> str:
+def _refused(world: Lanes) -> str:
     """Start a worker that cannot use its ledger: it ends with a sentence, and so does `status`."""
-    process = world.start()
+    process = world.start_worker()
     assert process.wait(30) == 1
     assert "Traceback" not in world.log()
-    status = world.run("status", "--json")
+    status = world.bus_watch("status", "--json")
     assert status.returncode == 2, status.stderr
     said = json.dumps(json.loads(status.stdout)) + status.stderr
     assert "Traceback" not in said
@@ -90,7 +91,7 @@ def _refused(world: World) -> str:
 
 
 def test_a_corrupt_ledger_is_left_alone(tmp_path: Path) -> None:
-    with World(tmp_path, seed=13) as world:
+    with Lanes(tmp_path, seed=13) as world:
         world.state.mkdir()
         world.ledger.write_bytes(b"not a ledger, and yet somebody's" * 500)
         before = world.ledger.read_bytes()
@@ -99,10 +100,10 @@ def test_a_corrupt_ledger_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_receipts_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
-    with World(tmp_path, seed=15) as world:
+    with Lanes(tmp_path, seed=15) as world:
         world.state.mkdir()
         world.files.write_text("in the way")
-        process = world.start()
+        process = world.start_worker()
         assert process.wait(30) == 1
         assert "cannot run" in world.log()
         assert "Traceback" not in world.log()
@@ -111,10 +112,10 @@ def test_a_folder_of_receipts_that_cannot_be_made_is_a_sentence(tmp_path: Path) 
 def test_a_read_only_ledger(tmp_path: Path) -> None:
     with (
         small_disk(tmp_path / "disk", 16) as disk,
-        World(tmp_path, seed=14, longest=0.05, state=tmp_path / "disk") as world,
+        Lanes(tmp_path, seed=14, longest=0.05, state=tmp_path / "disk") as world,
     ):
         world.feed(5)
-        assert world.run("run", "--once").returncode == 0
+        assert world.bus_watch("run", "--once").returncode == 0
         world.feed(5)
         if disk:
             subprocess.run(["mount", "-o", "remount,ro", str(world.state)], check=True)
@@ -127,7 +128,7 @@ def test_a_read_only_ledger(tmp_path: Path) -> None:
         else:
             world.state.chmod(0o700)
             world.ledger.chmod(0o600)
-        world.start()
+        world.start_worker()
         world.drain()
         verdict = world.verdict()
         assert verdict.clean, verdict.words()

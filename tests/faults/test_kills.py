@@ -6,22 +6,22 @@ from pathlib import Path
 import pytest
 
 from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, kill_at_random, kill_at_step, lose_power
-from tests.faults.world import World
+from tests.faults.lanes import Lanes
 
 
 @pytest.mark.parametrize("consumers", [1, 2])
 def test_kills_at_random_moments(tmp_path: Path, consumers: int) -> None:
-    with World(tmp_path, seed=100 + consumers) as world:
+    with Lanes(tmp_path, seed=100 + consumers) as world:
         verdict = kill_at_random(world, kills=6, messages=60, consumers=consumers)
         assert verdict.clean, verdict.words()
         assert verdict.runs == verdict.kept == 60
 
 
 def test_a_kill_at_each_named_step_of_the_worker(tmp_path: Path) -> None:
-    with World(tmp_path, seed=3, longest=0.05, transport={"retry_delay": 0.2}) as world:
+    with Lanes(tmp_path, seed=3, longest=0.05, transport={"retry_delay": 0.2}) as world:
         for step in WORKER_STEPS:
             assert not kill_at_step(world, step)
-        world.start()
+        world.start_worker()
         world.drain()
         verdict = world.verdict()
         assert verdict.clean, verdict.words()
@@ -30,9 +30,9 @@ def test_a_kill_at_each_named_step_of_the_worker(tmp_path: Path) -> None:
 
 def test_a_kill_at_each_named_step_of_the_launcher(tmp_path: Path) -> None:
     """What cannot be closed: the outcome of what the launcher ran is unknown, and it runs again as attempt 2."""
-    with World(tmp_path, seed=4, longest=0.05, transport={"timeout": 2, "retry_delay": 0.2}) as world:
+    with Lanes(tmp_path, seed=4, longest=0.05, transport={"timeout": 2, "retry_delay": 0.2}) as world:
         interrupted = sum((kill_at_step(world, step) for step in LAUNCHER_STEPS), Counter[str]())
-        world.start()
+        world.start_worker()
         world.drain()
         verdict = world.verdict(interrupted=interrupted)
         assert verdict.clean, verdict.words()
@@ -41,12 +41,12 @@ def test_a_kill_at_each_named_step_of_the_launcher(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_unknown", ["redeliver", "hold"])
 def test_power_loss(tmp_path: Path, on_unknown: str) -> None:
-    with World(tmp_path, seed=5, transport={"retry_delay": 0.2, "on_unknown": on_unknown}) as world:
+    with Lanes(tmp_path, seed=5, transport={"retry_delay": 0.2, "on_unknown": on_unknown}) as world:
         interrupted: Counter[str] = Counter()
         for boot in range(2):
             world.feed(30)
             interrupted += Counter(lose_power(world, boot))
-        world.start()
+        world.start_worker()
         world.drain()
         held = world.keys("held")
         if on_unknown == "hold":

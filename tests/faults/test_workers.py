@@ -7,21 +7,23 @@ import sqlite3
 import time
 from pathlib import Path
 
-from tests.faults.world import RUN, World, until
+from tests.faults.lanes import Lanes
+from tests.world.processes import RUN
+from tests.world.waiting import until
 from worker.runtime.due import SWEEP_SECONDS
 
 
-def _check(world: World) -> None:
+def _check(world: Lanes) -> None:
     verdict = world.verdict()
     assert verdict.clean, verdict.words()
     assert verdict.runs == verdict.kept
 
 
-def _stop_between_commits(pid: int, world: World) -> None:
+def _stop_between_commits(pid: int, world: Lanes) -> None:
     """SIGSTOP; not while it holds the write lock of a file, which on a busy machine is long: that keeps every lane."""
     while True:
         os.kill(pid, signal.SIGSTOP)
-        if not any(_is_locked(path) for path in (world.ledger, world.ledger.with_name("ledger-queue.db"))):
+        if not any(_is_locked(path) for path in (world.ledger, world.queue)):
             return
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.01)
@@ -40,13 +42,13 @@ def _is_locked(path: Path) -> bool:
 
 def test_a_worker_that_is_stopped_for_longer_than_a_sweep_keeps_its_claims(tmp_path: Path) -> None:
     """Nobody takes over what it runs; the other lanes go on; and when it goes on, it settles."""
-    with World(tmp_path, seed=21, longest=0.05) as world:
+    with Lanes(tmp_path, seed=21, longest=0.05) as world:
         world.feed(1, agent="a0", text="4")
-        stopped = world.start()
+        stopped = world.start_worker()
         until(lambda: world.count("select count(*) from deliveries where state = 'running'"), "a running transport")
-        other = world.start(*RUN)
+        _stop_between_commits(stopped.pid, world)  # at once: a busy machine might let it finish
+        other = world.start_worker(*RUN)
         until(lambda: world.count("select count(*) from workers") == 2, "the other worker")
-        _stop_between_commits(stopped.pid, world)
         world.feed(3, agent="a0")
         world.feed(10, agent="a1")
         until(lambda: len(world.keys("succeeded")) == 10, "the lane that nothing keeps")
@@ -60,13 +62,13 @@ def test_a_worker_that_is_stopped_for_longer_than_a_sweep_keeps_its_claims(tmp_p
 
 
 def test_once_and_commands_beside_a_consumer(tmp_path: Path) -> None:
-    with World(tmp_path, seed=22, lanes=2, longest=0.1) as world:
+    with Lanes(tmp_path, seed=22, lanes=2, longest=0.1) as world:
         world.feed(20)
-        world.start()
+        world.start_worker()
         until(world.serving, "the consumer")
-        assert world.run("pause", "t0", "--agent", "a0").returncode == 0
+        assert world.bus_watch("pause", "t0", "--agent", "a0").returncode == 0
         world.feed(20)
-        assert world.run("run", "--once").returncode == 0
+        assert world.bus_watch("run", "--once").returncode == 0
         world.feed(10)
         going_on = (
             "select count(*) from deliveries d join lanes l on l.id = d.lane"
@@ -77,17 +79,17 @@ def test_once_and_commands_beside_a_consumer(tmp_path: Path) -> None:
             "all to have come, and only the paused lane to wait",
         )
         assert world.count("select count(*) from deliveries where state = 'waiting'") > 0
-        assert world.run("resume", "t0").returncode == 0
+        assert world.bus_watch("resume", "t0").returncode == 0
         world.feed(10)
         world.drain()
         _check(world)
 
 
 def test_three_workers_and_runs_once_share_one_ledger(tmp_path: Path) -> None:
-    with World(tmp_path, seed=23, one_agent=True, longest=0.02) as world:
+    with Lanes(tmp_path, seed=23, one_agent=True, longest=0.02) as world:
         world.feed(60)
         for command in ((), RUN, (*RUN, "--once"), (*RUN, "--once")):
-            world.start(*command)
+            world.start_worker(*command)
         world.feed(20)
         world.drain()
         _check(world)

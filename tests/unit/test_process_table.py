@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.homes import wait_until
+from tests.world.waiting import until
 from worker import process_table
 from worker.process_table import ENDED, PARENT, SESSION, STATE
 
@@ -18,7 +18,7 @@ def sleeper(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     program = tmp_path / TRAP
     program.symlink_to("/bin/sleep")
     process = subprocess.Popen([program, "60"], env={"A": "1=2", "B": ""}, start_new_session=True, cwd=tmp_path)
-    wait_until(lambda: process_table.arguments(process.pid), "what the new program was given")
+    until(lambda: process_table.arguments(process.pid), "what the new program was given")
     yield process
     process.kill()
     process.wait()
@@ -40,7 +40,7 @@ def test_a_living_process(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> N
 
 def test_one_that_waits_to_be_reaped(sleeper: subprocess.Popen[bytes]) -> None:
     sleeper.kill()
-    wait_until(lambda: (process_table.stat(sleeper.pid) or [b""])[STATE] in ENDED, "the end")
+    until(lambda: (process_table.stat(sleeper.pid) or [b""])[STATE] in ENDED, "the end")
     assert process_table.arguments(sleeper.pid) == []
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import FakeBridge
+from tests.world.waiting import until
 from worker.bus.doorbell import LONGEST_LINE, Doorbell, Timings, frames
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
@@ -43,13 +44,6 @@ def listening(*endpoints: Endpoint, timings: Timings = QUICK) -> Iterator["queue
         doorbell.close()
         assert time.monotonic() - started < 3.0
         assert not any(thread.name == "doorbell" for thread in threading.enumerate())
-
-
-def wait_until(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("generation", ["B", "C"])
@@ -107,7 +101,7 @@ def test_a_lost_connection_comes_back_and_rings() -> None:
 def test_a_bridge_without_watch_is_asked_rarely_and_silently(caplog: pytest.LogCaptureFixture) -> None:
     timings = Timings(first_retry=0.01, longest_retry=0.01, unsupported_retry=3600)
     with FakeBridge("A") as bridge, listening(endpoint_of(bridge), timings=timings) as rings:
-        wait_until(lambda: bridge.seen("/watch"))
+        until(lambda: bridge.seen("/watch"), "the /watch requests")
         with pytest.raises(queue.Empty):
             rings.get(timeout=0.3)
         assert len(bridge.seen("/watch")) == 1
@@ -131,7 +125,7 @@ def test_a_silent_connection_is_given_up() -> None:
         timings = Timings(first_retry=0.02, longest_retry=0.1, silence=0.3)
         with listening(endpoint_of(bridge), timings=timings) as rings:
             rings.get(timeout=PATIENCE)
-            wait_until(lambda: len(bridge.seen("/watch")) >= 2)
+            until(lambda: len(bridge.seen("/watch")) >= 2, "the /watch requests")
             rings.get(timeout=PATIENCE)
 
 
@@ -148,7 +142,7 @@ def test_a_redirect_is_not_followed_with_the_token() -> None:
     with FakeBridge("C") as bridge, FakeBridge("C") as thief:
         bridge.fault("redirect", path="/watch", value=thief.url + "/watch")
         with listening(endpoint_of(bridge)):
-            wait_until(lambda: len(bridge.seen("/watch")) >= 3)
+            until(lambda: len(bridge.seen("/watch")) >= 3, "the /watch requests")
         assert thief.requests == []
 
 
@@ -174,7 +168,7 @@ def test_a_rotated_token_is_read_with_each_connection() -> None:
     with FakeBridge("C") as bridge:
         tokens = ["not yet valid"[:3]]
         with listening(endpoint_of(bridge, token=lambda: Secret(tokens[-1]))) as rings:
-            wait_until(lambda: bridge.seen("/watch"))
+            until(lambda: bridge.seen("/watch"), "the /watch requests")
             tokens.append(bridge.add_token("bob"))
             assert rings.get(timeout=PATIENCE) == "bob"
 

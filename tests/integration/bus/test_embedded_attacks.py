@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from tests.fakes.homes import ROOT
+from tests.world.processes import ROOT
 from worker.bus.client import BusClient
 from worker.bus.embedded import api, connections, listening
 from worker.bus.embedded.connections import Connection

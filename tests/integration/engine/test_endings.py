@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.engine.rig import running
+from tests.world.engine import running
 from worker.ledger import operate
 from worker.ledger.operate import Chosen
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.engine.rig import Rig, running
+from tests.world.engine import Rig, running
 from worker.engine import dispatch
 from worker.ledger import claims
 from worker.transports.command import CommandMissing, prepare

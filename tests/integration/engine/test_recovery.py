@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.engine.rig import Rig, running
+from tests.world.engine import Rig, running
 from worker.engine import dispatch
 from worker.engine.sweeping import Sweeper
 from worker.ledger import opening, upkeep

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.engine.rig import PATIENCE, Rig, running
+from tests.world.engine import Rig, running
+from tests.world.waiting import PATIENCE
 from worker.engine import identity
 from worker.transports.locks import flock_is_free
 from worker.transports.receipts import read_note, read_receipt

@@ -1,11 +1,12 @@
 """The consumer does its work under what the system unit forbids, and what it forbids holds for its transports."""
 
 import subprocess
-import time
 from pathlib import Path
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.installations import PROJECT, Installation
+from tests.world.processes import ROOT
+from tests.world.waiting import until
+from tests.world.world import World
 
 LONG = 60.0
 MESSAGES = 20
@@ -17,9 +18,9 @@ grep -E '^(CapEff|CapBnd|NoNewPrivs):' /proc/self/status > "$1/rights"
 """
 
 
-def test_messages_are_delivered_in_confinement(tmp_path: Path) -> None:
+def test_messages_are_delivered_in_confinement(installation: World, tmp_path: Path) -> None:
     with FakeBridge("C") as bridge:
-        place = Installation(tmp_path)
+        place = installation
         wake = tmp_path / "wake"
         wake.write_text(WAKE)
         wake.chmod(0o755)
@@ -28,14 +29,15 @@ def test_messages_are_delivered_in_confinement(tmp_path: Path) -> None:
         options = ("--agent", "bob", "--token-stdin", "--bridge-url", bridge.url)
         transport = f"log={wake} {inside} {outside}"
         token = bridge.add_token("bob")
-        assert place.run("install", *options, "--transport", transport, stdin=token).returncode == 0
+        assert place.bus_watch("install", *options, "--transport", transport, stdin=token).returncode == 0
         ids = ["{}-{}".format(*bridge.streams.add("bob", f"message {number}")) for number in range(MESSAGES)]
         python = str(place.bin / "python")
-        confine = ["unshare", "--map-root-user", "--mount", python, "-m", "tests.fakes.confined", str(inside)]
+        confine = ["/usr/bin/unshare", "--map-root-user", "--mount", python, "-m", "tests.fakes.confined", str(inside)]
         consumer = [str(place.bin / "huey_consumer"), "worker.app.huey", "-g", "TERM", "-t", "5"]
-        process = place.start([*confine, python, *consumer], BUS_WATCH_CONFIG=str(place.config))
+        process = place.start(*confine, python, *consumer)
         try:
-            wait_for_lines(process, place, inside / "done")
+            until(lambda: process.poll() is not None or lines(inside / "done") >= MESSAGES, "all messages")
+            assert process.poll() is None, process.log()
         finally:
             process.terminate()  # and the last transport ends first
             assert process.wait(LONG) == 0
@@ -46,28 +48,22 @@ def test_messages_are_delivered_in_confinement(tmp_path: Path) -> None:
     assert rights == {"CapEff:": "0" * 16, "CapBnd:": "0" * 16, "NoNewPrivs:": "1"}
 
 
-def wait_for_lines(process: "subprocess.Popen[bytes]", place: Installation, done: Path) -> None:
-    end = time.monotonic() + LONG
-    while not done.exists() or len(done.read_text().split()) < MESSAGES:
-        assert time.monotonic() < end, place.log.read_text()
-        assert process.poll() is None, place.log.read_text()
-        time.sleep(0.05)
+def lines(path: Path) -> int:
+    return len(path.read_text().split()) if path.exists() else 0
 
 
-def test_the_whole_demo_runs_in_confinement(tmp_path: Path) -> None:
-    place = Installation(tmp_path)
-    python = str(place.bin / "python")
+def test_the_whole_demo_runs_in_confinement(installation: World, tmp_path: Path) -> None:
+    python = str(installation.bin / "python")
     writable = tmp_path / "writable"
     writable.mkdir()
-    confine = ["unshare", "--map-root-user", "--mount", python, "-m", "tests.fakes.confined", str(writable)]
-    demo = str(PROJECT / "ops" / "demo_scenario.py")
+    confine = ["/usr/bin/unshare", "--map-root-user", "--mount", python, "-m", "tests.fakes.confined", str(writable)]
+    demo = str(ROOT / "ops" / "demo_scenario.py")
     done = subprocess.run(
         [*confine, python, demo],
         env={  # coverage would write where it must not
-            name: value
-            for name, value in place.environment(TMPDIR=str(writable)).items()
-            if not name.startswith("COVERAGE_")
-        },
+            name: value for name, value in installation.env.items() if not name.startswith("COVERAGE_")
+        }
+        | {"TMPDIR": str(writable)},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,9 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.installations import Installation
+from tests.world.processes import Process
+from tests.world.waiting import until
+from tests.world.world import World
 
 MESSAGES = 50
 LONG = 60.0
@@ -29,22 +30,24 @@ echo "$SOS_MESSAGE_STREAM_ID" >> "$1"
 class Fleet:
     """An installation whose Procfile honcho runs."""
 
-    def __init__(self, folder: Path, bridge: FakeBridge) -> None:
-        self.place = Installation(folder)
+    def __init__(self, place: World, folder: Path, bridge: FakeBridge) -> None:
+        self.place = place
         self.done = folder / "done"
         self.done.touch()
         wake = folder / "wake"
         wake.write_text(APPEND)
         wake.chmod(0o755)
         install = ("install", "--agent", "bob", "--token-stdin", "--bridge-url", bridge.url, "--procfile")
-        installed = self.place.run(*install, "--transport", f"log={wake} {self.done}", stdin=bridge.add_token("bob"))
+        installed = self.place.bus_watch(
+            *install, "--transport", f"log={wake} {self.done}", stdin=bridge.add_token("bob")
+        )
         assert installed.returncode == 0, installed.stderr
-        self.honcho: subprocess.Popen[bytes] | None = None
+        self.honcho: Process | None = None
         self.known = 0  # the pid of the last worker
 
     def start(self) -> None:
         procfile = self.place.config.with_name("Procfile")
-        self.honcho = self.place.start([sys.executable, "-m", "honcho.command", "-f", str(procfile), "start"])
+        self.honcho = self.place.start(sys.executable, "-m", "honcho.command", "-f", str(procfile), "start")
 
     def wait(self) -> float:
         """Until honcho has ended; how long that took."""
@@ -57,26 +60,23 @@ class Fleet:
         return self.done.read_text().splitlines()
 
     def until(self, reached: Callable[[], bool]) -> None:
-        end = time.monotonic() + LONG
-        while not reached():
-            assert time.monotonic() < end, self.place.log.read_text()
-            assert self.honcho is not None
-            assert self.honcho.poll() is None, self.place.log.read_text()
-            time.sleep(0.01)
+        honcho = self.honcho
+        assert honcho is not None
+        until(lambda: honcho.poll() is not None or reached(), "the fleet to get there")
+        assert honcho.poll() is None, honcho.log()
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.place.run("status", "--json").stdout)
+        found: dict[str, Any] = json.loads(self.place.bus_watch("status", "--json").stdout)
         return found
 
     def worker(self) -> int:
         """The pid of the worker, as soon as another than the last one is up."""
-        end = time.monotonic() + LONG
-        while time.monotonic() < end:
-            for worker in self.status()["workers"]:
-                if worker["pid"] != self.known:
-                    self.known = int(worker["pid"])
-                    return self.known
-        raise AssertionError(self.place.log.read_text())
+
+        def fresh() -> list[int]:
+            return [int(worker["pid"]) for worker in self.status()["workers"] if worker["pid"] != self.known]
+
+        self.known = until(fresh, "another worker")[0]
+        return self.known
 
     def finished(self) -> bool:
         return len(self.lines()) >= MESSAGES and self.status()["backlog"] == 0
@@ -89,8 +89,8 @@ def bridge() -> Iterator[FakeBridge]:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, bridge: FakeBridge) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path, bridge)
+def fleet(installation: World, tmp_path: Path, bridge: FakeBridge) -> Iterator[Fleet]:
+    fleet = Fleet(installation, tmp_path, bridge)
     yield fleet
     if fleet.honcho is not None and fleet.honcho.poll() is None:
         fleet.honcho.terminate()
@@ -109,7 +109,7 @@ def test_sigterm_to_honcho_in_the_middle(fleet: Fleet, bridge: FakeBridge) -> No
     assert fleet.honcho is not None
     fleet.honcho.terminate()
     took = fleet.wait()
-    assert took < HONCHO_KILLS_AFTER, f"honcho had to kill it after {took:.1f} s: {fleet.place.log.read_text()}"
+    assert took < HONCHO_KILLS_AFTER, f"honcho had to kill it after {took:.1f} s: {fleet.place.log()}"
     assert len(fleet.lines()) < MESSAGES, "too fast to be interrupted"
     fleet.start()
     fleet.until(fleet.finished)

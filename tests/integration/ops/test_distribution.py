@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import worker
-from tests.fakes.homes import ROOT
+from tests.world.processes import ROOT
 
 
 @pytest.fixture(scope="module")

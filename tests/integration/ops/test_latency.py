@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fakes.homes import ROOT
+from tests.world.processes import ROOT
 
 
 def test_the_short_form(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tests.fakes import index
-from tests.fakes.homes import ROOT
 from tests.fakes.index import Index
+from tests.world.processes import ROOT
 
 pytestmark = pytest.mark.timeout(300)  # ten environments are made
 

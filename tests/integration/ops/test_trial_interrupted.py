@@ -10,7 +10,8 @@ import pytest
 
 from ops.trial import installing
 from ops.trial.uis import UIS
-from tests.fakes.terminals import ROOT, until
+from tests.fakes.terminals import ROOT
+from tests.world.waiting import until
 
 UI = """#!/bin/sh
 [ "$1" = --version ] && echo {version} && exit

@@ -4,7 +4,7 @@ import runpy
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.codex import CodexApp
-from tests.fakes.homes import ROOT, Home, wait_until
+from tests.world.config import QUICK
+from tests.world.processes import ROOT
+from tests.world.waiting import until
+from tests.world.world import World
 from worker.classes import CLASSES
 from worker.terminal import preamble
 
@@ -48,7 +51,7 @@ class Taking(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        wait_until(lambda: self.app.take(record=self.record), "something queued")
+        until(lambda: self.app.take(record=self.record), "something queued")
 
 
 def test_a_text_begins_a_turn_as_it_was_with_its_sender_in_front(app: CodexApp) -> None:
@@ -120,20 +123,22 @@ def test_a_title_is_not_taken_for_a_thread(app: CodexApp) -> None:
     assert wake(app, b"hello", thread="my thread")[0] == 64
 
 
-def test_the_worker_wakes_it_with_what_is_for_people(app: CodexApp, tmp_path: Path) -> None:
-    home = Home(tmp_path / "home", {"PATH": "/usr/bin:/bin"})
-    home.path.mkdir()
+def test_the_worker_wakes_it_with_what_is_for_people(
+    app: CodexApp, world_of: Callable[[Path], World], tmp_path: Path
+) -> None:
+    world = world_of(tmp_path / "home")
+    world.env["PATH"] = "/usr/bin:/bin"
     where = ["--codex", str(app.codex), "--codex-home", str(app.home), "--thread", app.thread]
     transport = {"name": "codex-desktop", "command": [str(SCRIPT), *where], "stdin": True, "classes": ["human"]}
     with FakeBridge("C") as bridge:
         agent = {"agent": "bob", "token": bridge.add_token("bob"), "bridge_url": bridge.url}
-        home.configure([agent | {"transports": [transport]}])
+        world.configure(agent | {"transports": [transport]}, **QUICK)
         bridge.streams.add("bob", "[a:b -> c:d class=actionable] for a terminal")
         bridge.streams.add("bob", "[a:b -> c:d class=human] for a person")
-        doctor = home.run("doctor", "--offline")
+        doctor = world.bus_watch("doctor", "--offline")
         assert doctor.stdout.splitlines()[-1] == "OK config valid", doctor.stdout
         taking = Taking(app)
-        once = home.run("run", "--once")
+        once = world.bus_watch("run", "--once")
         taking.join(30)
     assert once.returncode == 0, once.stderr
     (text,) = app.turns

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.installations import Installation
+from tests.world.processes import Process
+from tests.world.world import World
 
 LONG = 40.0  # seconds, on a machine that is busy with other things
 
 # A small disk of its own, seen by the consumer alone.
 MOUNT = 'mount -t tmpfs -o size=4m,mode=700 small "$0" && exec "$@"'
-ON_A_SMALL_DISK = ("unshare", "--map-root-user", "--mount", "/bin/sh", "-c", MOUNT)
+ON_A_SMALL_DISK = ("/usr/bin/unshare", "--map-root-user", "--mount", "/bin/sh", "-c", MOUNT)
 
 
 class Supervisor:
@@ -52,10 +53,11 @@ class Supervisor:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Installation:
-    place = Installation(tmp_path)
-    place.run("install", "--agent", "bob", "--token-stdin", "--transport", "log=/bin/echo {text}", stdin="secret")
-    return place
+def place(installation: World) -> World:
+    installation.bus_watch(
+        "install", "--agent", "bob", "--token-stdin", "--transport", "log=/bin/echo {text}", stdin="secret"
+    )
+    return installation
 
 
 @pytest.fixture
@@ -65,23 +67,22 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     supervisor.channel.close()
 
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+Start = Callable[..., Process]
 
 
 @pytest.fixture
-def start(place: Installation, supervisor: Supervisor, tmp_path: Path) -> Iterator[Start]:
-    started: list[subprocess.Popen[bytes]] = []
+def start(place: World, supervisor: Supervisor, tmp_path: Path) -> Iterator[Start]:
+    started: list[Process] = []
 
-    def start(sickness: str, bridge_url: str, *before: str) -> "subprocess.Popen[bytes]":
+    def start(sickness: str, bridge_url: str, *before: str) -> Process:
         state = tmp_path / "state"
         state.mkdir(mode=0o700)
         argv = [*before, str(state)] if before else []
         argv += [str(place.bin / "python"), "-m", "tests.fakes.sick_consumer", sickness, str(tmp_path / "trigger")]
         process = place.start(
-            argv,
+            *argv,
             NOTIFY_SOCKET=supervisor.address,
             WATCHDOG_USEC="900000",
-            BUS_WATCH_CONFIG=str(place.config),
             BUS_WATCH_BRIDGE_URL=bridge_url,
             BUS_WATCH_STATE_PATH=str(state / "state.json"),
         )
@@ -94,26 +95,24 @@ def start(place: Installation, supervisor: Supervisor, tmp_path: Path) -> Iterat
         process.wait()
 
 
-def status(place: Installation, tmp_path: Path, bridge_url: str, *before: str) -> tuple[int, dict[str, object]]:
+def status(place: World, tmp_path: Path, bridge_url: str, *before: str) -> tuple[int, dict[str, object]]:
     environment = {"BUS_WATCH_STATE_PATH": str(tmp_path / "state" / "state.json"), "BUS_WATCH_BRIDGE_URL": bridge_url}
     done = subprocess.run(
         [*before, str(place.bin / "bus-watch"), "status", "--json"],
         capture_output=True,
         text=True,
         check=False,
-        env=place.environment(**environment),
+        env=place.env | environment,
     )
     return done.returncode, json.loads(done.stdout)
 
 
-def test_a_dead_bus_is_no_dead_worker(
-    place: Installation, supervisor: Supervisor, start: Start, tmp_path: Path
-) -> None:
+def test_a_dead_bus_is_no_dead_worker(place: World, supervisor: Supervisor, start: Start, tmp_path: Path) -> None:
     process = start("none", "http://127.0.0.1:1")
     supervisor.wait_for("READY=1")
     for _ in range(4):  # one a second, longer than any patience there is
         supervisor.wait_for("WATCHDOG=1")
-    assert not [line for line in supervisor.heard if "unhealthy" in line], place.log.read_text()
+    assert not [line for line in supervisor.heard if "unhealthy" in line], place.log()
     process.terminate()
     supervisor.wait_for("STOPPING=1")
     assert process.wait(LONG) == 0
@@ -128,7 +127,7 @@ def test_a_dead_bus_is_no_dead_worker(
     ],
 )
 def test_what_makes_status_red_and_stops_the_watchdog(
-    place: Installation, supervisor: Supervisor, start: Start, tmp_path: Path, sickness: str, reason: str
+    place: World, supervisor: Supervisor, start: Start, tmp_path: Path, sickness: str, reason: str
 ) -> None:
     with FakeBridge("C") as bridge:
         bridge.add_token("bob", token="secret")
@@ -137,12 +136,12 @@ def test_what_makes_status_red_and_stops_the_watchdog(
         supervisor.wait_for("READY=1")
         supervisor.wait_for("WATCHDOG=1")
         code, said = status(place, tmp_path, bridge.url, *inside)
-        assert said["running"], place.log.read_text()
+        assert said["running"], place.log()
         if sickness != "disk":  # so small a disk is never green
             assert (code, said["problems"]) == (0, [])
 
         (tmp_path / "trigger").touch()
-        assert re.search(reason, supervisor.wait_for("STATUS=unhealthy")), place.log.read_text()
+        assert re.search(reason, supervisor.wait_for("STATUS=unhealthy")), place.log()
         supervisor.listen(2.0)
         assert "WATCHDOG=1" not in supervisor.heard
         code, said = status(place, tmp_path, bridge.url, *inside)

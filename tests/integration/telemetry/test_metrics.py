@@ -1,6 +1,7 @@
 """The metrics file: written by the real consumer, read back by Prometheus's own parser."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.homes import ROOT, Home, wait_until
+from tests.world.config import QUICK
+from tests.world.processes import ROOT
+from tests.world.waiting import until
+from tests.world.world import World
 from worker.ledger import intake
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings
@@ -27,27 +31,27 @@ def value(path: Path, name: str, **labels: str) -> float | None:
     return read(path).get((name, frozenset(labels.items()))) if path.exists() else None
 
 
-def configure(home: Home, bridge: FakeBridge, commands: dict[str, str], **more: Any) -> None:
-    home.environment["TOK"] = bridge.add_token("bob")
+def configure(world: World, bridge: FakeBridge, commands: dict[str, str], **more: Any) -> None:
+    world.env["TOK"] = bridge.add_token("bob")
     transports = [
         {"name": name, "command": [command], "max_attempts": 1 if name == "bad" else 20}
         for name, command in commands.items()
     ]
     agent = {"agent": "bob", "token_env": "TOK", "bridge_url": bridge.url, "transports": transports}
-    home.configure([agent], **more)
+    world.configure(agent, **QUICK, **more)
 
 
-def test_the_file_tells_backlog_results_latency_dead_letters_lanes_and_poll_age(tmp_path: Path) -> None:
-    home, path = Home(tmp_path), tmp_path / "out" / "bus-watch.prom"
+def test_the_file_tells_backlog_results_latency_dead_letters_lanes_and_poll_age(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "bus-watch.prom"
     path.parent.mkdir()
-    commands = {"good": "/bin/true", "bad": "/bin/false", "gone": home.script("gone", "exit 69")}
+    commands = {"good": "/bin/true", "bad": "/bin/false", "gone": world.script("gone", "exit 69")}
     with FakeBridge("B") as bridge:
-        configure(home, bridge, commands, metrics_file=str(path))
+        configure(world, bridge, commands, metrics_file=str(path))
         for n in range(3):
             bridge.streams.add("bob", f"m{n}")
-        consumer = home.consumer("-g", "TERM")
+        consumer = world.start_consumer("-g", "TERM")
         try:
-            wait_until(
+            until(
                 lambda: (
                     value(path, "bus_watch_attempts_total", agent="bob", transport="good", result="success") == 3
                     and value(path, "bus_watch_dead_letters", agent="bob", transport="bad") == 3
@@ -56,7 +60,7 @@ def test_the_file_tells_backlog_results_latency_dead_letters_lanes_and_poll_age(
                 60,
             )
         finally:
-            consumer.stop()
+            consumer.stop(signal.SIGTERM)
     lane = {"agent": "bob", "transport": "good"}
     assert value(path, "bus_watch_backlog", **lane) == 0
     assert value(path, "bus_watch_oldest_waiting_seconds", **lane) == 0
@@ -77,16 +81,15 @@ def test_the_file_tells_backlog_results_latency_dead_letters_lanes_and_poll_age(
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(world: World, tmp_path: Path) -> None:
     with FakeBridge("B") as bridge:
-        configure(home, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "nowhere" / "m.prom"))
-        consumer = home.consumer("-g", "TERM")
+        configure(world, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "nowhere" / "m.prom"))
+        consumer = world.start_consumer("-g", "TERM")
         consumer.wait_for_line("metrics_file")
         bridge.streams.add("bob", "text")
         consumer.wait_for_line("state=delivered")
-        consumer.stop()
-    assert consumer.output.count("metrics_file") == 1
+        consumer.stop(signal.SIGTERM)
+    assert consumer.log().count("metrics_file") == 1
 
 
 def test_an_exporter_may_read_each_file_that_it_meets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,13 +115,12 @@ def test_an_exporter_may_read_each_file_that_it_meets(tmp_path: Path, monkeypatc
     assert value(path, "bus_watch_poll_age_seconds", agent="bob") == -1
 
 
-def test_without_the_extra_the_error_names_it(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+def test_without_the_extra_the_error_names_it(world: World, tmp_path: Path) -> None:
     with FakeBridge("B") as bridge:
-        configure(home, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "m.prom"))
+        configure(world, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "m.prom"))
         code = "import sys; sys.modules['prometheus_client'] = None\nfrom worker.app import huey"
         done = subprocess.run(
-            [sys.executable, "-c", code], env=home.env, cwd=ROOT, capture_output=True, text=True, check=False
+            [sys.executable, "-c", code], env=world.env, cwd=ROOT, capture_output=True, text=True, check=False
         )
     assert done.returncode == 1
     assert done.stderr == "bus-watch: metrics_file needs an extra; install it with: pip install 'bus-watch[metrics]'\n"

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,8 +14,10 @@ import sentry_sdk
 from huey.registry import Message
 
 from tests.fakes.bridges import FakeBridge
-from tests.fakes.homes import Home, wait_until
 from tests.fakes.sentry import FakeSentry, NoEnvelopeError, parse
+from tests.world.config import QUICK
+from tests.world.waiting import until
+from tests.world.world import World
 from worker import __version__
 from worker.bus.errors import UnauthorizedError
 from worker.delivery import Meaning, State
@@ -44,53 +47,36 @@ def reporter(ingest: FakeSentry) -> Iterator[SentryReporter]:
     sentry_sdk.get_global_scope().set_client(None)
 
 
-def home_of(path: Path, bridge: FakeBridge, command: str, **more: Any) -> Home:
-    home = Home(path, {"TOK": bridge.add_token("bob", token=TOKEN)})
-    home.configure(
-        [
-            {
-                "agent": "bob",
-                "token_env": "TOK",
-                "bridge_url": bridge.url,
-                "transports": [
-                    {
-                        "name": "wake",
-                        "command": [command],
-                        "retry_delay": 0.1,
-                        "retry_max_delay": 0.2,
-                        "max_attempts": 3,
-                    }
-                ],
-            }
-        ],
-        **more,
-    )
-    return home
+def configure(world: World, bridge: FakeBridge, command: str, **more: Any) -> None:
+    world.env["TOK"] = bridge.add_token("bob", token=TOKEN)
+    retries = {"retry_delay": 0.1, "retry_max_delay": 0.2, "max_attempts": 3}
+    transports = [{"name": "wake", "command": [command], **retries}]
+    agent = {"agent": "bob", "token_env": "TOK", "bridge_url": bridge.url, "transports": transports}
+    world.configure(agent, **QUICK, **more)
 
 
-def states(home: Home) -> list[str]:
-    return [state for (state,) in home.rows("select state from messages order by id")]
+def states(world: World) -> list[str]:
+    return [state for (state,) in world.rows("select state from messages order by id")]
 
 
-def test_an_episode_is_reported_once_and_a_dead_letter_once(tmp_path: Path, ingest: FakeSentry) -> None:
+def test_an_episode_is_reported_once_and_a_dead_letter_once(world: World, tmp_path: Path, ingest: FakeSentry) -> None:
     with FakeBridge("B") as bridge:
-        home = home_of(tmp_path, bridge, "", sentry_dsn=ingest.dsn, sentry_environment="proof")
         works = tmp_path / "works"
-        script = home.script("wake", f'echo "{TOKEN}: $SOS_MESSAGE_TEXT"; test -e {works}')
-        home = home_of(tmp_path, bridge, script, sentry_dsn=ingest.dsn, sentry_environment="proof")
-        consumer = home.consumer("-g", "TERM")
+        script = world.script("wake", f'echo "{TOKEN}: $SOS_MESSAGE_TEXT"; test -e {works}')
+        configure(world, bridge, script, sentry_dsn=ingest.dsn, sentry_environment="proof")
+        consumer = world.start_consumer("-g", "TERM")
         try:
             for n in range(2):
                 bridge.streams.add("bob", f"{TEXT} {n}")
-            wait_until(lambda: states(home) == ["failed"] * 2, "both dead")
+            until(lambda: states(world) == ["failed"] * 2, "both dead")
             works.touch()
             bridge.streams.add("bob", TEXT)
-            wait_until(lambda: states(home)[2:] == ["delivered"], "one done")
+            until(lambda: states(world)[2:] == ["delivered"], "one done")
             works.unlink()
             bridge.streams.add("bob", TEXT)
             ingest.wait_for(5)
         finally:
-            consumer.stop()
+            consumer.stop(signal.SIGTERM)
     events = ingest.events()
     assert [e["message"] for e in events] == [
         "wake for bob began to fail: exit 1",
@@ -106,90 +92,92 @@ def test_an_episode_is_reported_once_and_a_dead_letter_once(tmp_path: Path, inge
     written = b"".join(ingest.raw).decode()
     assert TEXT not in written
     assert TOKEN not in written
-    assert "Traceback" not in consumer.output
+    assert "Traceback" not in consumer.log()
 
 
-def test_what_a_worker_with_sentry_stored_runs_without_it(tmp_path: Path, ingest: FakeSentry) -> None:
+def test_what_a_worker_with_sentry_stored_runs_without_it(world: World, tmp_path: Path, ingest: FakeSentry) -> None:
     with FakeBridge("B") as bridge:
-        script = Home(tmp_path).script("wake", f"test -e {tmp_path}/works")
-        home = home_of(tmp_path, bridge, script, sentry_dsn=ingest.dsn)
-        consumer = home.consumer("-g", "TERM")
+        script = world.script("wake", f"test -e {tmp_path}/works")
+        configure(world, bridge, script, sentry_dsn=ingest.dsn)
+        consumer = world.start_consumer("-g", "TERM")
         bridge.streams.add("bob", TEXT)
         ingest.wait_for(1)
-        consumer.stop()
+        consumer.stop(signal.SIGTERM)
         with closing(sqlite3.connect(f"file:{tmp_path}/.sos/state-queue.db?mode=ro", uri=True)) as queue:
             stored = [
                 bytes(row[0]) for table in ("task", "schedule") for row in queue.execute(f"select data from {table}")
             ]
         assert not any(b"sentry" in data for data in stored)
         (tmp_path / "works").touch()
-        home_of(tmp_path, bridge, script)
-        consumer = home.consumer("-g", "TERM")
+        configure(world, bridge, script)
+        consumer = world.start_consumer("-g", "TERM")
         try:
-            wait_until(lambda: states(home) == ["delivered"] or states(home) == ["failed"], "an end")
+            until(lambda: states(world) == ["delivered"] or states(world) == ["failed"], "an end")
         finally:
-            consumer.stop()
-    assert "Traceback" not in consumer.output
+            consumer.stop(signal.SIGTERM)
+    assert "Traceback" not in consumer.log()
 
 
-def test_a_restart_in_the_middle_of_an_episode_reports_nothing_again(tmp_path: Path, ingest: FakeSentry) -> None:
+def test_a_restart_in_the_middle_of_an_episode_reports_nothing_again(
+    world: World, tmp_path: Path, ingest: FakeSentry
+) -> None:
     with FakeBridge("B") as bridge:
-        home = home_of(tmp_path, bridge, Home(tmp_path).script("wake", "exit 69"), sentry_dsn=ingest.dsn)
+        configure(world, bridge, world.script("wake", "exit 69"), sentry_dsn=ingest.dsn)
         bridge.streams.add("bob", TEXT)
         for wanted in (2, 4):
-            consumer = home.consumer("-g", "TERM")
+            consumer = world.start_consumer("-g", "TERM")
             try:
-                wait_until(lambda: len(home.rows(ENDED)) >= wanted, "more attempts")  # noqa: B023 - called at once
+                until(lambda: len(world.rows(ENDED)) >= wanted, "more attempts")  # noqa: B023 - called at once
             finally:
-                consumer.stop()
+                consumer.stop(signal.SIGTERM)
     assert [e["message"] for e in ingest.events()] == ["wake for bob began to fail: exit 69"]
 
 
-def test_the_death_of_the_launcher_is_reported(tmp_path: Path, ingest: FakeSentry) -> None:
+def test_the_death_of_the_launcher_is_reported(world: World, tmp_path: Path, ingest: FakeSentry) -> None:
     with FakeBridge("B") as bridge:
-        home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
-        home.environment["BUS_WATCH_FAULT_STEP"] = "launcher.before_receipt_write:kill"
-        consumer = home.consumer("-g", "TERM")
+        configure(world, bridge, "/bin/true", sentry_dsn=ingest.dsn)
+        world.env["BUS_WATCH_FAULT_STEP"] = "launcher.before_receipt_write:kill"
+        consumer = world.start_consumer("-g", "TERM")
         bridge.streams.add("bob", TEXT)
         try:
             [event, *_] = ingest.wait_for(1)
-            status = consumer.popen.wait(30)  # by itself
+            status = consumer.wait(30)  # by itself
         finally:
-            consumer.stop()
+            consumer.stop(signal.SIGTERM)
     assert event["level"] == "fatal"
     assert event["fingerprint"] == ["launcher-died"]
     assert status == 1
 
 
-def test_trouble_with_the_ledger_is_reported(tmp_path: Path, ingest: FakeSentry) -> None:
+def test_trouble_with_the_ledger_is_reported(world: World, tmp_path: Path, ingest: FakeSentry) -> None:
     with FakeBridge("B") as bridge:
-        home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
-        consumer = home.consumer("-g", "TERM")
+        configure(world, bridge, "/bin/true", sentry_dsn=ingest.dsn)
+        consumer = world.start_consumer("-g", "TERM")
         try:
-            wait_until(lambda: bridge.seen("/inbox"), "a poll")
-            with closing(sqlite3.connect(home.ledger, timeout=30)) as db, db:
+            until(lambda: bridge.seen("/inbox"), "a poll")
+            with closing(sqlite3.connect(world.ledger, timeout=30)) as db, db:
                 db.execute("drop table imported")
             bridge.streams.add("bob", TEXT)
             ingest.wait_for(1)
         finally:
-            consumer.stop()
+            consumer.stop(signal.SIGTERM)
     events = ingest.events()
     assert {e["tags"]["code"] for e in events} == {"ledger"}
     assert TEXT not in b"".join(ingest.raw).decode()
 
 
-def test_a_fault_of_a_task_is_reported_without_its_arguments(tmp_path: Path, ingest: FakeSentry) -> None:
+def test_a_fault_of_a_task_is_reported_without_its_arguments(world: World, tmp_path: Path, ingest: FakeSentry) -> None:
     with FakeBridge("B") as bridge:
-        home = home_of(tmp_path, bridge, "/bin/true", sentry_dsn=ingest.dsn)
-        consumer = home.consumer("-g", "TERM")
+        configure(world, bridge, "/bin/true", sentry_dsn=ingest.dsn)
+        consumer = world.start_consumer("-g", "TERM")
         try:
-            wait_until(lambda: bridge.seen("/inbox"), "a poll")
+            until(lambda: bridge.seen("/inbox"), "a poll")
             fields = dict.fromkeys(Message._fields) | {
                 "name": "tasks.finalize.finalize",
                 "retries": 0,
                 "retry_delay": 0,
             }
-            with closing(sqlite3.connect(home.ledger.with_name("state-queue.db"), timeout=30)) as queue, queue:
+            with closing(sqlite3.connect(world.queue, timeout=30)) as queue, queue:
                 for number in range(FAULTS_AN_HOUR + 2):
                     task = fields | {
                         "id": str(number),
@@ -199,16 +187,16 @@ def test_a_fault_of_a_task_is_reported_without_its_arguments(tmp_path: Path, ing
                     }
                     row = ("bus-watch", json.dumps({"task": task}).encode(), 200)
                     queue.execute("insert into task (queue, data, priority) values (?, ?, ?)", row)
-            wait_until(lambda: consumer.output.count("TypeError") == FAULTS_AN_HOUR + 2, "all have failed")
+            until(lambda: consumer.log().count("TypeError") == FAULTS_AN_HOUR + 2, "all have failed")
         finally:
-            consumer.stop()
+            consumer.stop(signal.SIGTERM)
     events = ingest.events()
     assert len(events) == FAULTS_AN_HOUR
     assert {e["exception"]["values"][-1]["type"] for e in events} == {"TypeError"}
     assert {e["transaction"] for e in events} == {"finalize"}
     assert events[0]["extra"]["huey-job"]["args"] == "[Filtered]"
     assert TEXT not in b"".join(ingest.raw).decode()
-    assert TEXT not in consumer.output
+    assert TEXT not in consumer.log()
 
 
 def test_an_expired_delivery_is_a_dead_letter(reporter: SentryReporter, ingest: FakeSentry) -> None:

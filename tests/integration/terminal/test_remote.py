@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.terminals import ROOT, Sshd, Terminal, until
+from tests.fakes.terminals import ROOT, Sshd, Terminal
+from tests.world.waiting import until
 from worker.errors import UsageError
 from worker.terminal.runner import HostError, SshRunner, ssh_argv
 from worker.terminal.tmux import PaneLock, Server

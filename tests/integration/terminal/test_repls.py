@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.terminals import Terminal, until
+from tests.fakes.terminals import Terminal
+from tests.world.waiting import until
 
 BIN = Path(sys.executable).parent
 

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from tests.fakes.standin import PROMPT
-from tests.fakes.terminals import ROOT, Terminal, until
+from tests.fakes.terminals import ROOT, Terminal
+from tests.world.waiting import until
 
 LONG = int(os.environ.get("TERMINAL_RUNS", "5"))  # the long form: TERMINAL_RUNS=100
 

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.launchers import WaitingLauncher
+from tests.world.waiting import until
 from worker.transports import receipt_format, recovery, sessions
 from worker.transports.client import FAULT_VARIABLE, LauncherGone, RunEnded
 from worker.transports.command import Prepared
@@ -28,13 +29,6 @@ ENVIRONMENT = {b"PATH": os.environb.get(b"PATH", b"/usr/bin:/bin")}
 
 def shell(script: str, stdin: bytes | None = None) -> Prepared:
     return Prepared([b"/bin/sh", b"-c", script.encode()], ENVIRONMENT, stdin)
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"waited in vain for: {what}"
-        time.sleep(0.01)
 
 
 def pid_in(path: Path) -> int:

@@ -16,7 +16,7 @@ from huey.registry import Message
 from huey.serializer import Serializer
 from huey.storage import SqliteStorage
 
-from tests.fakes.homes import ROOT
+from tests.world.processes import ROOT
 from worker.runtime.consumer import BandWorker, QuickScheduler, WatchConsumer
 from worker.runtime.huey import WatchHuey
 from worker.runtime.storage import JsonSerializer, WakeupStorage

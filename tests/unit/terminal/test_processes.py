@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.fakes.terminals import Terminal, private_terminal, until
+from tests.fakes.terminals import Terminal, private_terminal
+from tests.world.waiting import until
 from worker.terminal import processes
 from worker.terminal.processes import Process, names_of
 from worker.terminal.profiles import SHIPPED, load

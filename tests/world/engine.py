@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.inbox import message
+from tests.world.waiting import PATIENCE
 from worker.bus.client import BusClient, Collected
 from worker.engine import Engine, sweeping
 from worker.engine.finalizing import finalize
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
-
-PATIENCE = 30.0
 
 
 class Rig:
