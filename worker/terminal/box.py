@@ -109,7 +109,10 @@ def _prompted(lines: Sequence[str], y: int, how: Composer) -> _Span | None:
             tall = how.start is not None and not how.ruled and y > 0
             return _downwards(lines, top, y, how, clipped=True) if tall else None
         top -= 1
-    return _downwards(lines, top, y, how, prompt=head.end())
+    while top > 0 and how.line.match(lines[top - 1]) and how.start.match(lines[top - 1]):
+        top -= 1  # further rows that start with the prompt, too (aider): the highest is the first
+    scrolled = top == 0 and y > 0 and how.line.match(lines[0]) is not None
+    return _downwards(lines, top, y, how, prompt=head.end(), clipped=scrolled and not how.ruled)
 
 
 def _downwards(
