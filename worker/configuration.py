@@ -1,7 +1,7 @@
 """Reading the configuration: one JSON file, `BUS_WATCH_*` overrides, errors that name the key and the fix.
 
 The file of the old watcher (`~/.sos/bus-watch.json`) is read as it is. Keys outside `agents` are defaults for each
-agent.
+agent; a variable overrides its key for all of them.
 """
 
 import difflib
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_settings import SettingsError
 
 from worker.errors import ConfigError
 from worker.settings import DEFAULT_CONFIG, ENV_PREFIX, AgentSettings, Settings, TransportSettings
@@ -20,6 +19,7 @@ CONFIG_VARIABLE = "BUS_WATCH_CONFIG"
 
 _AGENT_KEYS = frozenset(AgentSettings.model_fields)
 _TOP_KEYS = frozenset(Settings.model_fields) - {"config_path"}
+_JSON_KEYS = frozenset({"agents", "transports", "allowlist"})  # lists: in the environment they are JSON
 
 
 def config_path(given: str | os.PathLike[str] | None = None) -> Path:
@@ -45,12 +45,11 @@ def check(data: dict[str, Any], where: Path) -> Settings:
 
     Raises ConfigError, whose message has one line a problem.
     """
+    environment = _environment()
     try:
-        return Settings(**_agents_filled_in(data, where), config_path=where)
+        return Settings(**_put_together(data, where, environment), config_path=where)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}: {line}" for line in _problems(error))) from None
-    except SettingsError as error:
-        raise ConfigError(f"environment: {error}") from None
+        raise ConfigError("\n".join(_problems(error, where, environment))) from None
 
 
 def read(where: Path) -> dict[str, Any]:
@@ -72,13 +71,16 @@ def read(where: Path) -> dict[str, Any]:
     return data
 
 
-def _agents_filled_in(data: dict[str, Any], where: Path) -> dict[str, Any]:
-    """Top-level agent keys (file, then environment) become defaults of each agent."""
+def _put_together(data: dict[str, Any], where: Path, environment: dict[str, Any]) -> dict[str, Any]:
+    """Top-level agent keys (file, then environment) become defaults of each agent.
+
+    Those of the whole pydantic-settings reads from the environment itself.
+    """
     if unknown := [key for key in data if key not in _AGENT_KEYS | _TOP_KEYS]:
         lines = [f"{where}: {_unknown(key, _AGENT_KEYS | _TOP_KEYS)}" for key in unknown]
         raise ConfigError("\n".join(lines))
     defaults = {key: value for key, value in data.items() if key in _AGENT_KEYS}
-    overrides = _environment()
+    overrides = {key: value for key, value in environment.items() if key in _AGENT_KEYS}
     entries = data.get("agents", [{}])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{where}: agents must be a list of objects")
@@ -87,20 +89,26 @@ def _agents_filled_in(data: dict[str, Any], where: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    """`BUS_WATCH_<FIELD>` for the fields of an agent; pydantic-settings itself reads those of the whole."""
+    """`BUS_WATCH_<KEY>` for each key; an empty one counts as unset, and no other variable is read."""
     found: dict[str, Any] = {}
-    for key in _AGENT_KEYS:
-        raw = os.environ.get(ENV_PREFIX + key.upper())
-        if raw is None:
+    for key in _AGENT_KEYS | _TOP_KEYS:
+        variable = variable_of(key)
+        raw = os.environ.get(variable, "")
+        if not raw:
             continue
-        if key == "transports":
+        if key in _JSON_KEYS:
             try:
                 found[key] = json.loads(raw)
             except json.JSONDecodeError as error:
-                raise ConfigError(f"environment: {ENV_PREFIX}TRANSPORTS is not valid JSON: {error.msg}") from None
+                raise ConfigError(f"environment: {variable} is not valid JSON: {error.msg}") from None
         else:
             found[key] = raw
     return found
+
+
+def variable_of(key: str) -> str:
+    """The environment variable that overrides a key."""
+    return ENV_PREFIX + key.upper()
 
 
 def _unknown(key: str, known: frozenset[str]) -> str:
@@ -108,16 +116,20 @@ def _unknown(key: str, known: frozenset[str]) -> str:
     return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
-def _problems(error: ValidationError) -> list[str]:
+def _problems(error: ValidationError, where: Path, environment: dict[str, Any]) -> list[str]:
     lines = []
     for item in error.errors(include_input=False, include_url=False):
         place = [str(part) for part in item["loc"]]
+        key = (place[2] if place[0] == "agents" and len(place) > 2 else place[0]) if place else ""
+        source = f"environment: {variable_of(key)}" if key in environment else str(where)
+        if key in environment:
+            place = place[place.index(key) + 1 :]
         if item["type"] == "extra_forbidden":
-            known = frozenset(TransportSettings.model_fields) if "transports" in place else _AGENT_KEYS
+            known = frozenset(TransportSettings.model_fields) if "transports" in item["loc"] else _AGENT_KEYS
             text = _unknown(place.pop(), known)
         elif item["type"] == "missing":
             text = f"{place.pop()!r} is missing"
         else:
             text = item["msg"].removeprefix("Value error, ")
-        lines.append(f"{'.'.join(place)}: {text}" if place else text)
-    return lines
+        lines.append(f"{source}: {'.'.join(place)}: {text}" if place else f"{source}: {text}")
+    return list(dict.fromkeys(lines))

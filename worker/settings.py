@@ -6,7 +6,7 @@ Durations are seconds, or a number with a unit: `90`, `"15m"`, `"24h"`, `"5d"`.
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +17,8 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker import template
 from worker.classes import MessageClass
@@ -162,6 +163,10 @@ class AgentSettings(_Model):
     """The project on the bus."""
     bridge_url: str = "http://localhost:6380"
     """Where the bus's bridge is."""
+    ca_file: FilePath | None = None
+    """The certificates (PEM) of the authorities that vouch for the bridge; unset: the system's, and certifi's."""
+    proxy: str | None = None
+    """An `http://` proxy on the way to the bridge. Never taken from the environment."""
     allow_insecure_http: bool = False
     """Allow `http://` to another machine: the token travels in the clear."""
     limit: Annotated[int, Field(ge=1, le=100_000)] = 10
@@ -209,10 +214,21 @@ class AgentSettings(_Model):
         return next((t for t in self.transports if t.name == name), None)
 
 
+class _DocumentedVariables(EnvSettingsSource):
+    """`BUS_WATCH_*` for the keys of the whole, and for no inner field."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        if field_name == "config_path":
+            return None, field_name, False
+        return super().get_field_value(field, field_name)
+
+
 class Settings(BaseSettings):
     """The whole configuration of one worker."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     agents: tuple[AgentSettings, ...]
     """Several agents in one worker: a list of objects with the keys of an agent; keys outside the list are defaults
@@ -248,14 +264,14 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings decides this signature
+        settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings decides this signature
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The file comes as init values; the environment goes before it."""
-        return env_settings, init_settings
+        return _DocumentedVariables(settings_cls), init_settings
 
     @field_validator("allowlist")
     @classmethod

@@ -217,3 +217,33 @@ def test_nothing_in_a_file_ends_in_a_traceback(
     path.write_text(json.dumps(document))
     with contextlib.suppress(ConfigError):
         assert load(path).agents
+
+
+def test_an_empty_variable_counts_as_unset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = read(tmp_path, OLD_FILE)
+    for key in (*AgentSettings.model_fields, *Settings.model_fields):
+        monkeypatch.setenv(f"BUS_WATCH_{key.upper()}", "")
+    assert read(tmp_path, OLD_FILE) == before
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("BUS_WATCH_LIMIT", "none"),
+        ("BUS_WATCH_WORKERS", "0"),
+        ("BUS_WATCH_BRIDGE_URL", "ftp://x"),
+        ("BUS_WATCH_POLL_INTERVAL", "soon"),
+        ("BUS_WATCH_LOG_LEVEL", "LOUD"),
+        ("BUS_WATCH_ALLOWLIST", "/bin/true"),
+        ("BUS_WATCH_FORGET_AFTER", "-1"),
+    ],
+)
+def test_a_bad_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    for line in problem(tmp_path, OLD_FILE).splitlines():
+        assert line.startswith(f"environment: {variable}")
+
+
+def test_only_documented_variables_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUS_WATCH_CONFIG_PATH", "/elsewhere")
+    assert read(tmp_path, OLD_FILE).config_path.parent == tmp_path

@@ -18,6 +18,7 @@ from worker.bus.errors import (
     RedirectError,
     RefusedError,
     ServerError,
+    TlsError,
     UnauthorizedError,
 )
 from worker.bus.wire import parse_object
@@ -34,6 +35,9 @@ _BY_STATUS: dict[int, tuple[type[BusError], str]] = {
     ),
     429: (RateLimitedError, "The bus is limiting this token's requests (429). Waiting."),
 }
+
+# As nginx and Go's net/http word it.
+_WANTS_TLS = (b"plain HTTP request was sent to HTTPS port", b"sent an HTTP request to an HTTPS server")
 
 _BY_CODE: dict[str, tuple[type[BusError], str]] = {
     "coherence_violation": (
@@ -58,6 +62,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes | bytearray,
     """
     if status == HTTPStatus.OK:
         return None
+    if status == HTTPStatus.BAD_REQUEST and any(words in body for words in _WANTS_TLS):
+        return TlsError("What answers at bridge_url speaks TLS: is it https://, and not http://? Retrying.")
     fields = _fields(body)
     kind, sentence = _forbidden(fields) if status == HTTPStatus.FORBIDDEN else _meaning(status)
     return kind(sentence, retry_after=_retry_after(headers, fields, now))

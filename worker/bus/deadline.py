@@ -10,17 +10,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import httpcore
 import httpx
 
-
-@cache
-def tls() -> ssl.SSLContext:
-    """How certificates are checked: once a process, since reading the authorities takes some 25 ms."""
-    return httpx.create_ssl_context(trust_env=False)
+from worker.bus.reaching import DIRECT, Route, tls
 
 
 class Deadline(threading.local):
@@ -53,13 +48,23 @@ class DeadlineTransport(httpx.BaseTransport):
     """Connections to bridges, shared by all threads. Raises httpcore's exceptions, not httpx's."""
 
     def __init__(self, deadline: Deadline, max_connections: int) -> None:
-        self._pool = httpcore.ConnectionPool(
-            ssl_context=tls(),
-            max_connections=max_connections,
-            max_keepalive_connections=max_connections,
-            keepalive_expiry=30.0,
-            network_backend=_Backend(deadline),
-        )
+        self._deadline = deadline
+        self._max_connections = max_connections
+        self._pools: dict[Route, httpcore.ConnectionPool] = {}
+        self._lock = threading.Lock()
+
+    def _pool(self, route: Route) -> httpcore.ConnectionPool:
+        with self._lock:
+            if route not in self._pools:
+                self._pools[route] = httpcore.ConnectionPool(
+                    ssl_context=tls(route.ca_file),
+                    max_connections=self._max_connections,
+                    max_keepalive_connections=self._max_connections,
+                    keepalive_expiry=30.0,
+                    network_backend=_Backend(self._deadline),
+                    proxy=httpcore.Proxy(route.proxy) if route.proxy else None,
+                )
+            return self._pools[route]
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request; the answer's body is still to be read."""
@@ -69,7 +74,7 @@ class DeadlineTransport(httpx.BaseTransport):
             port=request.url.port,
             target=request.url.raw_path,
         )
-        response = self._pool.handle_request(
+        response = self._pool(request.extensions.get("route", DIRECT)).handle_request(
             httpcore.Request(
                 request.method,
                 url,
@@ -82,7 +87,8 @@ class DeadlineTransport(httpx.BaseTransport):
 
     def close(self) -> None:
         """Close every connection."""
-        self._pool.close()
+        for pool in self._pools.values():
+            pool.close()
 
 
 class _Body(httpx.SyncByteStream):

@@ -5,6 +5,7 @@ that a ring causes fetches everything, and polling goes on without it where a br
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import threading
@@ -16,8 +17,8 @@ import httpx
 
 from worker.bus.answers import failure_of
 from worker.bus.backoff import LONGEST_RETRY_AFTER
-from worker.bus.deadline import tls
-from worker.bus.errors import BusError, RefusedError
+from worker.bus.errors import BusError, RefusedError, TlsError
+from worker.bus.reaching import Route, tls
 from worker.bus.requests import Endpoint, no_cookies, request_headers
 
 _log = logging.getLogger(__name__)
@@ -86,21 +87,26 @@ class Doorbell:
             self._loop.close()
 
     async def _listen_to_all(self) -> None:
-        limits = httpx.Limits(max_connections=len(self._endpoints) + 1, max_keepalive_connections=0)
-        timeout = httpx.Timeout(None, connect=self._timings.connect)
-        async with (
-            httpx.AsyncClient(
-                verify=tls(),
-                trust_env=False,
-                follow_redirects=False,
-                limits=limits,
-                timeout=timeout,
-                cookies=no_cookies(),
-            ) as client,
-            asyncio.TaskGroup() as group,
-        ):
+        async with contextlib.AsyncExitStack() as stack:
+            clients: dict[Route, httpx.AsyncClient] = {}
+            for route in {endpoint.route for endpoint in self._endpoints}:
+                with contextlib.suppress(TlsError):  # the polls of these agents say so
+                    clients[route] = await stack.enter_async_context(self._client(route))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
             for endpoint in self._endpoints:
-                group.create_task(self._listen_for_ever(client, endpoint))
+                if endpoint.route in clients:
+                    group.create_task(self._listen_for_ever(clients[endpoint.route], endpoint))
+
+    def _client(self, route: Route) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            verify=tls(route.ca_file),
+            proxy=route.proxy,
+            trust_env=False,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=len(self._endpoints) + 1, max_keepalive_connections=0),
+            timeout=httpx.Timeout(None, connect=self._timings.connect),
+            cookies=no_cookies(),
+        )
 
     async def _listen_for_ever(self, client: httpx.AsyncClient, endpoint: Endpoint) -> None:
         bell = _Bell(lambda: self._ring(endpoint.agent), self._timings.coalesce)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from worker.bus.reaching import Route
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
 from worker.settings import AgentSettings
@@ -17,4 +18,5 @@ def endpoint_of(agent: AgentSettings, token: Callable[[], Secret]) -> Endpoint:
         limit=agent.limit,
         max_page_bytes=agent.max_page_bytes,
         presence=agent.announce,
+        route=Route(agent.ca_file, agent.proxy),
     )

@@ -29,6 +29,18 @@ class UnreachableError(BusError):
     code = "bus-unreachable"
 
 
+class TlsError(BusError):
+    """No secure connection: a certificate that is not trusted, TLS where there is none, a `ca_file` of no use."""
+
+    code = "bus-tls"
+
+
+class NetworkForbiddenError(BusError):
+    """The system does not let this process use the network."""
+
+    code = "bus-network-forbidden"
+
+
 class ClosedError(BusError):
     """The bridge closed the connection without a byte: the oldest generation's answer to most errors."""
 

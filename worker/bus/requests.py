@@ -23,10 +23,10 @@ from worker.bus.errors import (
     ClosedError,
     TooLargeError,
     TooSlowError,
-    UnreachableError,
     UnsendableError,
 )
 from worker.bus.page import Known, Page, PageReader, none_known
+from worker.bus.reaching import DIRECT, Route, why_unreachable
 from worker.bus.wire import LONGEST_TEXT, parse_object
 from worker.credentials import is_token
 from worker.secret import Secret
@@ -56,6 +56,7 @@ class Endpoint:
     max_page_bytes: int = 16 * 1024 * 1024
     request_timeout: float = 40.0
     presence: bool = True
+    route: Route = DIRECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,7 @@ class BusRequests:
                 params=params,
                 content=content,
                 headers=request_headers(endpoint.token(), has_content=content is not None),
+                extensions={"route": endpoint.route},
             )
         except (httpx.InvalidURL, ValueError):
             raise UnsendableError("bridge_url is not a usable address.") from None
@@ -202,8 +204,8 @@ class BusRequests:
                     body, whole = _read(response, max_bytes if ok else _ERROR_ANSWER)
                 finally:
                     response.close()
-        except (httpcore.ConnectError, httpcore.ConnectTimeout):
-            raise UnreachableError("Nobody answers at bridge_url; is the bridge running? Retrying.") from None
+        except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError) as error:
+            raise why_unreachable(error) from None
         except (httpcore.TimeoutException, TimeoutError):
             raise TooSlowError(
                 f"The bus did not complete its answer within {endpoint.request_timeout:g} s. Retrying."

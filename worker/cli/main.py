@@ -1,12 +1,13 @@
 """`bus-watch`: finds the command, imports only that one, and turns our errors into one line and an exit status."""
 
 import argparse
+import difflib
 import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from worker import __version__
 from worker.errors import BusWatchError, UsageError
@@ -49,6 +50,17 @@ class CommandParser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         self.exit(UsageError.exit_status, f"{self.prog}: {message}\n")
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """argparse's, with a guess at what an unknown option was to be."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.error("unrecognized arguments: " + " ".join(map(self._with_guess, rest)))
+        return found
+
+    def _with_guess(self, word: str) -> str:
+        known = [option for action in self._actions for option in action.option_strings]
+        return word + _did_you_mean(word.partition("=")[0], known) if word.startswith("-") else word
+
 
 def overview() -> CommandParser:
     """The parser of `bus-watch` itself; commands add theirs when they are used."""
@@ -86,7 +98,7 @@ def command_parser(name: str, *, add_help: bool = True) -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _config_behind(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else ""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -99,6 +111,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BusWatchError as error:
         print(f"bus-watch {name}: {redact(str(error))}", file=sys.stderr)
         return error.exit_status
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in {"worker", "tasks", ""}:
+            raise
+        print(
+            f"bus-watch {name}: this installation is incomplete, {error.name} is missing: "
+            "install it again with its dependencies (pip install, without --no-deps)",
+            file=sys.stderr,
+        )
+        return 1
     except BrokenPipeError:  # `bus-watch history | head`
         _forget_output()
         return 0
@@ -117,10 +138,26 @@ def _dispatch(arguments: Sequence[str]) -> int:
         if name is None:
             parser.print_help(sys.stderr)
             return UsageError.exit_status
-        parser.parse_args(arguments)
-        parser.error(f"there is no command {name!r}; see bus-watch --help")
+        parser.parse_known_args(arguments)
+        if name.startswith("-"):
+            parser.error(f"name a command first: bus-watch COMMAND {' '.join(arguments)}; see bus-watch --help")
+        parser.error(f"there is no command {name!r}{_did_you_mean(name, COMMANDS)}; see bus-watch --help")
     args = command_parser(name).parse_args(arguments[1:])
     return int(args.run(args))
+
+
+def _config_behind(arguments: Sequence[str]) -> list[str]:
+    """`bus-watch --config X status` means `bus-watch status --config X`."""
+    if arguments and arguments[0].startswith("--config="):
+        return [*arguments[1:2], arguments[0], *arguments[2:]]
+    if len(arguments) > 2 and arguments[0] == "--config":
+        return [arguments[2], *arguments[:2], *arguments[3:]]
+    return list(arguments)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _forget_output() -> None:

@@ -77,8 +77,7 @@ def identify(server: Server, tty: str, profiles: Catalogue, *, chosen: str = "",
     if processes.only_shells(group):
         if allow_shell and chosen in {"", "generic"}:
             return Agent(profiles["generic"], group[0], profiles["generic"].typing.enter)
-        hint = "" if allow_shell else "; --allow-shell types into it all the same"
-        raise RefusedError(f"the pane runs a shell ({shown}){hint}")
+        raise RefusedError(f"the pane runs a shell ({shown}), no agent: start the agent in it")
     carried = processes.carrier(group)
     if chosen:
         profile = profiles[chosen]

@@ -163,6 +163,7 @@ class BusApi:
             "project": project,
             "registered": self._store.peers(project),
             "streams": [{"agent": name, "messages": count} for name, count in self._store.lengths(project)],
+            "agents": [one.name for one in self._store.agents()],  # other bridges do not say whom they know
         }
 
     def _count(self, agent: Agent) -> None:
