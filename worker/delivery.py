@@ -128,7 +128,7 @@ def meaning(ending: Ending, policy: RetryPolicy) -> Meaning:
 
 
 def is_failure(ending: Ending) -> bool:
-    """Whether the transport failed: neither a success nor held back (75), and it was at least tried."""
+    """Whether the transport failed: neither a success nor deferred (75), and it was at least tried."""
     return ending.kind != "void" and not (ending.kind == "exit" and ending.code in {0, EX_TEMPFAIL})
 
 
@@ -225,7 +225,7 @@ def _free(
     if what is Meaning.NOT_STARTED:
         delay = NOT_STARTED_DELAY
     elif ending.code == EX_TEMPFAIL:
-        # Held back by a person or a busy agent: worth an early look, but not a storm of them.
+        # Deferred by a person or a busy agent: worth an early look, but not a storm of them.
         delay = min(TEMPFAIL_MAX_DELAY, TEMPFAIL_MIN_DELAY * 2.0 ** min(after.frees - 1, 8))
     else:
         delay = backoff(after.frees, policy, rng)

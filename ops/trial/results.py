@@ -29,7 +29,7 @@ class Row:
     withheld: int
     """How many of the messages were not typed, and said so."""
     retried: int
-    """How many were held back at first, and typed later."""
+    """How many were deferred at first, and typed later."""
     seconds: float
     """Median of a call."""
     proofs: dict[str, int]
@@ -104,7 +104,7 @@ class Results:
 
 
 HEAD = (
-    f"{'ui':9} {'version':9} {'case':34} {'n':>4} {'once':>7} {'agree':>9} {'unpr':>4} {'held':>4} {'later':>5} "
+    f"{'ui':9} {'version':9} {'case':34} {'n':>4} {'once':>7} {'agree':>9} {'unpr':>4} {'defer':>5} {'later':>5} "
     f"{'s/call':>6}"
 )
 
@@ -116,7 +116,7 @@ def line(one: Row) -> str:
     proofs = " ".join(f"{name}:{count}" for name, count in sorted(one.proofs.items()))
     return (
         f"{one.ui:9} {one.version:9} {one.case:34} {one.n:4} {once:>7} {one.agree:>4}/{one.n:<4} {one.unproven:4} "
-        f"{one.withheld:4} {one.retried:5} {one.seconds:6.2f}  {mark:3} {proofs} {one.broken}"
+        f"{one.withheld:5} {one.retried:5} {one.seconds:6.2f}  {mark:3} {proofs} {one.broken}"
     )
 
 

@@ -16,9 +16,9 @@ from ops.trial.stopping import go_on
 from ops.trial.terminal import Server
 
 ROOT = Path(__file__).resolve().parents[2]
-HELD = 75
+DEFERRED = 75
 TYPED = frozenset({"submitted", "queued"})
-NOT_TYPED = frozenset({"held", "refused", "gone"})
+NOT_TYPED = frozenset({"deferred", "refused", "gone"})
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def deliver(
     how: Callable[[Session, str], Said] = call,
     wanted: str = "once",
 ) -> Outcome:
-    """Send as the worker does: what is held back, or not there yet, is sent again `pause` seconds later."""
+    """Send as the worker does: what is deferred, or not there yet, is sent again `pause` seconds later."""
     session.truth.refresh()
     since = len(session.truth.requests)
     end = time.monotonic() + patience
@@ -134,7 +134,7 @@ def deliver(
     while True:
         said = how(session, text)
         calls += 1
-        if said.verdict not in {"held", "gone", "refused"} or time.monotonic() > end:
+        if said.verdict not in {"deferred", "gone", "refused"} or time.monotonic() > end:
             break
         notes.append(f"{said.verdict}: {said.report.get('reason', '')}")
         time.sleep(pause)

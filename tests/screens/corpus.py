@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.terminal.profiles import SHIPPED, Profile, load
-from worker.terminal.screen import Seen
+from worker.terminal.screen import Judgement
 from worker.terminal.tmux import Look
 
 FOLDER = Path(__file__).resolve().parents[1] / "fixtures" / "corpus"
@@ -76,7 +76,7 @@ def texts() -> dict[str, str]:
     return found
 
 
-def error(state: str, seen: Seen) -> str:
+def error(state: str, seen: Judgement) -> str:
     """`dangerous`: it would be typed into, and must not be; `useless`: it could be, and would not; or neither."""
     if state in SAFE and seen.state in TYPABLE:
         return "dangerous"

@@ -176,7 +176,7 @@ def _age_counts_from(row: sqlite3.Row, now: float) -> float:
     return max(received, row["renewed_at"] or 0.0, sent if sent <= now else 0.0)
 
 
-_THROTTLED = "held back: its transport has had its wakes for this minute"
+_THROTTLED = "deferred: its transport has had its wakes for this minute"
 
 _CLAIMABLE = """
 select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, d.reason, d.renewed_at, l.agent, l.transport, l.paused,

@@ -161,7 +161,7 @@ def note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float, 
 
 
 def was_failing(tx: sqlite3.Connection, lane: int, attempt_id: str) -> bool:
-    """Whether the lane's last ending before this one, held back ones (75) aside, was no success."""
+    """Whether the lane's last ending before this one, deferred ones (75) aside, was no success."""
     row = tx.execute(
         """
         select result from attempts indexed by attempts_recent

@@ -22,7 +22,7 @@ exit status:
   0   submitted or queued: proven by the agent's own record or by its screen
   64  usage       65  text that cannot be sent
   69  gone or refused: no such pane, or it runs a shell or something unknown; nothing was typed
-  75  held: somebody's draft, a dialog, a busy agent; nothing was typed, try again later
+  75  deferred: somebody's draft, a dialog, a busy agent; nothing was typed, try again later
   76  unproven: typed, but nothing proves that it was submitted; look before you send it again
 """
 
@@ -49,7 +49,7 @@ def add_pane_options(parser: argparse.ArgumentParser) -> None:
         "--agent", default="", metavar="NAME", help="the profile to go by (default: found from the pane)"
     )
     parser.add_argument("--allow-shell", action="store_true", help="type into a shell if that is what the pane runs")
-    parser.add_argument("--when-idle", action="store_true", help="hold the message while the agent is busy")
+    parser.add_argument("--when-idle", action="store_true", help="wait while the agent is busy; 75 if it stays so")
     parser.add_argument("--accept", choices=["unproven"], help="exit 0 for this verdict too")
     parser.add_argument(
         "-r",

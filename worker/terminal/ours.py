@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from worker.terminal.cells import rows_of
 from worker.terminal.profiles import Composer
-from worker.terminal.screen import Seen
+from worker.terminal.screen import Judgement
 from worker.terminal.text import squeeze
 from worker.terminal.tmux import Look
 
@@ -77,7 +77,7 @@ def forms_of(text: str, how: Composer) -> list[Form]:
     return [Form(one, losable) for one in found if one]
 
 
-def ours_on(look: Look, seen: Seen, text: str, how: Composer, before: Look | None = None) -> str:
+def ours_on(look: Look, seen: Judgement, text: str, how: Composer, before: Look | None = None) -> str:
     """Whose text stands in the pane's box.
 
     Args:

@@ -21,7 +21,7 @@ from worker.errors import ConfigError
 
 SHIPPED = Path(__file__).with_name("profiles")
 
-State = Literal["dialog", "busy", "queued"]
+Shown = Literal["dialog", "busy", "queued"]
 Pattern = re.Pattern[str]
 
 _RULE = re.compile(r"[╭╰┌└├]?[─━═▀▄▔╌]{2,}")
@@ -48,7 +48,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Sign(_Table, frozen=True, kw_only=True):
     """Something that shows a state; every condition that is given must hold."""
 
-    state: State
+    state: Shown
     title: Pattern | None = None
     screen: Pattern | None = None
     lines: int = 15
@@ -121,7 +121,7 @@ class Record(_Table, frozen=True, kw_only=True):
     query: str = ""
 
 
-class Process(_Table, frozen=True, kw_only=True):
+class Runs(_Table, frozen=True, kw_only=True):
     """What the pane's foreground process group must execute."""
 
     commands: frozenset[str] = frozenset()
@@ -134,7 +134,7 @@ class Profile(_Table, frozen=True, kw_only=True):
     name: str = ""
     about: str = ""
     measured: str = ""
-    process: Process = Process()
+    process: Runs = Runs()
     composer: Composer | None = None
     signs: tuple[Sign, ...] = ()
     typing: Typing = Typing()
@@ -153,7 +153,7 @@ class Profile(_Table, frozen=True, kw_only=True):
 
 TABLES: Mapping[str, type[msgspec.Struct]] = {
     "": Profile,
-    "process": Process,
+    "process": Runs,
     "composer": Composer,
     "signs": Sign,
     "typing": Typing,

@@ -49,7 +49,7 @@ class Prover:
         self,
         entered: Entered,
         look: Callable[[], Look],
-        press: Callable[[screen.Seen, Look], bool],
+        press: Callable[[screen.Judgement, Look], bool],
         *,
         retries: int,
         deadline: float,
@@ -127,7 +127,7 @@ class Prover:
                 return Verdict(verdict, f"our text left the input box, and the screen {how}", "screen")
         return None
 
-    def _shown(self, seen: screen.Seen) -> bool:
+    def _shown(self, seen: screen.Judgement) -> bool:
         """Whether the screen shows what became of it: the text above the box, a queue, or work that began."""
         lines = [one for one in map(squeeze, self._entered.text.split("\n")) if one]
         above = any(one[:20] in seen.outside for one in (lines[0], lines[-1])) or lines[-1][-20:] in seen.outside

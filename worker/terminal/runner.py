@@ -69,7 +69,7 @@ class Runner(Protocol):
         """
 
     def close(self) -> None:
-        """End the connection; the pane's lock, if held, is free then."""
+        """End the connection; the pane's lock, if it is ours, is free then."""
 
 
 def _within(timeout: float, deadline: float) -> float:

@@ -35,7 +35,7 @@ _LOADS = 60.0  # seconds: an agent older than this has loaded, whatever its scre
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Judgement:
     """What a screen means, and why."""
 
     state: str
@@ -51,7 +51,7 @@ class Seen:
         return squeeze("".join(_outside(self.rows, self.box)))
 
 
-def judge(look: Look, profile: Profile, *, age: float = 0.0) -> Seen:
+def judge(look: Look, profile: Profile, *, age: float = 0.0) -> Judgement:
     """What the pane shows, by its profile. `profile.composer` must not be None.
 
     Args:
@@ -80,7 +80,7 @@ def judge(look: Look, profile: Profile, *, age: float = 0.0) -> Seen:
         works = signs["busy"] or _working(look, above, below)
         state, why = _with_box(box, how, above, below, works=works, age=age)
         busy = bool(works)
-    return Seen(state, why, busy, bool(signs["queued"]), box, rows)
+    return Judgement(state, why, busy, bool(signs["queued"]), box, rows)
 
 
 def _without_box(profile: Profile, how: Composer, lowest: Sequence[str]) -> tuple[str, str]:

@@ -21,9 +21,9 @@ from worker.terminal.text import MAX_BYTES, guard, sanitise
 from worker.terminal.tmux import GoneError, Look, Pane, PaneLock, RefusedError, Server, TmuxError, cursor_at
 from worker.terminal.transcript import Watch, surroundings
 
-EXIT_STATUS = {"submitted": 0, "queued": 0, "held": 75, "unproven": 76, "gone": 69, "refused": 69}
+EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
 
-_PATIENCE = 2.0  # seconds for which a screen may stay unknown before the message is held
+_PATIENCE = 2.0  # seconds for which a screen may stay unknown before the message is deferred
 
 
 class TextError(BusWatchError):
@@ -33,10 +33,10 @@ class TextError(BusWatchError):
     exit_status = 65
 
 
-class _HeldError(BusWatchError):
+class _DeferredError(BusWatchError):
     """Nothing was typed, and later it may be possible."""
 
-    code = "held"
+    code = "deferred"
     exit_status = 75
 
 
@@ -119,8 +119,8 @@ class _Submission:
             self._end("unproven" if self.typed else "gone", self._after(str(why)))
         except RefusedError as why:
             self._end("unproven" if self.typed else "refused", self._after(str(why)))
-        except (_HeldError, ProfileError) as why:
-            self._end("held", str(why))
+        except (_DeferredError, ProfileError) as why:
+            self._end("deferred", str(why))
         except TextError:
             raise
         except Exception as why:  # after the paste even our own bug must not read as "try it again"
@@ -161,7 +161,7 @@ class _Submission:
         pause = 0.05
         while not lock.acquire(self.deadline - time.monotonic() + 5):
             if time.monotonic() + pause > self.deadline - self.reserve:
-                raise _HeldError("another sender is typing into this pane")
+                raise _DeferredError("another sender is typing into this pane")
             time.sleep(pause)
             pause = min(pause * 1.3, 0.4)
         self._step("locked")
@@ -205,7 +205,7 @@ class _Submission:
         self._step("entered")
         self._say(f"pressed {keys}")
 
-        def press(seen: screen.Seen, look: Look) -> bool:
+        def press(seen: screen.Judgement, look: Look) -> bool:
             self._same_agent(pane, agent)
             again = agent.submits(busy=seen.busy)
             self._say(f"our text is still in the input box: {again} again")
@@ -241,7 +241,7 @@ class _Submission:
             self.server.leave_mode(pane.id)
             look = self.server.look(pane.id)
             if look.in_mode and not self.typed:
-                raise _HeldError("the pane does not leave copy-mode")
+                raise _DeferredError("the pane does not leave copy-mode")
         if look.input_off or look.synchronized:
             why = (
                 "takes no input (select-pane -d)" if look.input_off else "copies its keys to others (synchronize-panes)"
@@ -264,13 +264,13 @@ class _Submission:
             lock.unload(buffer)
             self._say("the pane changed in the last moment; nothing was pasted")
             if time.monotonic() > self.deadline - self.reserve:
-                raise _HeldError("the pane keeps changing")
+                raise _DeferredError("the pane keeps changing")
 
-    def _ready(self, pane: Pane, agent: Agent) -> tuple[screen.Seen | None, Look]:
+    def _ready(self, pane: Pane, agent: Agent) -> tuple[screen.Judgement | None, Look]:
         """Wait until the box is empty and has been still.
 
         Raises:
-            _HeldError: it holds a draft, a dialog is open, it stays busy or unknown.
+            _DeferredError: it holds a draft, a dialog is open, it stays busy or unknown.
         """
         typing = agent.profile.typing
         born = self.started - agent.process.age if agent.process else 0.0
@@ -295,11 +295,11 @@ class _Submission:
             lost = settled and seen.state == "unknown" and now - began > _PATIENCE
             barred = settled and seen.state in {"draft", "dialog"}
             if lost or barred or now > self.deadline - self.reserve:
-                raise _HeldError(f"{seen.state}: {seen.why}")
+                raise _DeferredError(f"{seen.state}: {seen.why}")
             time.sleep(GLANCE)
 
     @staticmethod
-    def _fence(profile: Profile, seen: screen.Seen | None, look: Look) -> str:
+    def _fence(profile: Profile, seen: screen.Judgement | None, look: Look) -> str:
         """Where the cursor must still be when the paste or Enter comes, or somebody has typed since the last look."""
         if seen is None or profile.composer is None or profile.composer.cursor != "prompt":
             return ""
@@ -311,7 +311,7 @@ class _Submission:
         if (now.profile.name, now.pid) != (agent.profile.name, agent.pid):
             raise RefusedError("another program has come to the foreground")
 
-    def _see_draft(self, pane: Pane, profile: Profile, what: Pasted, pasted: float) -> tuple[screen.Seen, Look]:
+    def _see_draft(self, pane: Pane, profile: Profile, what: Pasted, pasted: float) -> tuple[screen.Judgement, Look]:
         """Wait until our own text, and nothing else, is seen in the input box; what was seen then.
 
         Raises:

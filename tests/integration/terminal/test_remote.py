@@ -67,8 +67,8 @@ def test_no_lock_stays_when_the_connection_is_cut(terminal: Terminal, sshd: Sshd
     assert sender.stderr is not None
     while b"busy" not in sender.stderr.readline():
         pass
-    held = terminal.submit("a", "second", timeout=2)
-    assert held.reason == "another sender is typing into this pane"
+    deferred = terminal.submit("a", "second", timeout=2)
+    assert deferred.reason == "another sender is typing into this pane"
     sshd.cut()
     assert sender.wait(30) == 69
     sender.stderr.close()

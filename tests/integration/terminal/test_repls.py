@@ -28,14 +28,14 @@ def test_ipython(terminal: Terminal, ipython: str) -> None:
 
     # Its busy tty takes no brackets: lines would be cells of their own.
     assert terminal.submit("ipy", "import time; time.sleep(2.5)").exit_status == 0
-    held = terminal.submit("ipy", "print('a')\nprint('b')", timeout=1)
-    assert held.verdict == "held", held
+    deferred = terminal.submit("ipy", "print('a')\nprint('b')", timeout=1)
+    assert deferred.verdict == "deferred", deferred
     assert terminal.submit("ipy", "print('a')\nprint('b')", timeout=30).verdict == "submitted"
     _shows(terminal, ipython, "\na\nb\n")
 
     terminal.tmux("send-keys", "-t", ipython, "-l", "draft = 1")
     _shows(terminal, ipython, "draft = 1")
-    assert terminal.submit("ipy", "print(1)").verdict == "held"
+    assert terminal.submit("ipy", "print(1)").verdict == "deferred"
     terminal.tmux("send-keys", "-t", ipython, "Enter")
     _shows(terminal, ipython, "In [6]:")
     assert terminal.submit("ipy", "print('draft is', draft)").verdict == "submitted"

@@ -59,11 +59,11 @@ def test_queued_while_busy(terminal: Terminal, record: bool) -> None:
     assert agent.events("queue", "submit") == [("queue", "for later")]
 
 
-def test_when_idle_holds_while_busy(terminal: Terminal) -> None:
+def test_when_idle_defers_while_busy(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("busy")
     outcome = terminal.submit("a", "not now", when_idle=True, timeout=3)
-    assert (outcome.verdict, outcome.exit_status) == ("held", 75)
+    assert (outcome.verdict, outcome.exit_status) == ("deferred", 75)
     agent.tell("idle")
     assert agent.events("queue", "submit") == []
 
@@ -73,7 +73,7 @@ def test_a_persons_draft_survives(terminal: Terminal) -> None:
     agent.tell("draft rm -rf important")
     for _ in range(LONG):
         outcome = terminal.submit("a", "hello")
-        assert (outcome.verdict, outcome.exit_status) == ("held", 75), outcome
+        assert (outcome.verdict, outcome.exit_status) == ("deferred", 75), outcome
     assert agent.submitted() == []
     terminal.tmux("send-keys", "-t", agent.pane, "Enter")
     agent.wait("submit")
@@ -85,7 +85,7 @@ def test_an_open_dialog_is_never_answered(terminal: Terminal) -> None:
     agent.tell("dialog")
     for _ in range(LONG):
         outcome = terminal.submit("a", "y")
-        assert outcome.verdict == "held", outcome
+        assert outcome.verdict == "deferred", outcome
     assert agent.events("approve", "stray", "submit") == []
 
 
@@ -178,12 +178,12 @@ def test_an_unknown_program_is_refused_unless_vouched_for(terminal: Terminal) ->
     until(lambda: terminal.screen(pane).count("hello") == 2, "typed and echoed once each")
 
 
-def test_a_known_agent_with_an_unknown_screen_is_held(terminal: Terminal) -> None:
+def test_a_known_agent_with_an_unknown_screen_is_deferred(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     terminal.tmux("resize-window", "-t", "a", "-x", "8")  # rules too short to be known
     agent.tell("title x")
     outcome = terminal.submit("a", "hello")
-    assert outcome.verdict == "held", outcome
+    assert outcome.verdict == "deferred", outcome
     assert "no input box" in outcome.reason
     assert agent.submitted() == []
 
@@ -266,8 +266,8 @@ def test_the_lock_dies_with_its_holder(terminal: Terminal) -> None:
     assert holder.stderr is not None
     while b"busy" not in holder.stderr.readline():
         pass
-    held = terminal.submit("a", "second", timeout=2)
-    assert (held.verdict, held.reason) == ("held", "another sender is typing into this pane")
+    deferred = terminal.submit("a", "second", timeout=2)
+    assert (deferred.verdict, deferred.reason) == ("deferred", "another sender is typing into this pane")
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     holder.stderr.close()
@@ -292,7 +292,7 @@ def test_typing_in_the_last_moment_is_not_mixed_in(terminal: Terminal, monkeypat
 
     monkeypatch.setattr(PaneLock, "paste", late)
     outcome = terminal.submit("a", "hello")
-    assert outcome.verdict == "held", outcome
+    assert outcome.verdict == "deferred", outcome
     assert agent.submitted() == []
     assert terminal.tmux("list-buffers") == ""
 

@@ -88,9 +88,9 @@ SENTENCES: list[tuple[DeliveryReport, LaneContext, str]] = [
         f"behind {HEAD_ID}, which retries in 42 s: exit 1: can't find pane",
     ),
     (
-        delivery("waiting", next_at=NOW + 20, reason="held back: its transport has had its wakes for this minute"),
+        delivery("waiting", next_at=NOW + 20, reason="deferred: its transport has had its wakes for this minute"),
         lane(),
-        "held back: its transport has had its wakes for this minute; looks again in 20 s",
+        "deferred: its transport has had its wakes for this minute; looks again in 20 s",
     ),
     (delivery("waiting", next_at=NOW + 20), lane(), "put off; looks again in 20 s"),
     (RETRYING_HEAD, lane(), "attempt 3 in 42 s: exit 1: can't find pane"),

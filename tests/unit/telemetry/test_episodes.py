@@ -67,7 +67,7 @@ def lane(tmp_path: Path) -> Iterator[Lane]:
 
 
 FAILS = Ending("exit", 1, "words of the transport")
-HELD_BACK = Ending("exit", 75, "a person types")
+DEFERRED = Ending("exit", 75, "a person types")
 WORKS = Ending("exit", 0)
 
 
@@ -79,9 +79,9 @@ def test_an_episode_begins_once_and_lasts_until_a_success(lane: Lane) -> None:
 
 
 def test_being_held_back_neither_begins_nor_ends_one(lane: Lane) -> None:
-    assert lane.end(HELD_BACK) is False
+    assert lane.end(DEFERRED) is False
     assert lane.end(FAILS) is True
-    assert lane.end(HELD_BACK) is False
+    assert lane.end(DEFERRED) is False
     assert lane.end(FAILS) is False
 
 

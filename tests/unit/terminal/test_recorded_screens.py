@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from worker.terminal.profiles import SHIPPED, Profile, load
-from worker.terminal.screen import Seen, judge
+from worker.terminal.screen import Judgement, judge
 from worker.terminal.tmux import Look
 
 FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "screens"
@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[dict[str, Any], Look, Profile]:
     return saved, look, load(saved["profile"], [SHIPPED])
 
 
-def agrees(state: str, seen: Seen) -> bool:
+def agrees(state: str, seen: Judgement) -> bool:
     """Is `seen` what a screen recorded as `state` must be judged to be?"""
     if state == "unknown":
         return seen.state not in TYPABLE

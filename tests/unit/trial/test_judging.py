@@ -110,8 +110,8 @@ def outcome(verdict: str, times: int, *, intact: bool = True, wanted: str = "onc
         ("submitted", 0, True, False),
         ("submitted", 2, True, False),
         ("submitted", 1, False, False),
-        ("held", 0, True, True),
-        ("held", 1, True, False),
+        ("deferred", 0, True, True),
+        ("deferred", 1, True, False),
         ("refused", 1, True, False),
         ("exit 1", 0, True, False),
     ],
@@ -124,15 +124,15 @@ def test_a_verdict_is_true_or_false(verdict: str, times: int, *, intact: bool, a
     ("wanted", "verdict", "times", "good"),
     [
         ("once", "submitted", 1, True),
-        ("once", "held", 0, False),
+        ("once", "deferred", 0, False),
         ("once", "unproven", 1, False),
-        ("withheld", "held", 0, True),
+        ("withheld", "deferred", 0, True),
         ("withheld", "submitted", 1, False),
         ("withheld", "unproven", 0, False),
-        ("either", "held", 0, True),
+        ("either", "deferred", 0, True),
         ("either", "unproven", 1, True),
         ("either", "unproven", 2, False),
-        ("either", "held", 1, False),
+        ("either", "deferred", 1, False),
     ],
 )
 def test_an_outcome_is_good_if_what_was_wanted_happened_and_was_said(
@@ -143,11 +143,11 @@ def test_an_outcome_is_good_if_what_was_wanted_happened_and_was_said(
 
 def test_a_round_is_good_only_if_each_of_its_messages_is() -> None:
     ui = UIS["codex"]
-    right, held = outcome("submitted", 1), outcome("held", 0, wanted="withheld")
-    assert row(ui, "draft", [right, held]).good
+    right, deferred = outcome("submitted", 1), outcome("deferred", 0, wanted="withheld")
+    assert row(ui, "draft", [right, deferred]).good
     assert not row(ui, "short", [right, outcome("unproven", 1)]).good
     assert not row(ui, "short", [right, outcome("submitted", 0)]).good
-    assert not row(ui, "draft", [held], broken="the draft was changed").good
+    assert not row(ui, "draft", [deferred], broken="the draft was changed").good
     assert not row(ui, "draft", []).good
 
 
