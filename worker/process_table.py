@@ -4,9 +4,19 @@ The launcher and the commands that agents call import this, so it imports next t
 """
 
 import os
+import re
+import select
+import signal
 import sys
+import time
 
-HAS_PROC = sys.platform == "linux"
+NO_PROC_VARIABLE = "BUS_WATCH_TEST_NO_PROC"
+"""For tests only: set to anything, it takes `/proc` away, so that what other systems do can be tried on Linux."""
+
+HAS_PROC = sys.platform == "linux" and NO_PROC_VARIABLE not in os.environ
+
+_PS = "/bin/ps"
+_PS_SECONDS = 2.0  # Apple's ps sleeps a second and tries again when its sysctl fails; one that hangs is given up
 
 # Where a field of /proc/PID/stat stands in what `stat` returns. START is in clock ticks since boot.
 STATE, PARENT, GROUP, SESSION, TERMINAL, FOREGROUND, START = 0, 1, 2, 3, 4, 5, 19
@@ -15,10 +25,13 @@ _CPU = slice(11, 15)
 ENDED = frozenset({b"Z", b"X"})  # states of what waits to be reaped, or is just going
 
 _STAT_BYTES = 2048
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
 
 def pids() -> list[int]:
     """Every process that `/proc` lists; empty where there is none."""
+    if not HAS_PROC:
+        return []
     try:
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - no pathlib here
     except OSError:
@@ -27,6 +40,8 @@ def pids() -> list[int]:
 
 def stat(pid: int) -> list[bytes] | None:
     """The fields of /proc/PID/stat from the third on, or None when there is no such process."""
+    if not HAS_PROC:
+        return None
     try:
         handle = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -65,7 +80,15 @@ def arguments(pid: int) -> list[str]:
 
 
 def environment(pid: int) -> dict[str, str] | None:
-    """The environment that the process was started with; None when we may not look, or it is gone."""
+    """The environment that the process was started with; None when we may not look, or it is gone.
+
+    Without `/proc` it is what `ps -E` (macOS, ps(1)) or `ps e` (procps) prints behind the arguments: a value that holds
+    a blank is cut there.
+    """
+    if not HAS_PROC:
+        words = ps("-Eww" if sys.platform == "darwin" else "eww", "-o", "command=", "-p", str(pid)).split()
+        found = dict(word.split("=", 1) for word in words[1:] if _VARIABLE.match(word))
+        return found or None
     raw = _read(pid, "environ")
     if raw is None:
         return None
@@ -74,6 +97,8 @@ def environment(pid: int) -> dict[str, str] | None:
 
 def link(pid: int, entry: str) -> str | None:
     """What `exe` or `cwd` of the process points to; None when we may not look, or it is gone."""
+    if not HAS_PROC:
+        return None
     try:
         return os.readlink(f"/proc/{pid}/{entry}")  # noqa: PTH115 - no pathlib here
     except OSError:
@@ -81,24 +106,35 @@ def link(pid: int, entry: str) -> str | None:
 
 
 def ps(*options: str) -> str:
-    """What `ps` prints; empty when it cannot be run."""
+    """What `ps` prints, its times in UTC and in no language; empty when it cannot be run, or takes too long."""
     read_end, write_end = os.pipe()
     try:
-        pid = os.posix_spawn(
-            "/bin/ps", ["ps", *options], {"LC_ALL": "C"}, file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)]
-        )
+        # Times are compared with those that others have written down: from every time zone and language alike.
+        environment = {"LC_ALL": "C", "TZ": "UTC0"}
+        pid = os.posix_spawn(_PS, ["ps", *options], environment, file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)])
     except OSError:
         os.close(read_end)
         return ""
     finally:
         os.close(write_end)
-    with os.fdopen(read_end, "rb") as output:
-        text = output.read().decode("utf-8", "replace")
+    output = bytearray()
+    deadline = time.monotonic() + _PS_SECONDS
+    with os.fdopen(read_end, "rb", buffering=0) as source:
+        while (left := deadline - time.monotonic()) > 0 and select.select([source], [], [], left)[0]:
+            some = source.read(65536)
+            if not some:
+                break
+            output += some
+        else:
+            os.kill(pid, signal.SIGKILL)
+            output.clear()
     os.waitpid(pid, 0)
-    return text
+    return output.decode("utf-8", "replace")
 
 
 def _read(pid: int, entry: str) -> bytes | None:
+    if not HAS_PROC:
+        return None
     try:
         with open(f"/proc/{pid}/{entry}", "rb") as source:  # noqa: PTH123 - no pathlib here
             return source.read()

@@ -54,3 +54,35 @@ def test_one_that_is_gone(sleeper: subprocess.Popen[bytes]) -> None:
     assert process_table.link(pid, "exe") is None
     with pytest.raises(ProcessLookupError):
         process_table.cpu_ticks(pid)
+
+
+def test_times_of_ps_are_the_same_in_every_time_zone_and_language(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = set()
+    for zone, language in (("UTC0", "C"), ("Asia/Tokyo", "C.UTF-8"), ("America/New_York", "de_DE.UTF-8")):
+        monkeypatch.setenv("TZ", zone)
+        monkeypatch.setenv("LC_ALL", language)
+        said.add(process_table.ps("-o", "lstart=", "-p", str(sleeper.pid)))
+    assert len(said) == 1
+    assert said.pop().strip()
+
+
+def test_a_ps_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ps"
+    program.write_text("#!/bin/sh\necho half an answer\nexec sleep 60\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(process_table, "_PS", str(program))
+    monkeypatch.setattr(process_table, "_PS_SECONDS", 0.2)
+    assert process_table.ps("-o", "lstart=") == ""
+
+
+def test_without_proc_ps_tells_the_environment(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_table, "HAS_PROC", False)
+    found = process_table.environment(sleeper.pid)
+    assert found is not None
+    assert found["A"] == "1=2"
+    assert process_table.stat(sleeper.pid) is None
+    assert process_table.pids() == []

@@ -34,10 +34,10 @@ _LOCK = "@bus_watch_lock"
 # $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or unknowable),
 # and the time.
 _LIFE = (
-    'if [ -r "/proc/$1/stat" ]; then '
+    'if [ -r "/proc/$1/stat" ] && [ -z "$BUS_WATCH_TEST_NO_PROC" ]; then '
     "s=$(sed 's/^.*) //' \"/proc/$1/stat\" 2>/dev/null | cut -d' ' -f1,20); "
     "case $s in Z*|X*) s= ;; *) s=${s#* } ;; esac; "
-    'else s=$(ps -o lstart= -p "$1" 2>/dev/null | tr -cd A-Za-z0-9); fi; '
+    'else s=$(LC_ALL=C TZ=UTC0 ps -o lstart= -p "$1" 2>/dev/null | tr -cd A-Za-z0-9); fi; '
     'echo "$1 ${s:-none} $(date +%s)"'
 )
 

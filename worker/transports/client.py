@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import worker
 from worker.errors import BusWatchError
+from worker.process_table import NO_PROC_VARIABLE
 from worker.transports import receipt_format
 from worker.transports.command import Prepared
 from worker.transports.locks import launcher_lock
@@ -102,11 +103,12 @@ class LauncherClient:
         ours, theirs = socket.socketpair()
         with theirs:
             # Its environment is empty: the token may be in ours, and it would pass on whatever it had.
+            switch = {name: "1" for name in (NO_PROC_VARIABLE,) if name in os.environ}
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _MAIN, _ROOT, str(self.directory.absolute()),
                 self.worker_id, str(theirs.fileno()), os.environ.get(FAULT_VARIABLE, "")],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env={}, close_fds=True, pass_fds=[theirs.fileno()], start_new_session=True,
+                env=switch, close_fds=True, pass_fds=[theirs.fileno()], start_new_session=True,
             )  # fmt: skip
         self._socket = ours
         self.pid = self._process.pid
