@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation
@@ -16,7 +16,7 @@ from tests.world.installation import install
 from tests.world.processes import HERE
 from tests.world.world import World
 
-settings.register_profile("shared-machine", deadline=None)
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
 
 
