@@ -5,6 +5,7 @@ Run in a pane: `python standin.py LOG CONTROL [RECORD]`. LOG gets one JSON objec
 takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `slow SECONDS` (an
 Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is drawn at the
 next key only), `deaf` (pastes vanish), `title TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
+Ctrl-U takes the last line of the draft out.
 """
 
 import json
@@ -97,6 +98,10 @@ class StandIn:
         else:
             self.submit()
 
+    def clear_line(self) -> None:
+        kept, newline, line = self.draft.rpartition("\n")
+        self.draft = kept + (newline if line else "")  # an empty line goes, and the one above is next
+
     def feed(self, data: bytes) -> None:
         self.input += data
         while self.input:
@@ -124,6 +129,8 @@ class StandIn:
             elif key == b"\t" and (self.busy or self.dialog):
                 if not self.dialog:
                     self.submit()
+            elif key == b"\x15" and not self.dialog:
+                self.clear_line()
             elif self.dialog:
                 self.log("stray", key.decode("latin-1"))
             else:

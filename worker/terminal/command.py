@@ -50,6 +50,9 @@ def add_pane_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--allow-shell", action="store_true", help="type into a shell if that is what the pane runs")
     parser.add_argument("--when-idle", action="store_true", help="wait while the agent is busy; 75 if it stays so")
+    parser.add_argument(
+        "--certain", action="store_true", help="only agents whose profile proves that late dialogs are safe; else 75"
+    )
     parser.add_argument("--accept", choices=["unproven"], help="exit 0 for this verdict too")
     parser.add_argument(
         "-r",
@@ -204,6 +207,8 @@ def _submit(
             when_idle=options.when_idle,
             retries=options.retries,
             timeout=options.timeout - (time.monotonic() - began),
+            certain=options.certain,
+            key=os.environ.get("SOS_MESSAGE_KEY", ""),
             narrate=(lambda line: print(line, file=sys.stderr)) if options.verbose else lambda _: None,
         )
         return submit(server, target, text, wanted, loaded)
@@ -216,7 +221,7 @@ def report(outcome: "Outcome", *, as_json: bool) -> None:
     if as_json:
         import json
 
-        keys = ("verdict", "reason", "agent", "pane", "host", "proof", "timings")
+        keys = ("verdict", "reason", "agent", "pane", "host", "proof", "timings", "leftover")
         print(json.dumps({key: getattr(outcome, key) for key in keys}, ensure_ascii=False), flush=True)
         return
     place = " ".join(

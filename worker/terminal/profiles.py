@@ -96,6 +96,10 @@ class Typing(_Table, frozen=True, kw_only=True):
     still: float = 0.25
     young: float = 6.0
     young_still: float = 1.5
+    clear: str = ""
+    """The keys that take text out of the box, pressed until it is empty; empty: it cannot be taken out."""
+    dialog_safe: Literal["yes", "no"] = "no"
+    """Whether it is proven that a dialog which opens in the last moment is not answered."""
     busy: Literal["type", "wait"] = "type"
     tabs: int = 0
     leading: Mapping[str, str] = {}

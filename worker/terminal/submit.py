@@ -11,15 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from worker.errors import BusWatchError
-from worker.terminal import ours, screen, target
+from worker.terminal import clearing, screen, target
 from worker.terminal.catalogue import Catalogue
+from worker.terminal.leftover import Note, fate_of
 from worker.terminal.profiles import Composer, Profile, ProfileError
-from worker.terminal.proof import GLANCE, Entered, Prover
-from worker.terminal.runner import HostError, LocalRunner
-from worker.terminal.target import Agent
+from worker.terminal.proof import GLANCE, Verdict
+from worker.terminal.runner import HostError
 from worker.terminal.text import MAX_BYTES, guard, sanitise
-from worker.terminal.tmux import GoneError, Look, Pane, PaneLock, RefusedError, Server, TmuxError, cursor_at
-from worker.terminal.transcript import Watch, surroundings
+from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError
+from worker.terminal.visit import DeferredError, Pasted, Visit, Wishes
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
 
@@ -31,13 +31,6 @@ class TextError(BusWatchError):
 
     code = "text"
     exit_status = 65
-
-
-class _DeferredError(BusWatchError):
-    """Nothing was typed, and later it may be possible."""
-
-    code = "deferred"
-    exit_status = 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +45,10 @@ class Options:
     """How often Enter is repeated at most."""
     timeout: float = 15.0
     """Seconds for everything."""
+    certain: bool = False
+    """Type only where the profile proves that a dialog which opens late is not answered (`dialog_safe`)."""
+    key: str = ""
+    """What the message is called on the bus: attempts of one delivery say the same. Empty: it has no name."""
     narrate: Callable[[str], None] = lambda _: None
 
 
@@ -66,7 +63,9 @@ class Outcome:
     proof: str = ""
     host: str = ""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds from the start at which each step was done."""
+    """Seconds from the start at which each step was done; `window`: seconds at most from the last look to Enter."""
+    leftover: str = ""
+    """What became of the text that an earlier sender had left in the box; empty: there was none."""
 
     @property
     def exit_status(self) -> int:
@@ -88,13 +87,12 @@ def submit(server: Server, place: str, message: str, options: Options, profiles:
     return _Submission(server, place, text, options, profiles).run()
 
 
-@dataclass(frozen=True, slots=True)
-class Pasted:
-    """What was pasted into which box, and the pane as it was before."""
+class _DoneError(Exception):
+    """The message stood in the box already, and this is what became of it."""
 
-    text: str
-    composer: Composer
-    empty: Look
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict)
+        self.verdict = verdict
 
 
 class _Submission:
@@ -107,7 +105,7 @@ class _Submission:
         self.deadline = self.started + options.timeout
         # What must be left of the time for paste, Enter and proof, or the paste is not begun.
         self.reserve = min(4.0, options.timeout / 2)
-        self.typed = False
+        self.visit: Visit | None = None
         self.outcome = Outcome("gone", "", host=server.runner.host)
         server.runner.deadline = self.deadline
 
@@ -119,7 +117,7 @@ class _Submission:
             self._end("unproven" if self.typed else "gone", self._after(str(why)))
         except RefusedError as why:
             self._end("unproven" if self.typed else "refused", self._after(str(why)))
-        except (_DeferredError, ProfileError) as why:
+        except (DeferredError, ProfileError) as why:
             self._end("deferred", str(why))
         except TextError:
             raise
@@ -129,6 +127,11 @@ class _Submission:
             self._end("unproven", self._after(f"this program failed: {type(why).__name__}"))
         self._step("end")
         return self.outcome
+
+    @property
+    def typed(self) -> bool:
+        """Whether the message may have reached the pane."""
+        return self.visit is not None and self.visit.typed
 
     def _after(self, why: str) -> str:
         return f"it was pasted, then {why}" if self.typed else why
@@ -149,8 +152,10 @@ class _Submission:
         self._say(f"{self.place} is pane {pane.id}")
         lock = PaneLock(self.server, pane)
         self._lock(lock)
+        wishes = Wishes(self.options.agent, self.options.allow_shell, self.options.retries)
         try:
-            self._deliver(pane, lock)
+            self.visit = Visit(self.server, pane, lock, self.profiles, wishes, self._say)
+            self._deliver(self.visit)
         finally:
             try:
                 lock.release()
@@ -161,65 +166,39 @@ class _Submission:
         pause = 0.05
         while not lock.acquire(self.deadline - time.monotonic() + 5):
             if time.monotonic() + pause > self.deadline - self.reserve:
-                raise _DeferredError("another sender is typing into this pane")
+                raise DeferredError("another sender is typing into this pane")
             time.sleep(pause)
             pause = min(pause * 1.3, 0.4)
         self._step("locked")
 
-    def _identify(self, tty: str) -> Agent:
-        return target.identify(
-            self.server,
-            tty,
-            self.profiles,
-            chosen=self.options.agent,
-            allow_shell=self.options.allow_shell,
-        )
-
-    def _deliver(self, pane: Pane, lock: PaneLock) -> None:
-        agent = self._identify(self._alive(pane).tty)
-        self.outcome.agent = agent.profile.name
-        self._say(f"agent {agent.profile.name}, process {agent.pid or 'on your word'}")
-        text = self._prepare(agent.profile)
-        was_busy, empty = self._paste(pane, lock, agent, text)
+    def _deliver(self, visit: Visit) -> None:
+        profile = visit.profile
+        self.outcome.agent = profile.name
+        self._say(f"agent {profile.name}, process {visit.agent.pid or 'on your word'}")
+        if self.options.certain and profile.typing.dialog_safe != "yes":
+            raise DeferredError(f"--certain: the {profile.name} profile does not say that late dialogs are safe")
+        text = self._prepare(profile)
+        note = Note.of(text, f"{self.options.key}{visit.pane.id}" if self.options.key else "", visit.lock.now)
+        try:
+            was_busy, empty = self._paste(visit, text, note)
+        except _DoneError as done:
+            self._end(done.verdict.verdict, done.verdict.reason, done.verdict.proof)
+            return
         pasted = time.monotonic()
         self._step("pasted")
-        composer = agent.profile.composer
-        if composer is None:
-            time.sleep(agent.profile.typing.pause)
-            if not lock.press(agent.key, ""):
+        if profile.composer is None:
+            time.sleep(profile.typing.pause)
+            if not visit.lock.press(visit.agent.key, ""):
                 raise RefusedError("the pane changed under it, so Enter was not pressed")
             self._step("entered")
             self._end("unproven", "pasted and entered on the caller's word, without looking")
             return
-        watch = None
-        while True:
-            seen, look = self._see_draft(pane, agent.profile, Pasted(text, composer, empty), pasted)
-            self._same_agent(pane, agent)
-            watch = watch or self._watch(pane, agent, text)
-            keys = agent.submits(busy=was_busy or seen.busy)
-            if lock.press(keys, self._fence(agent.profile, seen, look)):
-                break
-            self._say("the pane changed in the last moment; looking again")
-            if time.monotonic() > self.deadline - self.reserve / 2:
-                raise RefusedError("the pane keeps changing, so Enter was not pressed")
-        self._step("entered")
-        self._say(f"pressed {keys}")
-
-        def press(seen: screen.Judgement, look: Look) -> bool:
-            self._same_agent(pane, agent)
-            again = agent.submits(busy=seen.busy)
-            self._say(f"our text is still in the input box: {again} again")
-            return lock.press(again, self._fence(agent.profile, seen, look))
-
-        prover = Prover(
-            Entered(text, agent.profile, composer, was_busy, watch, empty),
-            lambda: self._alive(pane),
-            press,
-            retries=self.options.retries,
-            deadline=self.deadline - 0.3,
-        )
-        verdict = prover.run()
+        what = Pasted(text, profile.composer, empty, pasted)
+        verdict = visit.enter(what, was_busy=was_busy, until=self.deadline, step=self._step)
+        self.outcome.timings["window"] = visit.window
         self._end(verdict.verdict, verdict.reason, verdict.proof)
+        if verdict.verdict != "unproven":  # else whoever sends next sees whether it still stands there
+            visit.lock.forget(note.buffer)
 
     def _prepare(self, profile: Profile) -> str:
         text = self.text
@@ -229,57 +208,62 @@ class _Submission:
             raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
         return guard(text, profile.typing.leading, profile.typing.trailing)
 
-    def _alive(self, pane: Pane) -> Look:
-        """A look at the pane, if it can be typed into at all."""
-        look = self.server.look(pane.id)
-        if look.dead:
-            raise GoneError(f"the program in pane {pane.id} has ended (dead pane)")
-        if look.pid != pane.pid:
-            raise GoneError(f"pane {pane.id} has been given another program")
-        if look.in_mode:
-            self._say("leaving copy-mode")
-            self.server.leave_mode(pane.id)
-            look = self.server.look(pane.id)
-            if look.in_mode and not self.typed:
-                raise _DeferredError("the pane does not leave copy-mode")
-        if look.input_off or look.synchronized:
-            why = (
-                "takes no input (select-pane -d)" if look.input_off else "copies its keys to others (synchronize-panes)"
-            )
-            raise RefusedError(f"pane {pane.id} {why}")
-        return look
-
-    def _paste(self, pane: Pane, lock: PaneLock, agent: Agent, text: str) -> tuple[bool, Look]:
+    def _paste(self, visit: Visit, text: str, note: Note) -> tuple[bool, Look]:
         """Wait until the agent is ready, and paste; whether it was busy then, and the last look at the empty box."""
         while True:
-            seen, look = self._ready(pane, agent)
-            self._same_agent(pane, agent)
-            buffer = lock.load(text.encode())
+            seen, look = self._ready(visit, note)
+            visit.same_agent()
+            if (old := Note.read(look.note)) is not None:
+                visit.lock.forget(old.buffer)  # the box is empty: whatever became of it, it is not there any more
+            buffer = visit.lock.load(text.encode(), note.value if seen is not None else "")
             self._step("ready")
-            self.typed = True  # from here on a failure may have come after the paste
-            if lock.paste(buffer, self._fence(agent.profile, seen, look)):
+            visit.typed = True  # from here on a failure may have come after the paste
+            if visit.lock.paste(buffer, visit.fence(seen, look)):
                 self._say(f"pasted while {seen.state if seen else 'not looking'}")
                 return seen is not None and seen.busy, look
-            self.typed = False
-            lock.unload(buffer)
+            visit.typed = False
+            visit.lock.unload(buffer)
             self._say("the pane changed in the last moment; nothing was pasted")
             if time.monotonic() > self.deadline - self.reserve:
-                raise _DeferredError("the pane keeps changing")
+                raise DeferredError("the pane keeps changing")
 
-    def _ready(self, pane: Pane, agent: Agent) -> tuple[screen.Judgement | None, Look]:
+    def _tidy(self, visit: Visit, look: Look, composer: Composer, note: Note) -> bool:
+        """Get text of ours out of the box that an earlier sender left there. False: there is none, it is a person's.
+
+        Raises:
+            _DoneError: it was this very message, and was submitted.
+            DeferredError: it has to stay there for now.
+        """
+        left = clearing.found(visit, look)
+        if left is None:
+            return False
+        self._say("the input box may hold what an earlier sender has left there")
+        verdict = clearing.away(visit, left, composer, self.deadline - self.reserve)
+        if verdict is None:
+            return False
+        self.outcome.leftover = f"{verdict.verdict}: {left.note.length} characters, noted as {left.note.id}"
+        same = left.note.id == note.id or (not self.options.key and left.note.digest == note.digest)
+        if same and verdict.verdict != "gone":
+            raise _DoneError(Verdict(verdict.verdict, f"it stood in the input box; {verdict.reason}", verdict.proof))
+        return True
+
+    def _ready(self, visit: Visit, note: Note) -> tuple[screen.Judgement | None, Look]:
         """Wait until the box is empty and has been still.
 
         Raises:
-            _DeferredError: it holds a draft, a dialog is open, it stays busy or unknown.
+            DeferredError: it holds a draft, a dialog is open, it stays busy or unknown.
+            _DoneError: the message stood in it already, or has been submitted by a later sender.
         """
-        typing = agent.profile.typing
+        agent, typing = visit.agent, visit.profile.typing
         born = self.started - agent.process.age if agent.process else 0.0
         began = since = time.monotonic()
         last: object = None
         while True:
-            look = self._alive(pane)
+            look = visit.alive()
             if agent.profile.composer is None:
                 return None, look
+            if fate := fate_of(note, look.fates):
+                raise _DoneError(Verdict(fate, "it was left in the input box, and a later sender submitted it"))
             now = time.monotonic()
             seen = screen.judge(look, agent.profile, age=now - born if born else 0.0)
             young = now - born < typing.young
@@ -292,52 +276,13 @@ class _Submission:
             if seen.state in {"idle", "busy"} and not waits and still:
                 return seen, look
             settled = still and not young
+            in_time = now < self.deadline - self.reserve
+            ours = settled and in_time and look.note != "" and seen.state in {"draft", "unknown"}
+            if ours and self._tidy(visit, look, agent.profile.composer, note):
+                began = since = time.monotonic()
+                continue
             lost = settled and seen.state == "unknown" and now - began > _PATIENCE
             barred = settled and seen.state in {"draft", "dialog"}
             if lost or barred or now > self.deadline - self.reserve:
-                raise _DeferredError(f"{seen.state}: {seen.why}")
+                raise DeferredError(f"{seen.state}: {seen.why}")
             time.sleep(GLANCE)
-
-    @staticmethod
-    def _fence(profile: Profile, seen: screen.Judgement | None, look: Look) -> str:
-        """Where the cursor must still be when the paste or Enter comes, or somebody has typed since the last look."""
-        if seen is None or profile.composer is None or profile.composer.cursor != "prompt":
-            return ""
-        return cursor_at(look, row=not seen.busy)  # output above the box moves it up and down
-
-    def _same_agent(self, pane: Pane, agent: Agent) -> None:
-        """Raises RefusedError if the pane's foreground is no longer what it was."""
-        now = self._identify(pane.tty)
-        if (now.profile.name, now.pid) != (agent.profile.name, agent.pid):
-            raise RefusedError("another program has come to the foreground")
-
-    def _see_draft(self, pane: Pane, profile: Profile, what: Pasted, pasted: float) -> tuple[screen.Judgement, Look]:
-        """Wait until our own text, and nothing else, is seen in the input box; what was seen then.
-
-        Raises:
-            RefusedError: it is not; Enter must not be pressed.
-        """
-        limit = max(pasted + profile.typing.pause, self.deadline - self.reserve / 2)
-        while True:
-            look = self._alive(pane)
-            seen = screen.judge(look, profile)
-            told = ours.ours_on(look, seen, what.text, what.composer, what.empty)
-            now = time.monotonic()
-            if told == "mixed":
-                raise RefusedError("other words stand in the input box with ours, so Enter was not pressed")
-            if told and now - pasted >= profile.typing.pause:
-                self._step("seen")
-                self._say(f"our text is in the input box ({told})")
-                return seen, look
-            if now > limit:
-                break
-            time.sleep(min(GLANCE, max(0.02, pasted + profile.typing.pause - now)))
-        why = seen.why if seen.state == "dialog" else f"our text was not seen in the input box ({seen.state})"
-        raise RefusedError(f"{why}, so Enter was not pressed")
-
-    def _watch(self, pane: Pane, agent: Agent, text: str) -> Watch | None:
-        profile = agent.profile
-        if profile.record is None or agent.process is None or not isinstance(self.server.runner, LocalRunner):
-            return None
-        asked = self.server.call("display-message", "-p", "-t", pane.id, "#{pane_current_path}")
-        return Watch(profile.record, surroundings(agent.pid, asked.rstrip("\n")), text)

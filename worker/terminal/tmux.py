@@ -7,6 +7,7 @@ pastes, to the window's other panes. `-u` keeps output UTF-8 whatever the locale
 and patterns, so targets are compared here and tmux sees pane ids only.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -26,10 +27,13 @@ _LOOK = "|".join(
     f"#{{{name}}}"
     for name in (
         *("pane_dead", "pane_in_mode", "pane_input_off", "pane_synchronized", "pane_pid", "pane_tty"),
-        *("cursor_x", "cursor_y", "cursor_flag", "pane_width", "pane_height", "pane_title"),
+        *("cursor_x", "cursor_y", "cursor_flag", "pane_width", "pane_height"),
+        *("@bus_watch_pasted", "@bus_watch_fates", "pane_title"),
     )
 )
 _LOCK = "@bus_watch_lock"
+_NOTE = "@bus_watch_pasted"
+_FATES = "@bus_watch_fates"
 
 # $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or unknowable),
 # and the time.
@@ -95,6 +99,10 @@ class Look:
     title: str
     screen: str
     """The visible lines with their SGR sequences (`capture-pane -e`)."""
+    note: str = ""
+    """What was pasted there and may still stand there; see `worker.terminal.leftover`."""
+    fates: str = ""
+    """What became of texts that were left over."""
 
 
 class Server:
@@ -179,8 +187,8 @@ class Server:
             timeout=timeout,
         )
         head, _, screen = said.partition("\n")
-        words = head.split("|", 11)
-        if len(words) != 12 or not words[4].isdigit():
+        words = head.split("|", 13)
+        if len(words) != 14 or not words[4].isdigit():
             raise GoneError(f"pane {pane} has vanished{self._on()}")
         return Look(
             dead=words[0] == "1",
@@ -194,9 +202,23 @@ class Server:
             cursor_on=words[8] != "0",
             width=int(words[9] or 0),
             height=int(words[10] or 0),
-            title=words[11],
+            title=words[13],
             screen=screen,
+            note=words[11],
+            fates=words[12],
         )
+
+    def buffer(self, name: str) -> str:
+        """The text in one of our buffers; empty if there is no such buffer."""
+        try:
+            return self.call("show-buffer", "-b", name)
+        except TmuxError:
+            return ""
+
+    def last_activity(self) -> int:
+        """When a key was last pressed in any client, in seconds since 1970 by the host's clock; 0: there is none."""
+        said = self.call("list-clients", "-F", "#{client_activity}").split()
+        return max((int(one) for one in said if one.isdigit()), default=0)
 
     def leave_mode(self, pane: str) -> None:
         """End copy-mode or whatever mode the pane is in."""
@@ -207,9 +229,21 @@ class Server:
 
 
 def cursor_at(look: Look, *, row: bool) -> str:
-    """The condition that the cursor is in the column where `look` saw it, and with `row` in the same row, too."""
-    column = f"#{{==:#{{cursor_x}},{look.cursor_x}}}"
-    return f"#{{&&:{column},#{{==:#{{cursor_y}},{look.cursor_y}}}}}" if row else column
+    """The condition that the cursor is in the column where `look` saw it, and with `row` in the same row, too.
+
+    It is as visible as it was, too: dialogs of several UIs hide it (codex 0.171, opencode 1.18).
+    """
+    wanted = {"cursor_x": look.cursor_x, "cursor_flag": int(look.cursor_on)}
+    if row:
+        wanted |= {"cursor_y": look.cursor_y}
+    return _all_of([f"#{{==:#{{{name}}},{value}}}" for name, value in wanted.items()])
+
+
+def _all_of(conditions: Sequence[str]) -> str:
+    test = conditions[0]
+    for one in conditions[1:]:
+        test = f"#{{&&:{test},{one}}}"
+    return test
 
 
 class PaneLock:
@@ -228,6 +262,7 @@ class PaneLock:
         self._token = ""
         self._me: tuple[str, str, float] | None = None
         self._judged = ("", 0.0)
+        self._notes: dict[str, str] = {}
 
     def acquire(self, lease: float) -> bool:
         """Try once to take the lock for at most `lease` seconds. False: a living sender has it."""
@@ -251,24 +286,46 @@ class PaneLock:
                 f"set-option -p -u -t {self.pane} {_LOCK}",
             )
 
-    def load(self, text: bytes) -> str:
-        """Put `text` into a buffer of our own and give its name."""
-        name = f"bus-watch-{os.urandom(8).hex()}"
+    @property
+    def now(self) -> float:
+        """The time by the clock of the pane's host, in seconds since 1970; only while the lock is ours."""
+        return time.monotonic() + self._me[2] if self._me is not None else 0.0
+
+    def load(self, text: bytes, note: str = "") -> str:
+        """Put `text` into a buffer of our own and give its name.
+
+        `note` (`leftover.Note.value`) goes into the pane right before the paste, and the buffer then stays until
+        `forget`: the text is known for as long as its fate is not.
+        """
+        name = f"bus-watch-{note.partition('.')[0] or os.urandom(8).hex()}"
         self._server.call("load-buffer", "-b", name, "-", stdin=text, timeout=10.0)
+        self._notes[name] = note
         return name
 
     def unload(self, name: str) -> None:
-        """Forget a buffer that was not pasted."""
-        self._server.call("delete-buffer", "-b", name)
+        """Forget a buffer; it may be gone already."""
+        with contextlib.suppress(TmuxError):
+            self._server.call("delete-buffer", "-b", name)
 
     def paste(self, name: str, cursor: str) -> bool:
-        """Paste the buffer, in brackets, and delete it. False: something changed, and nothing was sent.
+        """Note what is pasted, and paste the buffer in brackets. False: something changed, and nothing was sent.
 
         Args:
             name: what `load` gave.
             cursor: a tmux condition on where the cursor must still be (see `cursor_at`), or empty.
         """
-        return self._guarded(f"paste-buffer -p -d -b {name} -t {self.pane}", cursor)
+        note = self._notes.get(name, "")
+        noting, drop = (f"set-option -p -t {self.pane} {_NOTE} {note} ; ", "") if note else ("", "-d ")
+        return self._guarded(f"{noting}paste-buffer -p {drop}-b {name} -t {self.pane}", cursor)
+
+    def forget(self, name: str, fates: str = "") -> None:
+        """The fate of what was pasted is known: remove its note and its buffer, and keep `fates` if there are any."""
+        keep = f"set-option -p -t {self.pane} {_FATES} {fates} ; " if fates else ""
+        self._server.call(
+            *("if-shell", "-F", "-t", self.pane, f"#{{==:#{{{_LOCK}}},{self._token}}}"),
+            f"{keep}set-option -p -u -t {self.pane} {_NOTE}",
+        )
+        self.unload(name)
 
     def press(self, keys: str, cursor: str) -> bool:
         """Press `keys` (tmux's names), `cursor` as in `paste`. False: something changed, nothing was sent."""
@@ -285,12 +342,9 @@ class PaneLock:
         ]
         if cursor:
             conditions.append(cursor)
-        test = conditions[0]
-        for one in conditions[1:]:
-            test = f"#{{&&:{test},{one}}}"
         # The answer comes first: a command that crashed the server must not look unsent.
         said = self._server.call(
-            *("if-shell", "-F", "-t", self.pane, test),
+            *("if-shell", "-F", "-t", self.pane, _all_of(conditions)),
             f"display-message -p sent ; {command}",
             "display-message -p unsent",
         )
