@@ -13,6 +13,10 @@ from ops.trial.setups import Start
 ESCAPE = ("Escape",)
 
 
+def _no_tabs(text: str) -> str:
+    return text.replace("\t", "    ")
+
+
 @dataclass(frozen=True)
 class UI:
     """One agent UI.
@@ -92,7 +96,7 @@ UIS = {
                 r"<(local-)?command-",
                 r"\[Image: source: ",
             ),
-            changes=lambda text: unicodedata.normalize("NFC", text.replace("\t", "    ")),
+            changes=lambda text: unicodedata.normalize("NFC", _no_tabs(text)),
             overlays=(
                 (("/model", "Enter"), ESCAPE, "the choice of a model"),
                 (("C-o",), ("C-o",), "the transcript viewer"),
@@ -116,6 +120,7 @@ UIS = {
             "pi",
             Package("@earendil-works/pi-coding-agent", "1.5.2", "pi"),
             setups.pi,
+            changes=_no_tabs,
             asks=False,
             overlays=(((("/model", "Enter")), ESCAPE, "the choice of a model"),),
         ),
@@ -124,6 +129,7 @@ UIS = {
             Package("aider-chat", "0.86.2", "aider", "pip"),
             setups.aider,
             loaded=r"^(?:\w+)?> ?$",
+            changes=_no_tabs,
             tools=False,
         ),
         UI(

@@ -11,6 +11,7 @@ from worker.terminal.tmux import Look
 RULE = "─" * 40
 MARK = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}"
 CLAUDE = load("claude", [SHIPPED])
+AIDER = load("aider", [SHIPPED])
 IPYTHON = load("ipython", [SHIPPED])
 PI = load("pi", [SHIPPED])
 
@@ -159,3 +160,26 @@ def test_colours_carry_over_to_the_next_line() -> None:
 def test_whose_draft_it_is(draft: str, text: str, told: str) -> None:
     assert CLAUDE.composer is not None
     assert ours.compare(draft, text, CLAUDE.composer) == told
+
+
+def test_a_prompt_on_each_row_is_one_box() -> None:
+    lines = ["an answer", "> ", "", RULE, "> first", ">   second, indented", "> ", "> fourth"]
+    shown = look(*lines, cursor=(8, 7))
+    assert AIDER.composer is not None
+    seen = screen.judge(shown, AIDER)
+    assert (seen.state, seen.box and (seen.box.first, seen.box.last)) == ("draft", (4, 7))
+    assert ours.ours_on(shown, seen, "first\n  second, indented\n\nfourth", AIDER.composer) == "whole"
+    assert ours.ours_on(shown, seen, "second, indented\n\nfourth", AIDER.composer) == "mixed"
+    assert screen.judge(look("an answer", RULE, "> ", cursor=(2, 2)), AIDER).state == "idle"
+    assert screen.judge(look("> ", cursor=(2, 0)), AIDER).state == "idle"
+
+
+def test_a_prompt_on_each_row_of_a_box_as_tall_as_the_screen() -> None:
+    lines = [f"line {number} of our own text" for number in range(30)]
+    shown = look(*(f"> {line}" for line in lines[-12:]), cursor=(27, 11))
+    assert AIDER.composer is not None
+    seen = screen.judge(shown, AIDER)
+    empty = look("> ", cursor=(2, 0))
+    assert (seen.state, seen.box and seen.box.clipped) == ("draft", True)
+    assert ours.ours_on(shown, seen, "\n".join(lines), AIDER.composer, before=empty) == "tail"
+    assert ours.ours_on(shown, seen, "\n".join(lines), AIDER.composer) == ""
