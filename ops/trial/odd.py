@@ -101,7 +101,7 @@ def long(session: Session) -> Iterator[Message]:
         words = " ".join(f"word{number:03d}" for number in range(size // 8 + 1))
         text = f"{mark} {words}"[: size - 1] + "."
         yield Message(mark, text, text)
-    yield plain("@@ https://example.org/" + "a1b2c3d4" * 75)()
+    yield plain("@@ " + "a1b2c3d4" * 75)()  # no URL: aider asks a person whether to fetch one
 
 
 def lines(session: Session) -> Iterator[Message]:

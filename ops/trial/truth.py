@@ -12,7 +12,7 @@ from ops.trial.model import MARKER
 from ops.trial.stopping import go_on
 from ops.trial.uis import UI
 
-IMAGE = re.compile(r"\[Image #\d+\]")
+IMAGE = re.compile(r"\[Image #?\d+\]")
 COMMAND = re.compile(r"[/!#@&$?]|(exit|quit|:q)\b")
 """What must not stand first in a box as it is, so that a profile may put a guard in front."""
 
