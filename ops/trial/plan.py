@@ -65,6 +65,8 @@ def plan(ui: UI) -> dict[str, Case]:
         "looks: tmux's modes": Case(tmux_modes, SMALL),
         **{f"looks: {look.name}": Case(look_alike, look) for look in looks_of(ui.name)},
     }
+    if not ui.overlays:
+        del cases["looks: overlays"]
     if not ui.asks:
         cases = {name: case for name, case in cases.items() if not name.startswith("dialog")}
     return {
