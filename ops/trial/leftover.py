@@ -130,7 +130,7 @@ def _a_persons(session: Session, mark: str) -> list[tuple[Message, Outcome]]:
 
 def _next(session: Session) -> tuple[Message, Outcome]:
     message = plain("@@ is the next one")()
-    outcome = judge(session, message, deliver(session, message.text, patience=15), limit=15)
+    outcome = judge(session, message, deliver(session, message.text, patience=15), limit=30)
     if not outcome.good:
         outcome.notes.append("screen: " + session.shows())
         session.again()

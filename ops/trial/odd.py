@@ -129,11 +129,11 @@ def odd(name: str) -> Round:
         del count
         sent: list[tuple[Message, Outcome]] = []
         for message in GROUPS[name](session):
-            outcome = judge(session, message, deliver(session, message.text, patience=8), limit=10)
+            outcome = judge(session, message, deliver(session, message.text, patience=8), limit=30)
             if not outcome.good:
                 outcome.notes.append("screen: " + session.shows())
             following = plain("@@ is the next one")()
-            after = judge(session, following, deliver(session, following.text, patience=8), limit=10)
+            after = judge(session, following, deliver(session, following.text, patience=8), limit=30)
             sent += [(message, outcome), (following, after)]
             if not outcome.good or not after.good:
                 after.notes.append("screen: " + session.shows())

@@ -152,7 +152,7 @@ def deliver(
     )
 
 
-def judge(session: Session, message: Message, outcome: Outcome, *, limit: float = 20.0) -> Outcome:
+def judge(session: Session, message: Message, outcome: Outcome, *, limit: float = 30.0) -> Outcome:
     """Wait for the message in the log, or long enough to see that it does not come; write down how it came."""
     session.truth.wait(message, limit if outcome.verdict not in NOT_TYPED else 1.0, outcome.since)
     return look(session, message, outcome)
