@@ -147,7 +147,6 @@ OWN: dict[str, tuple[Look, ...]] = {
         Look("not pretty", args=("--no-pretty",)),
         Look("vim", args=("--vim",)),
         Look("ask mode", args=("--chat-mode", "ask"), asks=False),
-        Look("architect mode", args=("--chat-mode", "architect"), asks=False),
     ),
     "ipython": (
         *(Look(f"colours {name}", args=(f"--colors={name}",)) for name in ("linux", "lightbg", "nocolor", "neutral")),
