@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.terminals import ROOT, Agent, Terminal, until
+from tests.fakes.terminals import ROOT, Agent, Terminal
+from tests.world.waiting import until
 
 TEXTS = ["short", "two\nlines", "x" * 600, "\n".join(f"row {number}" for number in range(40)), "y" * 3000]
 KINDS = ["short", "two lines", "wrapped", "taller", "collapsed"]
