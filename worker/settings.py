@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -26,39 +25,11 @@ from worker.credentials import TokenSource
 from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
 from worker.secret import Secret
+from worker.setting_types import AgentName, Duration, FilePath, Name, PositiveDuration, parse_duration
 from worker.urls import bridge_address, travels_in_clear
 
 DEFAULT_CONFIG = Path("~/.sos/bus-watch.json")
 ENV_PREFIX = "BUS_WATCH_"
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(value: object) -> object:
-    """Seconds from `90`, `"90"`, `"15m"`, `"24h"` or `"5d"`; anything else is left for pydantic to refuse."""
-    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)):
-        return float(found[1]) * _UNITS[found[2] or "s"]
-    return value
-
-
-def _usable_path(value: str) -> str:
-    """A path whose home directory exists and which names a file: what pathlib would raise is said when it is read."""
-    try:
-        Path(value).expanduser().with_suffix(".db")
-    except RuntimeError:
-        raise ValueError(f"{value!r} is in the home of somebody whom this machine does not know") from None
-    except ValueError:
-        raise ValueError(f"{value!r} names no file") from None
-    if "\0" in value:
-        raise ValueError("has a NUL in it")
-    return value
-
-
-FilePath = Annotated[str, AfterValidator(_usable_path)]
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
-PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-AgentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 
 
 class _Model(BaseModel):

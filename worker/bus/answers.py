@@ -16,7 +16,7 @@ from worker.bus.errors import (
     NotFoundError,
     RateLimitedError,
     RedirectError,
-    RefusedError,
+    RequestRefusedError,
     ServerError,
     TlsError,
     UnauthorizedError,
@@ -30,7 +30,7 @@ _BY_STATUS: dict[int, tuple[type[BusError], str]] = {
     ),
     404: (NotFoundError, "The bus has no such address (404); is bridge_url right?"),
     507: (
-        RefusedError,
+        RequestRefusedError,
         "This agent has used up its share of the bus, in bytes or streams (507). Messages over a week old make room.",
     ),
     429: (RateLimitedError, "The bus is limiting this token's requests (429). Waiting."),
@@ -78,7 +78,7 @@ def _meaning(status: int) -> tuple[type[BusError], str]:
             "Set bridge_url to the bridge's own address."
         )
     if status in range(400, 500):
-        return RefusedError, f"The bus refused the request ({status})."
+        return RequestRefusedError, f"The bus refused the request ({status})."
     if status >= 500:
         return ServerError, f"The bus is failing ({status}). Retrying."
     return BadAnswerError, f"The bus answered with status {status}, which no bridge uses."

@@ -17,7 +17,7 @@ _WIDEN = 32
 _BEYOND = 1_000_000  # the last try; a bridge that knows a smaller limit answers it with so many, and no more
 
 
-class Seen(Protocol):
+class KnownInbox(Protocol):
     """What the ledger knows of one agent's inbox."""
 
     def cursor(self) -> Id:
@@ -64,7 +64,7 @@ class BusClient(BusRequests):
         super().__init__(max_connections=max_connections)
         self._presence = Presence(self)
 
-    def collect(self, endpoint: Endpoint, seen: Seen, turn: Callable[[], None]) -> Collected:
+    def collect(self, endpoint: Endpoint, seen: KnownInbox, turn: Callable[[], None]) -> Collected:
         """What is new, without gaps from the oldest on; or BusError and nothing.
 
         `turn` is called before every request and blocks until the agent may make one.
@@ -107,7 +107,7 @@ class BusClient(BusRequests):
             "Start a new ledger with `install --from DURATION` to leave the oldest behind."
         )
 
-    def _page(self, endpoint: Endpoint, seen: Seen, since: Id, limit: int, turn: Callable[[], None]) -> Page:
+    def _page(self, endpoint: Endpoint, seen: KnownInbox, since: Id, limit: int, turn: Callable[[], None]) -> Page:
         turn()
         try:
             return self.inbox(endpoint, since, limit, known=seen.known, begins=seen.begins)

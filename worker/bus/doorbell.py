@@ -17,7 +17,7 @@ import httpx
 
 from worker.bus.answers import failure_of
 from worker.bus.backoff import LONGEST_RETRY_AFTER
-from worker.bus.errors import BusError, RefusedError, TlsError
+from worker.bus.errors import BusError, RequestRefusedError, TlsError
 from worker.bus.reaching import Route, tls
 from worker.bus.requests import Endpoint, no_cookies, request_headers
 
@@ -138,7 +138,7 @@ class Doorbell:
             if failure is not None:
                 return failure
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                return RefusedError("The bus answers /watch with something else than events.")
+                return RequestRefusedError("The bus answers /watch with something else than events.")
             bell.ring()
             async for _ in frames(response.aiter_raw(), self._timings.silence):
                 bell.ring()
@@ -151,7 +151,7 @@ class Doorbell:
         timings = self._timings
         if error is not None and (error.slow or error.code == "bus-unauthorized"):
             longest = timings.refused_retry
-        elif isinstance(error, RefusedError):
+        elif isinstance(error, RequestRefusedError):
             longest = timings.unsupported_retry
         else:
             longest = min(timings.longest_retry, timings.first_retry * 2.0 ** min(failures - 1, 16))

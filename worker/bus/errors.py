@@ -88,14 +88,14 @@ class ServerError(BusError):
     code = "bus-server-error"
 
 
-class RefusedError(BusError):
+class RequestRefusedError(BusError):
     """Any other 4xx: the bridge will not do this, however often it is asked."""
 
     code = "bus-refused"
     transient = False
 
 
-class NotFoundError(RefusedError):
+class NotFoundError(RequestRefusedError):
     """404: this bridge does not have that address."""
 
     code = "bus-not-found"

@@ -5,7 +5,8 @@ import contextlib
 
 from worker.configuration import load
 from worker.errors import TokenError
-from worker.settings import Settings, parse_duration
+from worker.setting_types import parse_duration
+from worker.settings import Settings
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

@@ -54,7 +54,7 @@ class InboxView:
     memory: InboxMemory
 
     def cursor(self) -> Id:
-        """See `worker.bus.client.Seen`."""
+        """See `worker.bus.client.KnownInbox`."""
         return self.since
 
     def overlap(self) -> int:

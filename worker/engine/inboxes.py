@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from worker.bus.client import BusClient, Collected, Seen
+from worker.bus.client import BusClient, Collected, KnownInbox
 from worker.bus.endpoints import endpoint_of
 from worker.bus.requests import Endpoint
 from worker.credentials import TokenSource
@@ -26,7 +26,7 @@ class Inboxes:
         """One for the life of the process: it reads its file again only when that has changed."""
         return self._tokens.setdefault(agent.agent, agent.token_source(self._config_path))
 
-    def collect(self, agent: AgentSettings, seen: Seen, wait_for_slot: Callable[[], None]) -> Collected:
+    def collect(self, agent: AgentSettings, seen: KnownInbox, wait_for_slot: Callable[[], None]) -> Collected:
         """Read what is new. Raises BusError, TokenError, and whatever `wait_for_slot` does."""
         return self.client.collect(self.endpoint(agent), seen, wait_for_slot)
 

@@ -29,7 +29,7 @@ from worker.bus.embedded.errors import EmbeddedBusError, QuotaError
 from worker.bus.embedded.rate import LIMIT, RateMeter
 from worker.bus.embedded.server import EmbeddedBus
 from worker.bus.embedded.store import BusStore
-from worker.bus.errors import RateLimitedError, RefusedError
+from worker.bus.errors import RateLimitedError, RequestRefusedError
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
 
@@ -171,7 +171,7 @@ def test_a_full_share_is_told_with_what_to_do(path: Path, monkeypatch: pytest.Mo
     with EmbeddedBus(path) as bus, BusClient() as client:
         bob, eve = endpoint_of(bus, "bob"), endpoint_of(bus, "eve")
         client.send(bob, "eve", "x" * 1000)
-        with pytest.raises(RefusedError, match="507") as raised:
+        with pytest.raises(RequestRefusedError, match="507") as raised:
             client.send(bob, "eve", "x" * 1000)
         assert "week" in str(raised.value)
         client.send(eve, "bob", "x" * 1000)

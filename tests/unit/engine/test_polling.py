@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from tests.fakes.bridges import FakeBridge
-from worker.bus.client import BusClient, Collected, Seen
+from worker.bus.client import BusClient, Collected, KnownInbox
 from worker.bus.errors import BusError, IdentityError, RateLimitedError
 from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
@@ -55,7 +55,7 @@ class Bus:
     pages: int = 1
     failure: BusError | None = None
 
-    def collect(self, endpoint: Endpoint, seen: Seen, turn: Callable[[], None]) -> Collected:
+    def collect(self, endpoint: Endpoint, seen: KnownInbox, turn: Callable[[], None]) -> Collected:
         for _ in range(self.pages):
             turn()
             self.requests.append(self.clock.now)

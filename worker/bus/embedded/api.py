@@ -37,7 +37,7 @@ from worker.bus.embedded.exchange import (
 )
 from worker.bus.embedded.listening import Listeners, TooManyListenersError
 from worker.bus.embedded.rate import LIMIT, RateMeter
-from worker.bus.embedded.store import Agent, BusStore, StoredMessage, is_name
+from worker.bus.embedded.store import BusStore, RegisteredAgent, StoredMessage, is_name
 from worker.bus.wire import LARGEST_LIMIT, LONGEST_TEXT
 
 _log = logging.getLogger(__name__)
@@ -53,11 +53,11 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class _Caller:
     """Who asks, and in which project: the token's own wins over the request's."""
 
-    agent: Agent
+    agent: RegisteredAgent
     project: str | None
 
 
-_Work = Callable[[Agent, Any], dict[str, Any]]
+_Work = Callable[[RegisteredAgent, Any], dict[str, Any]]
 
 
 class BusApi:
@@ -91,7 +91,7 @@ class BusApi:
 
         return endpoint
 
-    async def _admit(self, request: Request) -> tuple[Agent, bytes]:
+    async def _admit(self, request: Request) -> tuple[RegisteredAgent, bytes]:
         """Whose token this is, and the body. Nobody else's body is kept."""
         connection, length = connection_of(request), length_of(request)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -111,10 +111,10 @@ class BusApi:
         await asyncio.to_thread(self._store.newest, "")  # raises if the file cannot be read
         return answer(request, 200, {"status": "ok", "redis": "connected"})
 
-    def _nothing(self, agent: Agent, fields: Any) -> dict[str, Any]:  # noqa: ARG002 - as all of them
+    def _nothing(self, agent: RegisteredAgent, fields: Any) -> dict[str, Any]:  # noqa: ARG002 - as all of them
         raise RefusalError(404, "Not found")
 
-    def _inbox(self, agent: Agent, fields: Any) -> dict[str, Any]:
+    def _inbox(self, agent: RegisteredAgent, fields: Any) -> dict[str, Any]:
         caller = _caller(agent, fields, "agent")
         self._count(agent)
         limit = fields.get("limit", "10")
@@ -125,7 +125,7 @@ class BusApi:
         page = self._store.page(agent.name, caller.project, int(limit[:9]), since)
         return {"agent": agent.name, "project": caller.project, "messages": [_item(message) for message in page]}
 
-    def _send(self, agent: Agent, fields: Any) -> dict[str, Any]:
+    def _send(self, agent: RegisteredAgent, fields: Any) -> dict[str, Any]:
         caller = _caller(agent, fields, "from")
         self._count(agent)
         to, text = fields.get("to"), fields.get("text")
@@ -148,16 +148,16 @@ class BusApi:
             "project": caller.project,
         }
 
-    def _announce(self, agent: Agent, fields: Any) -> dict[str, Any]:
+    def _announce(self, agent: RegisteredAgent, fields: Any) -> dict[str, Any]:
         project = _caller(agent, fields, "agent").project
         self._store.announce(agent.name, project, _word(fields, "tool", "remote"), _word(fields, "summary", ""))
         return {"status": "announced", "agent": agent.name, "project": project}
 
-    def _heartbeat(self, agent: Agent, fields: Any) -> dict[str, Any]:
+    def _heartbeat(self, agent: RegisteredAgent, fields: Any) -> dict[str, Any]:
         self._store.heartbeat(agent.name, _caller(agent, fields, "agent").project)
         return {"status": "ok"}
 
-    def _peers(self, agent: Agent, fields: Any) -> dict[str, Any]:
+    def _peers(self, agent: RegisteredAgent, fields: Any) -> dict[str, Any]:
         project = _project(agent, fields)
         return {
             "project": project,
@@ -166,7 +166,7 @@ class BusApi:
             "agents": [one.name for one in self._store.agents()],  # other bridges do not say whom they know
         }
 
-    def _count(self, agent: Agent) -> None:
+    def _count(self, agent: RegisteredAgent) -> None:
         excess, seconds = self._meter.excess(agent.name)
         if excess == 1:
             _log.warning("%s makes more than %d requests a minute", agent.name, LIMIT)
@@ -230,7 +230,7 @@ class _Endpoint:
         await self._call(scope, receive, send)
 
 
-def _caller(agent: Agent, fields: Any, name: str) -> _Caller:
+def _caller(agent: RegisteredAgent, fields: Any, name: str) -> _Caller:
     if not isinstance(fields, dict):
         raise RefusalError(400, "bad_json", "the body is not an object")
     if fields.get(name) != agent.name:
@@ -238,7 +238,7 @@ def _caller(agent: Agent, fields: Any, name: str) -> _Caller:
     return _Caller(agent, _project(agent, fields))
 
 
-def _project(agent: Agent, fields: Mapping[str, Any]) -> str | None:
+def _project(agent: RegisteredAgent, fields: Mapping[str, Any]) -> str | None:
     project = agent.project or fields.get("project") or None
     if project is not None and not is_name(project):
         raise RefusalError(400, "bad_project", "no project can have this name")

@@ -64,7 +64,7 @@ _COLUMNS = "stream, ms, seq, message_id, source, target, text, project, timestam
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class RegisteredAgent:
     """Who a token belongs to. `project`, if any, overrides the one in a request."""
 
     name: str
@@ -186,16 +186,18 @@ class BusStore:
                 raise EmbeddedBusError(f"{name} is no agent of this bus; see `bus-watch bus --list-agents`.")
             self._db.execute("delete from presence where name = ?", (name,))
 
-    def agents(self) -> list[Agent]:
+    def agents(self) -> list[RegisteredAgent]:
         """All agents by name."""
-        return [Agent(*row) for row in self._rows("select name, project, created_at from agents order by name")]
+        return [
+            RegisteredAgent(*row) for row in self._rows("select name, project, created_at from agents order by name")
+        ]
 
-    def agent_of(self, token: str) -> Agent | None:
+    def agent_of(self, token: str) -> RegisteredAgent | None:
         """Whose token this is. To be asked in one thread."""
         found = self._tokens.execute(
             "select name, project, created_at from agents where token_sha256 = ?", (_digest(token),)
         ).fetchone()
-        return Agent(*found) if found else None
+        return RegisteredAgent(*found) if found else None
 
     def append(self, *, source: str, to: str, text: str, project: str | None) -> StoredMessage:
         """Put a message at the end of the stream of agent `to`. QuotaError if `source` has had its share."""
