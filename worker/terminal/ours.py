@@ -88,9 +88,11 @@ def ours_on(look: Look, seen: Judgement, text: str, how: Composer, before: Look 
         before: the pane when the box was seen empty, before the paste. None: it was not; then an end of our text proves
             nothing, nor does a marker that names no size.
     """
-    if seen.box is None:
+    if seen.box is not None and seen.box.empty:
+        return ""
+    told = compare(seen.box.draft, text, how, empty_before=before is not None) if seen.box is not None else ""
+    if seen.box is None or not told:
         return _upwards(look, text, how, before) if before is not None else ""
-    told = compare(seen.box.draft, text, how, empty_before=before is not None)
     if told == "tail":
         tall = seen.box.clipped or seen.box.last - seen.box.first >= 3
         return "tail" if tall and before is not None and not seen.box.after.strip() else ""
@@ -172,7 +174,8 @@ def _fits(mark: re.Match[str], text: str, *, sized: bool) -> bool:
 def _upwards(look: Look, text: str, how: Composer, before: Look) -> str:
     """Read the rows from the cursor upwards for as long as they are the end of our text.
 
-    That is how it is found where there is no box to see: a rule or a prompt is part of our text, or its start is gone.
+    That is how it is found where no box is seen, or the wrong one: a rule or a prompt is part of our text, or its start
+    is gone.
     One row alone could be a search field, so it takes two; and it must not have been there before.
     """
     rows = rows_of(look.screen)
@@ -193,6 +196,8 @@ def _upwards(look: Look, text: str, how: Composer, before: Look) -> str:
         if not any(one.ends_with(more) for one in forms):
             break
         read, count = more, count + 1
+    if count > 1 and len(read) >= _FEW and any(one.equals(read) for one in forms):
+        return "whole"
     old = squeeze("".join(row.text for row in rows_of(before.screen)))
     enough = count > 1 and len(read) > max(_FEW, look.width // 2)
     return "tail" if enough and read[-2 * _FEW :] not in old else ""
