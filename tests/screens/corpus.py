@@ -7,7 +7,8 @@ pastes `pasted` (a key of `texts.json`), `before` (the name of a screen from bef
 
 States: `idle`, `busy`, `draft`, `dialog`, `panel` (a palette, a picker, a help page: keys go to it), `loading` (the box
 is drawn, and keys go nowhere), `shell`, `dead`, and `unsure`. The screens of `others` were saved without their cursor;
-it was put where the UI had it.
+it was put where the UI had it. Those of `trial` are of the trial's UIs at 80x24, 40x12 and 30x10, recorded when the
+rules stood.
 """
 
 import hashlib
@@ -76,9 +77,10 @@ def texts() -> dict[str, str]:
     return found
 
 
-def error(state: str, seen: Judgement) -> str:
+def error(state: str, seen: Judgement, profile: Profile) -> str:
     """`dangerous`: it would be typed into, and must not be; `useless`: it could be, and would not; or neither."""
-    if state in SAFE and seen.state in TYPABLE:
+    typed_into = {"idle"} if profile.typing.busy == "wait" else TYPABLE
+    if state in SAFE and seen.state in typed_into:
         return "dangerous"
     if state in TYPABLE and seen.state not in TYPABLE:
         return "useless"

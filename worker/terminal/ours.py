@@ -113,8 +113,9 @@ def compare(draft: str, text: str, how: Composer, *, empty_before: bool = True) 
         return ""
     if any(one.equals(shown) for one in forms):
         return "whole"
-    if told := _marked(draft, text, forms, how, empty_before=empty_before) or _imaged(draft, text, forms, how):
-        return told
+    for row in (draft.replace("\n", " "), draft.replace("\n", "")):  # a marker may wrap, at a blank or in a word
+        if told := _marked(row, text, forms, how, empty_before=empty_before) or _imaged(row, text, forms, how):
+            return told
     if any(one.is_in(shown) for one in forms):
         return "mixed"
     if len(shown) < _FEW:

@@ -29,8 +29,8 @@ _RIGHT = re.compile(r"\s*[│┃]?\s*$")
 _TWO_BLANKS = re.compile(r" {2}")
 _ANYTHING = re.compile(r"")
 # tmux's names for a key. None of those that interrupt, end or suspend a program is one that submits.
-_KEY = re.compile(r"(?:[CMS]-)*(?:[!-~]|Enter|Tab|BTab|Space|Up|Down|Left|Right|Home|End|F\d\d?)")
-_NO_KEY = frozenset(["C-c", "C-d", "C-z", "C-\\", "C-[", "C-u", "C-w"])
+_KEY = re.compile(r"(?:[CMS]-)+[a-z0-9]|(?:[CMS]-)*(?:Enter|Tab|BTab|Space|Up|Down|Left|Right|Home|End|F\d\d?)")
+_NO_KEY = frozenset(["C-c", "C-d", "C-z"])
 _INTERPRETERS = frozenset(["node", "nodejs", "bun", "deno", "python", "python3", "ruby", "npx", "uv", "uvx", "java"])
 
 
