@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from worker import configuration
-from worker.doctor import bus, connection, files, ledger, limits, old_watchers, programs, transports
+from worker.doctor import bus, connection, files, ledger, limits, old_watchers, profiles, programs, transports
 from worker.doctor.finding import Finding
 from worker.errors import ConfigError
 
@@ -29,6 +29,7 @@ def examine(config: Path, *, offline: bool) -> Iterator[Finding]:
         yield from _guarded("token", lambda: bus.tokens(settings, offline=offline, environment=environment))
         if not offline:
             yield from _guarded("clock", lambda: bus.clocks(settings))
+    yield from _guarded("agent profiles", lambda: profiles.check(os.environ))
     yield from _guarded("old watcher", lambda: old_watchers.check(Path.home()))
 
 
