@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from worker.errors import ConfigError
+from worker.file_modes import exposed
 from worker.settings import DEFAULT_CONFIG, ENV_PREFIX, AgentSettings, Settings, TransportSettings
 
 CONFIG_VARIABLE = "BUS_WATCH_CONFIG"
@@ -34,10 +35,14 @@ def config_path(given: str | os.PathLike[str] | None = None) -> Path:
 def load(path: str | os.PathLike[str] | None = None) -> Settings:
     """Read, merge and check the configuration.
 
-    Raises ConfigError, whose message has one line a problem.
+    Raises ConfigError, whose message has one line a problem; one is that every user could change the file, and so what
+    is run.
     """
     where = config_path(path)
-    return check(read(where), where)
+    data = read(where)
+    if (reason := exposed(where)) is not None:
+        raise ConfigError(f"{where} is not trusted: {reason}")
+    return check(data, where)
 
 
 def check(data: dict[str, Any], where: Path) -> Settings:

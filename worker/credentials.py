@@ -1,6 +1,7 @@
 """Where a token comes from, read late and read again when its file changes."""
 
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from worker.errors import TokenError
 from worker.secret import Secret
 
 MAX_TOKEN_BYTES = 16_384
+NOT_SHOWN = "not shown, in case it is the token itself"
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ class TokenSource:
             return self._from_file(self.path)
         if self.variable is not None:
             value = os.environ.get(self.variable, "")
-            return checked(value, f"the environment variable {self.variable}", self.agent)
+            return checked(value, f"the environment variable {shown_name(self.variable)}", self.agent)
         raise TokenError(f"agent {self.agent}: no token; give one of token_file, token_env")
 
     def _from_config(self, literal: Secret) -> Secret:
@@ -66,8 +68,15 @@ class TokenSource:
                 self._cached = checked(raw.decode("utf-8", "replace"), str(path), self.agent)
                 self._stamp = stamp
         except OSError as error:
-            raise TokenError(f"agent {self.agent}: token file {path}: {error.strerror}") from None
+            shown = path if "/" in (self.file or "") else NOT_SHOWN
+            raise TokenError(f"agent {self.agent}: token file {shown}: {error.strerror}") from None
         return self._cached
+
+
+def shown_name(variable: str) -> str:
+    """The name of a token's variable as a message may say it: where a token was pasted instead, not even that."""
+    usual = re.fullmatch(r"[A-Z]{1,24}(_[A-Z]{1,24}){0,5}", variable)
+    return variable if usual or variable in os.environ else f"that token_env names ({NOT_SHOWN})"
 
 
 def is_token(value: str) -> bool:

@@ -29,6 +29,14 @@ def _usable_path(value: str) -> str:
     return value
 
 
+def _variable_name(value: str) -> str:
+    """Refused without a word of it: what stands there by mistake is most often the token."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise ValueError("takes the name of an environment variable: letters, digits and _, and never the token itself")
+    return value
+
+
+VariableName = Annotated[str, AfterValidator(_variable_name)]
 FilePath = Annotated[str, AfterValidator(_usable_path)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]

@@ -25,7 +25,7 @@ from worker.credentials import TokenSource
 from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
 from worker.secret import Secret
-from worker.setting_types import AgentName, Duration, FilePath, Name, PositiveDuration, parse_duration
+from worker.setting_types import AgentName, Duration, FilePath, Name, PositiveDuration, VariableName, parse_duration
 from worker.urls import bridge_address, travels_in_clear
 
 DEFAULT_CONFIG = Path("~/.sos/bus-watch.json")
@@ -126,7 +126,7 @@ class AgentSettings(_Model):
     """Whose inbox is watched."""
     token_file: FilePath | None = None
     """Where the token is; read again when the file changes. Keep it 0600. `$CREDENTIALS_DIRECTORY` is filled in."""
-    token_env: str | None = None
+    token_env: VariableName | None = None
     """Or: the environment variable that holds it."""
     token: Secret | None = None
     """Or, discouraged: the token itself. Refused unless the configuration is 0600."""

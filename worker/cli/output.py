@@ -11,18 +11,22 @@ from worker.telemetry.redact import redact
 
 
 def write(text: str) -> None:
-    """Text on standard output, redacted: the bus, and what transports print, may hold anything."""
-    sys.stdout.write(redact(text))
+    """Text on standard output, redacted: the bus, and what transports print, may hold anything.
+
+    Nothing in it moves a cursor or turns the direction of writing. That a line is no forged one is for `one_line`.
+    """
+    sys.stdout.write("".join(c if c.isprintable() or c in "\n\t" else " " for c in redact(text)))
 
 
 def print_json(value: object) -> None:
-    """One JSON document on standard output, redacted."""
-    sys.stdout.write(json.dumps(redact.everywhere(value), indent=2, ensure_ascii=False) + "\n")
+    """One JSON document on standard output, redacted; what does not print is escaped, for it may be a terminal."""
+    text = json.dumps(redact.everywhere(value), indent=2, ensure_ascii=False)
+    sys.stdout.write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
 
 
-def one_line(text: str, width: int) -> str:
+def one_line(text: object, width: int) -> str:
     """Text that came from somewhere else, made safe for a terminal and short enough for a column."""
-    plain = "".join(c if c.isprintable() else " " for c in text)
+    plain = "".join(c if c.isprintable() else " " for c in str(text))
     return plain if len(plain) <= width else plain[: max(0, width - 1)] + "…"
 
 

@@ -18,6 +18,8 @@ EXAMPLES = """examples:
 """
 
 TEXT_SHOWN = 2000
+FIELD_SHOWN = 500
+FIELDS = ("key", "state", "source", "class", "project", "sent_at", "received_at", "finished_at")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
-    lines = [f"{name}: {story[name]}" for name in ("key", "state", "source", "class", "project") if story[name]]
-    lines += [f"{name}: {story[name]}" for name in ("sent_at", "received_at", "finished_at") if story[name]]
+    lines = [f"{name}: {output.one_line(story[name], FIELD_SHOWN)}" for name in FIELDS if story[name]]
     if story["text"] is None:
         lines.append("text: cleared by retention")
     else:
@@ -90,12 +91,11 @@ def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
     if not deliveries:
         lines.append("no delivery: its class is only logged")
     for delivery in deliveries:
-        lines.append(f"{delivery['transport']}: {delivery['state']}: {delivery['words']}")
+        lines.append(f"{delivery['transport']}: {delivery['state']}: {output.one_line(delivery['words'], 1000)}")
         for attempt in delivery["attempts"]:
             took = "" if attempt["seconds"] is None else f" after {attempt['seconds']} s"
-            lines.append(
-                f"  attempt {attempt['attempt']} at {attempt['started_at']}: {attempt['result'] or 'running'}{took}"
-            )
+            result = output.one_line(attempt["result"] or "running", FIELD_SHOWN)
+            lines.append(f"  attempt {attempt['attempt']} at {attempt['started_at']}: {result}{took}")
             printed = attempt["output"] or ""
             lines += [f"    > {output.one_line(part, 200)}" for part in printed.splitlines()[-10:]]
     return "\n".join(lines) + "\n"

@@ -40,8 +40,17 @@ def _transport(settings: Settings, agent: AgentSettings, transport: TransportSet
     if list(transport.command) == STARTER["command"]:
         text = "the starter only prints, and wakes nobody: install --tmux SESSION --force, or write your own"
         yield Finding("note", name, text, agent.agent)
+        yield from _seen_by_all(name, agent, transport)
         return
     yield from _submitter(name, agent, transport) or [Finding("ok", name, transport.command[0], agent.agent)]
+    yield from _seen_by_all(name, agent, transport)
+
+
+def _seen_by_all(name: str, agent: AgentSettings, transport: TransportSettings) -> Iterator[Finding]:
+    """A command's arguments are no secret on its host; its environment and its standard input are."""
+    if any("text" in argument.fields for argument in transport.templates):
+        text = 'every user of this machine sees {text} in ps while it runs; "stdin": true or {message_file} hides it'
+        yield Finding("note", name, text, agent.agent)
 
 
 def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) -> list[Finding]:

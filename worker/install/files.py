@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from worker.atomic_files import write_atomically
+from worker.credentials import shown_name
 from worker.errors import BusWatchError
 
 FileKind = Literal["config", "token", "service", "line"]
@@ -69,7 +70,13 @@ def diff(planned: Planned) -> str:
 
 
 def _without_tokens(text: str) -> str:
-    return re.sub(r'("(?:token|sentry_dsn)"\s*:\s*)"(?:[^"\\]|\\.)*"?', r'\1"***"', text)
+    text = re.sub(r'("(?:token|sentry_dsn)"\s*:\s*)"(?:[^"\\]|\\.)*"?', r'\1"***"', text)
+    return re.sub(r'("token_env"\s*:\s*)"((?:[^"\\]|\\.)*)"?', _named, text)
+
+
+def _named(found: re.Match[str]) -> str:
+    shown = found[2] if shown_name(found[2]) == found[2] else "***"
+    return f'{found[1]}"{shown}"'
 
 
 def shown(planned: Planned) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from worker import configuration
+from worker.credentials import shown_name
 from worker.errors import ConfigError, UsageError
 from worker.install import config_file, installation, launchd, procfile, systemd
 from worker.install.config_file import Wishes
@@ -121,7 +122,8 @@ def _check_environment_tokens(settings: Settings, services: Services) -> None:
     for agent in settings.agents:
         if agent.token_env is not None:
             raise UsageError(
-                f"the token of {agent.agent} is in ${agent.token_env}, which a service does not have: "
+                f"the token of {agent.agent} is in the variable {shown_name(agent.token_env)}, which a service does "
+                "not have: "
                 "give --token-file or --token-stdin"
             )
 

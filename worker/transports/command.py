@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from worker.atomic_files import write_atomically
 from worker.errors import BusWatchError, ConfigError
+from worker.file_modes import exposed
 from worker.template import Template
 
 MAX_STRING = 131_072 if sys.platform == "linux" else sys.maxsize
@@ -34,6 +35,12 @@ class CommandMissing(CommandNotAllowed):
     """The allowed command is not there, or cannot be executed, just now: an upgrade passes, so this may too."""
 
     code = "command-missing"
+
+
+class CommandExposed(CommandMissing):
+    """Every user of this machine could change or replace the allowed command; a chmod mends it, so messages wait."""
+
+    code = "command-exposed"
 
 
 class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
@@ -69,6 +76,7 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
     """Raise CommandNotAllowed unless `argv0` is an absolute path to an executable that the allowlist names.
 
     Named means: its resolved target is the resolved target of a listed path, so that /bin/true may be a link.
+    CommandMissing where it cannot be run just now, CommandExposed where every user could have put it there.
     """
     if not argv0.startswith("/"):
         raise CommandNotAllowed(f"command {argv0!r} is not an absolute path; write the whole path of the executable")
@@ -81,6 +89,8 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
         raise CommandMissing(f"command {argv0!r} is not a file; install it or correct its path")
     if not os.access(argv0, os.X_OK):
         raise CommandMissing(f"command {argv0!r} is not executable; chmod +x it or name another")
+    if (reason := exposed(argv0)) is not None:
+        raise CommandExposed(f"command {argv0!r} is not run: {reason}")
 
 
 def prepare(
