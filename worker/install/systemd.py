@@ -133,7 +133,6 @@ _SYSTEM_LIMITS = """\
 CapabilityBoundingSet=
 AmbientCapabilities=
 PrivateDevices=yes
-PrivateUsers=yes
 PrivateMounts=yes
 ProtectSystem=strict
 ProtectClock=yes
@@ -157,7 +156,9 @@ ProtectHome=read-only
 
 _LOCAL = """\
 
-# Profile `local`: tmux is reached through its socket in the shared /tmp.
+# Profile `local`: tmux is reached through its socket in the shared /tmp, and its panes' processes are looked at: with a
+# user namespace of its own (PrivateUsers=yes) and ProtectProc=invisible the worker would not see its own user's.
+PrivateUsers=no
 PrivateTmp=no
 ReadWritePaths=/tmp
 """
@@ -166,6 +167,7 @@ _REMOTE_ONLY = """\
 
 # Profile `remote-only`: nothing on this host is driven, so /tmp is its own, and no memory is both written and executed
 # (a transport that compiles at run time, node for instance, needs `local`).
+PrivateUsers=yes
 PrivateTmp=yes
 RemoveIPC=yes
 MemoryDenyWriteExecute=yes
