@@ -198,3 +198,19 @@ def test_nothing_makes_it_fail() -> None:
             shown, cursor_x=chance.randrange(90), cursor_y=chance.randrange(60), width=chance.randrange(1, 90)
         )
         assert judge(shown, one).state in {"idle", "busy", "draft", "dialog", "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "cursor", "state"),
+    [
+        ((RULE, "", RULE), (0, 1), "idle"),
+        (("── 3/4 ──", "", RULE), (0, 1), "idle"),
+        ((RULE, "text", "─" * 20, "", RULE), (0, 3), "draft"),
+        ((RULE, "text", RULE[:-1], "", RULE), (0, 3), "draft"),
+        (("text", "", RULE), (0, 1), "unknown"),
+        ((RULE, "", "text"), (0, 1), "unknown"),
+        ((RULE, "/work"), (0, 1), "unknown"),
+    ],
+)
+def test_a_box_without_a_prompt(rows: tuple[str, ...], cursor: tuple[int, int], state: str) -> None:
+    assert judge(look(*rows, cursor=cursor), load("pi", [SHIPPED])).state == state

@@ -20,7 +20,7 @@ PASTED = [one for one in JUDGED if one.pasted]
 LIKE_EMPTY = {"codex-100x30-off--danger-ph", "gemini-100x30-light--danger-ph2"}
 # How many screens of idle or busy agents may be taken for something else. Without any attributes a cursor that the UI
 # draws itself is gone (Auggie), and words that a model suggests look typed (Claude, Qwen).
-USELESS = {"no_attributes": 12, "no_colours": 1}
+USELESS = {"no_attributes": 8, "no_colours": 1}
 
 
 def errors(kind: str, screens: list[Screen], change: changes.Change | None = None) -> list[str]:
