@@ -31,6 +31,7 @@ _ANYTHING = re.compile(r"")
 # tmux's names for a key. None of those that interrupt, end or suspend a program is one that submits.
 _KEY = re.compile(r"(?:[CMS]-)+[a-z0-9]|(?:[CMS]-)*(?:Enter|Tab|BTab|Space|Up|Down|Left|Right|Home|End|F\d\d?)")
 _NO_KEY = frozenset(["C-c", "C-d", "C-z"])
+_CLEARING = frozenset(["BSpace", "DC", "Escape"])
 _INTERPRETERS = frozenset(["node", "nodejs", "bun", "deno", "python", "python3", "ruby", "npx", "uv", "uvx", "java"])
 
 
@@ -265,6 +266,9 @@ def _wrong_keys(typing: Typing) -> Iterator[str]:
         for one in keys.split(" ") if keys else []:
             if not _KEY.fullmatch(one) or one in _NO_KEY:
                 yield f"[typing]: `{key}` is {keys!r}: {one!r} is no key that submits"
+    for one in typing.clear.split(" ") if typing.clear else []:
+        if not _KEY.fullmatch(one) and one not in _CLEARING:
+            yield f"[typing]: `clear` is {typing.clear!r}: {one!r} is no key that tmux knows"
 
 
 def _wrong_record(record: Record) -> Iterator[str]:

@@ -93,6 +93,18 @@ def test_none_that_ends_or_interrupts_or_is_none(tmp_path: Path, key: str) -> No
         load("mine", [tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("key", "good"), [("C-c", True), ("C-e C-u", True), ("BSpace", True), ("C-c; kill-server", False)]
+)
+def test_keys_that_clear(tmp_path: Path, key: str, good: bool) -> None:
+    (tmp_path / "mine.toml").write_text(GOOD.format("mine", "mine") + f'[typing]\nclear = "{key}"\n')
+    if good:
+        assert load("mine", [tmp_path]).typing.clear == key
+    else:
+        with pytest.raises(ProfileError, match="`clear`"):
+            load("mine", [tmp_path])
+
+
 def test_files_for_the_first_version_are_read(tmp_path: Path) -> None:
     old = "above = '^─{10,}'\nend = '^─{10,}'\nend_required = true\nline_required = false\n"
     (tmp_path / "mine.toml").write_text(GOOD.format("mine", "mine") + old)
