@@ -123,21 +123,21 @@ def line(one: Row) -> str:
 def markdown(paths: Iterable[Path]) -> str:
     """The table for the documentation, from files of results: a row for each UI, a column for each case.
 
-    A cell says how many of its messages ended as they had to. The newest file decides about a cell.
+    A cell says how many of its messages ended as they had to. Of each round the newest counts.
     """
     heads: dict[str, str] = {}
-    cells: dict[tuple[str, str], str] = {}
-    cases: dict[str, None] = {}
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
     for result in sorted((json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda r: r["begun"]):
         for each in result["rows"]:
-            case = each["case"].partition(":")[0]
             heads[each["ui"]] = f"{each['ui']} {each['version']} ({result['date']})"
-            cases[case] = None
-        for ui, case in {(each["ui"], each["case"].partition(":")[0]) for each in result["rows"]}:
-            own = [r for r in result["rows"] if (r["ui"], r["case"].partition(":")[0]) == (ui, case)]
-            right = sum(outcome["good"] for each in own for outcome in each["outcomes"])
-            broken = ", broken" if any(each["broken"] for each in own) else ""
-            cells[ui, case] = f"{right}/{sum(each['n'] for each in own)}{broken}"
+            newest[each["ui"], each["case"]] = each
+    cases = list(dict.fromkeys(case.partition(":")[0] for _, case in newest))
+    cells: dict[tuple[str, str], str] = {}
+    for ui, case in {(ui, case.partition(":")[0]) for ui, case in newest}:
+        own = [each for (name, full), each in newest.items() if (name, full.partition(":")[0]) == (ui, case)]
+        right = sum(outcome["good"] for each in own for outcome in each["outcomes"])
+        broken = ", broken" if any(each["broken"] for each in own) else ""
+        cells[ui, case] = f"{right}/{sum(each['n'] for each in own)}{broken}"
     lines = ["| UI | " + " | ".join(cases) + " |", "|---|" + "---|" * len(cases)]
     lines += [
         f"| {head} | " + " | ".join(cells.get((ui, case), "-") for case in cases) + " |" for ui, head in heads.items()

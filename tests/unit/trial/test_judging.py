@@ -151,17 +151,18 @@ def test_a_round_is_good_only_if_each_of_its_messages_is() -> None:
     assert not row(ui, "draft", []).good
 
 
-def test_the_table_takes_each_cell_from_the_newest_results(tmp_path: Path) -> None:
-    one, other = outcome("submitted", 1), outcome("submitted", 0)
+def test_the_table_takes_each_round_from_the_newest_results(tmp_path: Path) -> None:
+    right, wrong = outcome("submitted", 1), outcome("submitted", 0)
+    given = [("special: a", right), ("special: b", wrong)], [("special: b", right), ("short", wrong)]
     paths = []
-    for begun, outcomes in enumerate(([other, other], [one, other])):
-        rows = [asdict(row(UIS["codex"], f"special: {n}", [each])) for n, each in enumerate(outcomes)]
+    for begun, rounds in enumerate(given):
+        rows = [asdict(row(UIS["codex"], case, [each, right])) for case, each in rounds]
         paths.append(tmp_path / f"{begun}.json")
         paths[-1].write_text(json.dumps({"begun": begun, "date": f"2026-11-2{begun}", "rows": rows}))
     assert markdown(reversed(paths)).splitlines() == [
-        "| UI | special |",
-        "|---|---|",
-        f"| codex {UIS['codex'].package.version} (2026-11-21) | 1/2 |",
+        "| UI | special | short |",
+        "|---|---|---|",
+        f"| codex {UIS['codex'].package.version} (2026-11-21) | 4/4 | 1/2 |",
     ]
 
 
