@@ -27,7 +27,7 @@ def main() -> None:
         agent = terminal.agent("bob")
         command = [*sys.argv[1:], sys.executable, "-m", "worker.terminal.send_message"]
         options = ("--socket-path", terminal.socket, "-t", "bob", "--json", "-m", "from inside")
-        environment = terminal.environment | {"PYTHONPATH": os.getcwd()}
+        environment = terminal.environment | {"PYTHONPATH": str(Path.cwd())}
         done = subprocess.run(
             [*command, *options], env=environment, capture_output=True, text=True, check=False, timeout=60
         )
