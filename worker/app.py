@@ -17,16 +17,18 @@ import tasks.sweep
 from worker import configuration
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
+from worker.bus.requests import Endpoint
 from worker.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.engine.retention import retain
 from worker.errors import BusWatchError
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
-from worker.ledger.sweep_signal import stamp
+from worker.ledger.sweep_signal import RELOAD, stamp
 from worker.memory import return_large_blocks
+from worker.reloading import LiveConfiguration
 from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
-from worker.runtime.huey import Band, WatchHuey
+from worker.runtime.huey import Band, WatchHuey, workers_given
 from worker.settings import Settings
 from worker.telemetry import log
 from worker.telemetry.observers import observe
@@ -70,22 +72,21 @@ class HueyQueue:
 class BusWatch:
     """The program, put together: queue, engine, doorbell, and the tasks between them. The consumer of `huey` runs it.
 
+    `live`: the settings are those of the file at their `config_path`, which is read again when it changes.
     Raises BusWatchError: the ledger cannot be opened, for instance.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, live: bool = False) -> None:
         return_large_blocks()
         database = Database(settings.ledger_file)
         import_old_state(database, settings)
-        pollable = [agent.agent for agent in settings.agents if agent.transports]
-        self._polls = PollsDue(pollable)
+        self._polls = PollsDue(_pollable(settings))
         self._sweeps = SweepDue(lambda: stamp(settings.files_dir))
         finalizer = FinalizerDue()
         self.huey = WatchHuey(
             settings.queue_file,
             polls=self._polls,
             sweeps=self._sweeps,
-            poll_workers=max(1, len(pollable)),
             default_workers=settings.workers,
             on_flags=log.adopt_consumer_flags,
         )
@@ -94,7 +95,7 @@ class BusWatch:
             settings=settings,
             db=database,
             queue=queue,
-            bus=BusClient(max_connections=len(pollable) + 4),
+            bus=BusClient(max_connections=None),  # each poll worker has one, and agents come and go
             redact=redact.tail,
             observer=observe(settings, database),
         )
@@ -107,12 +108,19 @@ class BusWatch:
             self.huey,
             self._sweeps,
             engine.sweeper,
-            lambda: retain(database, settings, engine.clock()),
+            lambda: retain(database, engine.settings, engine.clock()),
             engine.observer,
         )
         self._poll_what_is_due = tasks.poll.register(self.huey, self._polls, engine.poller, engine.observer)
-        watching = [agent for agent in settings.agents if agent.transports and agent.watch]
-        self._doorbell = Doorbell([engine.inboxes.endpoint(agent) for agent in watching], self._rung)
+        self._doorbell = Doorbell(self._watched(settings), self._rung)
+        self._configuration = LiveConfiguration(
+            settings,
+            take=self._take,
+            refuse=lambda why: engine.refuse(redact(why)),
+            asked=lambda: stamp(settings.files_dir, RELOAD),
+            fixed=("workers",) if workers_given() else (),
+        )
+        self._live = live
         self.huey.storage.on_loss = self._refill
         self.huey.program = self
 
@@ -127,6 +135,21 @@ class BusWatch:
     def listen(self) -> None:
         """Let the bus ring for polls."""
         self._doorbell.start()
+
+    def look(self, *, reload: bool) -> None:
+        """Now and then: whether the configuration has changed, or somebody wants it to be read."""
+        if self._live:
+            self._configuration.look(asked=reload)
+
+    def _take(self, settings: Settings, needs_restart: tuple[str, ...]) -> None:
+        """These settings are in force from now on; LedgerError: they are not."""
+        changed = self.engine.adopt(settings, needs_restart)
+        self._polls.serve(_pollable(settings), at_once=changed)
+        self._doorbell.listen_to(self._watched(settings))
+        self._sweeps.hurry()
+
+    def _watched(self, settings: Settings) -> list[Endpoint]:
+        return [self.engine.inboxes.endpoint(agent) for agent in settings.agents if agent.transports and agent.watch]
 
     def stop(self) -> None:
         """After the consumer's threads: let go."""
@@ -148,13 +171,17 @@ class BusWatch:
         self._sweeps.hurry()
 
 
+def _pollable(settings: Settings) -> list[str]:
+    return [agent.agent for agent in settings.agents if agent.transports]
+
+
 @functools.cache
 def from_environment() -> BusWatch:
     """The program as the environment configures it; SystemExit with our sentence where that cannot be used."""
     try:
         settings = configuration.load()
         log.configure(settings)
-        return BusWatch(settings)
+        return BusWatch(settings, live=True)
     except BusWatchError as error:
         # Not an exception: huey_consumer would print its traceback to somebody who mistyped a path.
         print(f"bus-watch: {redact(str(error))}", file=sys.stderr)  # noqa: T201 - there is no logging yet

@@ -60,7 +60,7 @@ class BusClient(BusRequests):
     waiting.
     """
 
-    def __init__(self, *, max_connections: int = 32) -> None:
+    def __init__(self, *, max_connections: int | None = 32) -> None:
         super().__init__(max_connections=max_connections)
         self._presence = Presence(self)
 

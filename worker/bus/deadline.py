@@ -47,7 +47,7 @@ class Deadline(threading.local):
 class DeadlineTransport(httpx.BaseTransport):
     """Connections to bridges, shared by all threads. Raises httpcore's exceptions, not httpx's."""
 
-    def __init__(self, deadline: Deadline, max_connections: int) -> None:
+    def __init__(self, deadline: Deadline, max_connections: int | None) -> None:
         self._deadline = deadline
         self._max_connections = max_connections
         self._pools: dict[Route, httpcore.ConnectionPool] = {}

@@ -58,10 +58,17 @@ class Doorbell:
         self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
         self._loop = asyncio.new_event_loop()
         self._main: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
 
     def start(self) -> None:
         """Begin to listen; returns at once."""
         self._thread.start()
+
+    def listen_to(self, endpoints: Sequence[Endpoint]) -> None:
+        """From now on to these; the connections of those that are the same as before go on."""
+        self._endpoints = tuple(endpoints)
+        with contextlib.suppress(RuntimeError):  # it is closed, or has never been started
+            self._loop.call_soon_threadsafe(self._changed.set)
 
     def close(self, timeout: float = 5.0) -> None:
         """Stop listening and wait up to `timeout` seconds for the thread to end. No ring comes afterwards."""
@@ -87,15 +94,22 @@ class Doorbell:
             self._loop.close()
 
     async def _listen_to_all(self) -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            clients: dict[Route, httpx.AsyncClient] = {}
-            for route in {endpoint.route for endpoint in self._endpoints}:
-                with contextlib.suppress(TlsError):  # the polls of these agents say so
-                    clients[route] = await stack.enter_async_context(self._client(route))
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            for endpoint in self._endpoints:
-                if endpoint.route in clients:
-                    group.create_task(self._listen_for_ever(clients[endpoint.route], endpoint))
+        clients: dict[Route, httpx.AsyncClient] = {}
+        listening: dict[Endpoint, asyncio.Task[None]] = {}
+        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+            while True:
+                self._changed.clear()
+                wanted = self._endpoints
+                for gone in listening.keys() - set(wanted):
+                    listening.pop(gone).cancel()
+                for endpoint in wanted:
+                    route = endpoint.route
+                    if route not in clients:
+                        with contextlib.suppress(TlsError):  # the polls of these agents say so
+                            clients[route] = await stack.enter_async_context(self._client(route))
+                    if endpoint not in listening and route in clients:
+                        listening[endpoint] = group.create_task(self._listen_for_ever(clients[route], endpoint))
+                await self._changed.wait()
 
     def _client(self, route: Route) -> httpx.AsyncClient:
         return httpx.AsyncClient(
@@ -103,7 +117,7 @@ class Doorbell:
             proxy=route.proxy,
             trust_env=False,
             follow_redirects=False,
-            limits=httpx.Limits(max_connections=len(self._endpoints) + 1, max_keepalive_connections=0),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),  # one an agent
             timeout=httpx.Timeout(None, connect=self._timings.connect),
             cookies=no_cookies(),
         )

@@ -72,7 +72,7 @@ class SentMessage:
 class BusRequests:
     """Single requests, over connections shared by all threads. Every method may raise BusError."""
 
-    def __init__(self, *, max_connections: int = 32) -> None:
+    def __init__(self, *, max_connections: int | None = 32) -> None:
         self._deadline = Deadline()
         self._http = httpx.Client(
             transport=DeadlineTransport(self._deadline, max_connections),

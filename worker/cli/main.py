@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "status": "show whether it runs, how the bus is, and what waits",
     "test-send": "send a probe message through the bus",
     "run": "poll, wake transports, record deliveries (--once: what is there now)",
+    "reload": "have the running worker read its configuration again now",
     "queue": "show what waits, runs, retries, is held or dead, and why",
     "show": "tell the whole story of one message",
     "history": "list messages that came, newest first",

@@ -38,19 +38,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = options.settings(args)
-    if args.workers is not None:
-        if args.workers < 1:
-            print("bus-watch run: -w must be at least 1", file=sys.stderr)
-            return 64
-        settings = settings.model_copy(update={"workers": args.workers})
+    if args.workers is not None and args.workers < 1:
+        print("bus-watch run: -w must be at least 1", file=sys.stderr)
+        return 64
+    workers = args.workers or settings.workers
     log.configure(settings, verbose=args.verbose, log_format=args.log_format)
     if args.once:
-        return _once(args, settings)
+        return _once(args, settings.model_copy(update={"workers": workers}))
     from worker.app import BusWatch
 
     # Supervisors send SIGTERM, people SIGINT: the first of either is graceful.
-    consumer = BusWatch(settings).huey.create_consumer(
-        workers=settings.workers, shutdown_timeout=args.shutdown_timeout, graceful_signal="TERM"
+    consumer = BusWatch(settings, live=True).huey.create_consumer(
+        workers=workers, shutdown_timeout=args.shutdown_timeout, graceful_signal="TERM"
     )
     consumer.also_graceful()
     consumer.run()

@@ -45,7 +45,9 @@ def _of_workers(workers: Sequence[sqlite3.Row], settings: Settings, now: float) 
             yield f"{name} is version {row['version']}, installed is {__version__}: restart it"
         if row["config_error"]:
             yield f"the configuration is refused, that of before is in force: {row['config_error']}"
-        elif row["serves"]:
+        if row["needs_restart"]:
+            yield f"{name}: {row['needs_restart']} changed in the configuration: restart it"
+        if row["serves"] and not row["config_error"]:
             yield from _not_the_same(json.loads(row["serves"]), settings)
 
 

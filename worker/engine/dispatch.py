@@ -26,7 +26,7 @@ from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.database import Database
 from worker.ledger.errors import LedgerError
-from worker.settings import TransportSettings
+from worker.settings import Settings, TransportSettings
 from worker.telemetry.observer import Observer
 from worker.transports.client import LauncherClient, LauncherGone, Request, RunEnded
 from worker.transports.command import (
@@ -130,7 +130,7 @@ class Dispatcher:
         hand_off.claim = claim
         step("claimed")
         key = key_of(claim)
-        transport = self._transport_of(claim)
+        settings, transport = _claimed_under(hand_off, claim)
         logger.info("attempt %d of %s by %s starts", claim.attempt, key, claim.transport, extra=fields_of(claim))
         self.observer.started(claim.agent, claim.transport, claim.attempt, self.clock() - claim.received_at)
         envelope = Envelope(
@@ -149,7 +149,7 @@ class Dispatcher:
             prepared = prepare(
                 transport.templates,
                 envelope,
-                allowlist=self.lanes.settings.allowlist,
+                allowlist=settings.allowlist,
                 extra_env=transport.env,
                 stdin=transport.stdin,
                 message_file=self._message_file(claim, transport),
@@ -164,11 +164,6 @@ class Dispatcher:
             step("prepared")
             return Request(claim.attempt_id, prepared, transport.timeout)
         return Report(claim.delivery, claim.attempt_id, ending, "", transport)
-
-    def _transport_of(self, claim: Claim) -> TransportSettings:
-        transport = self.lanes.transport(claim.agent, claim.transport)
-        assert transport is not None  # noqa: S101 - the claim's rules came from it
-        return transport
 
     def _message_file(self, claim: Claim, transport: TransportSettings) -> Path | None:
         if not transport.wants_message_file:
@@ -238,9 +233,8 @@ class Dispatcher:
             hand_off.wake(error)
             return None
         claim = hand_off.claim
-        return hand_off, Report(
-            claim.delivery, claim.attempt_id, ending_of(ended.outcome), output, self._transport_of(claim)
-        )
+        _, transport = _claimed_under(hand_off, claim)
+        return hand_off, Report(claim.delivery, claim.attempt_id, ending_of(ended.outcome), output, transport)
 
     def _settled(self, report: Report, written: Written, hand_off: HandOff) -> Claim | NotClaimed | None:
         hand_off.settled = written.settled
@@ -266,6 +260,15 @@ class Dispatcher:
                 following = self._settled(report, written, hand_off)
                 self.endings.follow_up(report, written)
                 return following
+
+
+def _claimed_under(hand_off: HandOff, claim: Claim) -> tuple[Settings, TransportSettings]:
+    """The settings that a claim was made under, which may not be in force any more; and its transport in them."""
+    settings = hand_off.settings
+    assert settings is not None  # noqa: S101 - a claim sets them
+    transport = settings.transport(claim.agent, claim.transport)
+    assert transport is not None  # noqa: S101 - the claim's rules came from it
+    return settings, transport
 
 
 def ending_of(outcome: RunResult) -> Ending:

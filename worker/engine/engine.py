@@ -5,7 +5,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from worker.bus.client import BusClient
 from worker.engine.dispatch import Dispatcher
@@ -130,14 +130,48 @@ class Engine:
 
     def register(self, tx: sqlite3.Connection) -> None:
         """Make the worker's row, and those of the inboxes and lanes that the settings name."""
-        now = self.clock()
-        self.identity.register(tx, now)
-        serves = {agent.agent: [transport.name for transport in agent.transports] for agent in self.settings.agents}
-        upkeep.note_serves(tx, self.identity.worker, serves)
-        for agent in self.settings.agents:
+        self.identity.register(tx, self.clock())
+        self._note_settings(tx, self.settings)
+
+    def _note_settings(self, tx: sqlite3.Connection, settings: Settings, needs_restart: Sequence[str] = ()) -> None:
+        serves = {agent.agent: [transport.name for transport in agent.transports] for agent in settings.agents}
+        upkeep.note_serves(tx, self.identity.worker, serves, needs_restart, self.clock())
+        for agent in settings.agents:
             intake.ensure_inbox(tx, agent.agent)
             for transport in agent.transports:
                 intake.ensure_lane(tx, agent.agent, transport.name)
+
+    def adopt(self, settings: Settings, needs_restart: Sequence[str] = ()) -> list[str]:
+        """From now on these settings: what runs ends under those that it began with. Returns whose inbox is another.
+
+        `needs_restart`: keys whose new value is not among them. LedgerError: nothing has changed.
+        """
+        before = self.settings
+        changed = changed_inboxes(before, settings)
+
+        def operation(tx: sqlite3.Connection) -> None:
+            self._note_settings(tx, settings, needs_restart)
+            for agent in changed:
+                intake.poll_now(tx, agent)
+            # Inside: a poll whose messages are committed after this has given them the transports of today.
+            self._use(settings, changed)
+
+        try:
+            self.db.write(operation)
+        except BaseException:
+            self._use(before, changed)
+            raise
+        self.wake_ups.overlooked.set()  # lanes may have a transport again, and wait for less
+        return changed
+
+    def _use(self, settings: Settings, changed: Sequence[str]) -> None:
+        self.settings = self.lanes.settings = settings
+        self.poller.adopt(settings, changed)
+        self.observer.configured(settings)
+
+    def refuse(self, error: str) -> None:
+        """The configuration that is there cannot be used. LedgerError: nobody was told."""
+        self.db.write(lambda tx: upkeep.note_config_error(tx, self.identity.worker, error, self.clock()))
 
     def stop(self) -> None:
         """Let go: running transports go on under the launcher, which leaves their receipts."""
@@ -160,3 +194,10 @@ class Engine:
             logger.warning("the worker's health could not be written down: %s", error)
             return False
         return True
+
+
+def changed_inboxes(before: Settings, after: Settings) -> list[str]:
+    """The agents that are new, gone, or read otherwise: more than their transports has changed."""
+    was = {agent.agent: agent.model_copy(update={"transports": ()}) for agent in before.agents}
+    now = {agent.agent: agent.model_copy(update={"transports": ()}) for agent in after.agents}
+    return [name for name in {**was, **now} if was.get(name) != now.get(name)]

@@ -1,5 +1,6 @@
 """A thread hands a lane off: it claims a delivery, and then sleeps while the lane goes on without it."""
 
+import functools
 import sqlite3
 import threading
 import time
@@ -8,10 +9,10 @@ from typing import NamedTuple
 
 from worker.delivery import Ending
 from worker.engine.identity import Identity
-from worker.engine.lane_lookup import LaneLookup
+from worker.engine.lane_lookup import LaneLookup, claim_settings
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
-from worker.settings import TransportSettings
+from worker.settings import Settings, TransportSettings
 
 
 class Report(NamedTuple):
@@ -30,12 +31,13 @@ NextStep = Claim | NotClaimed | Report | None
 class HandOff:
     """One thread, the attempts that it answers for, and a letter box with room for what it is to do next."""
 
-    __slots__ = ("_full", "_next", "attempts", "began", "claim", "settled")
+    __slots__ = ("_full", "_next", "attempts", "began", "claim", "settings", "settled")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.attempts: set[str] = set()
         self.claim: Claim | None = None  # what runs now
+        self.settings: Settings | None = None  # those that it was claimed under: they hold until it has ended
         self.settled: Settled | None = None  # how the last one ended
         self._next: NextStep | Exception = None
         self._full = threading.Lock()
@@ -81,13 +83,14 @@ class HandOffs:
         attempt_id = claims.new_attempt_id(self._clock())
         hand_off.attempts.add(attempt_id)
         self._by_attempt[attempt_id] = hand_off
+        hand_off.settings = self._lanes.settings
         return claims.claim(
             tx,
             which,
             attempt_id=attempt_id,
             worker=self._identity.worker,
             boot_id=self._identity.boot,
-            settings=self._lanes.claim_settings,
+            settings=functools.partial(claim_settings, hand_off.settings),
             now=self._clock(),
         )
 

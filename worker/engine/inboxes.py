@@ -16,15 +16,16 @@ class Inboxes:
     def __init__(self, client: BusClient, config_path: Path) -> None:
         self.client = client
         self._config_path = config_path
-        self._tokens: dict[str, TokenSource] = {}
+        self._tokens: dict[tuple[object, ...], TokenSource] = {}
 
     def endpoint(self, agent: AgentSettings) -> Endpoint:
         """An agent's inbox, as the bus client wants it."""
         return endpoint_of(agent, self._token_source(agent).read)
 
     def _token_source(self, agent: AgentSettings) -> TokenSource:
-        """One for the life of the process: it reads its file again only when that has changed."""
-        return self._tokens.setdefault(agent.agent, agent.token_source(self._config_path))
+        """The same for the same settings: it reads its file again only when that has changed."""
+        key = agent.agent, agent.token_file, agent.token_env, agent.token
+        return self._tokens.setdefault(key, agent.token_source(self._config_path))
 
     def collect(self, agent: AgentSettings, seen: KnownInbox, wait_for_slot: Callable[[], None]) -> Collected:
         """Read what is new. Raises BusError, TokenError, and whatever `wait_for_slot` does."""

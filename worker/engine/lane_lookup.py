@@ -9,12 +9,11 @@ from worker.settings import Settings, TransportSettings
 
 
 class LaneLookup:
-    """The settings, asked by lane; they never change while we live."""
+    """The settings that are in force, asked by lane; `settings` is replaced as a whole where they change."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._claim_settings: dict[tuple[str, str], LaneSettings | None] = {}
-        self._lanes: dict[int, Lane] = {}  # they never change either
+        self._lanes: dict[int, Lane] = {}  # these never change
 
     def transport(self, agent: str, name: str) -> TransportSettings | None:
         """The transport of a lane; None for an orphaned lane."""
@@ -30,11 +29,13 @@ class LaneLookup:
 
     def claim_settings(self, agent: str, transport: str) -> LaneSettings | None:
         """What a claim must know of a lane's settings; None for an orphaned lane."""
-        lane = agent, transport
-        if lane not in self._claim_settings:
-            found = self.settings.transport(*lane)
-            self._claim_settings[lane] = lane_settings_of(found) if found else None
-        return self._claim_settings[lane]
+        return claim_settings(self.settings, agent, transport)
+
+
+def claim_settings(settings: Settings, agent: str, transport: str) -> LaneSettings | None:
+    """The same, for settings that may not be in force any more."""
+    found = settings.transport(agent, transport)
+    return lane_settings_of(found) if found else None
 
 
 def lane_settings_of(transport: TransportSettings) -> LaneSettings:

@@ -5,7 +5,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from worker import delivery
@@ -51,6 +51,17 @@ class Poller:
     stopping: threading.Event
     began: float  # epoch seconds: when this worker did
     _memories: dict[str, InboxMemory] = field(default_factory=dict)
+    _came: dict[str, float] = field(default_factory=dict)  # the same for agents that were configured since
+
+    def adopt(self, settings: Settings, changed: Iterable[str]) -> None:
+        """From now on these settings; what is remembered of the inboxes that they change is found out anew."""
+        now = self.clock()
+        for agent in settings.agents:
+            if self.settings.agent(agent.agent) is None:
+                self._came[agent.agent] = now
+        self.settings = settings
+        for name in changed:
+            self._memories.pop(name, None)
 
     def poll(
         self, name: str, *, rung: bool = False, asked: bool = False, alive: Alive = lambda _: None
@@ -138,7 +149,7 @@ class Poller:
             expected=0,
             memory=memory,
             start_from=self.settings.start_from,
-            began=self.began,
+            began=self._came.get(name, self.began),
         )
         try:
             collected = self._collect(agent, view, slots)
@@ -163,6 +174,8 @@ class Poller:
 
     def _failed(self, agent: AgentSettings, error: BusError | TokenError) -> float:
         now = self.clock()
+        if self.settings.agent(agent.agent) != agent:
+            return now  # it was asked with settings that are not in force any more, and says nothing about today's
         failures = self.db.read(lambda db: intake.failures(db, agent.agent)) + 1
         # A token that cannot be read is treated as one that the bus refuses: looked at again soon.
         cause = error if isinstance(error, BusError) else UnauthorizedError(str(error))
@@ -184,8 +197,11 @@ class Poller:
         """Write down what a page brought, oldest first, and wake the lanes that have something new."""
 
         def route(message: InboxMessage) -> tuple[str | None, list[str]]:
+            today = self.settings.agent(agent.agent)
+            if today is None or not today.transports:
+                raise StoppingError  # it was taken out of the configuration meanwhile: its mail stays on the bus
             message_class = class_of(message)
-            return message_class, [t.name for t in agent.transports if delivery.routes(message_class, t.classes)]
+            return message_class, [t.name for t in today.transports if delivery.routes(message_class, t.classes)]
 
         rhythm = Rhythm(
             gap=agent.poll_interval,

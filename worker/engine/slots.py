@@ -25,7 +25,7 @@ def slots_ahead(agent: AgentSettings) -> int:
 
 
 class StoppingError(Exception):
-    """The worker is stopping: what waits for a slot at the bus goes home."""
+    """The worker is stopping, or the agent is not ours any more: what polls, or waits for that, goes home."""
 
 
 Alive = Callable[[float], None]

@@ -119,6 +119,11 @@ def next_poll_at(db: sqlite3.Connection, agent: str, now: float) -> float:
     return 0.0 if row is None or row["stale"] else max(row["next_poll_at"], row["next_request_at"])
 
 
+def poll_now(tx: sqlite3.Connection, agent: str) -> None:
+    """Whatever the bus said last: the next poll is due, as soon as its token's budget allows."""
+    tx.execute("update inboxes set next_poll_at = 0 where agent = ?", (agent,))
+
+
 def book_slot(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
     """Book the next request slot of this agent's token; returns how many seconds from now the request may go.
 

@@ -160,5 +160,10 @@ alter table inboxes add column error_code text;         -- the stable code of `e
 alter table inboxes add column malformed_at real;       -- when entries that are no messages were last seen
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6)
+_V7 = """
+alter table workers add column config_read_at real;     -- when it last read its configuration, used or refused
+alter table workers add column needs_restart text;      -- changed keys that it cannot take while it runs: a, b
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
 VERSION = len(MIGRATIONS)

@@ -35,14 +35,22 @@ def register_worker(
     )
 
 
-def note_serves(tx: sqlite3.Connection, worker: str, serves: Mapping[str, Sequence[str]]) -> None:
-    """Which agents the worker serves now, and by which transports: `status` compares it with the configuration."""
-    tx.execute("update workers set serves = ?, config_error = null where id = ?", (json.dumps(serves), worker))
+def note_serves(
+    tx: sqlite3.Connection, worker: str, serves: Mapping[str, Sequence[str]], needs_restart: Sequence[str], now: float
+) -> None:
+    """The worker has read its configuration: which agents it serves now, and by which transports.
+
+    `status` compares it with the configuration. `needs_restart`: changed keys that it cannot take while it runs.
+    """
+    tx.execute(
+        "update workers set serves = ?, needs_restart = ?, config_error = null, config_read_at = ? where id = ?",
+        (json.dumps(serves), ", ".join(needs_restart) or None, now, worker),
+    )
 
 
-def note_config_error(tx: sqlite3.Connection, worker: str, error: str) -> None:
+def note_config_error(tx: sqlite3.Connection, worker: str, error: str, now: float) -> None:
     """The configuration that is there cannot be used; the worker goes on with the one of before."""
-    tx.execute("update workers set config_error = ? where id = ?", (error, worker))
+    tx.execute("update workers set config_error = ?, config_read_at = ? where id = ?", (error, now, worker))
 
 
 def note_sweep(tx: sqlite3.Connection, worker: str, now: float) -> None:

@@ -1,6 +1,7 @@
 """The consumer: huey's, with workers reserved for polls and upkeep, a quicker scheduler, and a watchdog."""
 
 import logging
+import signal
 import threading
 import time
 from datetime import datetime
@@ -83,7 +84,8 @@ class WatchConsumer(Consumer):
         self._stop_flag_timeout = MAIN_SECONDS
         self.failed = False
         self.watchdog = Watchdog(huey.pulse, huey.program.note_health)
-        kinds = [PollWorker] * huey.poll_workers + [UpkeepWorker] * UPKEEP_WORKERS
+        self._reload = False
+        kinds = [PollWorker] * max(1, len(huey.polls)) + [UpkeepWorker] * UPKEEP_WORKERS
         self.reserved = [self._create_reserved(kind, number) for number, kind in enumerate(kinds, 1)]
 
     def _create_reserved(self, kind: type[BandWorker], number: int) -> tuple[BandWorker, threading.Thread]:
@@ -96,7 +98,22 @@ class WatchConsumer(Consumer):
         )
         return worker, self._create_process(worker, f"{kind.__name__}-{number}")
 
+    def _staff_polls(self) -> None:
+        """One poll worker for each agent, also for those that came later; a spare one only waits."""
+        missing = len(self.huey.polls) - sum(isinstance(worker, PollWorker) for worker, _ in self.reserved)
+        for _ in range(missing):
+            self.reserved.append(self._create_reserved(PollWorker, len(self.reserved) + 1))
+            self.reserved[-1][1].start()
+
+    def _handle_signal(self, signum: int, frame: Any) -> None:
+        """A hang-up asks for the configuration to be read again; huey would end, wait for all, and begin anew."""
+        if signum == signal.SIGHUP:
+            self._reload = True
+        else:
+            super()._handle_signal(signum, frame)
+
     def start(self) -> None:
+        signal.signal(signal.SIGHUP, self._handle_signal)  # huey does so when all runs: until then it would kill us
         self.huey.program.start()
         super().start()
         for _, thread in self.reserved:
@@ -145,6 +162,9 @@ class WatchConsumer(Consumer):
             logger.critical("the worker stops itself; its supervisor starts it again")
             self.stop()
             self.failed = True
+        asked, self._reload = self._reload, False
+        self.huey.program.look(reload=asked)
+        self._staff_polls()
         self.watchdog.look()
         return cast("float | None", super().loop(health_check_ts))
 

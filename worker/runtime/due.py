@@ -7,7 +7,7 @@ again after some time.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 SOON_SECONDS = 1.0  # after a task could not be enqueued; and between two tasks that look for due polls
 FAR_SECONDS = 3600.0  # until something is due where nothing is
@@ -57,15 +57,39 @@ class Job:
         self.due = due
 
 
+def _poll_job() -> Job:
+    return Job(not_begun=POLL_NOT_BEGUN_SECONDS, lost=POLL_LOST_SECONDS)
+
+
 class PollsDue:
     """Which inboxes this process polls next."""
 
     def __init__(self, agents: Iterable[str]) -> None:
         self._lock = threading.Lock()
-        self._jobs = {agent: Job(not_begun=POLL_NOT_BEGUN_SECONDS, lost=POLL_LOST_SECONDS) for agent in agents}
+        self._jobs = {agent: _poll_job() for agent in agents}
         self._expected = dict.fromkeys(self._jobs, time.monotonic())  # when a sign of life is due
         self._asked_until = 0.0
         self._rung: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def serve(self, agents: Iterable[str], *, at_once: Collection[str] = ()) -> None:
+        """From now on these inboxes and no others; new ones, and those named in `at_once`, are due now."""
+        now = time.monotonic()
+        with self._lock:
+            wanted = dict.fromkeys(agents)
+            for agent in self._jobs.keys() - wanted.keys():
+                del self._jobs[agent], self._expected[agent]
+                self._rung.discard(agent)
+            for agent in wanted:
+                if agent not in self._jobs:
+                    self._jobs[agent] = _poll_job()
+                    self._expected[agent] = now
+                elif agent in at_once:
+                    self._jobs[agent].due = now
+                    self._rung.add(agent)  # a poll that is under way would put its own next time over that
+            self._asked_until = 0.0
 
     def take(self) -> list[str]:
         """The inboxes to poll now; each is busy until `done` is called for it."""
@@ -115,7 +139,8 @@ class PollsDue:
     def alive(self, agent: str, seconds: float) -> None:
         """The poll of this inbox makes its next request in `seconds`."""
         with self._lock:
-            self._expected[agent] = time.monotonic() + seconds
+            if agent in self._jobs:
+                self._expected[agent] = time.monotonic() + seconds
 
     def done(self, agent: str, seconds: float, *, well: bool) -> None:
         """The poll is over, the next one is due in `seconds`.

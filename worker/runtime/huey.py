@@ -28,7 +28,7 @@ from worker.runtime.due import PollsDue, SweepDue
 from worker.runtime.storage import Band, JsonSerializer, WakeupStorage
 from worker.runtime.watchdog import Pulse
 
-__all__ = ["Band", "Program", "QuickScheduler", "WakeupStorage", "WatchConsumer", "WatchHuey"]
+__all__ = ["Band", "Program", "QuickScheduler", "WakeupStorage", "WatchConsumer", "WatchHuey", "workers_given"]
 
 logger = logging.getLogger("bus_watch.queue")
 
@@ -44,6 +44,10 @@ class Program(Protocol):
 
     def listen(self) -> None:
         """Once they run; not where periodic tasks are off."""
+        ...
+
+    def look(self, *, reload: bool) -> None:
+        """Now and then, many times a second; `reload`: a hang-up signal asks for the configuration to be read again."""
         ...
 
     def stop(self) -> None:
@@ -69,14 +73,12 @@ class WatchHuey(Huey):
         *,
         polls: PollsDue,
         sweeps: SweepDue,
-        poll_workers: int = 1,
         default_workers: int = 1,
         on_flags: Callable[[], None] = lambda: None,
     ) -> None:
         self.filename = str(filename)
         self.polls = polls
         self.sweeps = sweeps
-        self.poll_workers = poll_workers
         self.default_workers = default_workers
         self.on_flags = on_flags
         self.scheduler_beat = time.monotonic()
@@ -110,7 +112,7 @@ class WatchHuey(Huey):
 
     def create_consumer(self, **options: Any) -> WatchConsumer:
         # huey_consumer always passes a number, 1 where -w was not given: only its command line can tell.
-        if not any(argument.startswith(("-w", "--workers")) for argument in sys.argv[1:]):
+        if not workers_given():
             options["workers"] = max(options.get("workers", 1), self.default_workers)
         self.on_flags()
         try:
@@ -118,3 +120,8 @@ class WatchHuey(Huey):
         except ConfigurationError as error:  # huey_consumer would print its traceback
             print(f"bus-watch: {error}", file=sys.stderr)  # noqa: T201 - a command line that makes no sense
             raise SystemExit(UsageError.exit_status) from None
+
+
+def workers_given() -> bool:
+    """Whether this process's command line says how many workers there are."""
+    return any(argument.startswith(("-w", "--workers")) for argument in sys.argv[1:])

@@ -33,7 +33,7 @@ class LedgerCollector(Collector):
     """What the ledger says of lanes and inboxes, read when Prometheus's library asks for it."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        self._settings = settings
+        self.settings = settings
         self._database = database
 
     def collect(self) -> Iterator[Metric]:
@@ -57,13 +57,13 @@ class LedgerCollector(Collector):
         yield from (deliveries, backlog, oldest, dead, states)
         age = _gauge("poll_age_seconds", "Since the bus last answered a poll; -1: never.", "agent")
         for agent, inbox in self._database.read(report.inboxes).items():
-            if self._settings.agent(agent) is not None:
+            if self.settings.agent(agent) is not None:
                 polled = inbox["polled_at"]
                 age.add_metric((agent,), -1.0 if polled is None else max(0.0, now - polled))
         yield age
 
     def _state(self, lane: LaneReport) -> str:
-        if self._settings.transport(lane.agent, lane.transport) is None:
+        if self.settings.transport(lane.agent, lane.transport) is None:
             return "orphaned"
         if lane.paused:
             return "paused"
@@ -84,7 +84,8 @@ class MetricsFile(Observer):
         self._registry = registry = CollectorRegistry()
         info = Gauge("bus_watch_info", "The version that runs.", ("version",), registry=registry)
         info.labels(__version__).set(1)
-        registry.register(LedgerCollector(settings, database))
+        self._collector = LedgerCollector(settings, database)
+        registry.register(self._collector)
         self._attempts = Counter(
             "bus_watch_attempts",
             "Attempts that ended, by what the ending meant.",
@@ -107,6 +108,10 @@ class MetricsFile(Observer):
     def ended(self, what: Ended) -> None:
         """Count it."""
         self._attempts.labels(what.agent, what.transport, str(what.meaning)).inc()
+
+    def configured(self, settings: Settings) -> None:
+        """Its lanes and inboxes are those of these settings."""
+        self._collector.settings = settings
 
     def swept(self) -> None:
         """Write the file if it is time; a disk that refuses it is a line in the log, and no more."""

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from worker.delivery import Meaning, State
 from worker.errors import BusWatchError
+from worker.settings import Settings
 
 
 class Ended(NamedTuple):
@@ -34,6 +35,9 @@ class Observer:
 
     def trouble(self, error: BusWatchError) -> None:
         """A poll or a sweep could not do its work: the ledger cannot be used. Comes again as long as it lasts."""
+
+    def configured(self, settings: Settings) -> None:
+        """These settings are in force from now on."""
 
     def swept(self) -> None:
         """A sweep is over; comes every few seconds while the worker is well."""

@@ -34,6 +34,11 @@ class Observers(Observer):
         for one in self._all:
             one.trouble(error)
 
+    def configured(self, settings: Settings) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.configured(settings)
+
     def swept(self) -> None:
         """Tell all."""
         for one in self._all:

@@ -38,7 +38,7 @@ class Scene:
         upkeep.register_worker(tx, "w", pid=77, boot_id="b", version=__version__, kind="consumer", now=now - 900)
         upkeep.note_sweep(tx, "w", now)
         upkeep.note_health(tx, "w", "ok")
-        upkeep.note_serves(tx, "w", {"bob": self.names})
+        upkeep.note_serves(tx, "w", {"bob": self.names}, (), time.time())
         intake.ensure_inbox(tx, "bob", 0)
         tx.execute("update inboxes set polled_at = ?", (now,))
 
@@ -143,12 +143,12 @@ def test_a_refused_token_is_said_at_the_second_refusal(scene: Scene, code: str) 
 
 def test_what_the_running_worker_does_not_know_is_said(scene: Scene) -> None:
     document = json.loads(scene.desk.config.read_text())
-    scene.write(lambda tx: upkeep.note_serves(tx, "w", {"bob": scene.names[1:], "eve": ["t"]}))
+    scene.write(lambda tx: upkeep.note_serves(tx, "w", {"bob": scene.names[1:], "eve": ["t"]}, (), time.time()))
     problems = scene.problems()
     assert [problem.partition(":")[0] for problem in problems] == ["eve", "bob"]
     assert scene.names[0] in problems[1]
     assert all("bus-watch reload" in problem for problem in problems)
-    scene.write(lambda tx: upkeep.note_serves(tx, "w", {"bob": scene.names}))
+    scene.write(lambda tx: upkeep.note_serves(tx, "w", {"bob": scene.names}, (), time.time()))
     scene.is_healthy()
     agents = [
         {"agent": name, "token_env": "NO", "transports": [{"name": n, "command": ["/bin/true"]} for n in scene.names]}

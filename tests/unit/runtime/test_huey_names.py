@@ -24,6 +24,7 @@ from worker.runtime.storage import JsonSerializer, WakeupStorage
 PRIVATE = {
     "Consumer": {
         "_create_process",
+        "_handle_signal",
         "_interrupt_sig",
         "_join_workers",
         "_logger",
