@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from worker.errors import ConfigError
+from worker.terminal.old_profiles import modern
 
 SHIPPED = Path(__file__).with_name("profiles")
 
@@ -185,7 +186,7 @@ def parse(name: str, text: str, where: str) -> Profile:
     if data.get("name") != name:
         raise ProfileError(f'{where}: `name` must be "{name}", like the file')
     try:
-        profile = msgspec.convert(_modern(data), Profile, dec_hook=_pattern)
+        profile = msgspec.convert(modern(data), Profile, dec_hook=_pattern)
     except msgspec.ValidationError as why:
         from worker.terminal.mistakes import Mistake  # noqa: PLC0415 - only a mistake pays for it
 
@@ -193,21 +194,6 @@ def parse(name: str, text: str, where: str) -> Profile:
         raise ProfileError(f"{where}{mistake.line_in(text)}: {mistake.explained(data, TABLES)}") from None
     _check(profile, where)
     return profile
-
-
-def _modern(data: dict[str, Any]) -> dict[str, Any]:
-    """The file's tables, with what files for 1.0.0.dev0 say about rows around the box in today's words."""
-    composer = data.get("composer")
-    if not isinstance(composer, dict):
-        return data
-    new = dict(composer)
-    above, end = new.pop("above", None), new.pop("end", None)
-    for key in ("end_required", "line_required"):
-        new.pop(key, None)
-    rules = [one for one in (above, end) if isinstance(one, str)]
-    if above is not None or ("start" not in new and rules):
-        new = {"ruled": True, "rule": "|".join(f"(?:{one})" for one in rules), **new}
-    return {**data, "composer": new}
 
 
 def _pattern(kind: type, value: object) -> object:
