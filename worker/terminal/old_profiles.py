@@ -17,6 +17,6 @@ def modern(data: dict[str, Any]) -> dict[str, Any]:
     for key in ("end_required", "line_required"):
         new.pop(key, None)
     rules = [one for one in (above, end) if isinstance(one, str)]
-    if above is not None or ("start" not in new and rules):
+    if rules and (above is not None or "start" not in new):
         new = {"ruled": True, "rule": "|".join(f"(?:{one})" for one in rules), **new}
     return {**data, "composer": new}
