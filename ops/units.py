@@ -8,6 +8,7 @@ from pathlib import Path
 
 from worker.install import launchd, systemd
 from worker.install.systemd import Unit, UnitProfile
+from worker.settings import TransportSettings
 
 HERE = Path(__file__).resolve().parent
 VENV = Path("/opt/bus-watch")
@@ -20,11 +21,14 @@ def consumer(stop_seconds: int) -> tuple[str, ...]:
 
 
 def unit(user: str | None = None, profile: UnitProfile = "local") -> str:
-    """A unit for the configuration in /var/lib."""
+    """A unit for the configuration in /var/lib, whose transports have the usual time-out."""
+    stop = systemd.stop_seconds([TransportSettings.model_fields["timeout"].default])
     return systemd.render(
         Unit(
             agents="your agents",
-            consumer=consumer(systemd.STOP_SECONDS),
+            consumer=consumer(stop),
+            reload=(str(VENV / "bin" / "bus-watch"), "reload"),
+            stop_seconds=stop,
             config=CONFIG,
             writable=(CONFIG.parent,),
             path_variable="/usr/local/bin:/usr/bin:/bin",

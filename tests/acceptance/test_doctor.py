@@ -65,6 +65,24 @@ def test_a_good_configuration(place: World, good: dict[str, Any], bridge: FakeBr
     )
 
 
+def test_a_unit_that_does_not_wait_for_the_longest_transport(place: World, good: dict[str, Any]) -> None:
+    place.write_config(json.dumps(good))
+    assert place.bus_watch("install", "--systemd").returncode == 0
+    unit = place.home / ".config" / "systemd" / "user" / "bus-watch.service"
+    assert f" -t 35\nExecReload={place.argv('bus-watch')[0]} reload\n" in unit.read_text()
+    assert "note unit" not in examine(place, good, "--offline").stdout
+    good["transports"][0]["timeout"] = 60
+    done = examine(place, good, "--offline")
+    assert done.returncode == 0
+    assert f"note unit: {unit} waits 35 s for what runs, bob log may take 60 s" in done.stdout
+    assert place.bus_watch("install", "--systemd", "--force").returncode == 0
+    assert "note unit" not in examine(place, good, "--offline").stdout
+    good["transports"][0]["timeout"] = 600
+    assert "bus-watch install --systemd --force" in examine(place, good, "--offline").stdout
+    assert place.bus_watch("install", "--systemd", "--force").returncode == 0
+    assert "; units wait 100 s at most" in examine(place, good, "--offline").stdout
+
+
 def test_offline_asks_nobody(place: World, good: dict[str, Any], bridge: FakeBridge) -> None:
     before = len(bridge.requests)
     assert examine(place, good, "--offline").returncode == 0

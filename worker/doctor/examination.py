@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from worker import configuration
-from worker.doctor import bus, connection, files, ledger, limits, old_watchers, profiles, programs, transports
+from worker.doctor import bus, connection, files, ledger, limits, old_watchers, profiles, programs, stopping, transports
 from worker.doctor.finding import Finding
 from worker.errors import ConfigError
 
@@ -23,6 +23,7 @@ def examine(config: Path, *, offline: bool) -> Iterator[Finding]:
         yield from _guarded("bridge_url", lambda: connection.check(settings))
         yield from _guarded("transports", lambda: transports.check(settings))
         yield from _guarded("limits", lambda: limits.check(settings))
+        yield from _guarded("unit", lambda: stopping.check(settings))
         yield from _guarded("disk", lambda: ledger.room(settings))
         yield from _guarded("ledger", lambda: ledger.check(settings))
         environment = dict(os.environ)

@@ -134,10 +134,13 @@ def _systemd(found: Plan, settings: Settings, services: Services, environment: M
     if services.user is not None and not services.system:
         raise UsageError("--user NAME is for --system; a user unit is its user's")
     name = f"{installation.instance(settings.config_path)}.service"
+    stop = systemd.stop_seconds(transport.timeout for agent in settings.agents for transport in agent.transports)
     text = systemd.render(
         systemd.Unit(
             agents=_agents(settings),
-            consumer=tuple(installation.consumer(systemd.STOP_SECONDS)),
+            consumer=tuple(installation.consumer(stop)),
+            reload=(str(installation.script("bus-watch")), "reload"),
+            stop_seconds=stop,
             config=settings.config_path,
             writable=_writable(settings),
             path_variable=_path_variable(),

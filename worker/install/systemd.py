@@ -4,18 +4,35 @@ The user unit carries only what a manager without privileges can apply. The syst
 drives tmux on this host, whose socket lies in the shared /tmp; `remote-only` reaches every agent over ssh or HTTP.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 UnitProfile = Literal["local", "remote-only"]
 
-STOP_SECONDS = 20  # the consumer's -t; below TimeoutStopSec
+STOP_SECONDS = 20  # the consumer's -t at least; below TimeoutStopSec
+LONGEST_STOP_SECONDS = 100  # and at most: user@.service gives all units of a user 120 s, and a restart waits as long
+STOP_MARGIN_SECONDS = 5  # after a time-out: the killed transport is settled
+
+
+def stop_seconds(timeouts: Iterable[float]) -> int:
+    """How long a stopped worker waits for running transports: longer than the longest `timeout`, where that can be.
+
+    A log-out and a reboot kill launcher and transports once the worker has stopped: what has not ended by then is
+    started again.
+    """
+    longest = math.ceil(max(timeouts, default=0.0)) + STOP_MARGIN_SECONDS
+    return min(max(STOP_SECONDS, longest), LONGEST_STOP_SECONDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """What a unit is made from. `writable`: folders of configuration, ledger, log. `credential`: a token file."""
+    """What a unit is made from. `writable`: folders of configuration, ledger, log. `credential`: a token file.
+
+    `consumer` and `reload` are argvs; `stop_seconds` is what the consumer's -t says.
+    """
 
     agents: str
     consumer: tuple[str, ...]
@@ -25,6 +42,8 @@ class Unit:
     credential: str | None = None
     user: str | None = None
     profile: UnitProfile = "local"
+    reload: tuple[str, ...] = ()
+    stop_seconds: int = STOP_SECONDS
 
 
 def render(unit: Unit) -> str:
@@ -33,12 +52,13 @@ def render(unit: Unit) -> str:
     parts = [_HEAD.format(description=_specifiers(f"bus-watch: wakes {unit.agents}"))]
     if system:
         parts.append("Wants=network-online.target\nAfter=network-online.target\n")
-    parts.append(_LIFE)
+    parts.append(_LIFE.format(stop=unit.stop_seconds, killed=unit.stop_seconds + 10))
     if unit.user is not None:
         parts.append(f"User={_specifiers(unit.user)}\n")
     parts.append(
         f"ExecStart={_command(unit.consumer)}\n"
-        f"WorkingDirectory={_specifiers(str(unit.config.parent))}\n"
+        + (f"ExecReload={_command(unit.reload)}\n" if unit.reload else "")
+        + f"WorkingDirectory={_specifiers(str(unit.config.parent))}\n"
         f"Environment={_assignment('BUS_WATCH_CONFIG', str(unit.config))}\n"
         f"Environment={_assignment('PATH', unit.path_variable)}\n"
     )
@@ -92,7 +112,7 @@ _HEAD = """\
 Description={description}
 """
 
-_LIFE = f"""\
+_LIFE = """\
 # It is to run for months: keep starting it, however often it ends.
 StartLimitIntervalSec=0
 
@@ -101,9 +121,10 @@ Type=notify
 NotifyAccess=main
 Restart=always
 RestartSec=5
-# SIGTERM is graceful (-g TERM); the worker waits {STOP_SECONDS} s (-t) for running transports.
+# SIGTERM is graceful (-g TERM); the worker waits {stop} s (-t) for running transports: longer than the longest
+# `timeout` of the configuration, or 100 s where that is longer. A log-out or reboot then leaves none half done.
 KillSignal=SIGTERM
-TimeoutStopSec={STOP_SECONDS + 10}
+TimeoutStopSec={killed}
 # Only the worker is ever killed: transports run under a launcher that outlives it and leaves their exit statuses
 # in receipts. Under control-group and mixed a crash of the worker would kill both, and nobody would know what was done.
 KillMode=process

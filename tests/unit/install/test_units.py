@@ -35,6 +35,7 @@ def unit_file(
         Unit(
             agents="hadi",
             consumer=(str(consumer), "worker.app.huey", "-g", "TERM", "-t", "20"),
+            reload=(str(consumer), "reload"),
             config=config,
             writable=(config.parent,),
             path_variable="/usr/bin:/bin",
@@ -99,6 +100,13 @@ def test_the_worker_is_given_less_time_than_the_supervisor_has(tmp_path: Path, c
     assert int(stop[1]) > systemd.STOP_SECONDS
     assert "\nKillMode=process\n" in text
     assert "\nKillSignal=SIGTERM\n" in text
+
+
+@pytest.mark.parametrize(("timeouts", "seconds"), [([], 20), ([3, 30.5], 36), ([95], 100), ([30, 3600], 100)])
+def test_a_stop_is_longer_than_the_longest_time_out_where_that_can_be(timeouts: list[float], seconds: int) -> None:
+    """user@.service of systemd 252 gives all units of a user 120 s."""
+    assert systemd.stop_seconds(timeouts) == seconds
+    assert seconds + 10 < 120
 
 
 def test_odd_paths_reach_systemd_as_they_are(tmp_path: Path) -> None:
