@@ -153,3 +153,14 @@ def test_an_interrupted_set_up_is_finished_by_the_next(tmp_path: Path, checkout:
         assert (checkout.venv / ".complete").exists() == (point == "all but the editable install")
     checkout.set_up()
     assert checkout.installed() == pins | {"bus-watch": checkout.installed()["bus-watch"]}
+
+
+def test_an_empty_environment_will_do(tmp_path: Path, checkout: Checkout) -> None:
+    ask = ["ops/venv", "--complete", str(tmp_path / "none"), "requirements.txt"]
+    asked = subprocess.run(ask, cwd=checkout.folder, env={}, capture_output=True, text=True, check=False)
+    assert (asked.returncode, asked.stderr) == (1, "")
+    asked = subprocess.run(
+        ask, cwd=checkout.folder, env={"PYTHON": "nonesuch"}, capture_output=True, text=True, check=False
+    )
+    assert asked.returncode == 1
+    assert asked.stderr == "there is no nonesuch; set PYTHON=/path/to/python3.11 or newer\n"
