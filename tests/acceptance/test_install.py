@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.world.world import World
+from worker.configuration import load
 
 TOKEN = "canary-9f86d081884c7d65"
 AGENT = ("install", "--agent", "bob", "--token-stdin")
@@ -106,7 +107,7 @@ def test_again_is_nothing_and_another_is_a_diff(place: World) -> None:
 
     other = place.bus_watch(*AGENT, *SERVICES, "--project", "x", stdin="other-token")
     assert other.returncode == 1
-    assert '+  "project": "x",' in other.stdout.splitlines()
+    assert '+  "project": "x"' in other.stdout.splitlines()
     assert "--force" in other.stderr
     assert "other-token" not in other.stdout
     assert TOKEN not in other.stdout
@@ -124,7 +125,7 @@ def test_a_second_agent_is_told_the_two_ways(place: World) -> None:
     assert done.returncode == 1
     own = place.home / ".sos" / "bus-watch-alice.json"
     assert f"--config {own}" in done.stderr
-    assert '"agents": [{"agent": "alice"' in done.stderr
+    assert "bus-watch agent add alice" in done.stderr
     assert (
         place.bus_watch(
             "install", "--agent", "alice", "--token-stdin", "--config", str(own), "--procfile", stdin=TOKEN
@@ -142,7 +143,7 @@ def test_a_configuration_that_is_replaced_keeps_its_ledger(place: World) -> None
     ):
         place.config.write_text(json.dumps({"agent": "bob", "token_file": "t", **old}))
         assert place.bus_watch(*AGENT, "--tmux", "codex", "--force", stdin=TOKEN).returncode == 0
-        assert json.loads(place.config.read_text())["state_path"] == kept
+        assert load(place.config).state_path == kept
 
 
 def test_a_token_written_into_the_old_file_is_never_shown(place: World) -> None:

@@ -15,7 +15,7 @@ from worker.errors import UsageError
 from worker.urls import is_loopback
 
 DEFAULT_PORT = 6380
-DEFAULT_DB = Path("~/.sos/bus.db")
+DEFAULT_DB = Path("~/.sos/bus.db")  # `worker.install.plan.bus_db` names it for a service
 
 EXAMPLES = """examples:
   bus-watch bus --add-agent bob --token-file ~/.sos/token    a token for bob, written 0600
@@ -86,11 +86,11 @@ def require_extra() -> None:
         raise EmbeddedBusError("the embedded bus needs an extra; install it with: pip install 'bus-watch[bus]'")
 
 
-def register(agent: str, token_file: Path) -> None:
+def register(agent: str, token_file: Path, db: Path | None = None, project: str | None = None) -> None:
     """Register an agent at the bus of this machine, with its token in a new file."""
-    store = BusStore(DEFAULT_DB.expanduser())
+    store = BusStore(db or DEFAULT_DB.expanduser())
     try:
-        _add_with_file(store, agent, None, token_file)
+        _add_with_file(store, agent, project, token_file)
     finally:
         store.close()
 

@@ -1,8 +1,9 @@
 """Write a configuration, and service files if asked to.
 
-It only writes files, and prints what to run next; it starts nothing. A file that is there and differs is shown as a
-diff, and replaced only with --force. The service options combine, and work on any system. Without --agent the
-configuration that is there is used as it is, and only service files are written.
+It only writes files, and prints what to run next; it starts nothing. In a configuration that is there only what is
+asked for is changed. A file that differs is shown as a diff, and written only with --force. The service options
+combine, and work on any system. Without --agent the configuration that is there is used as it is, and only service
+files are written.
 """
 
 import argparse
@@ -68,10 +69,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     services.add_argument(
         "--bus", action="store_true",
-        help="... and one for the embedded bus, where the agent is registered if its token file is not there yet",
+        help="... and a service of its own for the embedded bus, where the agent is registered if its token file is "
+        "not there yet",
     )  # fmt: skip
     services.add_argument("--output-dir", metavar="DIR", type=Path, help="put service files there")
-    parser.add_argument("--force", action="store_true", help="replace files that differ")
+    parser.add_argument("--force", action="store_true", help="write files that differ")
     parser.add_argument("--dry-run", action="store_true", help="print the files, write nothing")
 
 
@@ -112,17 +114,25 @@ def run(args: argparse.Namespace) -> int:
         files.write(manifest.planned(plan.owner))
     else:
         print("nothing to do")
-    if args.bus:
-        _register(args.agent, Path(args.token_file).expanduser())
+    if args.bus and args.agent is not None:
+        _register(args, plan.owner)
     return _tell(plan)
 
 
-def _register(agent: str, token_file: Path) -> None:
-    from worker.cli import bus
+def _register(args: argparse.Namespace, owner: tuple[int, int] | None) -> None:
+    import os
 
-    if not token_file.exists():
-        bus.register(agent, token_file)
-        print(f"wrote {token_file}: {agent} is registered at the bus of this machine")
+    from worker.cli import bus
+    from worker.install.plan import bus_db
+
+    token_file, db = Path(args.token_file).expanduser(), bus_db(args.user)
+    if token_file.exists():
+        return
+    bus.register(args.agent, token_file, db)
+    if owner is not None:
+        for path in (token_file, *db.parent.glob(f"{db.name}*")):
+            os.chown(path, *owner)
+    print(f"wrote {token_file}: {args.agent} is registered at the bus of this machine")
 
 
 def _tell(plan: "Plan") -> int:
@@ -153,8 +163,10 @@ def _services(args: argparse.Namespace) -> "Services":
 
     if (args.system or args.user or args.credential) and not args.systemd:
         raise UsageError("--system, --user and --credential go with --systemd")
-    if args.bus and not (args.procfile and args.token_file):
-        raise UsageError("--bus goes with --procfile and --token-file")
+    if args.bus and not (args.systemd or args.launchd or args.procfile):
+        raise UsageError("--bus goes with --systemd, --launchd or --procfile: it is one more service")
+    if args.bus and args.agent is not None and not args.token_file:
+        raise UsageError("--bus with --agent goes with --token-file, where the token that it makes is written")
     if args.bus:
         from worker.cli import bus
 
@@ -173,7 +185,7 @@ def _wishes(args: argparse.Namespace, config: Path) -> "tuple[Wishes | None, Sec
     token: Secret | None = None
     token_file: str | None = None
     if args.token_file:
-        token_file = _absolute(args.token_file)
+        token_file = absolute(args.token_file)
     elif args.credential:
         token_file = f"$CREDENTIALS_DIRECTORY/{CREDENTIAL}"
     if args.agent is None:
@@ -186,15 +198,13 @@ def _wishes(args: argparse.Namespace, config: Path) -> "tuple[Wishes | None, Sec
     if args.token_stdin:
         token = _token_from_stdin(args.agent)
         token_file = str(config.with_suffix(".token"))
-    if token_file is None and not args.token_env:
-        raise UsageError("say where the token is: --token-file PATH, --token-env NAME or --token-stdin")
     return Wishes(
         agent=args.agent, config=config, token_file=token_file, token_env=args.token_env, project=args.project,
         bridge_url=args.bridge_url, start_from=args.start_from, tmux=args.tmux, transports=tuple(args.transport),
     ), token  # fmt: skip
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
     """A token file as it is written: `~` and $CREDENTIALS_DIRECTORY stay, the rest becomes absolute."""
     return path if path.startswith(("~", "$CREDENTIALS_DIRECTORY")) else str(Path(path).absolute())
 

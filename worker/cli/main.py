@@ -1,15 +1,15 @@
 """`bus-watch`: finds the command, imports only that one, and turns our errors into one line and an exit status."""
 
 import argparse
-import difflib
 import importlib
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from worker import __version__
+from worker.cli.guess import did_you_mean
 from worker.errors import BusWatchError, UsageError
 from worker.telemetry.redact import redact
 
@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "test-send": "send a probe message through the bus",
     "run": "poll, wake transports, record deliveries (--once: what is there now)",
     "reload": "have the running worker read its configuration again now",
+    "agent": "add, remove or list the agents of a configuration",
     "queue": "show what waits, runs, retries, is held or dead, and why",
     "show": "tell the whole story of one message",
     "history": "list messages that came, newest first",
@@ -60,7 +61,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _with_guess(self, word: str) -> str:
         known = [option for action in self._actions for option in action.option_strings]
-        return word + _did_you_mean(word.partition("=")[0], known) if word.startswith("-") else word
+        return word + did_you_mean(word.partition("=")[0], known) if word.startswith("-") else word
 
 
 def overview() -> CommandParser:
@@ -142,7 +143,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
         parser.parse_known_args(arguments)
         if name.startswith("-"):
             parser.error(f"name a command first: bus-watch COMMAND {' '.join(arguments)}; see bus-watch --help")
-        parser.error(f"there is no command {name!r}{_did_you_mean(name, COMMANDS)}; see bus-watch --help")
+        parser.error(f"there is no command {name!r}{did_you_mean(name, COMMANDS)}; see bus-watch --help")
     args = command_parser(name).parse_args(arguments[1:])
     return int(args.run(args))
 
@@ -154,11 +155,6 @@ def _config_behind(arguments: Sequence[str]) -> list[str]:
     if len(arguments) > 2 and arguments[0] == "--config":
         return [arguments[2], *arguments[:2], *arguments[3:]]
     return list(arguments)
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _forget_output() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from worker.doctor.finding import Finding
 from worker.errors import BusWatchError
+from worker.install.other_ledger import other_ledger
 from worker.ledger import disk, integrity, opening
 from worker.ledger.errors import LedgerMissingError
 from worker.settings import Settings
@@ -29,6 +30,8 @@ def check(settings: Settings) -> Iterator[Finding]:
         return
     if not path.exists():
         yield Finding("ok", "ledger", f"{path} will be made")
+        if (other := other_ledger(settings)) is not None:
+            yield Finding("note", "ledger", other)
         return
     try:
         with opening.reading(path):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +23,7 @@ CREDENTIAL = "token"  # its name under $CREDENTIALS_DIRECTORY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the command line said about the configuration. `token_file` is as it shall be written.
-
-    `state_path` is that of the configuration which this one replaces: another ledger would know of no deliveries.
-    """
+    """What the command line said about the configuration. `token_file` is as it shall be written."""
 
     agent: str
     config: Path
@@ -33,7 +32,6 @@ class Wishes:
     project: str | None = None
     bridge_url: str | None = None
     start_from: str | None = None
-    state_path: str | None = None
     tmux: str | None = None
     transports: tuple[str, ...] = ()
 
@@ -43,10 +41,7 @@ def compose(wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
 
     Raises UsageError for a transport that makes no sense; all else is the settings' to judge.
     """
-    transports = [] if wishes.tmux is None else [_tmux(wishes.tmux, environment)]
-    transports += [_given(transport) for transport in wishes.transports]
-    if not transports:
-        transports = [dict(STARTER)]
+    transports = transports_of(wishes, environment) or [dict(STARTER)]
     data: dict[str, Any] = {"agent": wishes.agent}
     if wishes.token_file is not None:
         data["token_file"] = wishes.token_file
@@ -57,12 +52,23 @@ def compose(wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
     data["bridge_url"] = wishes.bridge_url or BRIDGE_URL
     data |= {"limit": 10, "poll_interval": 3}
     beside = wishes.config.with_name(f"{wishes.config.stem}-state.json")
-    data["state_path"] = wishes.state_path or str(beside)
+    data["state_path"] = str(beside)
     if wishes.start_from is not None:
         data["start_from"] = wishes.start_from
-    data["allowlist"] = list(dict.fromkeys(_plain(transport["command"][0]) for transport in transports))
+    data["allowlist"] = list(dict.fromkeys(executable(transport) for transport in transports))
     data["transports"] = transports
     return data
+
+
+def transports_of(wishes: Wishes, environment: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What shall wake the agent, as the command line said; UsageError for what makes no sense."""
+    tmux = [] if wishes.tmux is None else [_tmux(wishes.tmux, environment)]
+    return tmux + [_given(transport) for transport in wishes.transports]
+
+
+def executable(transport: Mapping[str, Any]) -> str:
+    """What the allowlist must name for this transport."""
+    return _plain(transport["command"][0])
 
 
 def as_text(data: Mapping[str, Any]) -> str:
@@ -81,11 +87,30 @@ def _plain(argument: str) -> str:
 
 def _tmux(session: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """The built-in submitter, which says whether the agent really got its prompt: what it cannot prove is held."""
-    command = [str(script("send-message")), "--from-bus", "-t", session]
     socket = _socket(environment)
+    command = [str(script("send-message")), "--from-bus", "-t", _lasting(session, socket)]
     if socket is not None:
         command += ["--socket-path", socket]
     return {"name": "tmux", "command": [literal(a) for a in command], "stdin": True, "on_unknown": "hold"}
+
+
+def _lasting(target: str, socket: str | None) -> str:
+    """A target by names. An id (%3, @2, $1) is given out anew by the next tmux server, perhaps to another's pane."""
+    if not re.search(r"(^|[:.])[%@$]\d+", target):
+        return target
+    argv = ["tmux", *([] if socket is None else ["-S", socket])]
+    argv += ["display-message", "-p", "-t", target, "#{session_name}"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        done = None
+    session = done.stdout.strip() if done is not None and done.returncode == 0 else ""
+    if not session:
+        raise UsageError(
+            f"--tmux {target}: tmux gives ids anew when it restarts, perhaps to another agent's pane; "
+            "give the session's name: tmux list-sessions"
+        )
+    return session
 
 
 def _socket(environment: Mapping[str, str]) -> str | None:

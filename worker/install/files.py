@@ -63,6 +63,9 @@ def diff(planned: Planned) -> str:
     if planned.kind == "token":
         return f"{planned.path}: holds another token\n"
     before = planned.path.read_text(encoding="utf-8", errors="replace")
+    if planned.kind == "config":
+        with contextlib.suppress(json.JSONDecodeError):  # in our layout: what changes is what it says
+            before = json.dumps(json.loads(before), indent=2, ensure_ascii=False)
     lines = difflib.unified_diff(
         before.splitlines(), planned.content.splitlines(), str(planned.path), f"{planned.path} (new)", lineterm=""
     )

@@ -15,6 +15,24 @@ def label(agents: Sequence[str], instance: str) -> str:
     return f"com.bus-watch.{agents[0]}" if len(agents) == 1 else f"com.bus-watch.{instance}"
 
 
+BUS_LABEL = "com.bus-watch-bus"  # no agent's: theirs begin with com.bus-watch.
+
+
+def render_bus(command: Sequence[str], log_folder: Path) -> str:
+    """The embedded bus's own job: it may end, and be started again, without any worker's doing."""
+    content = {
+        "Label": BUS_LABEL,
+        "ProgramArguments": list(command),
+        "StandardOutPath": "/dev/null",
+        "StandardErrorPath": str(log_folder / f"{BUS_LABEL}.stderr.log"),
+        "RunAtLoad": True,
+        "KeepAlive": True,
+        "ThrottleInterval": 2,
+        "Umask": 0o077,
+    }
+    return plistlib.dumps(content, sort_keys=False).decode()
+
+
 def render(job: str, consumer: Sequence[str], config: Path, log_folder: Path) -> str:
     """The property list. No shell is in it: launchd executes ProgramArguments as they are."""
     content = {

@@ -4,21 +4,24 @@ import os
 import pwd
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from worker import configuration
 from worker.credentials import shown_name
 from worker.errors import ConfigError, UsageError
-from worker.install import config_file, installation, launchd, procfile, systemd
+from worker.install import config_file, installation, launchd, merge, procfile, systemd
 from worker.install.config_file import Wishes
 from worker.install.errors import InstallError
 from worker.install.files import Planned, comparison
+from worker.install.other_ledger import other_ledger
 from worker.install.systemd import UnitProfile
 from worker.secret import Secret
 from worker.settings import Settings
 from worker.urls import bridge_address
 
+BUS_UNIT = "bus-watch-bus.service"
 STANDARD_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
@@ -72,48 +75,47 @@ def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Se
 
 
 def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
-    data = config_file.compose(replace(wishes, state_path=_state_path(wishes.config)), os.environ)
+    there = _readable(wishes.config)
+    if there is None:
+        if wishes.token_file is None and wishes.token_env is None:
+            raise UsageError("say where the token is: --token-file PATH, --token-env NAME or --token-stdin")
+        data = config_file.compose(wishes, os.environ)
+    else:
+        data = merge.merged(there, wishes, os.environ)
+    return configured(found, wishes, data, token)
+
+
+def configured(found: Plan, wishes: Wishes, data: dict[str, Any], token: Secret | None) -> Settings:
+    """Plan this content of the configuration, and the token if one is to be kept; what it means.
+
+    Raises ConfigError where it means nothing.
+    """
     settings = configuration.check(data, wishes.config)
     if token is not None and wishes.token_file is not None:
         found.files.append(Planned(Path(wishes.token_file), f"{token.reveal()}\n", "token", 0o600, owner=found.owner))
-    planned = Planned(wishes.config, config_file.as_text(data), "config", 0o600, owner=found.owner)
-    found.files.append(planned)
-    if comparison(planned) == "different":
-        found.notes += _about_replacing(wishes)
-    if data["transports"] == [config_file.STARTER]:
+    found.files.append(config_plan(wishes.config, data, found.owner))
+    agent = settings.agent(wishes.agent)
+    if agent is not None and [list(one.command) for one in agent.transports] == [config_file.STARTER["command"]]:
         found.notes.append(
             "Nothing is woken yet: the starter transport only prints. Say --tmux SESSION or --transport 'NAME=ARGV...'."
         )
+    if (other := other_ledger(settings)) is not None:
+        found.notes.append(other)
     found.next_steps.append(f"bus-watch doctor{_config_option(wishes.config)}")
     return settings
 
 
-def _state_path(config: Path) -> str | None:
-    """The `state_path` of the configuration that is there, said or not; None where there is none to be read."""
+def config_plan(config: Path, data: dict[str, Any], owner: tuple[int, int] | None = None) -> Planned:
+    """The configuration with this content."""
+    return Planned(config, config_file.as_text(data), "config", 0o600, owner=owner)
+
+
+def _readable(config: Path) -> dict[str, Any] | None:
+    """What is there to be merged with; None where there is nothing, or nothing that could be read."""
     try:
-        found = configuration.read(config).get("state_path", Settings.model_fields["state_path"].default)
+        return configuration.read(config)
     except ConfigError:
         return None
-    return found if isinstance(found, str) else None
-
-
-def _about_replacing(wishes: Wishes) -> list[str]:
-    """A second agent is rarely meant to take the first one's place."""
-    try:
-        there = configuration.load(wishes.config)
-    except ConfigError:
-        return []
-    others = [agent.agent for agent in there.agents if agent.agent != wishes.agent]
-    if not others:
-        return []
-    own = wishes.config.with_name(f"bus-watch-{wishes.agent}.json")
-    entry = f'"agents": [{{"agent": "{wishes.agent}", "token_file": ...}}, ...]'
-    return [
-        (
-            f"{wishes.config} is for {', '.join(others)}: --force would replace it. For one more agent either give it "
-            f"a file of its own (--config {own}), or add it there: {entry}."
-        )
-    ]
 
 
 def _check_environment_tokens(settings: Settings, services: Services) -> None:
@@ -157,7 +159,13 @@ def _systemd(found: Plan, settings: Settings, services: Services, environment: M
         folder = services.output or home / "systemd" / "user"
         control = "systemctl --user"
     found.files.append(Planned(folder / name, text, "service"))
-    found.next_steps += [f"{control} daemon-reload", f"{control} enable --now {name}"]
+    units = [name]
+    if services.bus:
+        command = (*_bus(settings), "--db", str(bus_db(services.user)))
+        unit = systemd.render_bus(command, bus_db(services.user).parent, services.user)
+        found.files.append(Planned(folder / BUS_UNIT, unit, "service"))
+        units.insert(0, BUS_UNIT)
+    found.next_steps += [f"{control} daemon-reload", f"{control} enable --now {' '.join(units)}"]
     if not services.system:
         found.next_steps.append("loginctl enable-linger        # to keep it running while nobody is logged in")
 
@@ -169,9 +177,16 @@ def _launchd(found: Plan, settings: Settings, services: Services) -> None:
     text = launchd.render(job, consumer, settings.config_path, settings.ledger_file.parent)
     folder = services.output or Path.home() / "Library" / "LaunchAgents"
     found.files.append(Planned(folder / f"{job}.plist", text, "service"))
+    bus_steps: list[str] = []
+    if services.bus:
+        bus_text = launchd.render_bus(_bus(settings), settings.ledger_file.parent)
+        bus_plist = folder / f"{launchd.BUS_LABEL}.plist"
+        found.files.append(Planned(bus_plist, bus_text, "service"))
+        bus_steps = [f"launchctl bootstrap gui/$(id -u) {bus_plist}"]
     found.next_steps += [
         "launchctl list | grep bus-watch     # an old watcher's job is listed? then first:",
         "launchctl bootout gui/$(id -u)/LABEL",
+        *bus_steps,
         f"launchctl bootstrap gui/$(id -u) {folder / f'{job}.plist'}",
         f"launchctl print gui/$(id -u)/{job}     # is it running?",
     ]
@@ -211,6 +226,12 @@ def _owner(user: str | None) -> tuple[int, int] | None:
     except KeyError:
         return None
     return entry.pw_uid, entry.pw_gid
+
+
+def bus_db(user: str | None) -> Path:
+    """Where the embedded bus keeps its messages: in the home folder of whoever it runs as."""
+    home = Path.home() if user is None else home_of(user)
+    return home / ".sos" / "bus.db"
 
 
 def home_of(user: str) -> Path:

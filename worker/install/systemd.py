@@ -74,6 +74,21 @@ def render(unit: Unit) -> str:
     return "".join(parts)
 
 
+def render_bus(command: tuple[str, ...], folder: Path, user: str | None = None) -> str:
+    """The embedded bus's own unit: it may end, and be started again, without any worker's doing."""
+    parts = [_HEAD.format(description="bus-watch: the bus of this machine"), _BUS_LIFE]
+    if user is not None:
+        parts.append(f"User={_specifiers(user)}\n")
+    parts += [f"ExecStart={_command(command)}\n", _BUS_LIMITS]
+    if user is not None:
+        parts += [
+            _SYSTEM_LIMITS,
+            f"ReadWritePaths={_quoted(str(folder), dollar=False)}\nPrivateUsers=yes\nPrivateTmp=yes\n",
+        ]
+    parts.append(f"\n[Install]\nWantedBy={'multi-user.target' if user is not None else 'default.target'}\n")
+    return "".join(parts)
+
+
 def _credential(path: str | None) -> str:
     if path is not None:
         return f"LoadCredential=token:{_specifiers(path)}\n"
@@ -129,6 +144,26 @@ TimeoutStopSec={killed}
 # in receipts. Under control-group and mixed a crash of the worker would kill both, and nobody would know what was done.
 KillMode=process
 OOMPolicy=continue
+"""
+
+_BUS_LIFE = """\
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+Restart=always
+RestartSec=2
+"""
+
+_BUS_LIMITS = """\
+# Messages belong into no core file.
+LimitCORE=0
+UMask=0077
+NoNewPrivileges=yes
+RestrictSUIDSGID=yes
+RestrictRealtime=yes
+LockPersonality=yes
+SystemCallArchitectures=native
 """
 
 _SUPERVISION = """\

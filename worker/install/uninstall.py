@@ -8,7 +8,7 @@ from typing import Any
 from worker import configuration
 from worker.errors import BusWatchError, ConfigError
 from worker.install.files import Manifest, remove, write
-from worker.settings import Settings
+from worker.settings import DEFAULT_CONFIG, Settings
 from worker.transports.locks import any_worker_lives
 
 
@@ -37,6 +37,7 @@ def uninstall(config: Path, *, purge: bool) -> Iterator[str]:
         for entry in manifest.of_kind("token", "config"):
             yield remove(entry)
             del manifest.entries[entry["path"]]
+        yield from _left(config, settings)
     if manifest.entries:
         write(manifest.planned())
     else:
@@ -79,6 +80,25 @@ def _refuse_while_in_use(settings: Settings | None, services: list[dict[str, Any
         commands = stop_commands(services) or ["stop it where it was started"]
         state = "the worker is running" if running else "the service is still enabled"
         raise StillRunningError(f"{state}, and nothing was removed; first: " + "; ".join(commands))
+
+
+def _left(config: Path, settings: Settings | None) -> Iterator[str]:
+    """What purging does not take, because somebody else gave it or uses it."""
+    for agent in settings.agents if settings is not None else ():
+        path = agent.token_source(config).path
+        if path is not None and path.exists():
+            yield f"left {path}: the token of {agent.agent}, which install did not write"
+    if settings is not None and settings.state_file.exists():
+        yield f"left {settings.state_file}: the old watcher's state"
+    if settings is not None and settings.log_file and Path(settings.log_file).expanduser().exists():
+        yield f"left {Path(settings.log_file).expanduser()}: the log"
+    bus = DEFAULT_CONFIG.expanduser().with_name("bus.db")
+    if bus.exists():
+        yield f"left {bus}: the messages and agents of this machine's own bus"
+    for other in sorted(config.parent.glob("*-installed.json")):
+        second = other.with_name(other.name.replace("-installed.json", ".json"))
+        if second != config and second.exists():
+            yield f"left {second} and what belongs to it: bus-watch uninstall --purge --config {second}"
 
 
 def _remove_ledger(settings: Settings) -> Iterator[str]:

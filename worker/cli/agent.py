@@ -1,0 +1,191 @@
+"""Add, remove or list the agents of a configuration.
+
+`add` and `remove` change nothing else in it, show the change as a diff, and write it; a file for one agent becomes one
+for several. A running worker takes it up by itself. Options of `add` that are left out are those of the file.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from worker.cli import options
+from worker.cli.guess import did_you_mean
+from worker.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.install.config_file import Wishes
+    from worker.install.plan import Plan
+
+EXAMPLES = """examples:
+  bus-watch agent add alice --token-file ~/.sos/alice.token --tmux alice
+  bus-watch agent add carol --register --tmux carol      on the bus of this machine, which makes the token
+  bus-watch agent remove alice --dry-run
+  bus-watch agent list
+"""
+
+ACTIONS = ("add", "remove", "list")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this command's options."""
+    options.add_config(parser)
+    options.add_json(parser)
+    parser.add_argument("action", metavar="ACTION", help="add, remove or list")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="whose inbox: for add and remove")
+    token = parser.add_argument_group("with add: the token, one of").add_mutually_exclusive_group()
+    token.add_argument("--token-file", metavar="PATH", help="a file that only you can read")
+    token.add_argument("--token-env", metavar="NAME", help="an environment variable of the worker")
+    token.add_argument(
+        "--register",
+        action="store_true",
+        help="register at the embedded bus; its token goes into a file beside the config",
+    )
+    parser.add_argument(
+        "--db", type=Path, default=Path("~/.sos/bus.db"), metavar="PATH",
+        help="with --register: the file of the embedded bus (default: %(default)s)",
+    )  # fmt: skip
+    wake = parser.add_argument_group("with add: what wakes it")
+    wake.add_argument("--tmux", metavar="SESSION", help="submit to the agent in this tmux session")
+    wake.add_argument(
+        "--transport", action="append", default=[], metavar="NAME=ARGV...", help="run this; may be repeated"
+    )
+    parser.add_argument("--project", metavar="NAME", help="with add: the project on the bus")
+    parser.add_argument("--bridge-url", metavar="URL", help="with add: where the bus's bridge is")
+    parser.add_argument("--dry-run", action="store_true", help="show the change, write nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    actions: dict[str, Callable[[argparse.Namespace], int]] = {"add": _add, "remove": _remove, "list": _list}
+    if args.action not in actions:
+        raise UsageError(f"there is no action {args.action!r}{did_you_mean(args.action, ACTIONS)}: add, remove or list")
+    if (args.name is None) != (args.action == "list"):
+        raise UsageError(
+            "list takes no NAME" if args.action == "list" else f"say which agent: agent {args.action} NAME"
+        )
+    given = [args.token_file, args.token_env, args.register, args.tmux, args.transport, args.project, args.bridge_url]
+    if args.action != "add" and any(given):
+        raise UsageError(f"only add takes options about an agent, and {args.action} does not")
+    return actions[args.action](args)
+
+
+def _add(args: argparse.Namespace) -> int:
+    import os
+
+    from worker import configuration
+    from worker.install import merge, plan
+
+    if not (args.token_file or args.token_env or args.register):
+        raise UsageError("say where the token is: --token-file PATH or --token-env NAME, or --register makes one")
+    config = configuration.config_path(args.config).absolute()
+    there = configuration.read(config)
+    configuration.check(there, config)
+    wishes = _wishes(args, config)
+    found = plan.Plan()
+    settings = plan.configured(found, wishes, merge.added(there, wishes, os.environ), None)
+    if args.register:
+        agent = settings.agent(args.name)
+        _check_local(agent.bridge_url if agent is not None else "")
+        if not args.dry_run:
+            from worker.cli import bus
+
+            bus.register(args.name, Path(wishes.token_file or ""), args.db.expanduser(), args.project)
+    return _carry_out(args, found, "added")
+
+
+def _wishes(args: argparse.Namespace, config: Path) -> "Wishes":
+    from worker.cli.install import absolute
+    from worker.install.config_file import Wishes
+
+    token_file = absolute(args.token_file) if args.token_file else None
+    if args.register:
+        token_file = str(config.with_name(f"{args.name}.token"))
+    return Wishes(
+        agent=args.name, config=config, token_file=token_file, token_env=args.token_env, project=args.project,
+        bridge_url=args.bridge_url, tmux=args.tmux, transports=tuple(args.transport),
+    )  # fmt: skip
+
+
+def _check_local(bridge_url: str) -> None:
+    from worker.urls import bridge_address, is_loopback
+
+    if not is_loopback(bridge_address(bridge_url).hostname or ""):
+        raise UsageError(
+            f"--register makes tokens of this machine's own bus, and {bridge_url} is another: give --token-file"
+        )
+
+
+def _remove(args: argparse.Namespace) -> int:
+    from worker import configuration
+    from worker.install import merge, plan
+
+    config = configuration.config_path(args.config).absolute()
+    there = configuration.read(config)
+    configuration.check(there, config)
+    names = merge.names(there)
+    if args.name not in names:
+        raise UsageError(f"{config} has no agent {args.name!r}{did_you_mean(args.name, names)}: {', '.join(names)}")
+    if names == [args.name]:
+        raise UsageError(f"{args.name} is the only agent of {config}: stop the worker instead, bus-watch uninstall")
+    found = plan.Plan()
+    data = merge.removed(there, args.name)
+    configuration.check(data, config)
+    found.files.append(plan.config_plan(config, data))
+    found.notes.append(
+        f"what waits for {args.name} stays in the ledger: add it again, or drop it (bus-watch queue); "
+        "its token stays too, where it is"
+    )
+    return _carry_out(args, found, "removed")
+
+
+def _carry_out(args: argparse.Namespace, found: "Plan", done: str) -> int:
+    """Show the diff and write the one file; `done` is the word for it."""
+    import sys
+
+    from worker.install import files
+
+    (planned,) = found.files
+    change = files.diff(planned)
+    if not args.dry_run:
+        files.write(planned)
+    if args.json:
+        print(json.dumps({done: args.name, "config": str(planned.path), "dry_run": args.dry_run, "notes": found.notes}))
+        return 0
+    print(change, end="")
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{'would be ' if args.dry_run else ''}{done}: {args.name}, in {planned.path}")
+    return 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from worker.cli import output
+
+    settings = options.settings(args)
+    rows: list[Mapping[str, Any]] = [
+        {
+            "agent": agent.agent,
+            "project": agent.project,
+            "bridge_url": agent.bridge_url,
+            "token": _token(agent.token_file, agent.token_env),
+            "transports": [transport.name for transport in agent.transports],
+        }
+        for agent in settings.agents
+    ]
+    if args.json:
+        output.print_json({"config": str(settings.config_path), "agents": rows})
+    else:
+        cells = [(r["agent"], r["project"] or "-", ", ".join(r["transports"]) or "none", r["token"]) for r in rows]
+        output.write(output.table(cells, ("agent", "project", "transports", "token")) + "\n")
+    return 0
+
+
+def _token(file: str | None, variable: str | None) -> str:
+    """Where the token is, never the token."""
+    from worker.credentials import shown_name
+
+    if file is not None:
+        return file if "/" in file else "a file"
+    return f"${shown_name(variable)}" if variable is not None else "in the configuration"
