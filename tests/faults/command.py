@@ -20,6 +20,7 @@ from tests.world.waiting import until
 EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3                one consumer, about 10 minutes
   ops/faults kills --kills 500 --messages 5000 --lanes 3 --consumers 2  two on one ledger
+  ops/faults kills --reloads                                            the configuration changes in between
   ops/faults steps --times 20                                           a kill at each named step, about 15 minutes
   ops/faults power --times 20 --on-unknown hold                         the power fails
   ops/faults locked --seconds 15                                        the ledger's write lock is taken
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kills.add_argument("--messages", type=int, default=5000)
     kills.add_argument("--lanes", type=int, default=3)
     kills.add_argument("--consumers", type=int, default=1)
+    kills.add_argument("--reloads", action="store_true", help="the configuration changes once in each life")
     steps = commands.add_parser("steps", help="kill -9 at each named step of worker and launcher")
     steps.add_argument("--times", type=int, default=20)
     steps.add_argument("--only", metavar="STEP", help="one step, for example worker.settled")
@@ -80,7 +82,9 @@ def _told(verdict: Verdict, world: Lanes, title: str = "") -> bool:
 
 def _kills(args: argparse.Namespace, home: Path) -> bool:
     with Lanes(home, lanes=args.lanes, seed=args.seed) as world:
-        verdict = kill_at_random(world, kills=args.kills, messages=args.messages, consumers=args.consumers, say=True)
+        verdict = kill_at_random(
+            world, kills=args.kills, messages=args.messages, consumers=args.consumers, reloads=args.reloads, say=True
+        )
         return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
 
 

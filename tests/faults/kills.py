@@ -13,6 +13,7 @@ from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
 from tests.world.processes import CONSUMER, ROOT, RUN, Process, descendants
 from tests.world.waiting import until
+from worker.ledger.sweep_signal import RELOAD, send
 
 BUS_FAULTS = ("close", "html", "truncated", "short", "empty", "rate")
 
@@ -33,9 +34,19 @@ def _moment(rng: random.Random, startup: float, work: float) -> float:
 
 
 def kill_at_random(
-    world: Lanes, *, kills: int, messages: int, consumers: int = 1, work: float = 0.6, say: bool = False
+    world: Lanes,
+    *,
+    kills: int,
+    messages: int,
+    consumers: int = 1,
+    work: float = 0.6,
+    reloads: bool = False,
+    say: bool = False,
 ) -> Verdict:
-    """Feed `messages` while `consumers` are killed `kills` times in all; then let them finish, and judge."""
+    """Feed `messages` while `consumers` are killed `kills` times in all; then let them finish, and judge.
+
+    `reloads`: the configuration changes once in each life.
+    """
     rng = world.random
     first = min(messages, max(30, messages // kills))
     world.feed(first)
@@ -49,6 +60,11 @@ def kill_at_random(
         slot.kill_at = time.monotonic() + _moment(rng, startup, work)
     for number in range(1, kills + 1):
         slot = min(slots, key=lambda candidate: candidate.kill_at)
+        if reloads:
+            time.sleep(max(0.0, slot.kill_at - time.monotonic()) * rng.random())
+            world.reconfigure()
+            if rng.random() < 0.5:
+                send(world.files, RELOAD)
         time.sleep(max(0.0, slot.kill_at - time.monotonic()))
         assert slot.process.poll() is None, f"a consumer ended by itself: {slot.process}, {world.log()}"
         slot.process.kill()
@@ -63,6 +79,7 @@ def kill_at_random(
         if say and number % 25 == 0:
             print(f"{time.monotonic() - begun:7.1f} s  {number} kills, {fed} sent, {world.states()}", flush=True)
     world.bridge.clear_faults()
+    world.reconfigure(whole=True)
     world.drain(patience=60.0 + messages * world.longest)
     return world.verdict()
 

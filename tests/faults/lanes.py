@@ -49,8 +49,9 @@ class Lanes(World):
         self.sent: dict[Path, list[str]] = {}
         self.lanes: dict[str, list[Path]] = {}
         names = ["a0"] if one_agent else [f"a{n}" for n in range(lanes)]
-        agents = [self._lane_agent(name, lanes if one_agent else 1, transport or {}) for name in names]
-        self.configure(*agents, **(QUICK | {"poll_interval": 1} | (settings or {})))
+        self._agents = [self._lane_agent(name, lanes if one_agent else 1, transport or {}) for name in names]
+        self._settings = QUICK | {"poll_interval": 1} | (settings or {})
+        self.configure(*self._agents, **self._settings)
 
     def _lane_agent(self, name: str, transports: int, extra: dict[str, Any]) -> dict[str, Any]:
         self.lanes[name] = [self.home / f"{name}-{n}.record" for n in range(transports)]
@@ -72,6 +73,21 @@ class Lanes(World):
     ) -> None:
         super().__exit__(kind, error, trace)
         self.bridge.__exit__(kind, error, trace)
+
+    def reconfigure(self, *, whole: bool = False) -> None:
+        """Replace the configuration by another at random, in one step: some of the agents, other limits, other order.
+
+        `whole`: all the agents again.
+        """
+        count = len(self._agents) if whole else self.random.randint(1, len(self._agents))
+        agents = [
+            {**agent, "transports": [{**one, "timeout": self.random.randint(20, 60)} for one in agent["transports"]]}
+            for agent in self.random.sample(self._agents, count)
+        ]
+        final = self.config
+        self.config = final.with_suffix(".next")
+        self.configure(*agents, **self._settings)
+        self.config = self.config.replace(final)
 
     # -- the bus -----------------------------------------------------------------------------------------------------
 

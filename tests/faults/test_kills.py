@@ -9,10 +9,10 @@ from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, kill_at_random, kil
 from tests.faults.lanes import Lanes
 
 
-@pytest.mark.parametrize("consumers", [1, 2])
-def test_kills_at_random_moments(tmp_path: Path, consumers: int) -> None:
+@pytest.mark.parametrize(("consumers", "reloads"), [(1, False), (2, False), (2, True)])
+def test_kills_at_random_moments(tmp_path: Path, consumers: int, reloads: bool) -> None:
     with Lanes(tmp_path, seed=100 + consumers) as world:
-        verdict = kill_at_random(world, kills=6, messages=60, consumers=consumers)
+        verdict = kill_at_random(world, kills=6, messages=60, consumers=consumers, reloads=reloads)
         assert verdict.clean, verdict.words()
         assert verdict.runs == verdict.kept == 60
 

@@ -189,3 +189,22 @@ def test_a_finalizer_that_never_came_is_called_again(clock: Clock) -> None:
     clock.now += 1
     assert jobs.add(3)
     assert jobs.take() == [1, 2, 3]
+
+
+def test_inboxes_come_and_go(clock: Clock) -> None:
+    jobs = PollsDue(["a", "b", "c"])
+    assert jobs.take() == ["a", "b", "c"]
+    for agent in ("a", "b", "c"):
+        jobs.begin(agent)
+    jobs.done("a", 30, well=True)
+    jobs.done("b", 30, well=True)
+    jobs.serve(["b", "c", "d"], at_once=["b", "c", "d"])
+    assert len(jobs) == 3
+    assert jobs.take() == ["b", "d"]  # c is being polled, with the settings of before
+    jobs.done("c", 30, well=True)
+    assert jobs.take() == ["c"]
+    jobs.alive("a", 5)  # its last poll has not ended yet
+    jobs.done("a", 5, well=True)
+    clock.now += 1000
+    assert sorted(jobs.lateness()) == ["b", "c", "d"]
+    assert "a" not in jobs.take()
