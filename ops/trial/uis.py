@@ -80,6 +80,7 @@ UIS = {
             "opencode",
             Package("opencode-ai", "1.18.33", "opencode"),
             setups.opencode,
+            own_texts=(r"ERROR: Cannot read ",),  # of an image, as the stand-in is not known to see any
             moved="Always allow",
             overlays=(
                 (("C-p",), ESCAPE, "the command palette"),
