@@ -54,7 +54,7 @@ class Package:
         if self.installer == "npm":
             found = _said(["npm", "view", self.name, "version"]).strip()
         else:
-            listing = _said([sys.executable, "-m", "pip", "index", "versions", self.name, "--quiet"])
+            listing = _said([sys.executable, "-m", "pip", "index", "versions", self.name])
             shown = re.search(r"\(([^)]+)\)", listing)
             found = shown[1] if shown else ""
         if not re.fullmatch(r"[\w.+-]+", found):
