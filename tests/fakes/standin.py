@@ -5,6 +5,7 @@ Run in a pane: `python standin.py LOG CONTROL [RECORD]`. LOG gets one JSON objec
 takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `slow SECONDS` (an
 Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is drawn at the
 next key only), `deaf` (pastes vanish), `title TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
+`rewrite`: Enter shows the draft in other words and submits nothing; `error WORDS`: it answers each prompt with them.
 Ctrl-U takes the last line of the draft out.
 """
 
@@ -29,7 +30,8 @@ class StandIn:
         self.draft = self.pasted = ""
         self.history: list[str] = []
         self.queue: list[str] = []
-        self.busy = self.dialog = self.dialog_on_paste = self.undrawn = self.deaf = False
+        self.busy = self.dialog = self.dialog_on_paste = self.undrawn = self.deaf = self.rewrite = False
+        self.error = ""
         self.swallow = 0
         self.slow = 0.0
         self.pasted_at = 0.0
@@ -81,6 +83,8 @@ class StandIn:
         self.history.append(text)
         self.log("submit", text)
         self.write_record({"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": text}]}})
+        if self.error:
+            self.write_record({"type": "error", "words": self.error})
 
     def write_record(self, entry: object) -> None:
         if self.record is not None:
@@ -93,6 +97,8 @@ class StandIn:
             self.log("approve")
         elif self.swallow:
             self.swallow -= 1
+        elif self.rewrite and self.draft:
+            self.draft = f"({len(self.draft)} characters)"
         elif time.monotonic() - self.pasted_at < self.slow:
             self.draft += "\n"
         else:
@@ -144,7 +150,7 @@ class StandIn:
                 self.history.append(text)
                 self.log("submit", text)
             self.queue = []
-        elif word in {"busy", "dialog", "undrawn", "deaf"}:
+        elif word in {"busy", "dialog", "undrawn", "deaf", "rewrite"}:
             setattr(self, word, True)
         elif word == "dialog-on-paste":
             self.dialog_on_paste = True
@@ -154,6 +160,8 @@ class StandIn:
             self.swallow = int(rest)
         elif word == "slow":
             self.slow = float(rest)
+        elif word == "error":
+            self.error = rest
         elif word == "title":
             os.write(1, f"\x1b]2;{rest}\x07".encode())
         elif word == "exit":

@@ -45,6 +45,15 @@ def danger(command: Sequence[Template]) -> str | None:
     return None
 
 
+def runs_code(command: Sequence[Template]) -> bool:
+    """Whether the command's own arguments hold a script, so that what follows them is the script's data."""
+    return any(
+        any(True for _ in _after_option(_CODE_OPTIONS[name], command[index + 1 :]))
+        for index, argument in enumerate(command)
+        if (name := _interpreter(argument)) in _CODE_OPTIONS
+    )
+
+
 def _interpreter(argument: Template) -> str:
     if argument.fields:
         return ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from worker.doctor.finding import Finding
 from worker.doctor.interpreters import danger
+from worker.doctor.options import may_be_option
 from worker.errors import BusWatchError, ConfigError
 from worker.install.config_file import STARTER
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -42,6 +43,8 @@ def _transport(settings: Settings, agent: AgentSettings, transport: TransportSet
         yield Finding("note", name, text, agent.agent)
         yield from _seen_by_all(name, agent, transport)
         return
+    if (reason := may_be_option(transport.templates)) is not None:
+        yield Finding("note", name, reason, agent.agent)
     yield from _submitter(name, agent, transport) or [Finding("ok", name, transport.command[0], agent.agent)]
     yield from _seen_by_all(name, agent, transport)
 

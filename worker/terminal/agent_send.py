@@ -45,7 +45,7 @@ def _main(argv: "Sequence[str] | None") -> int:
     from worker.errors import UsageError
     from worker.terminal import command
 
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(command.glued(argv))
     if options.message_class is not None and options.message_class not in CLASSES:
         given = options.message_class or "(nothing)"
         print(f"agent-send: -C {given}: the class must be one of {', '.join(CLASSES)}", file=sys.stderr)

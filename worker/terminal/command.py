@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from worker.errors import BusWatchError, UsageError
 
 if TYPE_CHECKING:  # these commands start fast: what sending needs is imported when they send
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from worker.terminal.catalogue import Catalogue
     from worker.terminal.submit import Outcome
@@ -28,11 +28,26 @@ exit status:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are ours (exit 64)."""
+    """An argument parser whose errors are ours (exit 64); to it a message is a message, whatever it starts with."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def glued(argv: "Sequence[str] | None") -> list[str]:
+    """`argv` (None: this process's) with each message in one word with its `-m`.
+
+    argparse takes `---` or `--help` behind it for an option of its own.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    words, joined = iter(argv), list[str]()
+    for word in words:
+        if word == "--":
+            return [*joined, word, *words]
+        text = next(words, None) if word in {"-m", "--message"} else None
+        joined.append(word if text is None else f"--message={text}")
+    return joined
 
 
 def add_text_options(parser: argparse.ArgumentParser) -> None:

@@ -125,6 +125,10 @@ class Record(_Table, frozen=True, kw_only=True):
     wait: float = 4.0
     entries: tuple[Entry, ...] = ()
     query: str = ""
+    errors: tuple[Entry, ...] = ()
+    """Lines behind a prompt that say why it woke nobody; `verdict` means nothing there."""
+    error_wait: float = 0.5
+    """Seconds for which one is waited for, behind a prompt."""
 
 
 class Runs(_Table, frozen=True, kw_only=True):
@@ -165,6 +169,7 @@ TABLES: Mapping[str, type[msgspec.Struct]] = {
     "typing": Typing,
     "record": Record,
     "record.entries": Entry,
+    "record.errors": Entry,
 }
 
 
@@ -262,6 +267,8 @@ def _wrong_record(record: Record) -> Iterator[str]:
         yield "[record]: needs `paths`, and `entries` (jsonl) or a `query` (sqlite)"
     if not all(one.text for one in record.entries):
         yield "[[record.entries]]: `text` says which key holds the prompt"
+    if not all(one.text and one.where for one in record.errors):
+        yield "[[record.errors]]: `where` says which lines are errors, `text` which key holds the words"
 
 
 def user_directory(environment: Mapping[str, str]) -> Path:

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 from worker.terminal import ours, screen
 from worker.terminal.profiles import Composer, Profile
-from worker.terminal.text import squeeze
+from worker.terminal.text import is_command, squeeze
 from worker.terminal.tmux import Look
 from worker.terminal.transcript import Watch
 
 GLANCE = 0.08  # seconds between two looks at a pane
 _SETTLED = 1.0  # seconds for which an emptied box must stay so, if the text is not seen above it
+_FAILING = 5.0  # seconds to wait for the next error of an agent whose last prompt met one
 _NO_RECORD = 1.5  # seconds to wait for a record of which there is no file yet
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`submitted`, `queued` or `unproven`, why, and what proves it."""
+    """`submitted`, `queued`, `unproven`, `refused` (not woken by it) or `gone`, why, and what proves it."""
 
     verdict: str
     reason: str
@@ -85,7 +86,21 @@ class Prover:
         found = self._entered.watch.look() if self._entered.watch is not None else None
         if found is None:
             return None
-        return Verdict(found.verdict, "the agent's own record has it", f"record {found.path}")
+        proof = f"record {found.path}"
+        if found.verdict == "submitted" and (said := self._error(found.path)):
+            return Verdict("refused", f"the agent has it, and answered with an error: {said}", proof)
+        return Verdict(found.verdict, "the agent's own record has it", proof)
+
+    def _error(self, path: str) -> str:
+        """The words with which the agent failed right away: not logged in, out of credit, at its limit."""
+        watch, record = self._entered.watch, self._entered.profile.record
+        if watch is None or record is None or not record.errors:
+            return ""
+        wait = _FAILING if watch.was_failing else record.error_wait
+        end = min(self._deadline, time.monotonic() + wait)
+        while not (said := watch.error(path)) and time.monotonic() < end:
+            time.sleep(GLANCE)
+        return " ".join(said.split())[:200]
 
     def _record_wait(self) -> float:
         """Seconds after Enter for which the record is waited for before the screen's word is taken."""
@@ -115,6 +130,14 @@ class Prover:
         elif seen.state in {"dialog", "unknown"}:
             self._emptied = 0.0
             return before  # it covers what was seen, and takes nothing back
+        elif seen.box is not None and not seen.box.empty:
+            self._emptied = 0.0  # what stands there may be our text, as this UI shows it
+            self._last = "something stands in the input box that may be our text"
+            return before
+        elif entered.watch is not None and is_command(entered.text):
+            self._last = (
+                "our text left the input box, may be a command of the UI's own, and the agent's record has it not"
+            )
         else:
             self._emptied = self._emptied or now
             shown = self._shown(seen)

@@ -33,7 +33,7 @@ def _main(argv: "Sequence[str] | None") -> int:
     from worker.errors import UsageError
     from worker.terminal import command
 
-    options = _parser().parse_args(argv)
+    options = _parser().parse_args(command.glued(argv))
     command.check_options(options)
     if options.from_bus and (options.message is not None or options.base64 is not None):
         raise UsageError("--from-bus takes the text from standard input or -f")

@@ -17,7 +17,7 @@ from worker.terminal.leftover import Note, fate_of
 from worker.terminal.profiles import Composer, Profile, ProfileError
 from worker.terminal.proof import GLANCE, Verdict
 from worker.terminal.runner import HostError
-from worker.terminal.text import MAX_BYTES, guard, sanitise
+from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise
 from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError
 from worker.terminal.visit import DeferredError, Pasted, Visit, Wishes
 
@@ -206,7 +206,9 @@ class _Submission:
             text = text.replace("\t", " " * profile.typing.tabs)
         if profile.typing.max_chars and len(text) > profile.typing.max_chars:
             raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
-        return guard(text, profile.typing.leading, profile.typing.trailing)
+        if profile.composer is None:
+            return text  # on the caller's word: a shell would write to a file that is called after `> `
+        return guard(text, {**LEADING, **profile.typing.leading}, profile.typing.trailing)
 
     def _paste(self, visit: Visit, text: str, note: Note) -> tuple[bool, Look]:
         """Wait until the agent is ready, and paste; whether it was busy then, and the last look at the empty box."""

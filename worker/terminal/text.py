@@ -5,8 +5,16 @@ the rest of the text as input of its own), so none of them passes: they become v
 else, line feeds and tabs included, stays as it is.
 """
 
+import re
 import unicodedata
 from collections.abc import Mapping
+
+SAFE = "> "
+LEADING = dict.fromkeys("/!#@&$?", SAFE)
+"""What goes before a text's first character where nothing else was measured: each is a command to some UI."""
+ALONE = frozenset({"exit", "quit", "bye", ":q", ":q!", ":x", ":wq", ":wq!", ":qa", ":qa!"})
+"""Texts that end a UI if they are all that is said (Claude Code 2.1, OpenCode 1.18, IPython)."""
+_TRIMMED = re.compile(r"^[\s\ufeff]+")  # what JavaScript's trim() takes away before a UI looks for a command
 
 MAX_BYTES = 1024 * 1024  # far above the bus's 16,384 characters; a pane that is fed more is a mistake
 
@@ -38,12 +46,15 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
 
     Args:
         text: sanitised.
-        leading: first character -> what to put before it (`!` runs a shell, `/` is a command).
+        leading: first character -> what to put before it (`!` runs a shell, `/` is a command). What is in ALONE
+            gets SAFE.
         trailing: last character -> what to put behind it (a `\` makes Enter a newline). The key `@` stands
             for a last word that starts with `@` (it opens a completion that Enter would accept).
     """
-    start = text.lstrip(" \n")
+    start = _TRIMMED.sub("", text)
     front = next((put for key, put in leading.items() if start.startswith(key)), "")
+    if start.strip().lower() in ALONE:
+        front = SAFE
     last_word = text.rsplit(maxsplit=1)[-1] if text.strip() else ""
     ends = text[-1:].strip() != ""
     behind = next(
@@ -55,6 +66,12 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
         "",
     )
     return front + text + behind
+
+
+def is_command(text: str) -> bool:
+    """Whether a UI may take the text for a command of its own."""
+    start = _TRIMMED.sub("", text)
+    return start[:1] in LEADING or start.strip().lower() in ALONE
 
 
 def squeeze(text: str) -> str:

@@ -20,6 +20,7 @@ from worker.terminal.profiles import Entry, Record
 from worker.terminal.text import squeeze
 
 _MAX_READ = 8 * 1024 * 1024
+_LATEST = 64 * 1024  # bytes at a record's end that tell how the last prompt fared
 _VARIABLE = re.compile(r"\{env:([A-Za-z0-9_]+)\|((?:[^{}]|\{home\})*)\}")
 
 
@@ -76,6 +77,8 @@ class Watch:
         self._read = dict(self._files())
         self.mixed = False
         """Whether our text was seen inside a prompt that holds other words on the same lines."""
+        self.was_failing = self._failing()
+        """Whether an error was what the record had last, when this was made."""
 
     @property
     def available(self) -> bool:
@@ -91,13 +94,38 @@ class Watch:
             if size <= start:
                 continue
             chunk = self._tail(path, start)
-            whole = chunk.rfind(b"\n") + 1
-            self._read[path] = start + whole
-            for line in chunk[:whole].splitlines():
+            for line in chunk[: chunk.rfind(b"\n") + 1].split(b"\n")[:-1]:
+                self._read[path] = start = start + len(line) + 1
                 verdict = self._verdict(line)
                 if verdict:
                     return Proof(verdict, path)
         return None
+
+    def error(self, path: str) -> str:
+        """The words of an error that the record at `path` has by now behind what was read; empty if it has none."""
+        chunk = self._tail(path, self._read.get(path, 0))
+        for line in chunk[: chunk.rfind(b"\n") + 1].splitlines():
+            if said := self._error(line):
+                return said
+        return ""
+
+    def _error(self, line: bytes) -> str:
+        data = _parsed(line) if self._record.errors else None
+        return next((_text_of(one, data) or "an error" for one in self._record.errors if _matches(one, data)), "")
+
+    def _failing(self) -> bool:
+        """Whether the newest file's last prompt was followed by an error."""
+        if not self._record.errors or not self._read:
+            return False
+        path = max(self._read, key=_modified)
+        chunk = self._tail(path, max(0, self._read[path] - _LATEST))
+        for line in reversed(chunk.splitlines()):
+            if self._error(line):
+                return True
+            data = _parsed(line)
+            if any(_matches(one, data) for one in self._record.entries):
+                return False
+        return False
 
     def _files(self) -> Iterator[tuple[str, int]]:
         for pattern in self._globs:
@@ -115,15 +143,10 @@ class Watch:
             return b""
 
     def _verdict(self, line: bytes) -> str:
-        try:
-            data = json.loads(line)
-        except (ValueError, RecursionError):
-            return ""
+        data = _parsed(line)
         for entry in self._record.entries:
-            if all(_dig(data, key) == wanted for key, wanted in entry.where.items()):
-                said = _text_of(entry, data)
-                if self._ours(said):
-                    return entry.verdict
+            if _matches(entry, data) and self._ours(_text_of(entry, data)):
+                return entry.verdict
         return ""
 
     def _look_in_databases(self) -> Proof | None:
@@ -153,6 +176,23 @@ class Watch:
             return True
         self.mixed = True
         return False
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _matches(entry: Entry, data: Any) -> bool:
+    return all(_dig(data, key) == wanted for key, wanted in entry.where.items())
+
+
+def _modified(path: str) -> float:
+    with contextlib.suppress(OSError):
+        return Path(path).stat().st_mtime
+    return 0.0
 
 
 def _dig(data: Any, path: str) -> Any:

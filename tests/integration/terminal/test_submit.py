@@ -322,3 +322,36 @@ def test_a_pane_that_vanishes_meanwhile_is_an_honest_verdict(terminal: Terminal)
     outcome = terminal.submit("a", "hello")
     killer.join()
     assert outcome.verdict == "unproven", outcome
+
+
+@pytest.mark.parametrize("text", ["---", "-v", "--help", "-m", "/clear", "exit", "!ls", "--message=x", "--"])
+def test_a_text_is_a_text(terminal: Terminal, text: str) -> None:
+    agent = terminal.agent("a")
+    done = terminal.run("send_message", "-t", "a", "-m", text)
+    assert done.returncode == 0, done
+    assert agent.submitted() == [f"> {text}" if text in {"/clear", "exit", "!ls"} else text]
+
+
+def test_certain_types_only_where_late_dialogs_are_safe(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    outcome = terminal.submit("a", "hello", certain=True)
+    assert (outcome.verdict, "dialogs" in outcome.reason) == ("deferred", True), outcome
+    assert agent.submitted() == []
+
+
+def test_what_the_ui_makes_of_our_text_is_not_taken_for_an_empty_box(terminal: Terminal) -> None:
+    """Enter changed it, and it still stands in the box."""
+    agent = terminal.agent("a", record=False)
+    agent.tell("rewrite")
+    outcome = terminal.submit("a", "a text that will look otherwise", timeout=5)
+    assert outcome.verdict == "unproven", outcome
+    assert agent.submitted() == []
+
+
+def test_an_agent_that_answers_with_an_error_has_refused(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("error Not logged in")
+    outcome = terminal.submit("a", "hello")
+    assert (outcome.verdict, outcome.exit_status) == ("refused", 69), outcome
+    assert "Not logged in" in outcome.reason
+    assert "window" in outcome.timings

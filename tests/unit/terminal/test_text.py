@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.terminal.text import decode, guard, sanitise, squeeze
+from worker.terminal.profiles import SHIPPED, load, names
+from worker.terminal.text import LEADING as DEFAULT
+from worker.terminal.text import is_command, decode, guard, sanitise, squeeze
 
 FUZZ = int(os.environ.get("TERMINAL_FUZZ", "300"))  # the long form: TERMINAL_FUZZ=10000
 NASTY = st.sampled_from(
@@ -84,3 +86,23 @@ def test_guards(text: str, guarded: str) -> None:
 @given(TEXTS)
 def test_squeezing_ignores_how_it_was_wrapped(text: str) -> None:
     assert squeeze(text) == squeeze("\n  ".join(text.split()))
+
+
+@pytest.mark.parametrize(
+    "text", ["/clear", " /clear", "\t!ls", "\ufeff/exit", "\n#x", "@a b", "&x", "$(x)", "?", "\u00a0/x"]
+)
+def test_the_default_lets_no_command_pass(text: str) -> None:
+    assert guard(text, DEFAULT, {}) == f"> {text}"
+    assert is_command(text)
+    assert not is_command(guard(text, DEFAULT, {}))
+
+
+@pytest.mark.parametrize("text", ["exit", "Quit", ":q", " exit ", ":wq!"])
+def test_no_word_alone_ends_a_ui(text: str) -> None:
+    assert guard(text, {}, {}) == f"> {text}"
+    assert guard(f"{text} now", {}, {}) == f"{text} now"
+
+
+def test_no_shipped_profile_passes_a_command() -> None:
+    for name in names([SHIPPED]):
+        assert all(load(name, [SHIPPED]).typing.leading.get(one, "> ").strip() for one in DEFAULT), name

@@ -114,3 +114,36 @@ def test_surroundings_are_the_processes_own() -> None:
     where = transcript.surroundings(os.getpid(), "/guess")
     assert where.directory == str(Path.cwd())
     assert transcript.surroundings(2**30, "/guess").directory == "/guess"
+
+
+def test_claudes_pasted_content_is_our_text(tmp_path: Path) -> None:
+    """Claude Code 2.1.332 writes pastes of four lines or more so, into its record as to its model."""
+    text = "[a:b -> c:d] one\ntwo\nthree\nfour"
+    path = tmp_path / "r.jsonl"
+    path.write_text("")
+    record = Record(paths=(str(path),), entries=(Entry(where={"type": "user"}, text="content"),))
+    watch = Watch(record, Surroundings("/h", "/", {}), text)
+    wrapped = f'\n\n<pasted_content id="3b11">\n{text}\n</pasted_content id="3b11">\n'
+    path.write_text(json.dumps({"type": "user", "content": wrapped}) + "\n")
+    found = watch.look()
+    assert found is not None
+    assert found.verdict == "submitted"
+
+
+def test_the_error_behind_a_prompt_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text("")
+    entries, errors = (Entry(where={"type": "user"}, text="content"),), (Entry(where={"bad": True}, text="content"),)
+    record = Record(paths=(str(path),), entries=entries, errors=errors)
+    watch = Watch(record, Surroundings("/h", "/", {}), "hello")
+    lines = [
+        {"bad": True, "content": "old"},
+        {"type": "user", "content": "hello"},
+        {"bad": True, "content": "no login"},
+    ]
+    path.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    found = watch.look()
+    assert found is not None
+    assert watch.error(found.path) == "no login"
+    assert Watch(record, Surroundings("/h", "/", {}), "hello").was_failing
+    assert not watch.was_failing
