@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from worker.terminal.profiles import SHIPPED, load, names
 from worker.terminal.text import LEADING as DEFAULT
-from worker.terminal.text import is_command, decode, guard, sanitise, squeeze
+from worker.terminal.text import decode, guard, is_command, sanitise, squeeze
 
 FUZZ = int(os.environ.get("TERMINAL_FUZZ", "300"))  # the long form: TERMINAL_FUZZ=10000
 NASTY = st.sampled_from(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from worker.terminal import transcript
-from worker.terminal.profiles import SHIPPED, Record, load
+from worker.terminal.profiles import SHIPPED, Entry, Record, load
 from worker.terminal.transcript import Surroundings, Watch, expand
 
 
