@@ -127,7 +127,8 @@ def read_text(options: argparse.Namespace) -> str:
     from worker.terminal.text import MAX_BYTES, decode
 
     if options.message is not None:
-        return str(options.message)
+        # Until 3.13 argparse takes a value that is `--` away, and leaves an empty list.
+        return "--" if options.message == [] else str(options.message)
     if options.base64 is not None:
         import base64
         import binascii
