@@ -11,6 +11,7 @@ import pytest
 
 from tests.world.world import World
 from worker.configuration import load
+from worker.install import systemd
 
 TOKEN = "canary-9f86d081884c7d65"
 AGENT = ("install", "--agent", "bob", "--token-stdin")
@@ -171,7 +172,8 @@ def test_services_for_the_configuration_that_is_there(place: World) -> None:
     assert done.returncode == 0, done.stderr
     assert place.config.read_text() == before
     unit = (place.home / ".config/systemd/user/bus-watch.service").read_text()
-    assert f"ExecStart={place.bin}/huey_consumer worker.app.huey -g TERM -t 20\n" in unit
+    stop = systemd.stop_seconds([30])  # the default time-out of a transport
+    assert f"ExecStart={place.bin}/huey_consumer worker.app.huey -g TERM -t {stop}\n" in unit
     assert f'Environment="BUS_WATCH_CONFIG={place.config}"\n' in unit
     plist = plistlib.loads((place.home / "Library/LaunchAgents/com.bus-watch.bob.plist").read_bytes())
     assert plist["ProgramArguments"][0] == str(place.bin / "huey_consumer")
