@@ -214,3 +214,18 @@ def test_the_bus_is_a_service_of_its_own(place: World, service: str) -> None:
     assert (there.returncode, "nothing to do" in there.stdout) == (0, True)
     assert place.bus_watch("uninstall").returncode == 0
     assert list((place.home / folder).iterdir()) == []
+
+
+def test_doctor_refuses_a_panes_id(place: World) -> None:
+    submitter = str(place.bin / "send-message")
+    tmux = {"name": "tmux", "command": [submitter, "--from-bus", "-t", "%0"], "stdin": True}
+    place.write_config(json.dumps(THERE | {"allowlist": [submitter], "transports": [tmux]}))
+    assert "FAIL transport tmux of bob: %0 is an id" in place.bus_watch("doctor", "--offline").stdout
+
+
+def test_nothing_is_written_where_everybody_can_change_it(place: World) -> None:
+    place.config.parent.mkdir()
+    place.config.parent.chmod(0o777)
+    done = place.bus_watch("install", "--agent", "bob", "--token-file", "~/t", "--tmux", "x")
+    assert (done.returncode, f"chmod o-w {place.config.parent}" in done.stderr) == (1, True)
+    assert not place.config.exists()

@@ -10,7 +10,7 @@ from worker.doctor.finding import Finding
 from worker.doctor.interpreters import danger
 from worker.doctor.options import may_be_option
 from worker.errors import BusWatchError, ConfigError
-from worker.install.config_file import STARTER
+from worker.install.config_file import PASSING_ID, STARTER
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.transports.command import check_command
 
@@ -69,8 +69,9 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
     if "--socket-path" in command[:-1]:
         argv += ["-S", command[command.index("--socket-path") + 1]]
     session = command[command.index("-t") + 1].partition(":")[0]
-    if session.startswith("%"):
-        return []
+    if PASSING_ID.search(command[command.index("-t") + 1]):
+        text = f"{command[command.index('-t') + 1]} is an id, which tmux gives anew when it restarts, perhaps to "
+        return [Finding("FAIL", name, f"{text}another agent's pane: name the session instead", agent.agent)]
     argv += ["has-session", "-t", f"={session}"]
     environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
     try:

@@ -17,6 +17,9 @@ from worker.install.installation import script
 STARTER = {"name": "echo", "command": ["/bin/echo", "{text}"]}
 """The old watcher's first transport: it proves that messages come, and wakes nobody."""
 
+PASSING_ID = re.compile(r"(^|[:.])[%@$]\d+")
+"""In a tmux target: an id (%3, @2, $1), which the next tmux server gives out anew, perhaps to another agent's pane."""
+
 BRIDGE_URL = "http://localhost:6380"
 CREDENTIAL = "token"  # its name under $CREDENTIALS_DIRECTORY
 
@@ -95,8 +98,8 @@ def _tmux(session: str, environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _lasting(target: str, socket: str | None) -> str:
-    """A target by names. An id (%3, @2, $1) is given out anew by the next tmux server, perhaps to another's pane."""
-    if not re.search(r"(^|[:.])[%@$]\d+", target):
+    """A target by names."""
+    if not PASSING_ID.search(target):
         return target
     argv = ["tmux", *([] if socket is None else ["-S", socket])]
     argv += ["display-message", "-p", "-t", target, "#{session_name}"]

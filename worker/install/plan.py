@@ -11,6 +11,7 @@ from typing import Any
 from worker import configuration
 from worker.credentials import shown_name
 from worker.errors import ConfigError, UsageError
+from worker.file_modes import exposed
 from worker.install import config_file, installation, launchd, merge, procfile, systemd
 from worker.install.config_file import Wishes
 from worker.install.errors import InstallError
@@ -91,6 +92,8 @@ def configured(found: Plan, wishes: Wishes, data: dict[str, Any], token: Secret 
     Raises ConfigError where it means nothing.
     """
     settings = configuration.check(data, wishes.config)
+    if (reason := exposed(wishes.config)) is not None:
+        raise InstallError(f"{wishes.config} would not be trusted: {reason}")
     if token is not None and wishes.token_file is not None:
         found.files.append(Planned(Path(wishes.token_file), f"{token.reveal()}\n", "token", 0o600, owner=found.owner))
     found.files.append(config_plan(wishes.config, data, found.owner))
