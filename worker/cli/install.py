@@ -166,7 +166,7 @@ def _services(args: argparse.Namespace) -> "Services":
     if args.bus and not (args.systemd or args.launchd or args.procfile):
         raise UsageError("--bus goes with --systemd, --launchd or --procfile: it is one more service")
     if args.bus and args.agent is not None and not args.token_file:
-        raise UsageError("--bus with --agent goes with --token-file, where the token that it makes is written")
+        raise UsageError("--bus goes with --token-file too: the token that it makes is written there")
     if args.bus:
         from worker.cli import bus
 
