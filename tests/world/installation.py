@@ -30,10 +30,15 @@ def install(folder: Path) -> World:
     measured = Path(paths[1], "a1_coverage.pth")  # coverage's own; of other folders Python reads no .pth
     lines = [*dict.fromkeys(paths), *measured.read_text().splitlines()]
     (packages / "project.pth").write_text("\n".join(lines) + "\n")
+    write_commands(programs, programs / "python")
+    return World(folder / "home", bin=programs)
+
+
+def write_commands(programs: Path, python: Path) -> None:
+    """Write the console scripts into a folder, as pip would, for an interpreter that may lie elsewhere."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     for name, target in {**scripts, "huey_consumer": "huey.bin.huey_consumer:consumer_main"}.items():
         module, _, function = target.partition(":")
         script = programs / name
-        script.write_text(_SCRIPT.format(python=programs / "python", module=module, function=function))
+        script.write_text(_SCRIPT.format(python=python, module=module, function=function))
         script.chmod(0o755)
-    return World(folder / "home", bin=programs)

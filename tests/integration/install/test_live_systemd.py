@@ -1,0 +1,237 @@
+"""The units that `bus-watch install` writes, under a real systemd: process 1 of namespaces of its own.
+
+That takes root, an overlay and cgroup v2. Where a machine cannot, the tests are skipped and say why; in CI they fail.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.standin import PROMPT
+from tests.world.systemd_box import BoxUser, CannotBootError, SystemdBox
+from tests.world.waiting import until
+
+pytestmark = pytest.mark.alone  # the host sees the processes of the box
+
+FAKES = Path(__file__).parents[2] / "fakes"
+UNIT = "bus-watch.service"
+
+# Says when it begins and ends; one whose text holds `long` ends when there is a file `release`.
+WAKE = """#!/bin/sh
+echo "begin $1" >> "$HOME/wakes"
+case $1 in *long*) until [ -e "$HOME/release" ]; do sleep 0.1; done;; esac
+echo "end $1" >> "$HOME/wakes"
+"""
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemdBox]:
+    """One boot for all tests of this module."""
+    try:
+        with SystemdBox(tmp_path_factory.mktemp("systemd")) as box:
+            box.install()
+            yield box
+    except CannotBootError as error:
+        reason = f"NOT SHOWN: the units under a live systemd; this machine boots none: {error}"
+        if os.environ.get("CI", "").lower() in {"1", "true"}:
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+class Service:
+    """The worker of a user, run by the user's manager or by that of the host."""
+
+    def __init__(self, user: BoxUser, *, system: bool) -> None:
+        self.user, self.system = user, system
+
+    def systemctl(self, *words: str) -> str:
+        return self.user.box.run("systemctl", *words) if self.system else self.user.run("systemctl", "--user", *words)
+
+    def shown(self, name: str) -> str:
+        return self.systemctl("show", "--property", name, "--value", UNIT).strip()
+
+    def pid(self) -> int:
+        return int(self.shown("MainPID"))
+
+    def drop_in(self, text: str) -> None:
+        """Change the unit as an administrator would."""
+        where = "/etc/systemd/system" if self.system else f"{self.user.home}/.config/systemd/user"
+        folder = self.user.box.path(f"{where}/{UNIT}.d")
+        folder.mkdir(exist_ok=True)
+        (folder / "test.conf").write_text(text)
+        self.systemctl("daemon-reload")
+
+    def restarted(self, before: int) -> None:
+        """Wait for another worker than `before`, that is ready."""
+        until(
+            lambda: self.shown("ActiveState") == "active" and self.shown("MainPID") not in {"0", str(before)},
+            "systemd to start the worker again",
+        )
+
+    def log(self) -> str:
+        return self.user.box.run("journalctl", "--no-pager", "-n", "40")
+
+    def wakes(self) -> list[str]:
+        file = self.user.path("wakes")
+        return file.read_text().splitlines() if file.exists() else []
+
+    def send(self, text: str) -> None:
+        self.user.run("bus-watch", "test-send", "--agent", "bob", "--text", text)
+
+    def delivered(self, text: str) -> None:
+        until(lambda: f"end {text}" in self.wakes(), f"{text}\n{self.log()}")
+
+
+def prepared(box: SystemdBox, name: str, port: int) -> BoxUser:
+    """A user with the embedded bus at that port, and on it the agent bob, whose token lies in a file."""
+    user = box.user(name)
+    user.write(".sos/.keep", "")
+    user.run("bus-watch", "bus", "--add-agent", "bob", "--token-file", f"{user.home}/.sos/token")
+    box.run("systemd-run", f"--unit=bus-of-{name}", f"--uid={name}", f"--setenv=HOME={user.home}",
+            "/opt/bus-watch/bin/bus-watch", "bus", "--port", str(port))  # fmt: skip
+    user.write("wake", WAKE, 0o755)
+    return user
+
+
+def installed(service: Service, port: int, *options: str) -> None:
+    """Install it, and run the commands that `install` says come next; it is ready when they end."""
+    user = service.user
+    command = (
+        "install", "--agent", "bob", "--token-file", f"{user.home}/.sos/token",
+        "--bridge-url", f"http://127.0.0.1:{port}", "--systemd", *options,
+    )  # fmt: skip
+    if service.system:  # a unit of the host is an administrator's to write
+        printed = user.box.run("/opt/bus-watch/bin/bus-watch", *command)
+    else:
+        printed = user.run("bus-watch", *command)
+    _, _, following = printed.partition("next:\n")
+    for line in following.splitlines():
+        words = line.split("#")[0].split()
+        if words[:1] == ["sudo"]:
+            user.box.run(*words[1:])
+        elif words[:1] == ["systemctl"]:
+            user.run(*words)
+    until(lambda: service.shown("ActiveState") == "active", f"the worker to be ready\n{printed}")
+
+
+def test_a_worker_of_the_user(box: SystemdBox) -> None:
+    user = prepared(box, "ann", 6381)
+    box.run("loginctl", "enable-linger", "ann")
+    until(lambda: user.try_("systemctl", "--user", "is-system-running").stdout.strip() in {"running", "degraded"},
+          "the user's manager")  # fmt: skip
+    service = Service(user, system=False)
+    installed(service, 6381, "--transport", f"wake={user.home}/wake {{text}}")
+    service.send("first")
+    service.delivered("first")
+
+    # A hang-up asks for the configuration, and costs nothing.
+    first = service.pid()
+    service.systemctl("kill", "--signal=HUP", "--kill-who=main", UNIT)
+    service.send("after a hang-up")
+    service.delivered("after a hang-up")
+    assert (service.pid(), service.shown("NRestarts")) == (first, "0")
+
+    # Killed in the middle of a transport: that goes on and is waited for, and what comes behind it comes.
+    service.send("long one, killed")
+    until(lambda: "begin long one, killed" in service.wakes(), "the transport")
+    service.systemctl("kill", "--signal=KILL", "--kill-who=main", UNIT)
+    service.send("behind it")
+    service.restarted(first)
+    user.write("release", "")
+    service.delivered("behind it")
+    user.path("release").unlink()
+
+    # Stopped while a transport runs that takes longer than the worker waits.
+    service.drop_in(
+        "[Service]\nWatchdogSec=4\nExecStart=\nExecStart="
+        + re.sub(r"-t \d+", "-t 1", command_of(user.path(".config/systemd/user/" + UNIT)))
+        + "\n"
+    )
+    service.systemctl("restart", UNIT)
+    service.send("long one, stopped")
+    until(lambda: "begin long one, stopped" in service.wakes(), "the transport")
+    service.systemctl("stop", UNIT)
+    assert service.shown("Result") == "success"
+    user.write("release", "")
+    service.delivered("long one, stopped")
+    service.systemctl("start", UNIT)
+    service.send("after the stop")
+    service.delivered("after the stop")
+
+    # A worker that hangs is found by the watchdog.
+    hung = service.pid()
+    service.systemctl("kill", "--signal=STOP", "--kill-who=main", UNIT)
+    service.send("while it hung")
+    service.restarted(hung)
+    service.delivered("while it hung")
+
+    # Log-out: the user's manager ends, and with it the worker; the next login goes on where that was.
+    box.run("loginctl", "disable-linger", "ann")
+    until(lambda: box._run("systemctl", "is-active", f"user@{user.uid}").stdout.strip() == "inactive", "the log-out")
+    service.send("while nobody was logged in")
+    box.run("loginctl", "enable-linger", "ann")
+    service.delivered("while nobody was logged in")
+
+    assert user.try_("bus-watch", "status").returncode == 0, user.try_("bus-watch", "status").stdout
+    expected = ["first", "after a hang-up", "long one, killed", "behind it", "long one, stopped", "after the stop",
+                "while it hung", "while nobody was logged in"]  # fmt: skip
+    assert service.wakes() == [f"{word} {text}" for text in expected for word in ("begin", "end")], "once, in order"
+    service.systemctl("disable", "--now", UNIT)
+    user.run("bus-watch", "uninstall")
+    assert not user.path(".config/systemd/user/" + UNIT).exists()
+    service.systemctl("daemon-reload")
+
+
+def test_a_worker_of_the_host_types_into_a_pane(box: SystemdBox) -> None:
+    user = prepared(box, "ben", 6382)
+    user.write(".config/bus-watch/profiles/standin.toml", (FAKES / "standin.toml").read_text())
+    user.write("standin.py", (FAKES / "standin.py").read_text())
+    user.run("mkfifo", "control")
+    user.run("tmux", "new-session", "-d", "-s", "codex", "-x", "100", "-y", "30", "--",
+             "/opt/bus-watch/bin/python", "standin.py", "submitted", "control")  # fmt: skip
+    until(lambda: PROMPT in user.run("tmux", "capture-pane", "-p", "-t", "codex"), "the agent's prompt")
+    service = Service(user, system=True)
+    installed(service, 6382, "--tmux", "codex", "--system", "--user", "ben", "--profile", "local")
+
+    def submitted() -> list[str]:
+        lines = user.path("submitted").read_text().splitlines()
+        return [event["text"] for event in map(json.loads, lines) if event["event"] == "submit"]
+
+    def typed(text: str) -> None:
+        service.send(text)
+        until(lambda: any(text in one for one in submitted()), f"{text}\n{service.log()}")
+
+    typed("first")
+    first = service.pid()
+    assert box.path(f"/proc/{first}").stat().st_uid == user.uid
+    assert "NoNewPrivs:\t1" in box.path(f"/proc/{first}/status").read_text()
+    service.systemctl("kill", "--signal=KILL", "--kill-who=main", UNIT)
+    service.send("while it was dead")
+    service.restarted(first)
+    until(lambda: any("while it was dead" in one for one in submitted()), "the message behind the kill")
+
+    # Upgraded in place: status asks for the restart, and after it says nothing more.
+    module = box.path(f"{box.packages}/worker/__init__.py")
+    module.write_text(re.sub(r'"\d[^"]*"', '"99.0"', module.read_text()))
+    status = user.try_("bus-watch", "status")
+    assert status.returncode == 1, status.stdout
+    assert "installed is 99.0: restart it" in status.stdout
+    service.systemctl("restart", UNIT)
+    typed("by the new one")
+    status = user.try_("bus-watch", "status")
+    assert (status.returncode, "version 99.0" in status.stdout) == (0, True), status.stdout
+    assert len(submitted()) == 3, submitted()
+
+    # As an administrator would, who runs it as root for the user's configuration.
+    service.systemctl("disable", "--now", UNIT)
+    box.run("/opt/bus-watch/bin/bus-watch", "uninstall", "--config", f"{user.home}/.sos/bus-watch.json")
+    assert not box.path("/etc/systemd/system/" + UNIT).exists()
+
+
+def command_of(unit: Path) -> str:
+    """The unit's command line."""
+    return unit.read_text().split("ExecStart=")[1].splitlines()[0]
