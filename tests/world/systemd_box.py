@@ -124,7 +124,7 @@ class SystemdBox:
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         self.run(python, "-m", "venv", "--without-pip", "/opt/bus-watch")
         packages = f"/opt/bus-watch/lib/{version}/site-packages"
-        self.run("cp", "-r", "/opt/source/worker", "/opt/source/tasks", packages)
+        self.run("cp", "-a", "/opt/source/worker", "/opt/source/tasks", packages)
         self.path(f"{packages}/packages.pth").write_text("/opt/packages\n")
         self.packages = packages
         write_commands(self.path("/opt/bus-watch/bin"), Path("/opt/bus-watch/bin/python"))

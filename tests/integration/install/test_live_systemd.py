@@ -57,12 +57,12 @@ class Service:
     def pid(self) -> int:
         return int(self.shown("MainPID"))
 
-    def drop_in(self, text: str) -> None:
+    def drop_in(self, *lines: str) -> None:
         """Change the unit as an administrator would."""
         where = "/etc/systemd/system" if self.system else f"{self.user.home}/.config/systemd/user"
         folder = self.user.box.path(f"{where}/{UNIT}.d")
         folder.mkdir(exist_ok=True)
-        (folder / "test.conf").write_text(text)
+        (folder / "test.conf").write_text("\n".join(["[Service]", *lines, ""]))
         self.systemctl("daemon-reload")
 
     def restarted(self, before: int) -> None:
@@ -82,27 +82,21 @@ class Service:
     def send(self, text: str) -> None:
         self.user.run("bus-watch", "test-send", "--agent", "bob", "--text", text)
 
+    def begun(self, text: str) -> None:
+        """Send it, and wait for its transport to begin."""
+        self.send(text)
+        until(lambda: f"begin {text}" in self.wakes(), f"{text}\n{self.log()}")
+
     def delivered(self, text: str) -> None:
         until(lambda: f"end {text}" in self.wakes(), f"{text}\n{self.log()}")
 
 
-def prepared(box: SystemdBox, name: str, port: int) -> BoxUser:
-    """A user with the embedded bus at that port, and on it the agent bob, whose token lies in a file."""
-    user = box.user(name)
-    user.write(".sos/.keep", "")
-    user.run("bus-watch", "bus", "--add-agent", "bob", "--token-file", f"{user.home}/.sos/token")
-    box.run("systemd-run", f"--unit=bus-of-{name}", f"--uid={name}", f"--setenv=HOME={user.home}",
-            "/opt/bus-watch/bin/bus-watch", "bus", "--port", str(port))  # fmt: skip
-    user.write("wake", WAKE, 0o755)
-    return user
-
-
 def installed(service: Service, port: int, *options: str) -> None:
-    """Install it, and run the commands that `install` says come next; it is ready when they end."""
+    """Install it and its bus, and run the commands that `install` says come next; it is ready when they end."""
     user = service.user
     command = (
         "install", "--agent", "bob", "--token-file", f"{user.home}/.sos/token",
-        "--bridge-url", f"http://127.0.0.1:{port}", "--systemd", *options,
+        "--bridge-url", f"http://127.0.0.1:{port}", "--bus", "--systemd", *options,
     )  # fmt: skip
     if service.system:  # a unit of the host is an administrator's to write
         printed = user.box.run("/opt/bus-watch/bin/bus-watch", *command)
@@ -119,25 +113,29 @@ def installed(service: Service, port: int, *options: str) -> None:
 
 
 def test_a_worker_of_the_user(box: SystemdBox) -> None:
-    user = prepared(box, "ann", 6381)
+    user = box.user("ann")
+    user.write("wake", WAKE, 0o755)
     box.run("loginctl", "enable-linger", "ann")
-    until(lambda: user.try_("systemctl", "--user", "is-system-running").stdout.strip() in {"running", "degraded"},
-          "the user's manager")  # fmt: skip
+    until(
+        lambda: user.try_("systemctl", "--user", "is-system-running").stdout.strip() in {"running", "degraded"},
+        "the user's manager",
+    )
     service = Service(user, system=False)
     installed(service, 6381, "--transport", f"wake={user.home}/wake {{text}}")
     service.send("first")
     service.delivered("first")
 
-    # A hang-up asks for the configuration, and costs nothing.
+    # A reload and a hang-up ask for the configuration, and cost nothing.
     first = service.pid()
+    service.systemctl("reload", UNIT)
     service.systemctl("kill", "--signal=HUP", "--kill-who=main", UNIT)
     service.send("after a hang-up")
     service.delivered("after a hang-up")
     assert (service.pid(), service.shown("NRestarts")) == (first, "0")
 
     # Killed in the middle of a transport: that goes on and is waited for, and what comes behind it comes.
-    service.send("long one, killed")
-    until(lambda: "begin long one, killed" in service.wakes(), "the transport")
+    service.drop_in("RestartSec=1")
+    service.begun("long one, killed")
     service.systemctl("kill", "--signal=KILL", "--kill-who=main", UNIT)
     service.send("behind it")
     service.restarted(first)
@@ -145,19 +143,19 @@ def test_a_worker_of_the_user(box: SystemdBox) -> None:
     service.delivered("behind it")
     user.path("release").unlink()
 
-    # Stopped while a transport runs that takes longer than the worker waits.
-    service.drop_in(
-        "[Service]\nWatchdogSec=4\nExecStart=\nExecStart="
-        + re.sub(r"-t \d+", "-t 1", command_of(user.path(".config/systemd/user/" + UNIT)))
-        + "\n"
-    )
-    service.systemctl("restart", UNIT)
-    service.send("long one, stopped")
-    until(lambda: "begin long one, stopped" in service.wakes(), "the transport")
+    # Stopped while a transport runs for longer than the worker waits: one second, so that nobody has to wait here.
+    command = command_of(user.path(f".config/systemd/user/{UNIT}"))
+    service.begun("long one, stopped")
+    killed = re.sub(r"-t \d+", "-t 1", command)
+    service.drop_in("RestartSec=1", "ExecStart=", f"ExecStart={killed}")
+    service.systemctl("kill", "--signal=KILL", "--kill-who=main", UNIT)
+    service.restarted(0)
     service.systemctl("stop", UNIT)
     assert service.shown("Result") == "success"
     user.write("release", "")
     service.delivered("long one, stopped")
+    user.path("release").unlink()
+    service.drop_in("RestartSec=1", "WatchdogSec=3")
     service.systemctl("start", UNIT)
     service.send("after the stop")
     service.delivered("after the stop")
@@ -169,25 +167,34 @@ def test_a_worker_of_the_user(box: SystemdBox) -> None:
     service.restarted(hung)
     service.delivered("while it hung")
 
-    # Log-out: the user's manager ends, and with it the worker; the next login goes on where that was.
+    # Log-out while a transport runs: it may end; nothing runs twice at the next login, and what waited comes.
+    service.begun("long one, at the log-out")
+    service.send("behind the log-out")
     box.run("loginctl", "disable-linger", "ann")
-    until(lambda: box._run("systemctl", "is-active", f"user@{user.uid}").stdout.strip() == "inactive", "the log-out")
-    service.send("while nobody was logged in")
+    until(lambda: manager(user) == "deactivating", "the log-out")
+    user.write("release", "")
+    until(lambda: manager(user) == "inactive", "the end of the user's manager")
+    assert "end long one, at the log-out" in service.wakes()  # the worker waited for it
     box.run("loginctl", "enable-linger", "ann")
-    service.delivered("while nobody was logged in")
+    service.delivered("behind the log-out")
 
-    assert user.try_("bus-watch", "status").returncode == 0, user.try_("bus-watch", "status").stdout
     expected = ["first", "after a hang-up", "long one, killed", "behind it", "long one, stopped", "after the stop",
-                "while it hung", "while nobody was logged in"]  # fmt: skip
+                "while it hung", "long one, at the log-out", "behind the log-out"]  # fmt: skip
     assert service.wakes() == [f"{word} {text}" for text in expected for word in ("begin", "end")], "once, in order"
-    service.systemctl("disable", "--now", UNIT)
+    status = user.try_("bus-watch", "status")
+    assert status.returncode == 0, status.stdout
+    service.systemctl("disable", "--now", UNIT, "bus-watch-bus.service")
     user.run("bus-watch", "uninstall")
-    assert not user.path(".config/systemd/user/" + UNIT).exists()
-    service.systemctl("daemon-reload")
+    assert list(user.path(".config/systemd/user").glob("*.service")) == []
+
+
+def manager(user: BoxUser) -> str:
+    """How the user's service manager is."""
+    return user.box.run("systemctl", "show", "--property=ActiveState", "--value", f"user@{user.uid}").strip()
 
 
 def test_a_worker_of_the_host_types_into_a_pane(box: SystemdBox) -> None:
-    user = prepared(box, "ben", 6382)
+    user = box.user("ben")
     user.write(".config/bus-watch/profiles/standin.toml", (FAKES / "standin.toml").read_text())
     user.write("standin.py", (FAKES / "standin.py").read_text())
     user.run("mkfifo", "control")
@@ -208,6 +215,8 @@ def test_a_worker_of_the_host_types_into_a_pane(box: SystemdBox) -> None:
     typed("first")
     first = service.pid()
     assert box.path(f"/proc/{first}").stat().st_uid == user.uid
+    service.systemctl("reload", UNIT)
+    assert service.pid() == first
     assert "NoNewPrivs:\t1" in box.path(f"/proc/{first}/status").read_text()
     service.systemctl("kill", "--signal=KILL", "--kill-who=main", UNIT)
     service.send("while it was dead")
@@ -227,7 +236,7 @@ def test_a_worker_of_the_host_types_into_a_pane(box: SystemdBox) -> None:
     assert len(submitted()) == 3, submitted()
 
     # As an administrator would, who runs it as root for the user's configuration.
-    service.systemctl("disable", "--now", UNIT)
+    service.systemctl("disable", "--now", UNIT, "bus-watch-bus.service")
     box.run("/opt/bus-watch/bin/bus-watch", "uninstall", "--config", f"{user.home}/.sos/bus-watch.json")
     assert not box.path("/etc/systemd/system/" + UNIT).exists()
 
