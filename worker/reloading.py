@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from worker import configuration
 from worker.errors import BusWatchError, ConfigError
+from worker.ledger.moved import note_move
 from worker.settings import Settings
 
 logger = logging.getLogger("bus_watch.config")
@@ -94,6 +95,8 @@ class LiveConfiguration:
         what = differences(self._in_force, settings)
         if what or self._refused:
             logger.info("the configuration is in force: %s", ", ".join(what) or "as before")
+        if "state_path" in later:
+            note_move(found.files_dir, self._in_force.files_dir)
         if later:
             logger.warning("%s changed in the configuration, which takes a restart", ", ".join(later))
         self._in_force, self._refused = settings, ""

@@ -12,6 +12,7 @@ from typing import Any
 
 from worker.cli import ledger_view, options, output
 from worker.errors import ConfigError
+from worker.ledger import moved
 from worker.ledger.sweep_signal import RELOAD, send
 from worker.settings import Settings
 
@@ -51,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.print_json({"reloaded": status == 0, "workers": found, "error": None, "exit_status": status})
     elif not found:
-        print("bus-watch reload: no worker runs; it reads its configuration when it starts", file=sys.stderr)
+        elsewhere = moved.runs_elsewhere(settings.files_dir)
+        why = moved.sentence(elsewhere) if elsewhere else "no worker runs; it reads its configuration when it starts"
+        print(f"bus-watch reload: {why}", file=sys.stderr)
     else:
         for worker in found:
             _tell(worker, settings)

@@ -12,7 +12,7 @@ from worker import times
 from worker.cli import ledger_view, options, output
 from worker.doctor.troubles import troubles
 from worker.errors import ConfigError
-from worker.ledger import disk, report
+from worker.ledger import disk, moved, report
 from worker.ledger.errors import LedgerError
 from worker.settings import AgentSettings, Settings
 
@@ -64,6 +64,8 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
     except LedgerError as error:
         found["agents"] = [_agent(agent, None, [], time.time()) for agent in settings.agents]
         found["problems"].append(str(error))
+    if not found["running"] and (elsewhere := moved.runs_elsewhere(settings.files_dir)) is not None:
+        found["problems"].append(moved.sentence(elsewhere))
     _disk(found, settings.ledger_file)
     found["config_errors"] = [
         f"agent {agent.agent}: no transport is configured, so it is not polled"

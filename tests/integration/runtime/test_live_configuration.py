@@ -180,6 +180,25 @@ def test_what_needs_a_restart_is_said_and_the_rest_is_taken(world: World, bridge
         assert _problems(world) == []
 
 
+def test_a_worker_whose_ledger_is_to_move_is_not_lost_from_sight(world: World, bridge_of: BridgeOf) -> None:
+    bob = world.agent(bridge_of("C"), "bob")
+    world.configure(bob, **QUICK)
+    with world.consumer() as consumer:
+        until(lambda: world.count("select count(*) from workers where config_read_at is not null"), "the start")
+        world.configure(bob, **QUICK, state_path=str(world.home / "new" / "state.json"))
+        consumer.wait_for_line("state_path changed in the configuration, which takes a restart")
+        sentence = f"a worker runs with the ledger of before, {world.ledger}"
+        until(lambda: any(line.startswith(sentence) for line in _problems(world)), "what status says", 10)
+        done = world.bus_watch("reload")
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        consumer.stop()
+    assert not any(line.startswith(sentence) for line in _problems(world))
+    with world.consumer():
+        until(lambda: world.json("status")["running"], "the worker at the new place")
+        assert _problems(world) == []
+
+
 def test_without_a_worker(world: World, bridge_of: BridgeOf) -> None:
     world.configure(world.agent(bridge_of("C"), "bob"))
     done = world.bus_watch("reload")
