@@ -13,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 NODE = (22, 19)
 """The least Node: pi 1.5 asks for 22.19, Claude Code 2.1.332 for 22."""
@@ -20,8 +21,8 @@ NODE = (22, 19)
 NODE_PACKAGE = "node-{system}-{machine}@22"
 
 
-class WrongVersionError(Exception):
-    """What was installed is not what was asked for."""
+class InstallError(Exception):
+    """A UI cannot be installed here, or what was installed is not what was asked for."""
 
 
 def cache() -> Path:
@@ -58,7 +59,7 @@ class Package:
             shown = re.search(r"\(([^)]+)\)", listing)
             found = shown[1] if shown else ""
         if not re.fullmatch(r"[\w.+-]+", found):
-            raise SystemExit(f"the registry does not say which version of {self.name} is the newest: {found!r}")
+            raise InstallError(f"the registry does not say which version of {self.name} is the newest: {found!r}")
         return replace(self, version=found)
 
     def says(self) -> str:
@@ -70,11 +71,11 @@ class Package:
         return found[0] if found else f"nothing (exit status {done.returncode})"
 
     def install(self) -> None:
-        """Install it unless it is there. Raises WrongVersionError if the program then says another version."""
+        """Install it unless it is there. Raises InstallError if that fails, or if the program says another version."""
         if not self.path.exists():
             self._by_npm() if self.installer == "npm" else self._by_pip()
         if (said := self.says()) != self.version:
-            raise WrongVersionError(
+            raise InstallError(
                 f"{self.name}@{self.version} was asked for, but {self.path} says it is {said}: delete {self.folder},"
                 " and see whether it can be had here: `npm view NAME@VERSION engines`, `pip index versions NAME`"
             )
@@ -84,9 +85,8 @@ class Package:
         _npm(self.folder, f"{self.name}@{self.version}")
 
     def _by_pip(self) -> None:
-        subprocess.run([sys.executable, "-m", "venv", self.folder], check=True)
-        wanted = f"{self.name}=={self.version}"
-        subprocess.run([self.folder / "bin" / "pip", "install", "--quiet", wanted], check=True)
+        _run([sys.executable, "-m", "venv", str(self.folder)])
+        _run([str(self.folder / "bin" / "pip"), "install", "--quiet", f"{self.name}=={self.version}"])
 
 
 def size(folder: Path) -> int:
@@ -103,7 +103,7 @@ def ensure_node() -> None:
     machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     _npm(cache() / "node", NODE_PACKAGE.format(system=system, machine=machine))
     if (found := _node_version()) < NODE:
-        raise WrongVersionError(f"{cache() / 'node'} holds Node {found}, and the UIs need {NODE} or newer: delete it")
+        raise InstallError(f"{cache() / 'node'} holds Node {found}, and the UIs need {NODE} or newer: delete it")
 
 
 def node_version() -> str:
@@ -138,16 +138,23 @@ def _node_version() -> tuple[int, ...]:
 
 def _npm(folder: Path, package: str) -> None:
     if shutil.which("npm") is None:
-        raise SystemExit(f"the trial needs npm to install {package}")
+        raise InstallError(f"the trial needs npm to install {package}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text('{"private": true}')
     # Its install scripts put the native binaries of claude and opencode into their places.
     argv = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts=false", package]
-    subprocess.run(argv, cwd=folder, check=True, env=os.environ | {"PATH": _path()})
+    _run(argv, cwd=folder, env=os.environ | {"PATH": _path()})
+
+
+def _run(argv: list[str], **how: Any) -> None:
+    try:
+        subprocess.run(argv, check=True, **how)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise InstallError(str(error)) from None
 
 
 def _said(argv: list[str]) -> str:
     try:
         return subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise SystemExit(f"{' '.join(argv)}: {error}") from None
+        raise InstallError(f"{' '.join(argv)}: {error}") from None
