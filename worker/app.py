@@ -14,7 +14,7 @@ import tasks.deliver
 import tasks.finalize
 import tasks.poll
 import tasks.sweep
-from worker import configuration
+from worker import configuration, open_files
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.bus.requests import Endpoint
@@ -126,6 +126,7 @@ class BusWatch:
 
     def start(self) -> None:
         """Before the consumer's threads: show that we live, and settle what the last worker left. BusWatchError."""
+        _allow_files(self.engine.settings)
         self.engine.start()
         try:
             self.engine.sweeper.sweep(first=True)
@@ -144,6 +145,7 @@ class BusWatch:
     def _take(self, settings: Settings, needs_restart: tuple[str, ...]) -> None:
         """These settings are in force from now on; LedgerError: they are not."""
         changed = self.engine.adopt(settings, needs_restart)
+        _allow_files(settings)
         self._polls.serve(_pollable(settings), at_once=changed)
         self._doorbell.listen_to(self._watched(settings))
         self._sweeps.hurry()
@@ -169,6 +171,10 @@ class BusWatch:
         """The queue has lost wake-ups: the next sweep, which is now, wakes all."""
         self.engine.wake_ups.overlooked.set()
         self._sweeps.hurry()
+
+
+def _allow_files(settings: Settings) -> None:
+    open_files.allow(open_files.of_a_worker(settings.workers, len(settings.agents)))
 
 
 def _pollable(settings: Settings) -> list[str]:

@@ -55,7 +55,8 @@ def render(job: str, consumer: Sequence[str], config: Path, log_folder: Path) ->
         "ExitTimeOut": STOP_SECONDS + 10,
         # Transports and their launcher outlive the worker: without this launchd kills its process group.
         "AbandonProcessGroup": True,
-        "ProcessType": "Adaptive",
+        # Adaptive means Background for a job that uses no XPC: efficiency cores and throttled I/O, for transports too.
+        "ProcessType": "Interactive",
         "Umask": 0o077,
     }
     return plistlib.dumps(content, sort_keys=False).decode()

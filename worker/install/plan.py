@@ -189,9 +189,11 @@ def _launchd(found: Plan, settings: Settings, services: Services) -> None:
     found.next_steps += [
         "launchctl list | grep bus-watch     # an old watcher's job is listed? then first:",
         "launchctl bootout gui/$(id -u)/LABEL",
+        f"launchctl bootout gui/$(id -u)/{job}     # while it is loaded, bootstrap fails: 5",
         *bus_steps,
         f"launchctl bootstrap gui/$(id -u) {folder / f'{job}.plist'}",
         f"launchctl print gui/$(id -u)/{job}     # is it running?",
+        "# gui/UID is there only while its user is logged in at the screen, not over ssh alone",
     ]
 
 

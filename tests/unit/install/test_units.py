@@ -132,6 +132,7 @@ def test_the_plist(tmp_path: Path) -> None:
     assert plist["EnvironmentVariables"]["PATH"].startswith("/opt/homebrew/bin:/usr/local/bin:")
     assert plist["ExitTimeOut"] > launchd.STOP_SECONDS
     assert (plist["AbandonProcessGroup"], plist["KeepAlive"]) == (True, True)
+    assert plist["ProcessType"] == "Interactive", "Adaptive throttles"
     assert plist["EnvironmentVariables"]["BUS_WATCH_LOG_FILE"] != plist["StandardErrorPath"]
 
 

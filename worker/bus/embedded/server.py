@@ -1,7 +1,6 @@
 """The embedded bus as a process runs it: uvicorn in a thread of its own, around `BusApi`. Needs the extra `bus`."""
 
 import asyncio
-import resource
 import socket
 import threading
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any, Self
 
 import uvicorn
 
+from worker import open_files
 from worker.bus.embedded.api import BusApi
 from worker.bus.embedded.connections import IDLE_SECONDS, LARGEST_HEAD, MOST_CONNECTIONS, Connection, Places
 from worker.bus.embedded.store import BusStore
@@ -115,9 +115,4 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def allow_connections() -> None:
     """Let this process open as many files as the bus may have connections, where its hard limit allows them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_CONNECTIONS + _OTHER_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    open_files.allow(MOST_CONNECTIONS + _OTHER_FILES)
