@@ -176,6 +176,8 @@ def test_a_worker_of_the_user(box: SystemdBox) -> None:
     until(lambda: manager(user) == "inactive", "the end of the user's manager")
     assert "end long one, at the log-out" in service.wakes()  # the worker waited for it
     box.run("loginctl", "enable-linger", "ann")
+    until(lambda: manager(user) == "active", "the next login")
+    service.restarted(0)
     service.delivered("behind the log-out")
 
     expected = ["first", "after a hang-up", "long one, killed", "behind it", "long one, stopped", "after the stop",
