@@ -12,7 +12,7 @@ from typing import Any
 
 from IPython import get_ipython
 
-TOOL = {"type": "function", "function": {"name": "shell", "description": "run a command"}}
+TOOL = {"type": "function", "function": {"name": "bash", "description": "run a command"}}
 
 
 class Agent:
