@@ -121,7 +121,7 @@ def line(one: Row) -> str:
 
 
 def markdown(paths: Iterable[Path]) -> str:
-    """The table for the documentation, from files of results: a row for each UI, a column for each case.
+    """The table for the documentation, from files of results: a row for each case, a column for each UI.
 
     A cell says how many of its messages ended as they had to. Of each round the newest counts.
     """
@@ -138,8 +138,6 @@ def markdown(paths: Iterable[Path]) -> str:
         right = sum(outcome["good"] for each in own for outcome in each["outcomes"])
         broken = ", broken" if any(each["broken"] for each in own) else ""
         cells[ui, case] = f"{right}/{sum(each['n'] for each in own)}{broken}"
-    lines = ["| UI | " + " | ".join(cases) + " |", "|---|" + "---|" * len(cases)]
-    lines += [
-        f"| {head} | " + " | ".join(cells.get((ui, case), "-") for case in cases) + " |" for ui, head in heads.items()
-    ]
+    lines = ["| case | " + " | ".join(heads.values()) + " |", "|---|" + "---|" * len(heads)]
+    lines.extend(f"| {case} | " + " | ".join(cells.get((ui, case), "-") for ui in heads) + " |" for case in cases)
     return "\n".join(lines)
