@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from worker.doctor.finding import Finding
 from worker.errors import BusWatchError
-from worker.install.other_ledger import other_ledger
 from worker.ledger import disk, integrity, opening
 from worker.ledger.errors import LedgerMissingError
+from worker.ledger.other_ledger import other_ledger
 from worker.settings import Settings
 
 

@@ -16,8 +16,8 @@ from worker.install import config_file, installation, launchd, merge, procfile, 
 from worker.install.config_file import Wishes
 from worker.install.errors import InstallError
 from worker.install.files import Planned, comparison
-from worker.install.other_ledger import other_ledger
 from worker.install.systemd import UnitProfile
+from worker.ledger.other_ledger import other_ledger
 from worker.secret import Secret
 from worker.settings import Settings
 from worker.urls import bridge_address
