@@ -4,7 +4,6 @@ The launcher and the commands that agents call import this, so it imports next t
 """
 
 import os
-import re
 import select
 import signal
 import sys
@@ -25,7 +24,6 @@ _CPU = slice(11, 15)
 ENDED = frozenset({b"Z", b"X"})  # states of what waits to be reaped, or is just going
 
 _STAT_BYTES = 2048
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 
 
 def pids() -> list[int]:
@@ -87,7 +85,8 @@ def environment(pid: int) -> dict[str, str] | None:
     """
     if not HAS_PROC:
         words = ps("-Eww" if sys.platform == "darwin" else "eww", "-o", "command=", "-p", str(pid)).split()
-        found = dict(word.split("=", 1) for word in words[1:] if _VARIABLE.match(word))
+        pairs = (word.partition("=") for word in words[1:])
+        found = {name: value for name, mark, value in pairs if mark and name.isascii() and name.isidentifier()}
         return found or None
     raw = _read(pid, "environ")
     if raw is None:
