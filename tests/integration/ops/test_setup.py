@@ -35,7 +35,8 @@ class Checkout:
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_CACHE_DIR": "1",
         }
-        for pattern in ("ops/setup", "ops/venv", "requirements*.txt", "pyproject.toml", "README.md", "LICENSE"):
+        ours = ("ops/setup", "ops/venv", "ops/wake-codex-desktop", "ops/*.md")
+        for pattern in (*ours, "requirements*.txt", "pyproject.toml", "README.md", "LICENSE"):
             for file in ROOT.glob(pattern):
                 self._copy(file)
         for package in ("worker", "tasks"):

@@ -149,7 +149,7 @@ def test_json_tells_everything(terminal: Terminal) -> None:
     told = json.loads(terminal.run("agent_send", "-s", "dst", "-m", "x", "--json").stdout)
     assert (told["verdict"], told["agent"], told["pane"]) == ("submitted", "standin", agent.pane)
     assert told["proof"].startswith("record ")
-    assert list(told["timings"]) == ["resolved", "locked", "ready", "pasted", "seen", "entered", "end"]
+    assert list(told["timings"]) == ["resolved", "locked", "ready", "pasted", "seen", "entered", "window", "end"]
 
 
 @pytest.mark.parametrize(
