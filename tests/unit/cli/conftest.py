@@ -124,6 +124,14 @@ def _go(tx: Any, lane: int, transport: str, now: float) -> None:
     ending = ENDINGS[transport]
     if ending is None and transport != "runs":
         return
+    policy = RetryPolicy(retry_delay=3000, retry_max_delay=3000, on_unknown="hold")
+    try_head(tx, lane, ending, now, policy=policy, output="last words\x1b[31m")
+
+
+def try_head(
+    tx: Any, lane: int, ending: Ending | None, now: float, *, policy: RetryPolicy | None = None, output: str = ""
+) -> None:
+    """Claim what comes first in a lane, and settle it with this ending; None: it runs on."""
     head = lanes.candidate(tx, lane, ordered=True, now=now)
     assert head is not None
     attempt = claims.new_attempt_id(now)
@@ -138,7 +146,5 @@ def _go(tx: Any, lane: int, transport: str, now: float) -> None:
     )
     assert isinstance(claim, Claim)
     if ending is not None:
-        policy = RetryPolicy(retry_delay=3000, retry_max_delay=3000, on_unknown="hold")
-        claims.settle(
-            tx, head.delivery, attempt, ending, policy, now=now, rng=random.Random(1), output="last words\x1b[31m"
-        )
+        rules = policy or RetryPolicy()
+        claims.settle(tx, head.delivery, attempt, ending, rules, now=now, rng=random.Random(1), output=output)

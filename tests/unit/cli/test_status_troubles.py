@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from tests.fakes.inbox import message
-from tests.unit.cli.conftest import Desk
+from tests.unit.cli.conftest import Desk, try_head
 from worker import __version__
 from worker.configuration import load
-from worker.delivery import Ending, RetryPolicy
-from worker.ledger import claims, intake, lanes, upkeep
-from worker.ledger.claims import Claim, LaneSettings
+from worker.delivery import Ending
+from worker.ledger import intake, upkeep
 from worker.ledger.database import Database
 from worker.transports.locks import hold_lock, worker_lock
 
@@ -167,23 +166,8 @@ def _waiting(scene: Scene, age: float) -> int:
 
 def _attempt(scene: Scene, code: int, at: float) -> None:
     def run(tx: Any) -> None:
-        head = lanes.candidate(tx, 1, ordered=True, now=at)
-        assert head is not None
         tx.execute("update deliveries set next_at = null")
-        attempt = claims.new_attempt_id(at)
-        claimed = claims.claim(
-            tx,
-            claims.this(head.delivery),
-            attempt_id=attempt,
-            worker="w",
-            boot_id="b",
-            settings=lambda *_: LaneSettings(),
-            now=at,
-        )
-        assert isinstance(claimed, Claim)
-        claims.settle(
-            tx, head.delivery, attempt, Ending("exit", code), RetryPolicy(), now=at, rng=__import__("random").Random(1)
-        )
+        try_head(tx, 1, Ending("exit", code), at)
 
     scene.write(run)
 
