@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.fakes.bridges import FakeBridge
+from tests.fakes.measuring import measuring
 from tests.fakes.streams import Generation
 from tests.world.installation import install
 from tests.world.processes import HERE
@@ -18,6 +19,13 @@ from tests.world.world import World
 
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that weigh or time the processes they start: what coverage adds to these is not the product's."""
+    for name in measuring():
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

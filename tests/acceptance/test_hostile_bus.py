@@ -75,6 +75,7 @@ def bridges() -> Iterator[Bridges]:
     found.close()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_one_worker_and_every_fault_at_once(world: World, bridges: Bridges) -> None:
     thief = bridges.start("thief", "C")
     dump = f'env > "{world.home}/environment-$SOS_AGENT"; cat /proc/$PPID/cmdline >> "{world.home}/command-lines"'

@@ -22,6 +22,7 @@ PARTS = {
 }
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_in_its_short_form(part: str, tmp_path: Path) -> None:
     report = tmp_path / "bench.json"
@@ -30,9 +31,9 @@ def test_a_part_in_its_short_form(part: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(report.read_text())["rows"]
     assert {row["part"] for row in rows} == PARTS[part]
-    # Two quiet seconds may pass without a request, and without a tick of the CPU clock.
-    counted = [row for row in rows if row["unit"] != "% core" and "requests a second" not in row["what"]]
-    assert all(row["value"] > 0 for row in counted), rows
+    # So short a run may pass without a request, and without a tick of the CPU clock.
+    counted = [row for row in rows if "CPU" not in row["what"] and "requests a second" not in row["what"]]
+    assert [row for row in counted if row["value"] <= 0] == []
     assert all(row["what"] in done.stdout for row in rows)
 
 

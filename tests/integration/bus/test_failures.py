@@ -274,6 +274,7 @@ print(*seen, peak)
 """
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_memory_stays_bounded_whatever_comes() -> None:
     """A process of its own: 200 MB, an endless body, and a true page of 15 and of 60 MiB, all under 120 MB."""
     with FakeBridge("C") as bridge:

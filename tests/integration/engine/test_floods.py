@@ -98,6 +98,7 @@ def flooded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flooded]
         yield made
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_long_messages_that_waited_all_come(flooded: Flooded) -> None:
     flooded.send(1150, "x" * 16_000)
     _, peak = flooded.poll()
@@ -118,6 +119,7 @@ def test_long_messages_that_come_while_it_polls_all_come(flooded: Flooded) -> No
     assert flooded.count() == 1152
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_very_many_small_ones_all_come_with_signs_of_life(tmp_path: Path) -> None:
     made = Flooded("C", tmp_path)
     with made.bridge:

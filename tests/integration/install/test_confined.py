@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.fakes.bridges import FakeBridge
 from tests.world.processes import ROOT
 from tests.world.waiting import until
@@ -52,6 +54,7 @@ def lines(path: Path) -> int:
     return len(path.read_text().split()) if path.exists() else 0
 
 
+@pytest.mark.usefixtures("unmeasured")  # coverage would write where it must not
 def test_the_whole_demo_runs_in_confinement(installation: World, tmp_path: Path) -> None:
     python = str(installation.bin / "python")
     writable = tmp_path / "writable"
@@ -60,10 +63,7 @@ def test_the_whole_demo_runs_in_confinement(installation: World, tmp_path: Path)
     demo = str(ROOT / "ops" / "demo_scenario.py")
     done = subprocess.run(
         [*confine, python, demo],
-        env={  # coverage would write where it must not
-            name: value for name, value in installation.env.items() if not name.startswith("COVERAGE_")
-        }
-        | {"TMPDIR": str(writable)},
+        env=installation.env | {"TMPDIR": str(writable)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
