@@ -9,6 +9,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` costs a start of the launcher more than all else here
+    from collections.abc import Callable, Iterator
+
 NO_PROC_VARIABLE = "BUS_WATCH_TEST_NO_PROC"
 """For tests only: set to anything, it takes `/proc` away, so that what other systems do can be tried on Linux."""
 
@@ -52,6 +56,37 @@ def stat(pid: int) -> list[bytes] | None:
         os.close(handle)
     # The command name stands in brackets and may itself hold brackets and spaces: the last one ends it.
     return data[data.rindex(b")") + 2 :].split()
+
+
+def descendants(root: int, wanted: "Callable[[list[bytes]], bool]") -> "Iterator[tuple[int, list[bytes]]]":
+    """`root` and what descends from it, each with its fields; only below what is `wanted`, by its fields.
+
+    A kernel without /proc/PID/task/TID/children (CONFIG_PROC_CHILDREN) shows `root` alone; so may, in part, any other
+    while children come and go (proc(5)).
+    """
+    known, left = {root}, [root]
+    while left:
+        pid = left.pop()
+        fields = stat(pid) if pid > 0 else None
+        if fields is None:
+            continue
+        yield pid, fields
+        if wanted(fields):
+            fresh = [one for one in _children(pid) if one not in known]
+            known.update(fresh)
+            left += fresh
+
+
+def _children(pid: int) -> list[int]:
+    """What the threads of a process have started."""
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - no pathlib here
+    except OSError:
+        return found
+    for thread in threads:
+        found += map(int, (_read(pid, f"task/{thread}/children") or b"").split())
+    return found
 
 
 def cpu_ticks(pid: int) -> tuple[int, int, int, int]:

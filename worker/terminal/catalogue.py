@@ -24,6 +24,7 @@ class Catalogue(Mapping[str, Profile]):
         self._names = names(self._directories)
         self._texts: dict[str, tuple[Path, str]] = {}
         self._loaded: dict[str, Profile] = {}
+        self._words: dict[str, frozenset[str]] = {}
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Catalogue":
@@ -74,9 +75,11 @@ class Catalogue(Mapping[str, Profile]):
 
     def _may_match(self, name: str, group: list[Process]) -> bool:
         """Whether the file names what could match; to read all of a file costs ten times as much."""
-        lists = _MATCHED.findall(self._text(name)[1])
-        # A file that misspells even these is at least for the agent that it is called after.
-        words = {word for one in lists for word in _QUOTED.findall(one)} if lists else {name}
+        if (words := self._words.get(name)) is None:
+            lists = _MATCHED.findall(self._text(name)[1])
+            # A file that misspells even these is at least for the agent that it is called after.
+            words = frozenset(word for one in lists for word in _QUOTED.findall(one)) if lists else frozenset([name])
+            self._words[name] = words
         return any(words & one.names or any(word in one.script for word in words if one.script) for one in group)
 
     def _text(self, name: str) -> tuple[Path, str]:

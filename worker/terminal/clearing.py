@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from worker.terminal import screen
 from worker.terminal.leftover import Leftover, Note, with_fate
+from worker.terminal.pace import pace
 from worker.terminal.profiles import Composer
-from worker.terminal.proof import GLANCE, Verdict
+from worker.terminal.proof import Verdict
 from worker.terminal.tmux import Look, RefusedError
 from worker.terminal.visit import DeferredError, Pasted, Visit
 
@@ -103,10 +104,10 @@ def _taken_out(visit: Visit, left: Leftover, composer: Composer, until: float) -
 
 
 def _changes(look: Callable[[], Look], before: Look) -> bool:
-    end = time.monotonic() + _TAKES
-    while time.monotonic() < end:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < _TAKES:
         now = look()
         if (now.screen, now.cursor_x, now.cursor_y) != (before.screen, before.cursor_x, before.cursor_y):
             return True
-        time.sleep(GLANCE / 4)
+        time.sleep(pace(waited))
     return False

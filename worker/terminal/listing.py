@@ -40,7 +40,7 @@ def panes(server: Server, loaded: Catalogue) -> list[dict[str, str]]:
     """Each pane: `session window index pane agent runs`; `agent` is empty if no profile knows it."""
     rows = []
     for pane in sorted(server.panes(), key=lambda one: (one.session, one.window, one.index)):
-        group = [] if pane.dead else processes.foreground(server.runner, pane.tty)
+        group = [] if pane.dead else processes.foreground(server.runner, pane.tty, pane.pid)
         agent = ""
         try:
             if (known := loaded.knowing(group)) is not None:

@@ -53,10 +53,16 @@ class Process:
         return min(self.names, key=lambda one: (len(one), one)) if self.names else "?"
 
 
-def foreground(runner: Runner, tty: str) -> list[Process]:
-    """The processes that read the terminal `tty` now, by pid; empty if that cannot be found out."""
+def foreground(runner: Runner, tty: str, root: int = 0) -> list[Process]:
+    """The processes that read the terminal `tty` now, by pid; empty if that cannot be found out.
+
+    Args:
+        runner: of the terminal's host.
+        tty: its path there.
+        root: the process that tmux started in it; its descendants are looked through before everybody else.
+    """
     if isinstance(runner, LocalRunner) and HAS_PROC:
-        return _from_proc(tty)
+        return _from_proc(tty, root)
     return _from_ps(runner, tty)
 
 
@@ -112,20 +118,21 @@ def _script(arguments: Sequence[str]) -> str:
     return ""
 
 
-def _from_proc(tty: str) -> list[Process]:
+def _from_proc(tty: str, root: int = 0) -> list[Process]:
     try:
         device = Path(tty).stat().st_rdev
     except OSError:
         return []
     major, minor = os.major(device), os.minor(device)
     number = (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)  # as /proc/PID/stat encodes it, proc(5)
+    seen = _on_terminal(process_table.descendants(root, lambda fields: int(fields[TERMINAL]) == number), number)
+    # A group whose leader is not among them was not started from here, or its leader has ended and left it to init.
+    if not any(pid == int(fields[FOREGROUND]) for pid, fields in seen.items()):
+        seen = _on_terminal(((pid, process_table.stat(pid)) for pid in process_table.pids()), number)
     uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
     ticks = os.sysconf("SC_CLK_TCK")
     found: list[Process] = []
-    for pid in process_table.pids():
-        fields = process_table.stat(pid)
-        if fields is None or int(fields[TERMINAL]) != number:
-            continue
+    for pid, fields in seen.items():
         if fields[GROUP] != fields[FOREGROUND] or fields[STATE] in ENDED:
             continue
         argv = process_table.arguments(pid)
@@ -134,6 +141,10 @@ def _from_proc(tty: str) -> list[Process]:
         if names:  # else it has just ended
             found.append(Process(pid, names, script, uptime - int(fields[START]) / ticks))
     return sorted(found, key=lambda one: one.pid)
+
+
+def _on_terminal(listed: Iterable[tuple[int, list[bytes] | None]], number: int) -> dict[int, list[bytes]]:
+    return {pid: fields for pid, fields in listed if fields is not None and int(fields[TERMINAL]) == number}
 
 
 def _from_ps(runner: Runner, tty: str) -> list[Process]:

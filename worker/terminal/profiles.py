@@ -95,7 +95,8 @@ class Typing(_Table, frozen=True, kw_only=True):
     enter: str = "Enter"
     enter_busy: str = ""
     """The keys that submit while the agent is busy, when a dialog can open under them; empty: `enter`."""
-    still: float = 0.25
+    still: float = 0.04
+    """How long an empty box must be seen unchanged before anything is pasted into it."""
     young: float = 6.0
     young_still: float = 1.5
     clear: str = ""

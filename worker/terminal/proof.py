@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.terminal import ours, screen
+from worker.terminal.pace import SLOWEST, pace
 from worker.terminal.profiles import Composer, Profile
 from worker.terminal.text import is_command, squeeze
 from worker.terminal.tmux import Look
 from worker.terminal.transcript import Watch
 
-GLANCE = 0.08  # seconds between two looks at a pane
+_SHOWN = 0.08  # seconds for which an emptied box must stay so, if the text, or work on it, is seen outside it
 _SETTLED = 1.0  # seconds for which an emptied box must stay so, if the text is not seen above it
 _FAILING = 5.0  # seconds to wait for the next error of an agent whose last prompt met one
 _NO_RECORD = 1.5  # seconds to wait for a record of which there is no file yet
@@ -68,14 +69,18 @@ class Prover:
     def run(self) -> Verdict:
         """Look until there is proof or the time is up."""
         on_screen: Verdict | None = None
-        while time.monotonic() < self._deadline:
+        look_at = self._began + (SLOWEST if self._entered.watch is not None else 0.0)  # records are quicker to read
+        while (began := time.monotonic()) < self._deadline:
             recorded = self._recorded()
             if recorded is not None:
                 return recorded
-            on_screen = self._on_screen(on_screen)
-            if on_screen is not None and time.monotonic() - self._began >= self._record_wait():
+            if began >= look_at:
+                on_screen = self._on_screen(on_screen)
+                look_at = began + (SLOWEST if self._entered.watch is not None else 0.0)
+            if on_screen is not None and began - self._began >= self._record_wait():
                 return on_screen
-            time.sleep(GLANCE)
+            now = time.monotonic()
+            time.sleep(max(pace(now - self._began), now - began))  # at most half of the time is spent looking
         if on_screen is not None:
             return on_screen
         if self._entered.watch is not None and self._entered.watch.mixed:
@@ -99,7 +104,7 @@ class Prover:
         wait = _FAILING if watch.was_failing else record.error_wait
         end = min(self._deadline, time.monotonic() + wait)
         while not (said := watch.error(path)) and time.monotonic() < end:
-            time.sleep(GLANCE)
+            time.sleep(SLOWEST)
         return " ".join(said.split())[:200]
 
     def _record_wait(self) -> float:
@@ -144,7 +149,7 @@ class Prover:
             if not shown and entered.watch is not None and entered.watch.available:
                 # A command of the UI's own empties the box too; gemini 0.61 trims ` /help` and runs it.
                 self._last = "our text left the input box, but neither the agent's record nor the screen has it"
-            elif now - self._emptied >= (GLANCE if shown else _SETTLED):
+            elif now - self._emptied >= (_SHOWN if shown else _SETTLED):
                 verdict = "queued" if seen.queued or entered.was_busy else "submitted"
                 how = "shows the text or work on it" if shown else "shows an empty input box"
                 return Verdict(verdict, f"our text left the input box, and the screen {how}", "screen")

@@ -86,13 +86,15 @@ class LocalRunner:
         self._environment = dict(os.environ if environment is None else environment)
         path = self._environment.get("PATH", "")
         self._environment["PATH"] = f"{path}:{EXTRA_PATH}" if path else EXTRA_PATH
+        self._programs: dict[str, str] = {}
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
         """See `Runner.run`."""
         timeout = _within(timeout, self.deadline)
-        program = shutil.which(argv[0], path=self._environment["PATH"])
+        program = self._programs.get(argv[0]) or shutil.which(argv[0], path=self._environment["PATH"])
         if program is None:
             return Result(127, f"{argv[0]}: not found in {self._environment['PATH']}".encode())
+        self._programs[argv[0]] = program
         try:
             done = subprocess.run(
                 [program, *argv[1:]],

@@ -14,15 +14,17 @@ from worker.errors import BusWatchError
 from worker.terminal import clearing, screen, target
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.leftover import Note, fate_of
+from worker.terminal.pace import SLOWEST, pace
 from worker.terminal.profiles import Composer, Profile, ProfileError
-from worker.terminal.proof import GLANCE, Verdict
+from worker.terminal.proof import Verdict
 from worker.terminal.runner import HostError
 from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise
-from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError
+from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError, UnsentError
 from worker.terminal.visit import DeferredError, Pasted, Visit, Wishes
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
 
+_BARRED = 0.25  # seconds for which a draft or a dialog must be seen before the message is deferred for it
 _PATIENCE = 2.0  # seconds for which a screen may stay unknown before the message is deferred
 
 
@@ -106,6 +108,7 @@ class _Submission:
         # What must be left of the time for paste, Enter and proof, or the paste is not begun.
         self.reserve = min(4.0, options.timeout / 2)
         self.visit: Visit | None = None
+        self.settled = ""  # the buffer of a text whose fate is known
         self.outcome = Outcome("gone", "", host=server.runner.host)
         server.runner.deadline = self.deadline
 
@@ -151,25 +154,26 @@ class _Submission:
         self._step("resolved")
         self._say(f"{self.place} is pane {pane.id}")
         lock = PaneLock(self.server, pane)
-        self._lock(lock)
+        look = self._lock(lock)
         wishes = Wishes(self.options.agent, self.options.allow_shell, self.options.retries)
         try:
-            self.visit = Visit(self.server, pane, lock, self.profiles, wishes, self._say)
+            self.visit = Visit(self.server, pane, lock, self.profiles, wishes, self._say, look)
             self._deliver(self.visit)
         finally:
             try:
-                lock.release()
+                lock.release(self.settled)
             except BusWatchError as why:
                 self._say(f"the lock was not given back ({why}); it frees itself")
 
-    def _lock(self, lock: PaneLock) -> None:
+    def _lock(self, lock: PaneLock) -> Look:
         pause = 0.05
-        while not lock.acquire(self.deadline - time.monotonic() + 5):
+        while (look := lock.acquire(self.deadline - time.monotonic() + 5)) is None:
             if time.monotonic() + pause > self.deadline - self.reserve:
                 raise DeferredError("another sender is typing into this pane")
             time.sleep(pause)
             pause = min(pause * 1.3, 0.4)
         self._step("locked")
+        return look
 
     def _deliver(self, visit: Visit) -> None:
         profile = visit.profile
@@ -198,7 +202,7 @@ class _Submission:
         self.outcome.timings["window"] = visit.window
         self._end(verdict.verdict, verdict.reason, verdict.proof)
         if verdict.verdict != "unproven":  # else whoever sends next sees whether it still stands there
-            visit.lock.forget(note.buffer)
+            self.settled = note.buffer
 
     def _prepare(self, profile: Profile) -> str:
         text = self.text
@@ -212,22 +216,27 @@ class _Submission:
 
     def _paste(self, visit: Visit, text: str, note: Note) -> tuple[bool, Look]:
         """Wait until the agent is ready, and paste; whether it was busy then, and the last look at the empty box."""
+        look = visit.first
         while True:
-            seen, look = self._ready(visit, note)
+            seen, look = self._ready(visit, note, look)
             visit.same_agent()
             if (old := Note.read(look.note)) is not None:
                 visit.lock.forget(old.buffer)  # the box is empty: whatever became of it, it is not there any more
-            buffer = visit.lock.load(text.encode(), note.value if seen is not None else "")
             self._step("ready")
             visit.typed = True  # from here on a failure may have come after the paste
-            if visit.lock.paste(buffer, visit.fence(seen, look)):
+            try:
+                sent = visit.lock.paste(text.encode(), note.value if seen is not None else "", visit.fence(seen, look))
+            except UnsentError:
+                visit.typed = False
+                raise
+            if sent:
                 self._say(f"pasted while {seen.state if seen else 'not looking'}")
                 return seen is not None and seen.busy, look
             visit.typed = False
-            visit.lock.unload(buffer)
             self._say("the pane changed in the last moment; nothing was pasted")
             if time.monotonic() > self.deadline - self.reserve:
                 raise DeferredError("the pane keeps changing")
+            look = visit.alive()
 
     def _tidy(self, visit: Visit, look: Look, composer: Composer, note: Note) -> bool:
         """Get text of ours out of the box that an earlier sender left there. False: there is none, it is a person's.
@@ -249,8 +258,8 @@ class _Submission:
             raise _DoneError(Verdict(verdict.verdict, f"it stood in the input box; {verdict.reason}", verdict.proof))
         return True
 
-    def _ready(self, visit: Visit, note: Note) -> tuple[screen.Judgement | None, Look]:
-        """Wait until the box is empty and has been still.
+    def _ready(self, visit: Visit, note: Note, look: Look) -> tuple[screen.Judgement | None, Look]:
+        """Wait until the box is empty and has been still; `look` is the first of the looks at it.
 
         Raises:
             DeferredError: it holds a draft, a dialog is open, it stays busy or unknown.
@@ -261,7 +270,6 @@ class _Submission:
         began = since = time.monotonic()
         last: object = None
         while True:
-            look = visit.alive()
             if agent.profile.composer is None:
                 return None, look
             if fate := fate_of(note, look.fates):
@@ -273,18 +281,21 @@ class _Submission:
             if sign != last:
                 last, since = sign, now
                 self._say(f"{seen.state}: {seen.why}")
-            still = now - since >= (typing.young_still if young else typing.still)
+            missing = since + (typing.young_still if young else typing.still) - now
             waits = seen.state == "busy" and (typing.busy == "wait" or self.options.when_idle)
-            if seen.state in {"idle", "busy"} and not waits and still:
+            fit = seen.state in {"idle", "busy"} and not waits
+            if fit and missing <= 0:
                 return seen, look
-            settled = still and not young
+            settled = now - since >= _BARRED and not young
             in_time = now < self.deadline - self.reserve
             ours = settled and in_time and look.note != "" and seen.state in {"draft", "unknown"}
             if ours and self._tidy(visit, look, agent.profile.composer, note):
                 began = since = time.monotonic()
+                look = visit.alive()
                 continue
             lost = settled and seen.state == "unknown" and now - began > _PATIENCE
             barred = settled and seen.state in {"draft", "dialog"}
             if lost or barred or now > self.deadline - self.reserve:
                 raise DeferredError(f"{seen.state}: {seen.why}")
-            time.sleep(GLANCE)
+            time.sleep(min(SLOWEST, missing) if fit else pace(now - began))
+            look = visit.alive()

@@ -42,7 +42,7 @@ def resolve(server: Server, target: str, profiles: Catalogue) -> Pane:
         return found[0]
     known = []
     for pane in found:
-        group = [] if pane.dead else processes.foreground(server.runner, pane.tty)
+        group = [] if pane.dead else processes.foreground(server.runner, pane.tty, pane.pid)
         try:
             if profiles.knowing(group) is not None:
                 known.append(pane)
@@ -56,12 +56,12 @@ def resolve(server: Server, target: str, profiles: Catalogue) -> Pane:
     raise RefusedError(f"{target!r}: {reason} a known agent; give one pane's id: {describe(found)}")
 
 
-def identify(server: Server, tty: str, profiles: Catalogue, *, chosen: str = "", allow_shell: bool = False) -> Agent:
-    """Who reads what is typed into `tty`.
+def identify(server: Server, pane: Pane, profiles: Catalogue, *, chosen: str = "", allow_shell: bool = False) -> Agent:
+    """Who reads what is typed into a pane.
 
     Args:
         server: the tmux server on the pane's host.
-        tty: the pane's terminal.
+        pane: with its terminal.
         profiles: by name; `generic` must be among them.
         chosen: the profile that the caller vouches for, or empty.
         allow_shell: whether a shell will do.
@@ -70,7 +70,7 @@ def identify(server: Server, tty: str, profiles: Catalogue, *, chosen: str = "",
         RefusedError: a shell, a carrier of another terminal, something unknown, or nobody knows what.
         ProfileError: the profile that is meant for it has a mistake.
     """
-    group = processes.foreground(server.runner, tty)
+    group = processes.foreground(server.runner, pane.tty, pane.pid)
     shown = ", ".join(sorted({one.name for one in group}))
     if not group:
         raise RefusedError("the pane's foreground process cannot be found out, so nothing is typed")

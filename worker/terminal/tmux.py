@@ -13,8 +13,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker import process_table
 from worker.errors import BusWatchError
-from worker.terminal.runner import Runner
+from worker.terminal.runner import LocalRunner, Result, Runner
 
 _PANES = ":".join(
     f"#{{{name}}}"
@@ -35,8 +36,8 @@ _LOCK = "@bus_watch_lock"
 _NOTE = "@bus_watch_pasted"
 _FATES = "@bus_watch_fates"
 
-# $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or unknowable),
-# and the time.
+# For another host. $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or
+# unknowable), and the time.
 _LIFE = (
     'if [ -r "/proc/$1/stat" ] && [ -z "$BUS_WATCH_TEST_NO_PROC" ]; then '
     "s=$(sed 's/^.*) //' \"/proc/$1/stat\" 2>/dev/null | cut -d' ' -f1,20); "
@@ -65,6 +66,10 @@ class TmuxError(BusWatchError):
 
     code = "tmux"
     exit_status = 69
+
+
+class UnsentError(TmuxError):
+    """tmux failed before anything reached the pane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +129,24 @@ class Server:
             TmuxError: any other failure.
             HostError: the host is out of reach.
         """
-        result = self.runner.run([*self._base, *words], stdin, timeout=timeout)
+        result = self.run(*words, stdin=stdin, timeout=timeout)
         if result.status == 0:
             return result.text
+        raise self.failure(result)
+
+    def run(self, *words: str, stdin: bytes = b"", timeout: float = 5.0) -> Result:
+        """The same, and how it ended."""
+        return self.runner.run([*self._base, *words], stdin, timeout=timeout)
+
+    def failure(self, result: Result) -> GoneError | TmuxError:
+        """What a status that is not 0 means."""
         said = " ".join(result.text.split())[-200:]
         missing = ("no server running", "error connecting", "can't find", "server exited", "lost server")
         if any(one in said for one in missing):
-            raise GoneError(f"tmux{self._on()} says: {said}")
+            return GoneError(f"tmux{self._on()} says: {said}")
         if result.status == 127:
-            raise TmuxError(f"there is no tmux{self._on()}: {said} (--tmux or --remote-tmux names its path)")
-        raise TmuxError(f"tmux{self._on()} failed with status {result.status}: {said}")
+            return TmuxError(f"there is no tmux{self._on()}: {said} (--tmux or --remote-tmux names its path)")
+        return TmuxError(f"tmux{self._on()} failed with status {result.status}: {said}")
 
     def panes(self) -> list[Pane]:
         """Every pane of every session, each once."""
@@ -182,10 +195,14 @@ class Server:
 
     def look(self, pane: str, timeout: float = 5.0) -> Look:
         """What `pane` shows now: its state and its screen in one step."""
-        said = self.call(
-            *("display-message", "-p", "-t", pane, _LOOK, ";", "capture-pane", "-p", "-e", "-t", pane),
-            timeout=timeout,
-        )
+        return self.shown(pane, self.call(*_looking(pane), timeout=timeout))
+
+    def shown(self, pane: str, said: str) -> Look:
+        """What tmux's answer to `_looking` says.
+
+        Raises:
+            GoneError: there is no such pane any more.
+        """
         head, _, screen = said.partition("\n")
         words = head.split("|", 13)
         if len(words) != 14 or not words[4].isdigit():
@@ -228,6 +245,11 @@ class Server:
         return f" on {self.runner.host}" if self.runner.host else ""
 
 
+def _looking(pane: str) -> list[str]:
+    """The commands of one look."""
+    return ["display-message", "-p", "-t", pane, _LOOK, ";", "capture-pane", "-p", "-e", "-t", pane]
+
+
 def cursor_at(look: Look, *, row: bool) -> str:
     """The condition that the cursor is in the column where `look` saw it, and with `row` in the same row, too.
 
@@ -249,9 +271,9 @@ def _all_of(conditions: Sequence[str]) -> str:
 class PaneLock:
     """The right to type into one pane, kept in the pane itself, as the pane option `@bus_watch_lock`.
 
-    tmux sets and compares it in one step, so local and remote senders exclude each other with tmux and `sh`
-    alone. Its value names the process on the pane's host whose life it depends on (this one, or the far `sh`
-    that dies with the connection) and a time after which it counts for nothing: it can neither be left behind
+    tmux sets and compares it in one step, so local and remote senders exclude each other with tmux alone (and `sh`
+    on another host). Its value names the process on the pane's host whose life it depends on (this one, or the far
+    `sh` that dies with the connection) and a time after which it counts for nothing: it can neither be left behind
     nor live for ever. Each paste and each key is sent under the condition that the lock is still ours.
     """
 
@@ -262,76 +284,86 @@ class PaneLock:
         self._token = ""
         self._me: tuple[str, str, float] | None = None
         self._judged = ("", 0.0)
-        self._notes: dict[str, str] = {}
+        self._texts: dict[str, tuple[bytes, str]] = {}
 
-    def acquire(self, lease: float) -> bool:
-        """Try once to take the lock for at most `lease` seconds. False: a living sender has it."""
+    def acquire(self, lease: float) -> Look | None:
+        """Try once to take the lock for at most `lease` seconds; the pane as it was then.
+
+        Returns:
+            None: a living sender has it.
+
+        Raises:
+            GoneError: there is no such pane.
+        """
         if self._me is None:
-            pid, started, now = self._life(self._run("sh", "-c", "echo $PPID").strip())
+            pid, started, now = self._own_life()
             self._me = (pid, started, now - time.monotonic())
         pid, started, offset = self._me
         token = f"{os.urandom(8).hex()}.{pid}.{started}.{int(time.monotonic() + offset + lease) + 1}"
-        holder = self._swap("", token)
+        holder, look = self._swap("", token)
         if holder != token and not self._alive(holder):
-            holder = self._swap(holder, token)
+            holder, look = self._swap(holder, token)
         self._token = token if holder == token else ""
-        return bool(self._token)
+        return self._server.shown(self.pane, look) if self._token else None
 
-    def release(self) -> None:
-        """Give the lock back, if it is still ours."""
+    def release(self, forget: str = "") -> None:
+        """Give the lock back, if it is still ours.
+
+        Args:
+            forget: the name of a buffer whose text has met its fate: it goes, and its note with it.
+        """
         if self._token:
             token, self._token = self._token, ""
-            self._server.call(
-                *("if-shell", "-F", "-t", self.pane, f"#{{==:#{{{_LOCK}}},{token}}}"),
-                f"set-option -p -u -t {self.pane} {_LOCK}",
-            )
+            freeing = f"set-option -p -u -t {self.pane} {_LOCK}"
+            if not forget:
+                self._server.call(*self._if_ours(freeing, token))
+                return
+            freeing = f"set-option -p -u -t {self.pane} {_NOTE} ; {freeing}"
+            # The buffer may be gone already. It comes last: what fails ends the list.
+            self._server.run(*self._if_ours(freeing, token), ";", "delete-buffer", "-b", forget)
 
     @property
     def now(self) -> float:
         """The time by the clock of the pane's host, in seconds since 1970; only while the lock is ours."""
         return time.monotonic() + self._me[2] if self._me is not None else 0.0
 
-    def load(self, text: bytes, note: str = "") -> str:
-        """Put `text` into a buffer of our own and give its name.
+    def paste(self, text: bytes, note: str, cursor: str) -> bool:
+        """Note what is pasted, and paste it in brackets. False: something changed, and nothing was sent.
 
-        `note` (`leftover.Note.value`) goes into the pane right before the paste, and the buffer then stays until
-        `forget`: the text is known for as long as its fate is not.
+        Args:
+            text: what to paste; it travels by standard input, through a tmux buffer of our own.
+            note: `leftover.Note.value`; it goes into the pane right before the paste, and the buffer then stays until
+                `forget`: the text is known for as long as its fate is not. Empty: neither.
+            cursor: a tmux condition on where the cursor must still be (see `cursor_at`), or empty.
         """
         name = f"bus-watch-{note.partition('.')[0] or os.urandom(8).hex()}"
-        self._server.call("load-buffer", "-b", name, "-", stdin=text, timeout=10.0)
-        self._notes[name] = note
-        return name
+        noting, drop = (f"set-option -p -t {self.pane} {_NOTE} {note} ; ", "") if note else ("", "-d ")
+        load = ("load-buffer", "-b", name, "-", ";")
+        sent = self._guarded(f"{noting}paste-buffer -p {drop}-b {name} -t {self.pane}", cursor, load, text)
+        if not sent:
+            self.unload(name)
+        return sent
 
     def unload(self, name: str) -> None:
         """Forget a buffer; it may be gone already."""
         with contextlib.suppress(TmuxError):
             self._server.call("delete-buffer", "-b", name)
 
-    def paste(self, name: str, cursor: str) -> bool:
-        """Note what is pasted, and paste the buffer in brackets. False: something changed, and nothing was sent.
-
-        Args:
-            name: what `load` gave.
-            cursor: a tmux condition on where the cursor must still be (see `cursor_at`), or empty.
-        """
-        note = self._notes.get(name, "")
-        noting, drop = (f"set-option -p -t {self.pane} {_NOTE} {note} ; ", "") if note else ("", "-d ")
-        return self._guarded(f"{noting}paste-buffer -p {drop}-b {name} -t {self.pane}", cursor)
-
     def forget(self, name: str, fates: str = "") -> None:
         """The fate of what was pasted is known: remove its note and its buffer, and keep `fates` if there are any."""
         keep = f"set-option -p -t {self.pane} {_FATES} {fates} ; " if fates else ""
-        self._server.call(
-            *("if-shell", "-F", "-t", self.pane, f"#{{==:#{{{_LOCK}}},{self._token}}}"),
-            f"{keep}set-option -p -u -t {self.pane} {_NOTE}",
-        )
-        self.unload(name)
+        forgetting = self._if_ours(f"{keep}set-option -p -u -t {self.pane} {_NOTE}", self._token)
+        with contextlib.suppress(TmuxError):  # the buffer may be gone already, and what fails ends the list
+            self._server.call(*forgetting, ";", "delete-buffer", "-b", name)
 
     def press(self, keys: str, cursor: str) -> bool:
         """Press `keys` (tmux's names), `cursor` as in `paste`. False: something changed, nothing was sent."""
         return self._guarded(f"send-keys -t {self.pane} {keys}", cursor)
 
-    def _guarded(self, command: str, cursor: str) -> bool:
+    def _if_ours(self, command: str, token: str) -> tuple[str, ...]:
+        return ("if-shell", "-F", "-t", self.pane, f"#{{==:#{{{_LOCK}}},{token}}}", command)
+
+    def _guarded(self, command: str, cursor: str, before: tuple[str, ...] = (), stdin: bytes = b"") -> bool:
         conditions = [
             f"#{{==:#{{{_LOCK}}},{self._token}}}",
             f"#{{==:#{{pane_pid}},{self._pid}}}",
@@ -343,19 +375,28 @@ class PaneLock:
         if cursor:
             conditions.append(cursor)
         # The answer comes first: a command that crashed the server must not look unsent.
-        said = self._server.call(
+        result = self._server.run(
+            *before,
             *("if-shell", "-F", "-t", self.pane, _all_of(conditions)),
             f"display-message -p sent ; {command}",
             "display-message -p unsent",
+            stdin=stdin,
+            timeout=10.0 if stdin else 5.0,
         )
-        return said.strip() == "sent"
+        if result.status == 0:
+            return result.text.strip() == "sent"
+        why = self._server.failure(result)
+        # After a `load-buffer` that failed tmux goes on with the list; then there is nothing to paste.
+        sent = "sent" in result.text.split() and "no buffer bus-watch-" not in result.text
+        raise why if sent else UnsentError(str(why))
 
-    def _swap(self, old: str, new: str) -> str:
-        """Set the lock to `new` if it is free or `old`; who has it now."""
+    def _swap(self, old: str, new: str) -> tuple[str, str]:
+        """Set the lock to `new` if it is free or `old`; who has it now, and what a look shows in the same step."""
         test = f"#{{==:#{{{_LOCK}}},{old}}}"
-        self_set = f"set-option -p -t {self.pane} {_LOCK} {new} ; display-message -p {new}"
-        show = f"display-message -p -t {self.pane} '#{{{_LOCK}}}'"
-        return self._server.call("if-shell", "-F", "-t", self.pane, test, self_set, show).strip()
+        taking = ("if-shell", "-F", "-t", self.pane, test, f"set-option -p -t {self.pane} {_LOCK} {new}")
+        asking = ("display-message", "-p", "-t", self.pane, f"#{{{_LOCK}}}")
+        holder, _, look = self._server.call(*taking, ";", *asking, ";", *_looking(self.pane)).partition("\n")
+        return holder.strip(), look
 
     def _alive(self, holder: str) -> bool:
         """Whether the process that a lock names lives and its time is not up; asked at most once a second."""
@@ -369,8 +410,16 @@ class PaneLock:
         self._judged = (holder, time.monotonic())
         return started == words[2] and now <= int(words[3])
 
+    def _own_life(self) -> tuple[str, str, float]:
+        """`_life` of the process on the pane's host whose end gives the lock back."""
+        if isinstance(self._server.runner, LocalRunner):
+            return self._life(str(os.getpid()))
+        return self._life(self._run("sh", "-c", "echo $PPID").strip())
+
     def _life(self, pid: str) -> tuple[str, str, float]:
-        """When the process started, in a form that only `_LIFE` knows, and the time, both on the pane's host."""
+        """When the process started, in the form that `_LIFE` has, and the time, both on the pane's host."""
+        if isinstance(self._server.runner, LocalRunner):
+            return pid, _born(int(pid)) or "none", time.time()
         words = self._run("sh", "-c", _LIFE, "sh", pid).split()
         if len(words) != 3 or not words[2].isdigit():
             raise TmuxError("the pane's host has no working sh, sed, cut and date")
@@ -378,6 +427,15 @@ class PaneLock:
 
     def _run(self, *argv: str) -> str:
         return self._server.runner.run(list(argv)).text
+
+
+def _born(pid: int) -> str:
+    """When a process of this host started, in the form that `_LIFE` has; empty: it is dead, or that is unknowable."""
+    if process_table.HAS_PROC:
+        fields = process_table.stat(pid)
+        ended = fields is None or fields[process_table.STATE] in process_table.ENDED
+        return "" if ended or fields is None else fields[process_table.START].decode()
+    return "".join(one for one in process_table.ps("-o", "lstart=", "-p", str(pid)) if one.isascii() and one.isalnum())
 
 
 def describe(panes: Sequence[Pane]) -> str:

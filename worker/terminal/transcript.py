@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,17 +41,17 @@ class Proof:
     path: str
 
 
-def surroundings(pid: int, directory: str) -> Surroundings:
+def surroundings(pid: int, directory: Callable[[], str]) -> Surroundings:
     """Home, working directory and environment of the process `pid` of this host.
 
     Linux tells those of the process itself, if it is the caller's own; elsewhere they are guessed: this
-    process's environment, and `directory`, which tmux knows.
+    process's environment, and what `directory` gives, which asks tmux.
     """
     environment = process_table.environment(pid)
     if environment is None:
         environment = dict(os.environ)
-    directory = process_table.link(pid, "cwd") or directory
-    return Surroundings(environment.get("HOME", ""), directory, environment)
+    where = process_table.link(pid, "cwd") or directory()
+    return Surroundings(environment.get("HOME", ""), where, environment)
 
 
 def expand(path: str, where: Surroundings) -> str:

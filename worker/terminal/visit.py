@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from worker.errors import BusWatchError
 from worker.terminal import ours, screen, target
 from worker.terminal.catalogue import Catalogue
+from worker.terminal.pace import pace
 from worker.terminal.profiles import Composer, Profile
-from worker.terminal.proof import GLANCE, Entered, Prover, Verdict
+from worker.terminal.proof import Entered, Prover, Verdict
 from worker.terminal.runner import LocalRunner
 from worker.terminal.target import Agent
 from worker.terminal.tmux import GoneError, Look, Pane, PaneLock, RefusedError, Server, cursor_at
@@ -57,8 +58,9 @@ class Visit:
         profiles: Catalogue,
         wishes: Wishes,
         say: Callable[[str], None],
+        first: Look,
     ) -> None:
-        """Look who is there.
+        """Look who is there; `first` is the pane as it was when the lock was taken.
 
         Raises:
             GoneError, RefusedError: nobody who may be typed to.
@@ -70,7 +72,7 @@ class Visit:
         """Whether our own message may have reached the pane."""
         self.window = 0.0
         """Seconds that passed at most between the last look and Enter."""
-        self.tty = self.alive().tty
+        self.first = self._fit(first)
         self.agent = self._identify()
 
     @property
@@ -81,7 +83,7 @@ class Visit:
     def _identify(self) -> Agent:
         wishes = self._wishes
         return target.identify(
-            self.server, self.tty, self._profiles, chosen=wishes.agent, allow_shell=wishes.allow_shell
+            self.server, self.pane, self._profiles, chosen=wishes.agent, allow_shell=wishes.allow_shell
         )
 
     def same_agent(self) -> None:
@@ -92,7 +94,10 @@ class Visit:
 
     def alive(self) -> Look:
         """A look at the pane, if it can be typed into at all."""
-        look = self.server.look(self.pane.id)
+        return self._fit(self.server.look(self.pane.id))
+
+    def _fit(self, look: Look) -> Look:
+        """`look`, or another one once the pane has left its mode."""
         if look.dead:
             raise GoneError(f"the program in pane {self.pane.id} has ended (dead pane)")
         if look.pid != self.pane.pid:
@@ -176,12 +181,13 @@ class Visit:
             now = time.monotonic()
             if told == "mixed":
                 raise RefusedError("other words stand in the input box with ours, so Enter was not pressed")
-            if told and now - what.at >= pause:
+            left = what.at + pause - now
+            if told and left <= 0:
                 self.say(f"our text is in the input box ({told})")
                 return
             if now > limit:
                 break
-            time.sleep(min(GLANCE, max(0.02, what.at + pause - now)))
+            time.sleep(left if told else pace(now - what.at))
         why = seen.why if seen.state == "dialog" else f"our text was not seen in the input box ({seen.state})"
         raise RefusedError(f"{why}, so Enter was not pressed")
 
@@ -193,5 +199,9 @@ class Visit:
         record, agent = self.profile.record, self.agent
         if record is None or agent.process is None or not isinstance(self.server.runner, LocalRunner):
             return None
+        return Watch(record, surroundings(agent.pid, self._directory), text)
+
+    def _directory(self) -> str:
+        """The directory of whoever is in the pane, as tmux knows it."""
         asked = self.server.call("display-message", "-p", "-t", self.pane.id, "#{pane_current_path}")
-        return Watch(record, surroundings(agent.pid, asked.rstrip("\n")), text)
+        return asked.rstrip("\n")

@@ -58,7 +58,7 @@ def test_verdicts_agree_with_the_log(terminal: Terminal) -> None:
         assert not agent.events("approve"), story
         assert not [one for _, one in agent.events("stray") if one == "\r"], story
         if outcome.verdict in {"submitted", "queued"}:
-            assert [one.strip() for one in ours] == [text], story
+            assert [one.strip().removeprefix("> ") for one in ours] == [text], story
         elif outcome.verdict == "unproven":
             unsure += 1
             assert "this program failed" not in outcome.reason, story

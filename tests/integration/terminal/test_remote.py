@@ -167,18 +167,21 @@ def test_leftover_text_never_becomes_a_command(terminal: Terminal, sshd: Sshd, t
 def test_text_is_on_no_command_line(terminal: Terminal, sshd: Sshd) -> None:
     """Neither ssh's nor the far shell's: it would show in `ps` there."""
     runner = SshRunner("far", config=str(sshd.config))
-    server = Server(runner, socket_path=terminal.socket)
+    tmux = terminal.home / "tmux-seen"
+    listed = terminal.home / "listed"
+    tmux.write_text(f'#!/bin/sh\nps -eww -o args= >>{listed}\nexec tmux "$@"\n')
+    tmux.chmod(0o755)
+    server = Server(runner, program=str(tmux), socket_path=terminal.socket)
     terminal.agent("a")
     try:
         lock = PaneLock(server, server.candidates("a")[0])
         assert lock.acquire(10)
-        name = lock.load(b"a secret text")
-        listed = subprocess.run(["ps", "-eww", "-o", "args="], capture_output=True, text=True, check=True).stdout
-        assert "a secret text" not in listed
-        lock.unload(name)
+        assert lock.paste(b"a secret text", "", "")
         lock.release()
     finally:
         runner.close()
+    assert "load-buffer" in listed.read_text()
+    assert "a secret text" not in listed.read_text()
 
 
 def test_no_answer_is_an_error_in_time(sshd: Sshd) -> None:

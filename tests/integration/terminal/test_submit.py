@@ -1,17 +1,22 @@
 """Into a real pane: submitted once and whole, or not typed at all. The stand-in agent's log is the truth."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from tests.fakes.standin import PROMPT
 from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
+from worker.terminal.runner import LocalRunner, Result
+from worker.terminal.submit import Options, submit
+from worker.terminal.tmux import Server
 
 LONG = int(os.environ.get("TERMINAL_RUNS", "5"))  # the long form: TERMINAL_RUNS=100
 
@@ -284,17 +289,51 @@ def test_typing_in_the_last_moment_is_not_mixed_in(terminal: Terminal, monkeypat
 
     original = PaneLock.paste
 
-    def late(self: PaneLock, name: str, cursor: str) -> bool:
+    def late(self: PaneLock, text: bytes, note: str, cursor: str) -> bool:
         monkeypatch.setattr(PaneLock, "paste", original)
         agent.tell("draft w")
         until(lambda: f"{PROMPT} w" in terminal.screen(agent.pane), "the letter shows")
-        return original(self, name, cursor)
+        return original(self, text, note, cursor)
 
     monkeypatch.setattr(PaneLock, "paste", late)
     outcome = terminal.submit("a", "hello")
     assert outcome.verdict == "deferred", outcome
     assert agent.submitted() == []
     assert terminal.tmux("list-buffers") == ""
+
+
+def test_a_send_runs_tmux_and_nothing_else_once_a_step(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = terminal.agent("a")
+    ran: list[list[str]] = []
+    original = LocalRunner.run
+
+    def run(self: LocalRunner, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
+        ran.append(list(argv))
+        return original(self, argv, stdin, timeout=timeout)
+
+    monkeypatch.setattr(LocalRunner, "run", run)
+    assert terminal.submit("a", "hello").verdict == "submitted"
+    assert agent.submitted() == ["hello"]
+    assert {argv[0] for argv in ran} == {"tmux"}
+    looks = [argv for argv in ran if argv[4] == "display-message" and "capture-pane" in argv]
+    # list-panes, lock, paste, Enter, release; each look is one command line, too.
+    assert len(ran) - len(looks) == 5, ran
+
+
+def test_a_paste_that_tmux_refuses_is_not_called_unproven(terminal: Terminal) -> None:
+    """It comes in one command line with the look at the pane's state: what failed before it must be told apart."""
+    agent = terminal.agent("a")
+    tmux = terminal.home / "tmux"
+    real = f"exec {shutil.which('tmux')}"
+    refused = f"{real} -u -S {terminal.socket} load-buffer /nowhere/at/all"
+    tmux.write_text(f'#!/bin/sh\n[ "$4" != load-buffer ] || {{ shift 7; {refused} "$@"; }}\n{real} "$@"\n')
+    tmux.chmod(0o755)
+    server = Server(LocalRunner(terminal.environment), program=str(tmux), socket_path=terminal.socket)
+    outcome = submit(server, "a", "hello", Options(), terminal.profiles())
+    assert outcome.verdict == "gone", outcome
+    assert "/nowhere/at/all" in outcome.reason
+    assert agent.events("submit", "stray") == []
+    assert terminal.submit("a", "hello").verdict == "submitted"
 
 
 def test_no_buffer_and_no_lock_stays_behind(terminal: Terminal) -> None:

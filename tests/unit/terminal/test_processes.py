@@ -1,5 +1,6 @@
 """Who reads the terminal: told from argument vectors, by /proc and by ps alike."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.fakes.terminals import Terminal, private_terminal
 from tests.world.waiting import until
+from worker import process_table
 from worker.terminal import processes
 from worker.terminal.processes import Process, names_of
 from worker.terminal.profiles import SHIPPED, load
@@ -86,6 +88,30 @@ def test_the_foreground_changes_with_job_control() -> None:
         until(lambda: [one.name for one in processes._from_proc(tty)] == ["sleep"], "sleep in front")
         terminal.tmux("send-keys", "-t", pane, "C-z")
         until(lambda: processes.only_shells(processes._from_proc(tty)), "the shell is back in front")
+
+
+def test_only_the_panes_own_processes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    with private_terminal() as terminal:
+        pane = _bash(terminal)
+        tty, pid = terminal.tmux("display-message", "-p", "-t", pane, "#{pane_tty} #{pane_pid}").split()
+        # The reader is a thread's child of a shell's child, as an agent behind a wrapper is.
+        inner = "import subprocess as s, threading as t; t.Thread(target=s.run, args=(['sleep', '60'],)).start()"
+        terminal.tmux("send-keys", "-t", pane, f'{sys.executable} -c "{inner}"', "Enter")
+        until(lambda: len(processes._from_proc(tty)) == 2, "both are in the foreground")
+        everything = processes._from_proc(tty)
+        monkeypatch.setattr(process_table, "pids", lambda: pytest.fail("the whole table is read"))
+        found = processes.foreground(LocalRunner(), tty, int(pid))
+        assert [(one.pid, one.names) for one in found] == [(one.pid, one.names) for one in everything]
+
+
+def test_a_reader_that_does_not_descend_from_the_pane_is_found_too() -> None:
+    with private_terminal() as terminal:
+        pane = _bash(terminal)
+        tty = terminal.tmux("display-message", "-p", "-t", pane, "#{pane_tty}").strip()
+        terminal.tmux("send-keys", "-t", pane, "sleep 60", "Enter")
+        until(lambda: [one.name for one in processes._from_proc(tty)] == ["sleep"], "sleep in front")
+        assert [one.name for one in processes.foreground(LocalRunner(), tty, os.getpid())] == ["sleep"]
+        assert [one.name for one in processes.foreground(LocalRunner(), tty, 2**30)] == ["sleep"]
 
 
 def _bash(terminal: Terminal) -> str:

@@ -111,9 +111,9 @@ def test_opencodes_database_is_read_only(tmp_path: Path) -> None:
 
 
 def test_surroundings_are_the_processes_own() -> None:
-    where = transcript.surroundings(os.getpid(), "/guess")
+    where = transcript.surroundings(os.getpid(), lambda: "/guess")
     assert where.directory == str(Path.cwd())
-    assert transcript.surroundings(2**30, "/guess").directory == "/guess"
+    assert transcript.surroundings(2**30, lambda: "/guess").directory == "/guess"
 
 
 def test_claudes_pasted_content_is_our_text(tmp_path: Path) -> None:
