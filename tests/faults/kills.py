@@ -159,6 +159,7 @@ def kill_at_step(world: Lanes, step: Step, *, times: int = 1) -> Counter[str]:
         if kill:  # the launcher is dead, and its worker ended itself
             assert process.returncode == 1, f"exit {process.returncode} at {armed}"
             interrupted.update(world.keys("running"))
+            interrupted.update(world.given_up_by_the_last_worker())
         else:
             assert process.returncode == -signal.SIGKILL, f"exit {process.returncode} at {armed}"
     return interrupted

@@ -130,6 +130,18 @@ class Lanes(World):
             )
         )
 
+    def given_up_by_the_last_worker(self) -> list[str]:
+        """The keys of attempts that it settled as interrupted itself, between its launcher's end and its own."""
+        rows = self.rows(
+            """
+            select m.agent || '/' || m.stream || '/' || m.message_id
+            from attempts a join deliveries d on d.id = a.delivery join messages m on m.id = d.message
+            where a.result like 'interrupted%'
+            and a.worker = (select id from workers order by started_at desc limit 1)
+            """
+        )
+        return [row[0] for row in rows]
+
     def drained(self) -> bool:
         """Whether all that was sent is in the ledger, and nothing is left to do without a person."""
         # In this order: between the two a poll may commit what was sent.
