@@ -1,8 +1,13 @@
 """The composition root: `huey_consumer worker.app.huey` runs this program.
 
-Importing it does nothing. Asking it for `huey` reads the configuration (`BUS_WATCH_CONFIG`, else
+Importing it holds SIGHUP, and does nothing else. Asking it for `huey` reads the configuration (`BUS_WATCH_CONFIG`, else
 ~/.sos/bus-watch.json), opens ledger and queue, and registers the tasks.
 """
+
+# ruff: noqa: E402 - what follows takes a while to load, in which a hang-up would end us
+from worker import hang_up
+
+hang_up.hold()
 
 import functools
 import logging

@@ -32,15 +32,15 @@ def config_path(given: str | os.PathLike[str] | None = None) -> Path:
         raise ConfigError(f"{path} is in the home of somebody whom this machine does not know") from None
 
 
-def load(path: str | os.PathLike[str] | None = None) -> Settings:
-    """Read, merge and check the configuration.
+def load(path: str | os.PathLike[str] | None = None, *, user: int | None = None) -> Settings:
+    """Read, merge and check the configuration; `user`: on whose behalf, by default this process's.
 
-    Raises ConfigError, whose message has one line a problem; one is that every user could change the file, and so what
-    is run.
+    Raises ConfigError, whose message has one line a problem; one is that somebody else could change the file, and so
+    what is run.
     """
     where = config_path(path)
     data = read(where)
-    if (reason := exposed(where)) is not None:
+    if (reason := exposed(where, user)) is not None:
         raise ConfigError(f"{where} is not trusted: {reason}")
     return check(data, where)
 

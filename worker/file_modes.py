@@ -1,30 +1,61 @@
-"""Whether every user of this machine could change what we trust: the one rule for what is run and what says so.
+"""Whether somebody else of this machine could change what we trust: the one rule for what is run and what says so.
 
-As ssh with `StrictModes` looks at the folders above a key (sshd_config(5)). A group may be a person's own, or one of
-administrators (/usr/local/bin belongs to `staff` on Debian), so it is `doctor` alone that looks at groups.
+As ssh with `StrictModes` looks at a key and the folders above it: the user's own or root's, and not writable by all
+(sshd_config(5)). A group may be a person's own, or one of administrators (/usr/local/bin belongs to `staff` on
+Debian), so it is `doctor` alone that looks at groups.
 """
 
 import contextlib
+import functools
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 
 
-def exposed(path: str | os.PathLike[str]) -> str | None:
-    """Why everybody could change or replace this file, with the remedy; None where nobody unasked can.
+def exposed(path: str | os.PathLike[str], user: int | None = None) -> str | None:
+    """Why somebody else could change or replace this file, with the remedy; None where nobody unasked can.
 
-    The folders above it count, and each link on the way. In a folder with the sticky bit (/tmp) nobody replaces what
-    somebody else owns. What is not there yet, or cannot be looked at, is for others to say.
+    `user` is who trusts it, by default this process's. The folders above it count, and each link on the way. In a
+    folder with the sticky bit (/tmp) nobody replaces what somebody else owns. What is not there yet, or cannot be
+    looked at, is for others to say.
     """
+    user = os.geteuid() if user is None else user
     for place in _places(os.path.abspath(path)):  # noqa: PTH100 - links are looked at one by one
         try:
-            mode = os.lstat(place).st_mode
+            status = os.lstat(place)
         except OSError:
             continue
+        mode = status.st_mode
         open_to_all = mode & stat.S_IWOTH and not stat.S_ISLNK(mode)
         if open_to_all and not (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
             return f"every user of this machine can change {place}: chmod o-w {place}"
+        if status.st_uid not in {0, user} and status.st_uid != _nobody_known():
+            owner, me = _name(status.st_uid), _name(user)
+            return f"{place} belongs to {owner}, who can change it: run this as {owner}, or chown {me} {place}"
     return None
+
+
+@functools.cache
+def _nobody_known() -> int | None:
+    """Whom files seem to belong to whose owner this user namespace does not know: that says nothing of the owner.
+
+    In bubblewrap even /usr does. See user_namespaces(7), "Unmapped user and group IDs".
+    """
+    try:
+        with open("/proc/self/uid_map") as source:  # noqa: PTH123 - at every delivery, so no pathlib is loaded for it
+            everybody = source.read().split() == ["0", "0", "4294967295"]
+        with open("/proc/sys/kernel/overflowuid") as source:  # noqa: PTH123 - the same
+            return None if everybody else int(source.read())
+    except (OSError, ValueError):
+        return None
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def _places(path: str) -> Iterator[str]:

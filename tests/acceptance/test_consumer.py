@@ -1,5 +1,6 @@
 """The real consumer as huey documents it: reserved workers, flags, signals, and what it says when it cannot start."""
 
+import os
 import signal
 import sqlite3
 import time
@@ -103,6 +104,25 @@ def test_sighup_is_no_restart(world: World, bridge_of: BridgeOf) -> None:
         assert (same["pid"], same["since"]) == (consumer.pid, worker["since"])
         assert consumer.stop() == 0
     assert not list(world.ledger.with_suffix(".d").glob("*.lock"))
+
+
+@pytest.mark.parametrize("command", [["huey_consumer", "worker.app.huey"], ["bus-watch", "run"]])
+def test_sighup_while_it_starts_ends_nobody(world: World, bridge_of: BridgeOf, command: list[str]) -> None:
+    """The configuration is a pipe, at which the start is held up: a moment that a test can hit."""
+    world.configure(world.agent(bridge := bridge_of("C"), "bob"))
+    text = world.config.read_text()
+    world.config.unlink()
+    os.mkfifo(world.config, 0o600)
+    with world.running(*command) as consumer:
+        with world.config.open("w") as pipe:  # opened as soon as somebody reads it
+            consumer.send_signal(signal.SIGHUP)
+            file = world.config.with_suffix(".file")
+            world.write_private(file, text)
+            file.replace(world.config)
+            pipe.write(text)
+        bridge.streams.add("bob", "hello")
+        until(lambda: world.seen("bob-wake") == ["hello"], "a message")
+        assert consumer.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["process", "greenlet"])

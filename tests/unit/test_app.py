@@ -49,6 +49,38 @@ print(sorted(huey._registry._registry))
     assert (tmp_path / "state.db").exists()
 
 
+def test_a_hang_up_ends_it_at_no_moment_of_its_start(config: Path) -> None:
+    """From the first import of ours on: one at each import and each opened file, until the program is there."""
+    code = """
+import os, signal, sys
+
+def hang_up(event, args):
+    if event in ("import", "open") and signal.getsignal(signal.SIGHUP) != signal.SIG_DFL:
+        os.kill(os.getpid(), signal.SIGHUP)
+        sent.append(event)
+
+sent = []
+sys.addaudithook(hang_up)
+import worker.app
+assert sent.count("import") > 100, sent
+worker.app.huey
+assert sent.count("open") > 0
+"""
+    done = _python(code, config)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_hang_up_that_somebody_ignores_stays_ignored(config: Path) -> None:
+    """As nohup(1) does."""
+    code = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+import worker.app
+assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+"""
+    assert _python(code, config).returncode == 0
+
+
 def test_it_has_nothing_else() -> None:
     import worker.app
 

@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 
+from worker import hang_up
 from worker.cli import options, output
 from worker.settings import Settings
 from worker.telemetry import log
@@ -37,6 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    if not args.once:
+        hang_up.hold()
     settings = options.settings(args)
     if args.workers is not None and args.workers < 1:
         print("bus-watch run: -w must be at least 1", file=sys.stderr)

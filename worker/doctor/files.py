@@ -1,6 +1,6 @@
 """The checks of `doctor` on files: who else can read a token, or change what is run.
 
-What every user could change is refused when it is read (`worker.file_modes`); here it is about groups, too.
+What others could change is refused when it is read (`worker.file_modes`); here it is about groups, too.
 """
 
 import stat

@@ -62,7 +62,8 @@ def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Se
     Raises UsageError, ConfigError, InstallError.
     """
     found = Plan(owner=_owner(services.user))
-    settings = configuration.load(config) if wishes is None else _configure(found, wishes, token)
+    user = found.owner[0] if found.owner is not None else None
+    settings = configuration.load(config, user=user) if wishes is None else _configure(found, wishes, token)
     _check_environment_tokens(settings, services)
     if services.systemd:
         _systemd(found, settings, services, os.environ)
@@ -92,7 +93,7 @@ def configured(found: Plan, wishes: Wishes, data: dict[str, Any], token: Secret 
     Raises ConfigError where it means nothing.
     """
     settings = configuration.check(data, wishes.config)
-    if (reason := exposed(wishes.config)) is not None:
+    if (reason := exposed(wishes.config, found.owner[0] if found.owner is not None else None)) is not None:
         raise InstallError(f"{wishes.config} would not be trusted: {reason}")
     if token is not None and wishes.token_file is not None:
         found.files.append(Planned(Path(wishes.token_file), f"{token.reveal()}\n", "token", 0o600, owner=found.owner))

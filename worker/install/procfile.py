@@ -11,6 +11,8 @@ from pathlib import Path
 STOP_SECONDS = 4
 """The consumer's -t: honcho 2.0 sends SIGKILL 5 s after SIGTERM (honcho/manager.py, KILL_WAIT), and so does foreman."""
 
+BUS_RESTART_SECONDS = 2  # as RestartSec= of its systemd unit
+
 ENVIRONMENT = """\
 # Read by honcho, foreman and overmind; holds for every line of the Procfile beside it.
 BUS_WATCH_LOG_FORMAT=text
@@ -24,8 +26,11 @@ def line(instance: str, consumer: Sequence[str], config: Path) -> str:
 
 
 def bus_line(command: Sequence[str]) -> str:
-    """The embedded bus."""
-    return f"bus: {shlex.join(command)}"
+    """The embedded bus, started again by its own line: who runs a Procfile ends all with the first process that ends.
+
+    A signal to stop goes to the whole process group, shell and bus alike (honcho/process.py, foreman, overmind).
+    """
+    return f"bus: while :; do {shlex.join(command)}; sleep {BUS_RESTART_SECONDS}; done"
 
 
 def merged(existing: str, new: str) -> str:

@@ -60,9 +60,9 @@ def stop_commands(services: list[dict[str, Any]]) -> list[str]:
 
 
 def _settings(config: Path, *, purge: bool) -> Settings | None:
-    """Where the ledger is; only purging cannot do without."""
+    """Where the ledger is; only purging cannot do without. An administrator may do it for the one whose it is."""
     try:
-        return configuration.load(config)
+        return configuration.load(config, user=config.stat().st_uid if config.exists() else None)
     except ConfigError:
         if purge and config.exists():
             raise

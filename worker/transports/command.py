@@ -38,7 +38,7 @@ class CommandMissing(CommandNotAllowed):
 
 
 class CommandExposed(CommandMissing):
-    """Every user of this machine could change or replace the allowed command; a chmod mends it, so messages wait."""
+    """Somebody else could change or replace the allowed command; chmod or chown mends it, so messages wait."""
 
     code = "command-exposed"
 
@@ -76,7 +76,7 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
     """Raise CommandNotAllowed unless `argv0` is an absolute path to an executable that the allowlist names.
 
     Named means: its resolved target is the resolved target of a listed path, so that /bin/true may be a link.
-    CommandMissing where it cannot be run just now, CommandExposed where every user could have put it there.
+    CommandMissing where it cannot be run just now, CommandExposed where somebody else could have put it there.
     """
     if not argv0.startswith("/"):
         raise CommandNotAllowed(f"command {argv0!r} is not an absolute path; write the whole path of the executable")

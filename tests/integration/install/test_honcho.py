@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import FakeBridge
-from tests.world.processes import Process
+from tests.world.processes import Process, descendants
 from tests.world.waiting import until
 from tests.world.world import World
+from worker import process_table
 
 MESSAGES = 50
 LONG = 60.0
@@ -30,17 +32,15 @@ echo "$SOS_MESSAGE_STREAM_ID" >> "$1"
 class Fleet:
     """An installation whose Procfile honcho runs."""
 
-    def __init__(self, place: World, folder: Path, bridge: FakeBridge) -> None:
+    def __init__(self, place: World, folder: Path, bus_url: str, *token: str) -> None:
         self.place = place
         self.done = folder / "done"
         self.done.touch()
         wake = folder / "wake"
         wake.write_text(APPEND)
         wake.chmod(0o755)
-        install = ("install", "--agent", "bob", "--token-stdin", "--bridge-url", bridge.url, "--procfile")
-        installed = self.place.bus_watch(
-            *install, "--transport", f"log={wake} {self.done}", stdin=bridge.add_token("bob")
-        )
+        install = ("install", "--agent", "bob", "--bridge-url", bus_url, "--procfile")
+        installed = self.place.bus_watch(*install, *token, "--transport", f"log={wake} {self.done}")
         assert installed.returncode == 0, installed.stderr
         self.honcho: Process | None = None
         self.known = 0  # the pid of the last worker
@@ -89,12 +89,25 @@ def bridge() -> Iterator[FakeBridge]:
 
 
 @pytest.fixture
-def fleet(installation: World, tmp_path: Path, bridge: FakeBridge) -> Iterator[Fleet]:
-    fleet = Fleet(installation, tmp_path, bridge)
-    yield fleet
-    if fleet.honcho is not None and fleet.honcho.poll() is None:
-        fleet.honcho.terminate()
-        fleet.honcho.wait(LONG)
+def fleet_of(installation: World, tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
+    made: list[Fleet] = []
+
+    def make(bus_url: str, *token: str) -> Fleet:
+        made.append(Fleet(installation, tmp_path, bus_url, *token))
+        return made[-1]
+
+    yield make
+    for fleet in made:
+        if fleet.honcho is not None and fleet.honcho.poll() is None:
+            fleet.honcho.terminate()
+            fleet.honcho.wait(LONG)
+
+
+@pytest.fixture
+def fleet(fleet_of: Callable[..., Fleet], tmp_path: Path, bridge: FakeBridge) -> Fleet:
+    token = tmp_path / "token"
+    World.write_private(token, bridge.add_token("bob"))
+    return fleet_of(bridge.url, "--token-file", str(token))
 
 
 def send(bridge: FakeBridge, count: int) -> list[str]:
@@ -129,3 +142,22 @@ def test_kill_9_of_the_worker_in_the_middle(fleet: Fleet, bridge: FakeBridge) ->
         fleet.start()
     fleet.until(fleet.finished)
     assert fleet.lines() == ids, "nothing lost, nothing twice, in order"
+
+
+def test_a_bus_that_dies_takes_no_worker_along(
+    fleet_of: Callable[..., Fleet], installation: World, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    fleet = fleet_of(url, "--token-file", str(tmp_path / "token"), "--bus")
+    fleet.start()
+    worker = fleet.worker()
+    assert installation.bus_watch("test-send").returncode == 0
+    fleet.until(lambda: len(fleet.lines()) == 1)
+    assert fleet.honcho is not None
+    (bus,) = [pid for pid in descendants(fleet.honcho.pid) if "bus" in process_table.arguments(pid)]
+    os.kill(bus, signal.SIGKILL)
+    until(lambda: installation.bus_watch("test-send").returncode == 0, "a bus again")
+    fleet.until(lambda: len(fleet.lines()) == 2)
+    assert [entry["pid"] for entry in fleet.status()["workers"]] == [worker]
