@@ -116,11 +116,11 @@ def _host_name(server: "Server | None", options: "argparse.Namespace") -> str:
 def _session(server: "Server | None", target: str) -> str:
     """The session's name in a target; a pane's id is looked up."""
     if target.startswith("%") and server is not None:
-        from worker.terminal.tmux import GoneError
+        from worker.terminal.tmux import GoneError, RefusedError
 
         try:
             return server.candidates(target)[0].session
-        except GoneError:  # the submitter will say so
+        except (GoneError, RefusedError):  # the submitter will say so
             return target
     return target.partition(":")[0]
 

@@ -27,6 +27,10 @@ exit status:
 """
 
 
+_ANYTHING = {"-m": "--message", "-t": "--target", "-s": "--session"}  # options whose values may start with `-`
+_ANYTHING |= {long: long for long in _ANYTHING.values()}
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are ours (exit 64); to it a message is a message, whatever it starts with."""
 
@@ -36,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def glued(argv: "Sequence[str] | None") -> list[str]:
-    """`argv` (None: this process's) with each message in one word with its `-m`.
+    """`argv` (None: this process's) with each message and each session's name in one word with its option.
 
     argparse takes `---` or `--help` behind it for an option of its own.
     """
@@ -45,8 +49,8 @@ def glued(argv: "Sequence[str] | None") -> list[str]:
     for word in words:
         if word == "--":
             return [*joined, word, *words]
-        text = next(words, None) if word in {"-m", "--message"} else None
-        joined.append(word if text is None else f"--message={text}")
+        text = next(words, None) if word in _ANYTHING else None
+        joined.append(word if text is None else f"{_ANYTHING[word]}={text}")
     return joined
 
 

@@ -37,10 +37,13 @@ def show(options: argparse.Namespace) -> int:
 
 
 def panes(server: Server, loaded: Catalogue) -> list[dict[str, str]]:
-    """Each pane: `session window index pane agent runs`; `agent` is empty if no profile knows it."""
+    """Each pane under each of its names: `session window index pane agent runs`; `agent` is empty if none is known."""
     rows = []
+    groups: dict[str, list[processes.Process]] = {}
     for pane in sorted(server.panes(), key=lambda one: (one.session, one.window, one.index)):
-        group = [] if pane.dead else processes.foreground(server.runner, pane.tty, pane.pid)
+        if pane.id not in groups:
+            groups[pane.id] = [] if pane.dead else processes.foreground(server.runner, pane.tty, pane.pid)
+        group = groups[pane.id]
         agent = ""
         try:
             if (known := loaded.knowing(group)) is not None:

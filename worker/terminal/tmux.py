@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from worker import process_table
 from worker.errors import BusWatchError
+from worker.terminal import places
+from worker.terminal.places import Pane
 from worker.terminal.runner import LocalRunner, Result, Runner
 
 _PANES = ":".join(
@@ -70,20 +72,6 @@ class TmuxError(BusWatchError):
 
 class UnsentError(TmuxError):
     """tmux failed before anything reached the pane."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pane:
-    """One pane, as `list-panes` has it."""
-
-    id: str
-    dead: bool
-    pid: int
-    tty: str
-    window: str
-    index: str
-    session: str
-    window_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,47 +137,31 @@ class Server:
         return TmuxError(f"tmux{self._on()} failed with status {result.status}: {said}")
 
     def panes(self) -> list[Pane]:
-        """Every pane of every session, each once."""
-        found: dict[str, Pane] = {}
-        for line in self.call("list-panes", "-a", "-F", _PANES).splitlines():
-            words = line.split(":", 7)
-            if len(words) == 8 and words[0] not in found:
-                found[words[0]] = Pane(
-                    words[0],
-                    words[1] != "0",
-                    int(words[2] or 0),
-                    words[3],
-                    words[4],
-                    words[5],
-                    words[6],
-                    words[7],
-                )
-        return list(found.values())
+        """Every pane of every session; one that several sessions show once for each."""
+        rows = (line.split(":", 7) for line in self.call("list-panes", "-a", "-F", _PANES).splitlines())
+        return [
+            Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:])  # fmt: skip
+            for words in rows
+            if len(words) == 8
+        ]
 
     def candidates(self, target: str) -> list[Pane]:
-        """The panes that `target` means exactly: `%ID`, `SESSION`, `SESSION:WINDOW`, `SESSION:WINDOW.PANE`.
-
-        WINDOW is an index or a name. Never a prefix, never a pattern.
+        """The panes that `target` means exactly, each once; see `worker.terminal.places`.
 
         Raises:
             GoneError: there are none.
+            RefusedError: it may mean one as well as another.
         """
         panes = self.panes()
-        session, colon, rest = target.partition(":")
-        if target.startswith("%"):
-            found = [one for one in panes if one.id == target]
-        elif not colon:
-            found = [one for one in panes if one.session == session]
-        else:
-            within = [one for one in panes if one.session == session]
-            found = [one for one in within if rest in {one.window, one.window_name}]
-            window, dot, index = rest.rpartition(".")
-            if not found and dot:
-                found = [one for one in within if window in {one.window, one.window_name} and one.index == index]
+        if why := places.ambiguous(panes, target):
+            raise RefusedError(why)
+        found = places.matching(panes, target)
         if not found:
+            name = places.renamed(panes, target)
+            hint = f"tmux changes some characters in names: that session is called {name!r}; " if name else ""
             sessions = ", ".join(sorted({one.session for one in panes})) or "none"
             raise GoneError(
-                f"no pane is called {target!r} (names are matched exactly); sessions{self._on()}: {sessions}"
+                f"no pane is called {target!r} (names are matched exactly); {hint}sessions{self._on()}: {sessions}"
             )
         return found
 
@@ -238,8 +210,15 @@ class Server:
         return max((int(one) for one in said if one.isdigit()), default=0)
 
     def leave_mode(self, pane: str) -> None:
-        """End copy-mode or whatever mode the pane is in."""
-        self.call("if-shell", "-F", "-t", pane, "#{pane_in_mode}", f"send-keys -t {pane} -X cancel")
+        """End every mode that the pane is in, also one in another: copy-mode, clock-mode, choose-tree...
+
+        `send-keys -X cancel` knows copy-mode alone (3.3a: `not in a mode` in the others); a tmux that does not know
+        `copy-mode -q` has nothing better.
+        """
+        try:
+            self.call("copy-mode", "-q", "-t", pane)
+        except TmuxError:
+            self.call("if-shell", "-F", "-t", pane, "#{pane_in_mode}", f"send-keys -t {pane} -X cancel")
 
     def _on(self) -> str:
         return f" on {self.runner.host}" if self.runner.host else ""

@@ -103,11 +103,11 @@ class Visit:
         if look.pid != self.pane.pid:
             raise GoneError(f"pane {self.pane.id} has been given another program")
         if look.in_mode:
-            self.say("leaving copy-mode")
+            self.say("leaving copy-mode, or whatever mode of tmux's the pane is in")
             self.server.leave_mode(self.pane.id)
             look = self.server.look(self.pane.id)
             if look.in_mode and not self.typed:
-                raise DeferredError("the pane does not leave copy-mode")
+                raise DeferredError("the pane does not leave tmux's mode that it is in")
         if look.input_off or look.synchronized:
             why = (
                 "takes no input (select-pane -d)" if look.input_off else "copies its keys to others (synchronize-panes)"
