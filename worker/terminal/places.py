@@ -1,8 +1,8 @@
 """What a target names: which of a server's panes it means, exactly, and what to say if it means none. Pure.
 
-A target is `%ID`, `SESSION`, `SESSION:`, `SESSION:WINDOW` or `SESSION:WINDOW.PANE`; WINDOW is an index or a name. Never a
-prefix, never a pattern, and never another pane than the one whose name was said. A pane that several sessions show (a
-grouped session, a linked window) is found under each of its names.
+A target is `%ID`, `SESSION`, `SESSION:`, `SESSION:WINDOW` or `SESSION:WINDOW.PANE`; WINDOW is an index or a name. Never
+a prefix, never a pattern, and never another pane than the one whose name was said. A pane that several sessions show
+(a grouped session, a linked window) is found under each of its names.
 """
 
 import re

@@ -74,7 +74,8 @@ def _parser() -> "argparse.ArgumentParser":
         "-t",
         "--target",
         required=True,
-        help="SESSION, SESSION:WINDOW, SESSION:WINDOW.PANE or %%ID; names are matched exactly",
+        help="SESSION, SESSION:WINDOW, SESSION:WINDOW.PANE or %%ID; names are matched exactly, and SESSION: is a "
+        "session even if it is called like an id",
     )
     command.add_text_options(parser)
     parser.add_argument("--from-bus", action="store_true", help="put the preamble of a bus message in front")

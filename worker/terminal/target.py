@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 from worker.terminal import processes
 from worker.terminal.catalogue import Catalogue
+from worker.terminal.places import Pane
 from worker.terminal.processes import Process
 from worker.terminal.profiles import Profile, ProfileError
-from worker.terminal.tmux import Pane, RefusedError, Server, describe
+from worker.terminal.tmux import RefusedError, Server, describe
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,11 +139,7 @@ class Server:
     def panes(self) -> list[Pane]:
         """Every pane of every session; one that several sessions show once for each."""
         rows = (line.split(":", 7) for line in self.call("list-panes", "-a", "-F", _PANES).splitlines())
-        return [
-            Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:])  # fmt: skip
-            for words in rows
-            if len(words) == 8
-        ]
+        return [Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:]) for words in rows if len(words) == 8]
 
     def candidates(self, target: str) -> list[Pane]:
         """The panes that `target` means exactly, each once; see `worker.terminal.places`.

@@ -12,12 +12,17 @@ from worker.errors import BusWatchError
 from worker.terminal import ours, screen, target
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.pace import pace
+from worker.terminal.places import Pane
 from worker.terminal.profiles import Composer, Profile
 from worker.terminal.proof import Entered, Prover, Verdict
 from worker.terminal.runner import LocalRunner
 from worker.terminal.target import Agent
-from worker.terminal.tmux import GoneError, Look, Pane, PaneLock, RefusedError, Server, cursor_at
+from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, cursor_at
 from worker.terminal.transcript import Watch, surroundings
+
+# Seconds for which other words must stand beside ours: a UI that is just drawing a paste of several lines shows parts
+# of it and what stood there before (gemini 0.61, busy, 1 of 12).
+_MIXED = 0.4
 
 
 class DeferredError(BusWatchError):
@@ -174,12 +179,15 @@ class Visit:
         """
         pause = self.profile.typing.pause
         limit = max(what.at + pause, patience)
+        alone = time.monotonic()
         while True:
             look = self.alive()
             seen = screen.judge(look, self.profile)
             told = self._told(what, look, seen)
             now = time.monotonic()
-            if told == "mixed":
+            if told != "mixed":
+                alone = now
+            elif now - alone > _MIXED:
                 raise RefusedError("other words stand in the input box with ours, so Enter was not pressed")
             left = what.at + pause - now
             if told and left <= 0:
@@ -187,7 +195,7 @@ class Visit:
                 return
             if now > limit:
                 break
-            time.sleep(left if told else pace(now - what.at))
+            time.sleep(left if told and left > 0 else pace(now - what.at))
         why = seen.why if seen.state == "dialog" else f"our text was not seen in the input box ({seen.state})"
         raise RefusedError(f"{why}, so Enter was not pressed")
 

@@ -107,7 +107,7 @@ def test_a_dialog_that_listens_before_it_is_drawn_is_not_answered(terminal: Term
     agent = terminal.agent("a")
     for word in ("busy", "undrawn", "dialog-on-paste"):
         agent.tell(word)
-    outcome = terminal.submit("a", "hello", timeout=2)
+    outcome = terminal.submit("a", "hello", timeout=5)
     assert (outcome.verdict, outcome.exit_status) == ("unproven", 76), outcome
     assert agent.events("approve", "stray", "submit", "queue") == []
 
