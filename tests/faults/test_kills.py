@@ -8,6 +8,8 @@ import pytest
 from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
 
+pytestmark = pytest.mark.timeout(400)  # some two dozen consumers start, one after the other
+
 
 @pytest.mark.parametrize(("consumers", "reloads"), [(1, False), (2, False), (2, True)])
 def test_kills_at_random_moments(tmp_path: Path, consumers: int, reloads: bool) -> None:
