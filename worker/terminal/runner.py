@@ -8,8 +8,6 @@ connection serves the whole exchange, and when it breaks that `sh`, whose pid th
 
 import math
 import os
-import re
-import select
 import shlex
 import shutil
 import subprocess
@@ -18,26 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.errors import BusWatchError, UsageError
+from worker.errors import UsageError
+from worker.terminal.ssh import EXTRA_PATH, HostError, check_destination, connected, ssh_argv
 
-# launchd and bare ssh sessions have a PATH without the places where Homebrew and others put tmux.
-EXTRA_PATH = "/usr/local/bin:/opt/homebrew/bin:/opt/local/bin:/usr/bin:/bin"
-
-_DESTINATION = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*@)?(?:[A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])")
-# The far shell runs only lines that start with the connection's secret word and ends at the first that does
-# not: if ever something read too little of a message's text, the rest of it could not become a command.
-_LOOP = (
-    "exec /bin/sh -c "
-    """'while IFS= read -r l; do case $l in "%s "*) eval "${l#* }";; *) exit 9;; esac; done'"""
-)
-_MAX_REPLY = 4 * 1024 * 1024
-
-
-class HostError(BusWatchError):
-    """The pane's host cannot be reached, or the connection broke."""
-
-    code = "host"
-    exit_status = 69
+__all__ = ["HostError", "LocalRunner", "Result", "Runner", "SshRunner", "check_destination", "ssh_argv"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,43 +95,6 @@ class LocalRunner:
         """Nothing to end."""
 
 
-def check_destination(destination: str) -> str:
-    """`destination` if it is a plain `host` or `user@host`.
-
-    Raises:
-        UsageError: it could be an option of ssh, or holds anything but letters, digits and `. _ - @`.
-    """
-    if len(destination) > 255 or not _DESTINATION.fullmatch(destination):
-        raise UsageError(f"-H {destination!r}: give a host as host, user@host or a name from your ssh config")
-    return destination
-
-
-def ssh_argv(destination: str, secret: str, config: str = "", connect_timeout: float = 5.0) -> list[str]:
-    """The ssh command line; it asks nothing, forwards nothing and becomes nobody's background master.
-
-    `secret` is the word that each command line must start with. Options follow OpenSSH 9's ssh_config(5). A
-    control master of the user's own is used if one runs.
-    """
-    options = {
-        "BatchMode": "yes",
-        "ConnectTimeout": str(max(1, int(connect_timeout))),
-        "ConnectionAttempts": "1",
-        "ServerAliveInterval": "3",
-        "ServerAliveCountMax": "2",
-        "ControlMaster": "no",
-        "ForwardAgent": "no",
-        "ForwardX11": "no",
-        "ClearAllForwardings": "yes",
-        "PermitLocalCommand": "no",
-        "RequestTTY": "no",
-        "LogLevel": "ERROR",
-    }
-    argv = ["ssh", *(["-F", config] if config else [])]
-    for key, value in options.items():
-        argv += ["-o", f"{key}={value}"]
-    return [*argv, "--", check_destination(destination), _LOOP % secret]
-
-
 class SshRunner:
     """Another host, over one ssh connection that lives as long as this object."""
 
@@ -168,25 +113,8 @@ class SshRunner:
             HostError: ssh failed; its own words are in the message.
         """
         self.host = check_destination(destination)
-        self._buffer = bytearray()
         self._secret = os.urandom(16).hex()
-        argv = ssh_argv(destination, self._secret, config, timeout)
-        try:
-            self._ssh = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
-            )
-        except OSError as why:
-            raise HostError(f"cannot start ssh: {why.strerror}") from None
-        for pipe in (self._ssh.stdin, self._ssh.stdout, self._ssh.stderr):
-            if pipe is not None:
-                os.set_blocking(pipe.fileno(), False)
-        try:
-            setup = f"{self._secret} PATH=$PATH:{EXTRA_PATH}; export PATH\n"
-            self._say(setup.encode(), time.monotonic() + timeout)
-            self.run([":"], timeout=timeout)
-        except HostError:
-            self.close()
-            raise
+        self._line = connected(destination, self._secret, config, timeout)
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
         """See `Runner.run`. A late or broken answer ends the connection."""
@@ -203,7 +131,7 @@ class SshRunner:
             command = f"{command} 2>&1 </dev/null"
         line = f"{self._secret} echo {mark}; {command}; r=$?; echo; echo {mark} $r\n"
         try:
-            self._say(line.encode() + stdin, deadline)
+            self._line.say(line.encode() + stdin, deadline)
             return self._answer(mark.encode(), deadline)
         except HostError:
             self.close()
@@ -211,60 +139,19 @@ class SshRunner:
 
     def close(self) -> None:
         """End ssh, and with it the far shell."""
-        if self._ssh.stdin is not None:
-            self._ssh.stdin.close()
-        try:
-            self._ssh.wait(0.3)
-        except subprocess.TimeoutExpired:
-            self._ssh.terminate()
-            try:
-                self._ssh.wait(1)
-            except subprocess.TimeoutExpired:
-                self._ssh.kill()
-                self._ssh.wait()
-        for pipe in (self._ssh.stdout, self._ssh.stderr):
-            if pipe is not None:
-                pipe.close()
-
-    def _say(self, data: bytes, deadline: float) -> None:
-        pipe = self._ssh.stdin
-        if pipe is None or pipe.closed:
-            raise HostError(f"the connection to {self.host} has ended")
-        view = memoryview(data)
-        while view:
-            if not select.select([], [pipe], [], max(0.0, deadline - time.monotonic()))[1]:
-                raise HostError(f"{self.host} does not take our commands; it did not answer in time")
-            try:
-                view = view[os.write(pipe.fileno(), view) :]
-            except OSError:
-                raise HostError(f"the connection to {self.host} broke: {self._complaint()}") from None
+        self._line.close()
 
     def _answer(self, mark: bytes, deadline: float) -> Result:
         """What stands between the two lines with the mark; what a login script printed is not ours."""
-        pipe = self._ssh.stdout
-        if pipe is None:
-            raise HostError(f"the connection to {self.host} has ended")
         opening, closing = mark + b"\n", b"\n" + mark + b" "
+        said = self._line.buffer
         while True:
-            begin = self._buffer.find(opening)
-            end = self._buffer.find(closing, begin + len(mark)) if begin >= 0 else -1
-            stop = self._buffer.find(b"\n", end + len(closing)) if end >= 0 else -1
+            begin = said.find(opening)
+            end = said.find(closing, begin + len(mark)) if begin >= 0 else -1
+            stop = said.find(b"\n", end + len(closing)) if end >= 0 else -1
             if stop >= 0:
-                status = bytes(self._buffer[end + len(closing) : stop])
-                output = bytes(self._buffer[begin + len(opening) : max(end, begin + len(opening))])
-                del self._buffer[: stop + 1]
+                status = bytes(said[end + len(closing) : stop])
+                output = bytes(said[begin + len(opening) : max(end, begin + len(opening))])
+                del said[: stop + 1]
                 return Result(int(status) if status.isdigit() else 255, output)
-            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise HostError(f"{self.host} did not answer in time")
-            chunk = os.read(pipe.fileno(), 65536)
-            if not chunk or len(self._buffer) > _MAX_REPLY:
-                raise HostError(f"the connection to {self.host} broke: {self._complaint()}")
-            self._buffer += chunk
-
-    def _complaint(self) -> str:
-        """The end of what ssh said on its standard error; it names hosts and keys, never a message's text."""
-        pipe = self._ssh.stderr
-        said = b""
-        if pipe is not None and select.select([pipe], [], [], 0.5)[0]:
-            said = os.read(pipe.fileno(), 65536)
-        return " ".join(said.decode("utf-8", "replace").split())[-300:] or "ssh said nothing"
+            self._line.hear(deadline)
