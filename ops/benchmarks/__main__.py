@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from ops.benchmarks import lanes, latency, overhead, scale, sending, startup, table, throughput
+from ops.benchmarks import idle, lanes, latency, overhead, scale, sending, startup, table, throughput
 from ops.benchmarks.world import ROOT
 
 PARTS = {
@@ -17,6 +17,7 @@ PARTS = {
     "latency": latency.run,
     "lanes": lanes.run,
     "scale": scale.run,
+    "idle": idle.run,
     "startup": startup.run,
     "sending": sending.run,
 }

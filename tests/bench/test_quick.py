@@ -17,6 +17,7 @@ PARTS = {
     "latency": {"latency"},
     "lanes": {"lanes"},
     "scale": {"scale"},
+    "idle": {"idle"},
     "startup": {"start-up"},
     "sending": {"agent-send"},
 }
