@@ -25,10 +25,10 @@ def register(
     @huey.periodic_task(due, priority=Band.UPKEEP)
     def sweep() -> None:
         """One round; and now and then, what retention asks for."""
-        sweeps.begin()
+        asked = sweeps.begin()
         well = False
         try:
-            sweeper.sweep()
+            sweeper.sweep(asked=asked)
             well = True
             if sweeps.retention_due():
                 sweeps.retained(more=retain().more)

@@ -1,9 +1,9 @@
-"""What a worker costs whose inboxes are quiet: requests, wake-ups, CPU, bytes written and syncs, for 1 to 1,000 agents.
+"""What a worker costs whose inboxes are quiet: requests, wake-ups, CPU, bytes written, syncs; for 1 to 1,000 agents.
 
-Nothing is traced, so nothing is slowed down: the kernel counts CPU, switches and bytes, and the number of commits stands
-in the index of each database's write-ahead log (`iChange` in https://sqlite.org/walformat.html#the_wal_index_header),
-that of its checkpoints in the log's header. The ledger syncs once a commit; a checkpoint syncs the log and the file. The
-bus is the embedded one, each agent has its token, project and doorbell; the worker is the real consumer.
+Nothing is traced, so nothing is slowed down: the kernel counts CPU, switches and bytes; the number of commits stands in
+the index of each database's write-ahead log (`iChange`, see https://sqlite.org/walformat.html#the_wal_index_header),
+that of its checkpoints in the log's header. The ledger syncs once a commit; a checkpoint syncs log and file. The
+bus is the embedded one; each agent has its token and its doorbell; the worker is the real consumer.
 """
 
 import contextlib
@@ -77,10 +77,10 @@ def _idle(agents: int, settle: float, seconds: float, probes: int) -> list[Row]:
         Row("idle", f"{name}: syncs a day", (after.syncs - before.syncs) * a_day, "", goals[1]),
         Row("idle", f"{name}: commits of the queue a day", (after.queue_commits - before.queue_commits) * a_day),
         Row("idle", f"{name}: threads", threads),
-        Row("idle", f"{name}: resident memory", resident / 1024, "MiB", "<= 150" if agents == 1000 else ""),  # noqa: PLR2004 - as in `goals`
+        Row("idle", f"{name}: resident memory", resident / 1024, "MiB", "<= 150" if agents == 1000 else ""),
     ]
     if delays:
-        goal = "<= 100" if agents == 1000 else ""  # noqa: PLR2004 - as above
+        goal = "<= 100" if agents == 1000 else ""
         rows.append(Row("idle", f"{name}: /send to ledger, p95", percentile(delays, 95) * 1000, "ms", goal, delays))
     return rows
 
@@ -127,9 +127,7 @@ def _written(pid: int) -> int:
 def _memory(pid: int) -> tuple[int, int]:
     """Resident KiB, and threads."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    resident, threads = (
-        int(re.findall(rf"^{key}:\s+(\d+)", status, re.MULTILINE)[0]) for key in ("VmRSS", "Threads")
-    )
+    resident, threads = (int(re.findall(rf"^{key}:\s+(\d+)", status, re.MULTILINE)[0]) for key in ("VmRSS", "Threads"))
     return resident, threads
 
 

@@ -19,7 +19,7 @@ from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine
 from worker.engine.inbox_view import BusClock, InboxMemory, InboxView
 from worker.engine.retention import retain
-from worker.ledger import claims, history, intake, lanes, operate, report
+from worker.ledger import claims, history, intake, lanes, leases, operate, report
 from worker.ledger.database import Database
 from worker.ledger.operate import Chosen
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -198,7 +198,7 @@ def take(engine: Engine, agent: str, count: int) -> None:
     """What a poll does in the ledger, the bus left out."""
     name = engine.settings.agent(agent)
     assert name is not None
-    engine.db.write(lambda tx: intake.begin_poll(tx, agent, time.time(), 3.0, rung=True))
+    engine.db.read(lambda db: leases.inbox_of(db, agent, time.time()))
     engine.db.write(lambda tx: intake.book_slot(tx, agent, time.time(), 0.0))
     since = engine.db.read(lambda db: history.cursor(db, agent, int(time.time() * 1000)))
     expected = engine.db.read(lambda db: history.known_after(db, agent, since[0]))

@@ -59,6 +59,7 @@ def collect(args: argparse.Namespace) -> dict[str, Any]:
         "workers": [],
     }
     try:
+        ledger_view.await_sign_of_life(settings)
         with ledger_view.ledger_of(settings) as db:
             _read(found, settings, db)
     except LedgerError as error:

@@ -8,13 +8,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from worker import __version__
-from worker.ledger import report
+from worker.ledger import leases, report
 from worker.ledger.report import DeliveryReport, LaneReport
 from worker.settings import Settings
 from worker.times import ago, span
 
 SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a line
-STALE_SWEEP_SECONDS = 60.0
+STALE_SWEEP_SECONDS = leases.RENEW_SECONDS + 60.0  # a sweep that finds nothing to do is written down so often
 CLOCK_SECONDS = 5.0
 MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line for so long
 TOKEN_CODES = frozenset({"bus-unauthorized", "bus-identity", "token"})

@@ -72,6 +72,7 @@ class Engine:
         self.poller = Poller(
             settings=settings,
             db=db,
+            identity=self.identity,
             inboxes=self.inboxes,
             wake_ups=self.wake_ups,
             clock=clock,
@@ -103,6 +104,7 @@ class Engine:
             endings=endings,
             observer=self.observer,
             on_folder_made=self.dispatcher.launcher.keep_folder,
+            keep_leases=self.poller.keep_leases,
         )
 
     def start(self) -> None:
@@ -153,6 +155,8 @@ class Engine:
             self._note_settings(tx, settings, needs_restart)
             for agent in changed:
                 intake.poll_now(tx, agent)
+            polled = {agent.agent for agent in settings.agents if agent.transports}
+            self.poller.let_go(tx, [one.agent for one in before.agents if one.agent not in polled])
             # Inside: a poll whose messages are committed after this has given them the transports of today.
             self._use(settings, changed)
 
@@ -179,12 +183,16 @@ class Engine:
         self.dispatcher.launcher.close()
         self.inboxes.close()
         try:
-            self.db.write(lambda tx: upkeep.note_stop(tx, self.identity.worker, self.clock()))
+            self.db.write(self._note_stop)
         except LedgerError as error:  # the next sweep of anybody finds the lock free, and writes it down
             logger.warning("the stop is not written down: %s", error)
         finally:
             self.db.close()
             self.identity.release_lock()
+
+    def _note_stop(self, tx: sqlite3.Connection) -> None:
+        self.poller.let_go(tx)
+        upkeep.note_stop(tx, self.identity.worker, self.clock())
 
     def note_health(self, health: str) -> bool:
         """Write down what the watchdog finds; false where the ledger cannot be written, which `status` sees itself."""

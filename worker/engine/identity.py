@@ -97,6 +97,11 @@ class Identity:
         """Whether a worker of this ledger lives, this one or another."""
         return not flock_is_free(self.lock_path(worker))
 
+    def has_died(self, worker: str) -> bool:
+        """Whether a worker has left its lock behind, and nobody holds it; false where there is none."""
+        path = self.lock_path(worker)
+        return path.exists() and flock_is_free(path)
+
     def launcher_lock_path(self, worker: str) -> Path:
         """The lock file that proves the life of a worker's launcher, which may outlive it."""
         return Path(launcher_lock(self.files, worker))

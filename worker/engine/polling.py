@@ -1,5 +1,6 @@
 """One poll: everything that is new in an inbox, taken into the ledger in one transaction, then its lanes woken."""
 
+import functools
 import logging
 import random
 import sqlite3
@@ -15,25 +16,28 @@ from worker.bus.errors import BusError, PageIncompleteError, UnauthorizedError
 from worker.bus.page import Id
 from worker.bus.wire import InboxMessage
 from worker.classes import CLASSES
+from worker.engine.identity import Identity
 from worker.engine.inbox_view import BusClock, FirstLook, InboxMemory, InboxView
 from worker.engine.inboxes import Inboxes
-from worker.engine.slots import Alive, Slots, StoppingError, request_gap, slots_ahead
+from worker.engine.pace import Pace
+from worker.engine.slots import Alive, Slots, StoppingError, longest_ahead, request_gap
 from worker.engine.wake_ups import WakeUps
 from worker.errors import TokenError
 from worker.fault_steps import step
-from worker.ledger import history, intake
+from worker.ledger import history, intake, leases
 from worker.ledger.database import Database
-from worker.ledger.intake import Rhythm, Taken
+from worker.ledger.intake import Taken
 from worker.ledger.lanes import Wake
 from worker.settings import AgentSettings, Settings
 from worker.terminal import preamble
 
 logger = logging.getLogger("bus_watch.poll")
 
-ACTIVE_SECONDS = 15.0  # after a message came, poll as fast as the budget allows for this long
 FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that nobody foresaw
 LONGEST_SECONDS = 3600.0
 TAKE_IN_COUNT = 500  # messages that one transaction takes in: a flood must block no other writer for long
+NOTE_AGAIN_SECONDS = 300.0  # what goes on as it was written down is written down again after so long
+AHEAD_SECONDS = 2.0  # the bus's clock has moved against ours: a Date has whole seconds
 CLOCK_BEHIND_SECONDS = 60.0  # ids that a bus gave since its clock was set back may be so much older than its time now
 
 
@@ -43,6 +47,7 @@ class Poller:
 
     settings: Settings
     db: Database
+    identity: Identity
     inboxes: Inboxes
     wake_ups: WakeUps
     clock: Callable[[], float]
@@ -51,7 +56,8 @@ class Poller:
     stopping: threading.Event
     began: float  # epoch seconds: when this worker did
     _memories: dict[str, InboxMemory] = field(default_factory=dict)
-    _came: dict[str, float] = field(default_factory=dict)  # the same for agents that were configured since
+    _paces: dict[str, Pace] = field(default_factory=dict)  # of the inboxes that this worker polls
+    _came: dict[str, float] = field(default_factory=dict)  # `began` for agents that were configured since
 
     def adopt(self, settings: Settings, changed: Iterable[str]) -> None:
         """From now on these settings; what is remembered of the inboxes that they change is found out anew."""
@@ -62,6 +68,19 @@ class Poller:
         self.settings = settings
         for name in changed:
             self._memories.pop(name, None)
+            if (pace := self._paces.get(name)) is not None:
+                pace.next_poll_at = 0.0
+
+    def keep_leases(self, tx: sqlite3.Connection, now: float) -> None:
+        """Renew the leases of all inboxes that this worker polls, and write down when each was last answered."""
+        polled = {name: pace.polled_at for name, pace in self._paces.items() if pace.polled_at is not None}
+        leases.renew(tx, self.identity.worker, now, polled)
+
+    def let_go(self, tx: sqlite3.Connection, agents: Iterable[str] | None = None) -> None:
+        """Let go of these inboxes, or of all: whoever polls them next need not wait for us."""
+        paces = {name: pace.next_request_at for name, pace in self._paces.items()}
+        worker = self.identity.worker
+        leases.release(tx, worker, leases.leased_by(tx, worker) if agents is None else agents, paces)
 
     def poll(
         self, name: str, *, rung: bool = False, asked: bool = False, alive: Alive = lambda _: None
@@ -74,28 +93,82 @@ class Poller:
         agent = self.settings.agent(name)
         if agent is None or not agent.transports:
             return None, self.clock() + 3600.0
-        interval = agent.poll_interval
-        ahead = slots_ahead(agent) * request_gap(agent) if rung or asked else 0.0
-        slots = Slots(self.db, self.clock, self.stopping, agent, ahead, alive)
-
-        def begin(tx: sqlite3.Connection) -> float | None:
-            due = intake.begin_poll(tx, name, self.clock(), interval, rung=rung, asked=asked)
-            if due is None:
-                slots.booked = slots.book(tx)  # the first request's, in the same commit
-            return due
-
-        due = self.db.write(begin)
-        if due is not None:
-            return None, due
+        turn = self._turn_of_a_person(agent) if asked else self._turn(agent, rung=rung)
+        if not isinstance(turn, _Turn):
+            return None, turn
+        gap = request_gap(agent)
+        slots = Slots(
+            book=functools.partial(self._book, turn, gap),
+            stopping=self.stopping,
+            hurry=longest_ahead(agent) if rung or asked or turn.pace.is_new else 0.0,
+            alive=alive,
+            spare=min(longest_ahead(agent), gap),
+        )
         try:
-            taken = self._read(agent, slots, rung=rung)
+            taken = self._read(agent, turn, slots, rung=rung)
         except StoppingError:
             return None, self.clock()
         except (BusError, TokenError) as error:
-            return None, self._failed(agent, error)
-        return taken, self.db.read(lambda db: intake.next_poll_at(db, name, self.clock()))
+            return None, self._failed(agent, turn, error)
+        return taken, turn.pace.due()
 
-    def _read(self, agent: AgentSettings, slots: Slots, *, rung: bool) -> Taken:
+    def _turn_of_a_person(self, agent: AgentSettings) -> "_Turn":
+        """Who asked for this poll waits for nothing, and leases nothing: each slot is booked in the ledger."""
+        inbox = self.db.read(lambda db: leases.inbox_of(db, agent.agent, self.clock()))
+        return _Turn(agent.agent, inbox, Pace(failures=inbox.failures, brought_at=inbox.brought_at), leased=False)
+
+    def _turn(self, agent: AgentSettings, *, rung: bool) -> "_Turn | float":
+        """This poll's turn; or when to come again, where it is not due, or another worker polls the inbox.
+
+        A ring does not wait for the rhythm, but for a bus that refused or asked to be left alone.
+        """
+        name, now, us = agent.agent, self.clock(), self.identity.worker
+        inbox, gone = self.db.read(lambda db: self._look(db, name, now))
+        if inbox.polled_by not in {None, us} and inbox.is_leased(now) and not gone:
+            return now + agent.poll_interval
+        pace = self._paces.get(name)
+        if inbox.polled_by != us or pace is None:
+            pace = self._take(agent, inbox, now)
+            if pace is None:
+                return now + agent.poll_interval
+        elif inbox.is_late(now):  # the sweep usually comes first
+            self.db.write(lambda tx: self.keep_leases(tx, now))
+        pace.forget_stale(now)
+        pace.heed(inbox.next_request_at, inbox.next_poll_at if inbox.failures else 0.0)
+        hurry = rung and not inbox.failures
+        due = pace.next_request_at - longest_ahead(agent) if pace.is_new else pace.due()
+        return due if due > now and not hurry else _Turn(name, inbox, pace)
+
+    def _look(self, db: sqlite3.Connection, name: str, now: float) -> tuple[leases.Inbox, bool]:
+        """The inbox, and whether the worker that polls it is gone."""
+        inbox = leases.inbox_of(db, name, now)
+        holder = inbox.polled_by
+        gone = holder is not None and holder != self.identity.worker
+        return inbox, gone and (self.identity.has_died(str(holder)) or leases.is_gone(db, str(holder)))
+
+    def _take(self, agent: AgentSettings, inbox: leases.Inbox, now: float) -> Pace | None:
+        """Lease an inbox that nobody polls; None: somebody else was faster.
+
+        Whoever had it and did not let go of it may have gone ahead as far as it may, just now, with slots that stand
+        nowhere: our first request keeps its distance. And what we may make at once is booked, for the same reason.
+        """
+        most = request_gap(agent) + longest_ahead(agent)
+        first = max(inbox.next_request_at, now if inbox.polled_by in {None, self.identity.worker} else now + most)
+        booked = first + most
+        name, us = agent.agent, self.identity.worker
+        if not self.db.write(lambda tx: leases.take(tx, name, us, now, over=inbox.polled_by, booked=booked)):
+            return None
+        pace = self._paces[name] = Pace(
+            next_request_at=first, booked=booked, set_at=now, brought_at=inbox.brought_at, failures=inbox.failures
+        )
+        return pace
+
+    def _book(self, turn: "_Turn", gap: float, ahead: float) -> float:
+        if turn.leased:
+            return turn.pace.book(self.clock(), gap, ahead)
+        return self.db.write(lambda tx: intake.book_slot(tx, turn.agent, self.clock(), gap, ahead))
+
+    def _read(self, agent: AgentSettings, turn: "_Turn", slots: Slots, *, rung: bool) -> Taken:
         """Take in what is new, a page after the other while there is more."""
         name = agent.agent
         memory = self._memories.setdefault(name, InboxMemory(BusClock(clock=self.clock)))
@@ -107,12 +180,12 @@ class Poller:
             collected = self._collect(agent, self._view(agent, memory, whole=whole), slots)
             self._heed_bus_clock(name, memory)
         size = collected.size
-        taken = self.take_in(agent, collected, memory.bus_clock.ahead, slots.alive)
+        taken = self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive)
         while collected.more and collected.messages:
             last = collected.messages[-1]
             rest = InboxView(db=self.db, agent=name, since=(last.ms, last.seq), expected=collected.count, memory=memory)
             collected = self._collect(agent, rest, slots)
-            taken = taken.and_then(self.take_in(agent, collected, memory.bus_clock.ahead, slots.alive))
+            taken = taken.and_then(self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive))
         if whole:
             memory.look_back.done(size, time.monotonic())
         elif rung and not taken.new:
@@ -172,17 +245,25 @@ class Poller:
             logger.warning("%s: the bus's clock is behind the inbox's beginning, which is set back", name)
             memory.look_back.hurry(time.monotonic())
 
-    def _failed(self, agent: AgentSettings, error: BusError | TokenError) -> float:
-        now = self.clock()
+    def _failed(self, agent: AgentSettings, turn: "_Turn", error: BusError | TokenError) -> float:
+        now, pace = self.clock(), turn.pace
         if self.settings.agent(agent.agent) != agent:
             return now  # it was asked with settings that are not in force any more, and says nothing about today's
-        failures = self.db.read(lambda db: intake.failures(db, agent.agent)) + 1
         # A token that cannot be read is treated as one that the bus refuses: looked at again soon.
         cause = error if isinstance(error, BusError) else UnauthorizedError(str(error))
-        delay = poll_delay(cause, failures, self.rng)
-        self.db.write(
-            lambda tx: intake.poll_failed(tx, agent.agent, now, self.redact(str(error)), delay, code=error.code)
-        )
+        delay = poll_delay(cause, pace.failures + 1, self.rng)
+        pace.failed(now, delay)
+        failures, why, known = pace.failures, self.redact(str(error)), turn.inbox
+        # One that lasts is written down ever more rarely: the first, second, fourth, eighth time.
+        if (
+            not turn.leased
+            or failures & (failures - 1) == 0
+            or (known.error, known.error_code) != (why, error.code)
+            or cause.retry_after is not None
+        ):
+            self.db.write(
+                lambda tx: intake.poll_failed(tx, agent.agent, now, why, delay, code=error.code, failures=failures)
+            )
         level = logging.WARNING if failures == 1 else logging.DEBUG
         logger.log(level, "%s: %s; next try in %.1f s", agent.agent, error, delay, extra={"agent": agent.agent})
         return now + delay
@@ -191,6 +272,7 @@ class Poller:
         self,
         agent: AgentSettings,
         collected: Collected,
+        turn: "_Turn | None" = None,
         bus_ahead: float | None = None,
         alive: Alive = lambda _: None,
     ) -> Taken:
@@ -203,27 +285,22 @@ class Poller:
             message_class = class_of(message)
             return message_class, [t.name for t in today.transports if delivery.routes(message_class, t.classes)]
 
-        rhythm = Rhythm(
-            gap=agent.poll_interval,
-            active_gap=min(agent.poll_interval, request_gap(agent)),
-            active_for=ACTIVE_SECONDS,
-        )
+        turn = turn or self._turn_of_a_person(agent)
+        pace = turn.pace
+        gaps = {"gap": agent.poll_interval, "active_gap": min(agent.poll_interval, request_gap(agent))}
+        if not collected.messages:
+            pace.answered(self.clock(), brought=False, **gaps)
+            if not turn.says_nothing_new(collected, bus_ahead, self.clock()):
+                self.db.write(lambda tx: self._answered(tx, agent, turn, collected, bus_ahead, brought=False))
         taken = Taken(0, (), 0)
-        for first in range(0, max(1, len(collected.messages)), TAKE_IN_COUNT):
+        for first in range(0, len(collected.messages), TAKE_IN_COUNT):
             some = collected.messages[first : first + TAKE_IN_COUNT]
 
             def operation(tx: sqlite3.Connection, some: Sequence[InboxMessage] = some) -> tuple[Taken, list[Wake]]:
                 now = self.clock()
                 taken = intake.take_in(tx, agent.agent, some, route, now)
-                intake.poll_answered(
-                    tx,
-                    agent.agent,
-                    now,
-                    rhythm,
-                    malformed=len(collected.malformed),
-                    brought=taken.new > 0,
-                    bus_ahead=bus_ahead,
-                )
+                pace.answered(now, brought=taken.new > 0, **gaps)
+                self._answered(tx, agent, turn, collected, bus_ahead, brought=taken.new > 0)
                 return taken, self.wake_ups.mark(tx, taken.lanes, only_new=True)
 
             found, wakes = self.db.write(operation)
@@ -238,6 +315,54 @@ class Poller:
         for reason in collected.malformed:
             logger.warning("%s: skipped an entry that is no message: %s", agent.agent, reason, extra=fields)
         return taken
+
+    def _answered(
+        self,
+        tx: sqlite3.Connection,
+        agent: AgentSettings,
+        turn: "_Turn",
+        collected: Collected,
+        bus_ahead: float | None,
+        *,
+        brought: bool,
+    ) -> None:
+        """Write down that the bus answered, and what it said."""
+        turn.pace.booked = max(turn.pace.booked, turn.pace.next_request_at)
+        intake.poll_answered(
+            tx,
+            agent.agent,
+            self.clock(),
+            malformed=len(collected.malformed),
+            brought=brought,
+            next_poll_at=turn.pace.next_poll_at,
+            next_request_at=turn.pace.next_request_at,
+            bus_ahead=bus_ahead,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A poll that is ours to make: what the ledger said of the inbox before, and its pace.
+
+    `leased`: the pace is this worker's, in memory; else it is for this poll alone, and the ledger has the budget.
+    """
+
+    agent: str
+    inbox: leases.Inbox
+    pace: Pace
+    leased: bool = True
+
+    def says_nothing_new(self, collected: Collected, bus_ahead: float | None, now: float) -> bool:
+        """Whether an empty page leaves everything as it is written down."""
+        known, malformed = self.inbox, len(collected.malformed)
+        return (
+            self.leased
+            and known.polled_at is not None
+            and known.error is None
+            and malformed == known.malformed
+            and not (malformed and now - (known.malformed_at or 0.0) >= NOTE_AGAIN_SECONDS)
+            and (bus_ahead is None or abs(bus_ahead - (known.bus_ahead or 0.0)) < AHEAD_SECONDS)
+        )
 
 
 def class_of(message: InboxMessage) -> str | None:

@@ -1,12 +1,9 @@
-"""A token's budget at the bus: slots for requests, booked in the ledger, so that two workers share them."""
+"""A token's budget at the bus: slots for requests, a gap apart."""
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worker.ledger import intake
-from worker.ledger.database import Database
 from worker.settings import AgentSettings
 
 BUDGET_MARGIN = 1.1  # a little under the limit: the bridge's minutes and ours do not begin together
@@ -18,10 +15,10 @@ def request_gap(agent: AgentSettings) -> float:
     return 60.0 / agent.requests_per_minute * BUDGET_MARGIN
 
 
-def slots_ahead(agent: AgentSettings) -> int:
-    """Slots that a rung poll may go early: no more than the margin leaves free in a minute."""
+def longest_ahead(agent: AgentSettings) -> float:
+    """How many seconds before its slot a hurried request may go: no more than the margin leaves free in a minute."""
     spare = int(agent.requests_per_minute * (1 - 1 / BUDGET_MARGIN)) - 1
-    return max(0, min(RUNG_AHEAD, spare))
+    return max(0, min(RUNG_AHEAD, spare)) * request_gap(agent)
 
 
 class StoppingError(Exception):
@@ -34,24 +31,22 @@ Alive = Callable[[float], None]
 
 @dataclass(slots=True)
 class Slots:
-    """One poll's slots at the bus: a token's are booked in the ledger, so that two workers share its budget."""
+    """One poll's slots at the bus, each taken by `book`: told how far ahead of its slot a request may go (seconds).
 
-    db: Database
-    clock: Callable[[], float]
+    `book` returns in how many seconds the request may go.
+    """
+
+    book: Callable[[float], float]
     stopping: threading.Event
-    agent: AgentSettings
-    ahead: float
+    hurry: float
     alive: Alive
-    booked: float | None = None  # seconds from now, of a slot that is ours already
-
-    def book(self, tx: sqlite3.Connection) -> float:
-        """Take the next slot; in how many seconds it begins."""
-        return intake.book_slot(tx, self.agent.agent, self.clock(), request_gap(self.agent), self.ahead)
+    spare: float  # how far ahead any other request than a poll's first may go: its announcement must not hold it up
+    begun: bool = False
 
     def wait(self) -> None:
         """Wait for a slot; StoppingError when the worker stops meanwhile."""
-        seconds = self.db.write(self.book) if self.booked is None else self.booked
-        self.booked = None
+        seconds = self.book(max(self.hurry, self.spare if self.begun else 0.0))
+        self.begun = True
         self.alive(seconds)
         if self.stopping.wait(seconds) if seconds > 0 else self.stopping.is_set():
             raise StoppingError

@@ -18,7 +18,7 @@ from worker.engine.identity import Identity
 from worker.engine.lane_lookup import LaneLookup
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
-from worker.ledger import lanes, upkeep
+from worker.ledger import disk, lanes, leases, upkeep
 from worker.ledger.database import Database
 from worker.ledger.lanes import Candidate, Wake
 from worker.ledger.upkeep import RunningAttempt
@@ -32,6 +32,7 @@ logger = logging.getLogger("bus_watch.sweep")
 OVERSLEPT_SECONDS = 30.0  # a task woken this long ago, and nothing running: the queue has lost it
 SCHEDULE_GRACE_SECONDS = 2.0  # the scheduler looks four times a second; later than this it has forgotten
 ORPHAN_FILE_SECONDS = 3600.0
+FULL_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -59,10 +60,15 @@ class Sweeper:
     endings: Endings
     observer: Observer
     on_folder_made: Callable[[], None]  # somebody had removed the folder of locks, notes and receipts
+    keep_leases: Callable[[sqlite3.Connection, float], None]  # renews those of our inboxes
+    _noted_at: float = float("-inf")  # when it was last written down that we sweep (monotonic seconds)
     _looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
 
-    def sweep(self, *, first: bool = False) -> Swept:
-        """One round. `first`: at start-up nothing that was woken before counts as awake."""
+    def sweep(self, *, first: bool = False, asked: bool = False) -> Swept:
+        """One round. `first`: at start-up nothing that was woken before counts as awake.
+
+        That it was made is written down where somebody `asked` for it, where it did something, and now and then.
+        """
         done = Swept()
         everything = first or self.wake_ups.overlooked.is_set()
         self.wake_ups.overlooked.clear()
@@ -74,13 +80,32 @@ class Sweeper:
             self._finish(done)
             self._wake(done, first=everything)
             self._clear_files(done)
-            self.db.write(lambda tx: upkeep.note_sweep(tx, self.identity.worker, self.clock()))
+            if first or asked or done.settled or done.woken or done.finished or self._is_late():
+                self._note()
         except Exception:
             if everything:  # what was owed is owed still
                 self.wake_ups.overlooked.set()
             raise
         self.observer.swept()
         return done
+
+    def _is_late(self) -> bool:
+        """Whether it is time to write; or the disk is so full that only trying tells whether it takes it."""
+        if time.monotonic() - self._noted_at >= leases.RENEW_SECONDS:
+            return True
+        try:
+            return disk.free_bytes(self.db.path) < FULL_BYTES
+        except OSError:
+            return True
+
+    def _note(self) -> None:
+        def operation(tx: sqlite3.Connection) -> None:
+            now = self.clock()
+            upkeep.note_sweep(tx, self.identity.worker, now)
+            self.keep_leases(tx, now)
+
+        self.db.write(operation)
+        self._noted_at = time.monotonic()
 
     def _recover(self, done: Swept) -> None:
         """Settle attempts whose worker is dead, and our own that no thread holds any more."""
@@ -185,7 +210,7 @@ class Sweeper:
         now = self.clock()
         asleep: set[int] = set()
         jumped: dict[int, float] = {}
-        for lane in lanes.every(db):
+        for lane in lanes.pending(db):
             transport = self.lanes.transport(lane.agent, lane.transport)
             if transport is None:
                 continue

@@ -90,35 +90,6 @@ def take_in(
     return Taken(new=new, lanes=tuple(lanes.values()), logged=logged)
 
 
-def begin_poll(
-    tx: sqlite3.Connection, agent: str, now: float, interval: float, *, rung: bool, asked: bool = False
-) -> float | None:
-    """Book this poll: None if it is the caller's to do, else when the next one is due.
-
-    The ledger keeps the rhythm, so that a second worker or a restart adds no polls. A ring does not wait for it, but
-    it does wait for a bus that refused or asked to be left alone; a person who asked for this poll waits for nothing.
-    """
-    due = next_poll_at(tx, agent, now)
-    hurry = asked or (rung and failures(tx, agent) == 0)
-    if due > now and not hurry:
-        return due
-    _forget_stale(tx, agent, now)
-    tx.execute("update inboxes set next_poll_at = ?, booked_at = ? where agent = ?", (now + interval, now, agent))
-    return None
-
-
-def next_poll_at(db: sqlite3.Connection, agent: str, now: float) -> float:
-    """When the next poll of this inbox is due, whichever worker does it.
-
-    Not before its token's next request slot: a poll that has begun and waits for one would let no ring go ahead of it.
-    """
-    row = db.execute(
-        f"select next_poll_at, next_request_at, {_STALE} as stale from inboxes where agent = :agent",  # noqa: S608 - our own words
-        _stale_at(agent, now),
-    ).fetchone()
-    return 0.0 if row is None or row["stale"] else max(row["next_poll_at"], row["next_request_at"])
-
-
 def poll_now(tx: sqlite3.Connection, agent: str) -> None:
     """Whatever the bus said last: the next poll is due, as soon as its token's budget allows."""
     tx.execute("update inboxes set next_poll_at = 0 where agent = ?", (agent,))
@@ -139,37 +110,30 @@ def book_slot(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead:
 
 # Our clock has been set back since the times were booked, or they are further ahead than anything is: they say nothing
 # any more, and must not silence the inbox for as long as the jump was.
-_STALE = "(coalesce(booked_at, 0.0) > :now + :slack or max(next_poll_at, next_request_at) > :now + :longest)"
+STALE = "(coalesce(booked_at, 0.0) > :now + :slack or max(next_poll_at, next_request_at) > :now + :longest)"
 
 
-def _stale_at(agent: str, now: float) -> dict[str, object]:
+def stale_at(agent: str, now: float) -> dict[str, object]:
+    """What STALE asks for."""
     return {"agent": agent, "now": now, "slack": CLOCK_SLACK, "longest": LONGEST_WAIT}
 
 
 def _forget_stale(tx: sqlite3.Connection, agent: str, now: float) -> None:
     tx.execute(
-        f"update inboxes set next_poll_at = 0, next_request_at = 0 where agent = :agent and {_STALE}",  # noqa: S608 - our own words
-        _stale_at(agent, now),
+        f"update inboxes set next_poll_at = 0, next_request_at = 0 where agent = :agent and {STALE}",  # noqa: S608 - our own words
+        stale_at(agent, now),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Rhythm:
-    """How soon to poll again while the bus answers. Seconds."""
-
-    gap: float  # the ordinary one: poll_interval
-    active_gap: float  # while messages have come lately
-    active_for: float
 
 
 def poll_answered(
     tx: sqlite3.Connection,
     agent: str,
     now: float,
-    rhythm: Rhythm,
     *,
     malformed: int,
     brought: bool,
+    next_poll_at: float,
+    next_request_at: float,
     bus_ahead: float | None = None,
 ) -> None:
     """The bus answered: the inbox is healthy. What it skipped as malformed is counted, once it is seen anew.
@@ -183,8 +147,7 @@ def poll_answered(
           malformed_at = case when :malformed then :now else malformed_at end,
           malformed = :malformed, brought_at = case when :brought then :now else brought_at end,
           bus_ahead = coalesce(:bus_ahead, bus_ahead), booked_at = :now,
-          next_poll_at = :now + case when :brought or brought_at between :now - :active_for and :now
-                                     then :active_gap else :gap end
+          next_poll_at = :next_poll_at, next_request_at = max(next_request_at, :next_request_at)
         where agent = :agent
         """,
         {
@@ -193,33 +156,28 @@ def poll_answered(
             "malformed": malformed,
             "brought": brought,
             "bus_ahead": bus_ahead,
-            "gap": rhythm.gap,
-            "active_gap": rhythm.active_gap,
-            "active_for": rhythm.active_for,
+            "next_poll_at": next_poll_at,
+            "next_request_at": next_request_at,
         },
     )
 
 
-def poll_failed(tx: sqlite3.Connection, agent: str, now: float, error: str, delay: float, *, code: str) -> None:
-    """The bus did not answer: remember since when and why, and when any worker may ask again.
+def poll_failed(
+    tx: sqlite3.Connection, agent: str, now: float, error: str, delay: float, *, code: str, failures: int | None = None
+) -> None:
+    """The bus did not answer: remember since when and why, and until when to wait.
 
-    `code` is the error's stable one.
+    `code` is the error's stable one; `failures`: for how many times in a row, one more than before if nobody knows.
     """
     _forget_stale(tx, agent, now)
     tx.execute(
         """
-        update inboxes set failures = failures + 1, failing_since = coalesce(failing_since, ?), error = ?,
+        update inboxes set failures = coalesce(?, failures + 1), failing_since = coalesce(failing_since, ?), error = ?,
                            error_code = ?, next_poll_at = ?, booked_at = ?
         where agent = ?
         """,
-        (now, error, code, now + delay, now, agent),
+        (failures, now, error, code, now + delay, now, agent),
     )
-
-
-def failures(db: sqlite3.Connection, agent: str) -> int:
-    """How many polls in a row have failed."""
-    row = db.execute("select failures from inboxes where agent = ?", (agent,)).fetchone()
-    return int(row["failures"]) if row else 0
 
 
 def last_error(db: sqlite3.Connection, agent: str) -> str | None:

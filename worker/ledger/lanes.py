@@ -78,6 +78,23 @@ def every(db: sqlite3.Connection) -> list[Lane]:
     return [Lane(*row) for row in db.execute("select id, agent, transport from lanes order by id")]
 
 
+def pending(db: sqlite3.Connection) -> list[Lane]:
+    """The lanes in which something waits; where nothing does, this costs one look, however many lanes there are."""
+    return [Lane(*row) for row in db.execute(_PENDING)]
+
+
+_PENDING = """
+with recursive found (lane) as (
+  select min(lane) from deliveries indexed by deliveries_pending where state in ('waiting', 'retrying')
+  union all
+  select (select min(d.lane) from deliveries d indexed by deliveries_pending
+          where d.state in ('waiting', 'retrying') and d.lane > found.lane)
+  from found where found.lane is not null
+)
+select l.id, l.agent, l.transport from found join lanes l on l.id = found.lane order by l.id
+"""
+
+
 def find(db: sqlite3.Connection, lane: int) -> Lane | None:
     """The lane with this id."""
     row = db.execute("select id, agent, transport from lanes where id = ?", (lane,)).fetchone()

@@ -165,5 +165,10 @@ alter table workers add column config_read_at real;     -- when it last read its
 alter table workers add column needs_restart text;      -- changed keys that it cannot take while it runs: a, b
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7)
+_V8 = """
+alter table inboxes add column polled_by text;          -- the worker that polls it, and keeps its rhythm and its budget
+alter table inboxes add column leased_until real;       -- until then no other worker does, unless that one is gone
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
 VERSION = len(MIGRATIONS)

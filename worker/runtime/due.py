@@ -1,8 +1,7 @@
 """What this process does next, and whether somebody is at it already: polls, sweeps, finalizers.
 
 Asked four times a second, so it lives in memory. A job is due, then taken by who enqueues its task, then begun by the
-thread that runs it, then done. Its task may be lost with the queue file, or run in another worker: then it is free
-again after some time.
+thread that runs it, then done. That thread may die: then the job is free again after some time.
 """
 
 import threading
@@ -12,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 SOON_SECONDS = 1.0  # after a task could not be enqueued; and between two tasks that look for due polls
 FAR_SECONDS = 3600.0  # until something is due where nothing is
 
-POLL_NOT_BEGUN_SECONDS = 5.0  # a poll that nobody began here: its task was lost, or another worker's thread took it
+POLL_NOT_BEGUN_SECONDS = 60.0  # a poll that nobody began: its task waits in memory, for a thread that is free
 POLL_LOST_SECONDS = 600.0  # a poll that began and never came back
 
 SWEEP_SECONDS = 5.0
@@ -171,6 +170,7 @@ class SweepDue:
     def __init__(self, signal: Callable[[], int]) -> None:
         self._ask_signal = signal
         self._signalled = signal()
+        self._was_asked = False
         self._lock = threading.Lock()
         self._job = Job(not_begun=SWEEP_NOT_BEGUN_SECONDS, lost=SWEEP_LOST_SECONDS)
         self._retention_due = time.monotonic() + RETENTION_SECONDS
@@ -189,14 +189,17 @@ class SweepDue:
             signalled = self._ask_signal()
             if not self._job.is_due(now) and signalled == self._signalled:
                 return False
+            self._was_asked = self._was_asked or signalled != self._signalled
             self._signalled = signalled
             self._job.take(now)
             return True
 
-    def begin(self) -> None:
-        """A sweep begins in this process."""
+    def begin(self) -> bool:
+        """A sweep begins in this process; whether a command has asked for it."""
         with self._lock:
             self._job.begin(time.monotonic())
+            asked, self._was_asked = self._was_asked, False
+            return asked
 
     def done(self, *, well: bool) -> None:
         """The sweep is over; `well` if it went through."""

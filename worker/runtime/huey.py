@@ -6,7 +6,8 @@ What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey
 - SQLite runs with synchronous=NORMAL: the ledger is the truth, and rebuilds this file at any time;
 - the scheduler looks four times a second, and periodic tasks are asked at each look, so that a poll every few
   seconds is possible; `huey` itself would ask them once a minute;
-- poll, sweep and finalize run on workers of their own: they never wait behind transports.
+- poll, sweep and finalize run on workers of their own, and their tasks wait in memory: they never wait behind
+  transports, and one that brings nothing has written nothing.
 """
 
 import logging

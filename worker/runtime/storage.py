@@ -1,4 +1,8 @@
-"""The storage: huey's tables in SQLite, JSON instead of pickle, workers that are woken instead of polling."""
+"""The storage: huey's tables in SQLite, JSON instead of pickle, workers that are woken instead of polling.
+
+Only deliveries are stored, and what is scheduled. Polls, sweeps and finalizers are this process's own: they come again
+by themselves, so their tasks wait in memory, and one that brings nothing writes nothing.
+"""
 
 import contextlib
 import json
@@ -7,6 +11,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -93,13 +98,17 @@ class _BandSignal:
 
 
 class WakeupStorage(SqliteStorage):
-    """SQLite storage whose `dequeue` waits until there is something, for the calling thread's band of tasks."""
+    """Storage whose `dequeue` waits until there is something, for the calling thread's band of tasks.
+
+    That of deliveries lies in SQLite, the others in memory.
+    """
 
     blocking = True
     begin_sql = "begin immediate"  # readers go on; huey's own `exclusive` is the same in WAL mode, but for them
 
     def __init__(self, name: str = "bus-watch", filename: str = "queue.db", **kwargs: Any) -> None:
         self._signals = {band: _BandSignal() for band in Band}
+        self._in_memory: dict[Band, deque[bytes]] = {band: deque() for band in Band if band is not Band.DELIVER}
         self._thread = threading.local()
         self._data_version = -1
         self._stopping = False
@@ -172,8 +181,12 @@ class WakeupStorage(SqliteStorage):
         self._thread.band = band
 
     def enqueue(self, data: bytes, priority: float | None = None) -> None:
-        super().enqueue(data, priority)
-        self._signals[_band_of(priority)].ring(1)
+        band = _band_of(priority)
+        if band in self._in_memory:
+            self._in_memory[band].append(data)
+        else:
+            super().enqueue(data, priority)
+        self._signals[band].ring(1)
 
     def wake(self) -> None:
         """Let every waiting worker look again."""
@@ -202,15 +215,20 @@ class WakeupStorage(SqliteStorage):
                 return None
 
     def _take(self, band: Band) -> bytes | None:
-        bounds = (self.name, int(band), int(band) + 99)
+        if band in self._in_memory:
+            try:
+                return self._in_memory[band].popleft()
+            except IndexError:
+                return None
+        # Whatever lies there: an older version kept all bands in the file.
         with self.db() as cursor:
-            cursor.execute("select 1 from task where queue = ? and priority between ? and ? limit 1", bounds)
+            cursor.execute("select 1 from task where queue = ? limit 1", (self.name,))
             if cursor.fetchone() is None:
                 return None
             cursor.execute(
-                "delete from task where id = (select id from task where queue = ? and priority between ? and ?"
-                " order by priority desc, id limit 1) returning data",
-                bounds,
+                "delete from task where id = (select id from task where queue = ? order by priority desc, id limit 1)"
+                " returning data",
+                (self.name,),
             )
             row = cursor.fetchone()
         if row is None:

@@ -135,8 +135,9 @@ def test_a_refused_token_is_said_at_the_second_refusal(scene: Scene, code: str) 
     scene.is_healthy()
     scene.write(refuse)
     scene.says("the token is refused")
-    rhythm = intake.Rhythm(3.0, 1.0, 15.0)
-    scene.write(lambda tx: intake.poll_answered(tx, "bob", time.time(), rhythm, malformed=0, brought=False))
+    later = time.time() + 3.0
+    answered = {"malformed": 0, "brought": False, "next_poll_at": later, "next_request_at": later}
+    scene.write(lambda tx: intake.poll_answered(tx, "bob", time.time(), **answered))  # type: ignore[arg-type]
     scene.is_healthy()
 
 

@@ -164,6 +164,99 @@ def test_a_second_worker_adds_no_polls(make: Make, clock: Clock) -> None:
     assert 99 <= len(bus.requests) <= 101
 
 
+def commits(worker: Engine) -> object:
+    """Changes with each commit, of whichever connection."""
+    return worker.db.read(lambda db: db.execute("pragma data_version").fetchone()[0])
+
+
+def test_an_empty_poll_writes_nothing(make: Make, clock: Clock) -> None:
+    """Not the first, which takes the lease and says that the bus answers; and those in between renew the lease."""
+    bus = Bus(clock)
+    worker = make(bus)
+    worker.poller.poll("bob")
+    before = commits(worker)
+    for _ in range(60):
+        clock.now += 3.0
+        assert worker.poller.poll("bob")[0] is not None
+    assert commits(worker) == before
+    bus.ready = [message(clock)]
+    clock.now += 3.0
+    worker.poller.poll("bob")
+    assert commits(worker) != before
+
+
+def test_a_bus_that_keeps_failing_is_written_down_ever_more_rarely(make: Make, clock: Clock) -> None:
+    bus = Bus(clock, failure=BusError("down"))
+    worker = make(bus)
+    changed, last, polls = 0, commits(worker), 0
+    while clock.now < START + 600:
+        _, due = worker.poller.poll("bob")
+        polls += 1
+        changed += commits(worker) != last
+        last = commits(worker)
+        clock.now = max(clock.now, due)
+    assert polls > 100
+    assert changed <= 12
+    row = worker.db.read(lambda db: db.execute("select failures, failing_since, error from inboxes").fetchone())
+    assert row["failures"] >= polls / 2
+    assert (row["failing_since"], row["error"]) == (pytest.approx(START, abs=2), "down")
+    bus.failure = None
+    worker.poller.poll("bob")
+    row = worker.db.read(lambda db: db.execute("select failures, failing_since, error from inboxes").fetchone())
+    assert tuple(row) == (0, None, None)
+
+
+def test_a_worker_that_stopped_or_was_killed_is_followed_at_once(make: Make, clock: Clock) -> None:
+    bus = Bus(clock)
+    first, second, third = (make(bus) for _ in range(3))
+    first.poller.poll("bob")
+    clock.now += 5
+    assert second.poller.poll("bob")[0] is None  # the first one has it
+    first.identity.take_lock()
+    first.db.write(first._note_stop)
+    assert second.poller.poll("bob")[0] is not None
+    clock.now += 30
+    assert third.poller.poll("bob")[0] is None
+    second.identity.take_lock()
+    assert third.poller.poll("bob")[0] is None
+    os.close(cast("int", second.identity._lock))  # killed: its lock is there, and nobody holds it
+    requests = len(bus.requests)
+    third.poller.poll("bob")
+    clock.now += 2
+    third.poller.poll("bob")
+    assert len(bus.requests) == requests + 1
+    assert first.poller.poll("bob")[0] is None
+
+
+def test_a_worker_that_says_nothing_loses_its_inboxes(make: Make, clock: Clock) -> None:
+    bus = Bus(clock)
+    first, second = (make(bus) for _ in range(2))
+    first.poller.poll("bob")
+    clock.now += 299
+    assert second.poller.poll("bob")[0] is None
+    clock.now += 2
+    second.poller.poll("bob")
+    clock.now += 2
+    assert second.poller.poll("bob")[0] is not None
+    assert first.poller.poll("bob", rung=True)[0] is None
+
+
+@pytest.mark.parametrize("lives", [0.5, 2.0, 7.0, 20.0])
+def test_a_worker_that_is_killed_again_and_again_keeps_the_budget(make: Make, clock: Clock, lives: float) -> None:
+    """Rung for all the time, and never told to stop."""
+    bus = Bus(clock)
+    while clock.now < START + 240:
+        worker = make(bus)
+        worker.identity.take_lock()
+        until = clock.now + lives
+        while clock.now < until:
+            worker.poller.poll("bob", rung=True)
+            clock.now += 0.1
+        os.close(cast("int", worker.identity._lock))
+    assert len(bus.requests) > 20
+    assert most_in_a_minute(bus.requests) <= 60
+
+
 def test_a_ring_does_not_wait_for_the_rhythm(make: Make, clock: Clock) -> None:
     bus = Bus(clock)
     worker = make(bus)

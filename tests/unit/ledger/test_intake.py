@@ -103,16 +103,3 @@ def test_the_old_ledger_is_taken_over_once(tmp_path: Path, content: bytes, ids: 
     delivered = {3: 2, 2: 3, 0: 6}[ids]  # neither what it delivered nor anything older
     assert taken.new == delivered
     db.close()
-
-
-def test_a_poll_is_not_due_before_its_token_has_a_slot_but_a_rung_one_is(db: Database) -> None:
-    db.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
-    assert db.write(lambda tx: intake.begin_poll(tx, "a", 100.0, 1.1, rung=False)) is None
-    for _ in range(4):
-        db.write(lambda tx: intake.book_slot(tx, "a", 100.0, 1.1, 5.0))
-    assert db.write(lambda tx: intake.begin_poll(tx, "a", 102.0, 1.1, rung=False)) == pytest.approx(104.4)
-    assert db.write(lambda tx: intake.begin_poll(tx, "a", 102.0, 1.1, rung=True)) is None
-    assert db.write(lambda tx: intake.begin_poll(tx, "a", 104.5, 1.1, rung=False)) is None
-    # The clock was set back: what is booked too far ahead silences nothing.
-    assert db.write(lambda tx: intake.begin_poll(tx, "a", 1.0, 1.1, rung=True)) is None
-    assert db.write(lambda tx: intake.begin_poll(tx, "a", 10.0, 1.1, rung=False)) is None

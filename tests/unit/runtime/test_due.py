@@ -104,6 +104,8 @@ def test_a_sweep_signal_and_a_hurry_make_it_due_at_once(clock: Clock, tmp_path: 
     jobs.done(well=True)
     send_sweep_signal(tmp_path)
     assert jobs.take()
+    assert jobs.begin() is True  # a command asked for it
+    assert jobs.begin() is False
     jobs.done(well=True)
     assert not jobs.take()
     jobs.hurry()
@@ -129,21 +131,6 @@ def test_retention_comes_now_and_then_and_goes_on_while_there_is_more(clock: Clo
     assert jobs.retention_due()
     jobs.retained(more=False)
     assert not jobs.retention_due()
-
-
-def test_a_poll_that_another_worker_took_is_due_again_after_seconds(clock: Clock) -> None:
-    jobs = PollsDue(["a"])
-    assert jobs.take() == ["a"]
-    clock.now += 4
-    assert not jobs.take()
-    clock.now += 2
-    assert jobs.take() == ["a"]
-    jobs.begin("a")
-    clock.now += 500  # one that is under way may take its time
-    assert not jobs.take()
-    jobs.done("a", 1.0, well=True)
-    clock.now += 1
-    assert jobs.take() == ["a"]
 
 
 def test_a_due_poll_is_asked_for_once_a_second(clock: Clock) -> None:

@@ -99,6 +99,28 @@ def test_each_band_has_its_own_workers(storage: WakeupStorage) -> None:
         assert pool.submit(serving, storage, Band.DELIVER).result(PATIENCE) == b"deliver"
 
 
+def test_polls_and_upkeep_wait_in_memory(storage: WakeupStorage, tmp_path: Path) -> None:
+    """They are this process's own, and come again by themselves: one that brings nothing has written nothing."""
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as other:
+        before = other.execute("pragma data_version").fetchone()
+        for band in (Band.POLL, Band.UPKEEP):
+            storage.enqueue(b"task", band)
+            storage.serve(band)
+            assert storage.dequeue() == b"task"
+        assert other.execute("pragma data_version").fetchone() == before
+        storage.enqueue(b"task", Band.DELIVER)
+        assert other.execute("pragma data_version").fetchone() != before
+
+
+def test_what_an_older_version_left_in_the_file_is_taken(storage: WakeupStorage, tmp_path: Path) -> None:
+    storage.patience = 0.0
+    with closing(sqlite3.connect(tmp_path / "queue.db")) as other, other:
+        other.execute("insert into task (queue, data, priority) values ('bus-watch', 'old', 100)")
+    storage.serve(Band.DELIVER)
+    assert storage.dequeue() is not None
+    assert storage.dequeue() is None
+
+
 def test_within_a_band_the_first_come_first(storage: WakeupStorage) -> None:
     storage.patience = 0.0
     for number in range(5):

@@ -1,0 +1,112 @@
+"""Who polls an inbox: one worker, which leases it, and keeps rhythm and budget in memory meanwhile.
+
+So a poll that brings nothing writes nothing, and a second worker adds no polls. A lease is renewed with all the others
+of its worker in one commit, well before it ends. It ends early where its worker is gone: stopped in good order, or
+found dead. What a successor must know of the budget of a worker that was killed is booked when the lease is taken.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from worker.ledger import intake
+
+LEASE_SECONDS = 300.0
+RENEW_SECONDS = 200.0  # after so long the sweep renews
+RENEW_LATE_SECONDS = 240.0  # after so long a poll does
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """What the ledger says of an inbox, as far as its next poll depends on it. Times are epoch seconds."""
+
+    polled_by: str | None
+    leased_until: float
+    next_poll_at: float
+    next_request_at: float
+    brought_at: float | None
+    polled_at: float | None
+    failures: int
+    error: str | None
+    error_code: str | None
+    malformed: int
+    malformed_at: float | None
+    bus_ahead: float | None
+
+    def is_leased(self, now: float) -> bool:
+        """Whether a worker has it now; a lease that ends later than any can was made by a clock that was wrong."""
+        return self.polled_by is not None and now < self.leased_until <= now + LEASE_SECONDS + intake.CLOCK_SLACK
+
+    def is_late(self, now: float) -> bool:
+        """Whether it is time that its own worker renews the lease."""
+        return not self.is_leased(now) or self.leased_until - now < LEASE_SECONDS - RENEW_LATE_SECONDS
+
+
+def inbox_of(db: sqlite3.Connection, agent: str, now: float) -> Inbox:
+    """What is written down; times that a jump of our clock made impossible are 0."""
+    row = db.execute(_INBOX, intake.stale_at(agent, now)).fetchone()
+    return Inbox(*row) if row is not None else Inbox(None, 0.0, 0.0, 0.0, None, None, 0, None, None, 0, None, None)
+
+
+_INBOX = f"""
+select polled_by, coalesce(leased_until, 0.0), case when {intake.STALE} then 0.0 else next_poll_at end,
+       case when {intake.STALE} then 0.0 else next_request_at end,
+       brought_at, polled_at, failures, error, error_code, malformed, malformed_at, bus_ahead
+from inboxes where agent = :agent
+"""  # noqa: S608 - our own words
+
+
+def take(tx: sqlite3.Connection, agent: str, worker: str, now: float, *, over: str | None, booked: float) -> bool:
+    """Lease the inbox, unless another than `over` has got it meanwhile; whether we have it.
+
+    `booked`: the request slots until then (epoch seconds) are ours; whoever comes after us begins there at the
+    earliest, whatever has become of us.
+    """
+    intake.ensure_inbox(tx, agent)
+    changed = tx.execute(
+        """
+        update inboxes set polled_by = :worker, leased_until = :until, booked_at = :now, next_request_at = :booked,
+                           next_poll_at = case when failures then next_poll_at else 0 end
+        where agent = :agent and polled_by is :over
+        """,
+        {
+            "agent": agent,
+            "worker": worker,
+            "until": now + LEASE_SECONDS,
+            "now": now,
+            "over": over,
+            "booked": booked,
+        },
+    )
+    return changed.rowcount == 1
+
+
+def renew(tx: sqlite3.Connection, worker: str, now: float, polled: Mapping[str, float] | None = None) -> None:
+    """All leases of this worker; and when each of its inboxes was last answered, for `status`."""
+    tx.execute("update inboxes set leased_until = ? where polled_by = ?", (now + LEASE_SECONDS, worker))
+    for agent, at in (polled or {}).items():
+        tx.execute("update inboxes set polled_at = ? where agent = ? and polled_by = ?", (at, agent, worker))
+
+
+def release(tx: sqlite3.Connection, worker: str, agents: Iterable[str], next_request_at: Mapping[str, float]) -> None:
+    """Let go of these inboxes; their next request slots are exactly what is written down now."""
+    for agent in agents:
+        tx.execute(
+            """
+            update inboxes set polled_by = null, leased_until = null, next_request_at = coalesce(?, next_request_at)
+            where agent = ? and polled_by = ?
+            """,
+            (next_request_at.get(agent), agent, worker),
+        )
+
+
+def leased_by(db: sqlite3.Connection, worker: str) -> list[str]:
+    """The agents whose inboxes this worker has."""
+    rows = db.execute("select agent from inboxes where polled_by = ? order by agent", (worker,))
+    return [str(row["agent"]) for row in rows]
+
+
+def is_gone(db: sqlite3.Connection, worker: str) -> bool:
+    """Whether a worker has stopped, or was found dead, as far as the ledger knows."""
+    row = db.execute("select stopped_at from workers where id = ?", (worker,)).fetchone()
+    return row is None or row["stopped_at"] is not None
