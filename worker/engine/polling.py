@@ -37,6 +37,7 @@ FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that 
 LONGEST_SECONDS = 3600.0
 TAKE_IN_COUNT = 500  # messages that one transaction takes in: a flood must block no other writer for long
 NOTE_AGAIN_SECONDS = 300.0  # what goes on as it was written down is written down again after so long
+STANDBY_SECONDS = 1.0  # how soon it is seen that the worker is gone that polled an inbox
 AHEAD_SECONDS = 2.0  # the bus's clock has moved against ours: a Date has whole seconds
 CLOCK_BEHIND_SECONDS = 60.0  # ids that a bus gave since its clock was set back may be so much older than its time now
 
@@ -125,7 +126,7 @@ class Poller:
         name, now, us = agent.agent, self.clock(), self.identity.worker
         inbox, gone = self.db.read(lambda db: self._look(db, name, now))
         if inbox.polled_by not in {None, us} and inbox.is_leased(now) and not gone:
-            return now + agent.poll_interval
+            return now + min(agent.poll_interval, STANDBY_SECONDS)
         pace = self._paces.get(name)
         if inbox.polled_by != us or pace is None:
             pace = self._take(agent, inbox, now)

@@ -12,6 +12,7 @@ from huey.consumer import Consumer, Scheduler, Worker
 from huey.exceptions import ConfigurationError
 
 from worker.errors import BusWatchError
+from worker.runtime.crew import PollCrew
 from worker.runtime.storage import Band
 from worker.runtime.watchdog import Watchdog
 
@@ -35,7 +36,7 @@ class BandWorker(Worker):
 
 
 class PollWorker(BandWorker):
-    """Takes polls: one of these for each agent, so that a hung bus blocks nobody else's inbox."""
+    """Takes polls."""
 
     band = Band.POLL
 
@@ -85,25 +86,26 @@ class WatchConsumer(Consumer):
         self.failed = False
         self.watchdog = Watchdog(huey.pulse, huey.program.note_health)
         self._reload = False
-        kinds = [PollWorker] * max(1, len(huey.polls)) + [UpkeepWorker] * UPKEEP_WORKERS
-        self.reserved = [self._create_reserved(kind, number) for number, kind in enumerate(kinds, 1)]
+        self.upkeep = [self._create_upkeep(number) for number in range(1, UPKEEP_WORKERS + 1)]
+        self.crew = PollCrew(
+            lambda: self._create_reserved(PollWorker),
+            self.stop_flag,
+            inboxes=huey.polls.__len__,
+            slow=huey.polls.slow,
+        )
 
-    def _create_reserved(self, kind: type[BandWorker], number: int) -> tuple[BandWorker, threading.Thread]:
-        worker = kind(
+    def _create_reserved(self, kind: type[BandWorker]) -> BandWorker:
+        return kind(
             huey=self.huey,
             stop_flag=self.stop_flag,
             default_delay=self.default_delay,
             max_delay=self.max_delay,
             backoff=self.backoff,
         )
-        return worker, self._create_process(worker, f"{kind.__name__}-{number}")
 
-    def _staff_polls(self) -> None:
-        """One poll worker for each agent, also for those that came later; a spare one only waits."""
-        missing = len(self.huey.polls) - sum(isinstance(worker, PollWorker) for worker, _ in self.reserved)
-        for _ in range(missing):
-            self.reserved.append(self._create_reserved(PollWorker, len(self.reserved) + 1))
-            self.reserved[-1][1].start()
+    def _create_upkeep(self, number: int) -> tuple[BandWorker, threading.Thread]:
+        worker = self._create_reserved(UpkeepWorker)
+        return worker, self._create_process(worker, f"UpkeepWorker-{number}")
 
     def _handle_signal(self, signum: int, frame: Any) -> None:
         """A hang-up asks for the configuration to be read again; huey would end, wait for all, and begin anew."""
@@ -116,8 +118,9 @@ class WatchConsumer(Consumer):
         signal.signal(signal.SIGHUP, self._handle_signal)  # huey does so when all runs: until then it would kill us
         self.huey.program.start()
         super().start()
-        for _, thread in self.reserved:
+        for _, thread in self.upkeep:
             thread.start()
+        self.crew.staff()
         if self.periodic:  # without periodic tasks (-n) nothing is polled, so nothing has to ring for it
             self.huey.program.listen()
         self.watchdog.started()
@@ -136,23 +139,23 @@ class WatchConsumer(Consumer):
     def _join_workers(self) -> bool:
         workers = self.worker_threads
         try:
-            self.worker_threads = workers + [one for one in self.reserved if not isinstance(one[0], PollWorker)]
+            self.worker_threads = workers + self.upkeep
             joined = bool(super()._join_workers())
         finally:
             self.worker_threads = workers
         # A bus may hang for all of `request_timeout`; a poll that is cut off has changed nothing: hardly wait for it.
         deadline = time.monotonic() + POLL_JOIN_SECONDS
-        for _, thread in self.reserved:
+        for thread in self.crew.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         return joined
 
     def check_worker_health(self) -> bool:
         healthy = bool(super().check_worker_health())
-        for index, (worker, thread) in enumerate(self.reserved):
+        for index, (_, thread) in enumerate(self.upkeep):
             if not thread.is_alive():
                 logger.warning("%s died, restarting it", thread.name)
-                self.reserved[index] = self._create_reserved(type(worker), index + 1)
-                self.reserved[index][1].start()
+                self.upkeep[index] = self._create_upkeep(index + 1)
+                self.upkeep[index][1].start()
                 healthy = False
         return healthy
 
@@ -164,7 +167,8 @@ class WatchConsumer(Consumer):
             self.failed = True
         asked, self._reload = self._reload, False
         self.huey.program.look(reload=asked)
-        self._staff_polls()
+        if not self.stop_flag.is_set():
+            self.crew.staff()
         self.watchdog.look()
         return cast("float | None", super().loop(health_check_ts))
 

@@ -69,6 +69,7 @@ class PollsDue:
         self._expected = dict.fromkeys(self._jobs, time.monotonic())  # when a sign of life is due
         self._asked_until = 0.0
         self._rung: set[str] = set()
+        self._begun: dict[str, float] = {}  # the polls that are under way, since when
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -133,6 +134,7 @@ class PollsDue:
                 self._jobs[agent].begin(time.monotonic())
             rung = agent in self._rung
             self._rung.discard(agent)
+            self._begun[agent] = time.monotonic()
             return rung
 
     def alive(self, agent: str, seconds: float) -> None:
@@ -147,11 +149,18 @@ class PollsDue:
         `well`: it was attempted, whatever the bus said; not if it failed by itself, on a full disk for instance.
         """
         with self._lock:
+            self._begun.pop(agent, None)
             if agent in self._jobs:
                 due = time.monotonic() + max(0.0, seconds)
                 self._jobs[agent].done(due)
                 if well:
                     self._expected[agent] = due
+
+    def slow(self, seconds: float) -> int:
+        """How many polls have been under way for longer."""
+        before = time.monotonic() - seconds
+        with self._lock:
+            return sum(begun <= before for begun in self._begun.values())
 
     def missed(self, agent: str) -> None:
         """Its task could not be enqueued: try again soon."""
