@@ -21,7 +21,7 @@ from worker.cli.main import COMMANDS, command_parser
 from worker.delivery import Ending, Meaning, RetryPolicy, meaning
 from worker.errors import BusWatchError
 from worker.settings import AgentSettings, Settings, TransportSettings
-from worker.terminal import agent_send, send_message
+from worker.terminal import agent_send, send_message, wake
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -42,7 +42,7 @@ def commands() -> Iterator[str]:
 
 def terminal_commands() -> Iterator[str]:
     """The same of the commands for terminals."""
-    for name, module in (("send-message", send_message), ("agent-send", agent_send)):
+    for name, module in (("send-message", send_message), ("agent-send", agent_send), ("wake", wake)):
         yield from _command(name, module._parser())  # noqa: SLF001 - theirs, and this script's
 
 

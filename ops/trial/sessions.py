@@ -72,9 +72,14 @@ class Session:
         else:
             print(f"{self.ui.name}: {self.home} is kept, to see what went wrong there", file=sys.stderr)
 
+    @property
+    def base(self) -> str:
+        """Where the UI finds its model."""
+        return self._model.base(self.tag)
+
     def start(self) -> None:
         """Start the UI in a new tmux session, without waiting for it."""
-        how = self.ui.set_up(self.home, self.cwd, self._model.base(self.tag))
+        how = self.ui.set_up(self.home, self.cwd, self.base)
         go_on()
         self.look.dress(self.home, self.cwd)
         argv = [str(self.ui.package.path), *how.args, *self.look.args]

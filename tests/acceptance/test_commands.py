@@ -28,7 +28,15 @@ def test_every_command_has_help_with_an_example(world: World, command: str) -> N
 
 def test_both_names_are_installed(world: World) -> None:
     names = {entry.name for entry in distribution("bus-watch").entry_points if entry.group == "console_scripts"}
-    assert names == {"bus-watch", "mumega-bus-watch", "agent-send", "agent-send.sh", "send-message", "send-message.sh"}
+    assert names == {
+        "bus-watch",
+        "mumega-bus-watch",
+        "agent-send",
+        "agent-send.sh",
+        "send-message",
+        "send-message.sh",
+        "wake",
+    }
     said = [
         subprocess.run([program(name), "--version"], env=world.env, text=True, capture_output=True, check=True)
         for name in ("bus-watch", "mumega-bus-watch")

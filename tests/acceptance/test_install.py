@@ -37,10 +37,10 @@ def test_one_command_from_nothing_to_a_configuration_that_doctor_likes(place: Wo
     assert TOKEN not in done.stdout + done.stderr
     config = json.loads(place.config.read_text())
     assert (config["agent"], config["project"], config["limit"], config["poll_interval"]) == ("bob", "sos", 10, 3)
-    submitter = str(place.bin / "send-message")
+    submitter = str(place.bin / "wake")
     assert config["allowlist"] == [submitter]
     assert config["transports"] == [
-        {"name": "tmux", "command": [submitter, "--from-bus", "-t", "codex"], "stdin": True, "on_unknown": "hold"}
+        {"name": "tmux", "command": [submitter, "-t", "codex"], "stdin": True, "on_unknown": "hold"}
     ]
     assert Path(config["token_file"]).read_text() == f"{TOKEN}\n"
     assert mode(place.config) == mode(Path(config["token_file"])) == 0o600

@@ -46,7 +46,7 @@ def test_install_changes_what_was_asked_for(place: World) -> None:
     assert written(place) == THERE, "not without --force"
     done = place.bus_watch(*options, "--force")
     assert done.returncode == 0, done.stderr
-    submitter = str(place.bin / "send-message")
+    submitter = str(place.bin / "wake")
     after = written(place)
     assert after.pop("token_file") == "~/.sos/new"
     assert after.pop("allowlist") == ["/bin/echo", "/bin/cat", submitter]
@@ -217,8 +217,8 @@ def test_the_bus_is_a_service_of_its_own(place: World, service: str) -> None:
 
 
 def test_doctor_refuses_a_panes_id(place: World) -> None:
-    submitter = str(place.bin / "send-message")
-    tmux = {"name": "tmux", "command": [submitter, "--from-bus", "-t", "%0"], "stdin": True}
+    submitter = str(place.bin / "wake")
+    tmux = {"name": "tmux", "command": [submitter, "-t", "%0"], "stdin": True}
     place.write_config(json.dumps(THERE | {"allowlist": [submitter], "transports": [tmux]}))
     assert "FAIL transport tmux of bob: %0 is an id" in place.bus_watch("doctor", "--offline").stdout
 

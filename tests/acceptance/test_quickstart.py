@@ -72,7 +72,7 @@ def test_it_installs_and_then_says_one_way_with_a_bus_and_one_without() -> None:
 def test_what_the_install_commands_expose_is_there() -> None:
     """pipx and uv link the executables of the distributions that these commands name; each must bring its own."""
     exposed = {entry.name for name in ("bus-watch", "huey", "honcho") for entry in distribution(name).entry_points}
-    assert {"bus-watch", "send-message", "agent-send", "huey_consumer", "honcho"} <= exposed
+    assert {"bus-watch", "wake", "send-message", "agent-send", "huey_consumer", "honcho"} <= exposed
     assert any(one.startswith("honcho") and "procfile" in one for one in distribution("bus-watch").requires or [])
 
 

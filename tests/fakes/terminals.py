@@ -54,11 +54,11 @@ class Terminal:
     def screen(self, pane: str) -> str:
         return self.tmux("capture-pane", "-p", "-t", pane)
 
-    def agent(self, name: str, *, record: bool = True) -> "Agent":
-        """Start a stand-in agent in a session of that name."""
+    def agent(self, name: str, *, record: bool = True, program: Path = FAKES / "standin.py") -> "Agent":
+        """Start a stand-in agent in a session of that name; `program`: a copy of it that is called after another."""
         log, control = self.home / f"{name}.log", self.home / f"{name}.control"
         os.mkfifo(control)
-        argv = [sys.executable, str(FAKES / "standin.py"), str(log), str(control)]
+        argv = [sys.executable, str(program), str(log), str(control)]
         if record:
             (self.home / "record").mkdir(exist_ok=True)
             argv.append(str(self.home / "record" / f"{name}.jsonl"))

@@ -60,7 +60,7 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
     """What the built-in submitter needs on this host: tmux, and the session some time."""
     command = list(transport.command)
     remote = any(word in {"-H", "--host"} for word in command)
-    if Path(command[0]).name not in {"send-message", "send-message.sh"} or "-t" not in command[:-1] or remote:
+    if Path(command[0]).name not in {"wake", "send-message", "send-message.sh"} or "-t" not in command[:-1] or remote:
         return []
     tmux = shutil.which("tmux")
     if tmux is None:

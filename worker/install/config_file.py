@@ -89,9 +89,9 @@ def _plain(argument: str) -> str:
 
 
 def _tmux(session: str, environment: Mapping[str, str]) -> dict[str, Any]:
-    """The built-in submitter, which says whether the agent really got its prompt: what it cannot prove is held."""
+    """The built-in `wake`, which says whether the agent really got its prompt: what it cannot prove is held."""
     socket = _socket(environment)
-    command = [str(script("send-message")), "--from-bus", "-t", _lasting(session, socket)]
+    command = [str(script("wake")), "-t", _lasting(session, socket)]
     if socket is not None:
         command += ["--socket-path", socket]
     return {"name": "tmux", "command": [literal(a) for a in command], "stdin": True, "on_unknown": "hold"}

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from worker.errors import BusWatchError, UsageError
+from worker.terminal.channels.names import CHANNELS, TYPE, VIA
 
 if TYPE_CHECKING:  # these commands start fast: what sending needs is imported when they send
     from collections.abc import Callable, Sequence
@@ -19,11 +20,11 @@ if TYPE_CHECKING:  # these commands start fast: what sending needs is imported w
 
 DETAILS = """\
 exit status:
-  0   submitted or queued: proven by the agent's own record or by its screen
+  0   submitted or queued: proven by the agent's own record, its queue or its screen
   64  usage       65  text that cannot be sent
   69  gone or refused: no such pane, or it runs a shell or something unknown; nothing was typed
   75  deferred: somebody's draft, a dialog, a busy agent; nothing was typed, try again later
-  76  unproven: typed, but nothing proves that it was submitted; look before you send it again
+  76  unproven: typed or handed over, but nothing proves that it arrived; look before you send it again
 """
 
 
@@ -62,11 +63,27 @@ def add_text_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument("-b", "--base64", metavar="BASE64", help="the text in base64")
 
 
-def add_pane_options(parser: argparse.ArgumentParser) -> None:
-    """Everything about how one text gets into a pane."""
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """-t, the pane."""
+    parser.add_argument(
+        "-t",
+        "--target",
+        required=True,
+        help="SESSION, SESSION:WINDOW, SESSION:WINDOW.PANE or %%ID; names are matched exactly, and SESSION: is a "
+        "session even if it is called like an id",
+    )
+
+
+def add_pane_options(parser: argparse.ArgumentParser, via: str = TYPE) -> None:
+    """Everything about how one text gets into a pane; `via` is the way unless somebody names another."""
     parser.add_argument(
         "--agent", default="", metavar="NAME", help="the profile to go by (default: found from the pane)"
     )
+    parser.add_argument(
+        "--via", choices=VIA, default=via, metavar="WAY",
+        help="auto: the best channel that reaches the pane's session, else typing; native: no typing; type; or one "
+        f"agent's: {', '.join(CHANNELS)} ({via})",
+    )  # fmt: skip
     parser.add_argument("--allow-shell", action="store_true", help="type into a shell if that is what the pane runs")
     parser.add_argument("--when-idle", action="store_true", help="wait while the agent is busy; 75 if it stays so")
     parser.add_argument(
@@ -231,7 +248,11 @@ def _submit(
             key=os.environ.get("SOS_MESSAGE_KEY", ""),
             narrate=(lambda line: print(line, file=sys.stderr)) if options.verbose else lambda _: None,
         )
-        return submit(server, target, text, wanted, loaded)
+        if options.via == TYPE and not wanted.key:  # then no earlier attempt can have gone another way
+            return submit(server, target, text, wanted, loaded)
+        from worker.terminal.channels.chain import deliver
+
+        return deliver(server, target, text, wanted, loaded, options.via)
     finally:
         server.runner.close()
 
@@ -241,7 +262,7 @@ def report(outcome: "Outcome", *, as_json: bool) -> None:
     if as_json:
         import json
 
-        keys = ("verdict", "reason", "agent", "pane", "host", "proof", "timings", "leftover")
+        keys = ("verdict", "reason", "agent", "pane", "host", "proof", "timings", "leftover", "channel", "passed")
         print(json.dumps({key: getattr(outcome, key) for key in keys}, ensure_ascii=False), flush=True)
         return
     place = " ".join(
@@ -251,11 +272,13 @@ def report(outcome: "Outcome", *, as_json: bool) -> None:
                 outcome.pane,
                 f"on {outcome.host}" if outcome.host else "",
                 f"({outcome.agent})" if outcome.agent else "",
+                f"via {outcome.channel}" if outcome.channel != TYPE else "",
             ],
         )
     )
     proof = f" [{outcome.proof}]" if outcome.proof else ""
-    line = f"{outcome.verdict}{' ' + place if place else ''}: {outcome.reason}{proof}"
+    passed = f" (not {'; not '.join(outcome.passed)})" if outcome.passed else ""
+    line = f"{outcome.verdict}{' ' + place if place else ''}: {outcome.reason}{proof}{passed}"
     print(line, file=sys.stdout if outcome.exit_status == 0 else sys.stderr, flush=True)
 
 

@@ -70,13 +70,7 @@ def _parser() -> "argparse.ArgumentParser":
         epilog=EXAMPLES + "\n" + command.DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "-t",
-        "--target",
-        required=True,
-        help="SESSION, SESSION:WINDOW, SESSION:WINDOW.PANE or %%ID; names are matched exactly, and SESSION: is a "
-        "session even if it is called like an id",
-    )
+    command.add_target(parser)
     command.add_text_options(parser)
     parser.add_argument("--from-bus", action="store_true", help="put the preamble of a bus message in front")
     command.add_pane_options(parser)

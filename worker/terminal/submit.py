@@ -68,6 +68,10 @@ class Outcome:
     """Seconds from the start at which each step was done; `window`: seconds at most from the last look to Enter."""
     leftover: str = ""
     """What became of the text that an earlier sender had left in the box; empty: there was none."""
+    channel: str = "type"
+    """How it went, or was to go: `type`, or a channel of the agent's own; see `channels.chain`."""
+    passed: tuple[str, ...] = ()
+    """The better links of the chain that stepped aside, each with its reason."""
 
     @property
     def exit_status(self) -> int:
@@ -81,12 +85,36 @@ def submit(server: Server, place: str, message: str, options: Options, profiles:
     Raises:
         TextError: there is nothing to send, or too much.
     """
+    return _Submission(server, place, checked(message), options, profiles).run()
+
+
+def checked(message: str) -> str:
+    """The message as it may be sent, whatever the way.
+
+    Raises:
+        TextError: there is nothing to send, or too much.
+    """
     text = sanitise(message)
     if not text.strip():
         raise TextError("the text is empty: there is nothing to send")
     if len(text.encode()) > MAX_BYTES:
         raise TextError(f"the text has more than {MAX_BYTES} bytes: send a file's name instead")
-    return _Submission(server, place, text, options, profiles).run()
+    return text
+
+
+def prepared(text: str, profile: Profile) -> str:
+    """The text as it is pasted into that agent's box.
+
+    Raises:
+        TextError: it is too long for it.
+    """
+    if profile.typing.tabs:
+        text = text.replace("\t", " " * profile.typing.tabs)
+    if profile.typing.max_chars and len(text) > profile.typing.max_chars:
+        raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
+    if profile.composer is None:
+        return text  # on the caller's word: a shell would write to a file that is called after `> `
+    return guard(text, {**LEADING, **profile.typing.leading}, profile.typing.trailing)
 
 
 class _DoneError(Exception):
@@ -181,7 +209,7 @@ class _Submission:
         self._say(f"agent {profile.name}, process {visit.agent.pid or 'on your word'}")
         if self.options.certain and profile.typing.dialog_safe != "yes":
             raise DeferredError(f"--certain: the {profile.name} profile does not say that late dialogs are safe")
-        text = self._prepare(profile)
+        text = prepared(self.text, profile)
         note = Note.of(text, f"{self.options.key}{visit.pane.id}" if self.options.key else "", visit.lock.now)
         try:
             was_busy, empty = self._paste(visit, text, note)
@@ -203,16 +231,6 @@ class _Submission:
         self._end(verdict.verdict, verdict.reason, verdict.proof)
         if verdict.verdict != "unproven":  # else whoever sends next sees whether it still stands there
             self.settled = note.buffer
-
-    def _prepare(self, profile: Profile) -> str:
-        text = self.text
-        if profile.typing.tabs:
-            text = text.replace("\t", " " * profile.typing.tabs)
-        if profile.typing.max_chars and len(text) > profile.typing.max_chars:
-            raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
-        if profile.composer is None:
-            return text  # on the caller's word: a shell would write to a file that is called after `> `
-        return guard(text, {**LEADING, **profile.typing.leading}, profile.typing.trailing)
 
     def _paste(self, visit: Visit, text: str, note: Note) -> tuple[bool, Look]:
         """Wait until the agent is ready, and paste; whether it was busy then, and the last look at the empty box."""

@@ -335,6 +335,13 @@ class PaneLock:
         """Press `keys` (tmux's names), `cursor` as in `paste`. False: something changed, nothing was sent."""
         return self._guarded(f"send-keys -t {self.pane} {keys}", cursor)
 
+    def set_option(self, name: str, value: str) -> bool:
+        """Set an option of the pane. False: the lock is no longer ours, or the pane has another program."""
+        ours = _all_of([f"#{{==:#{{{_LOCK}}},{self._token}}}", f"#{{==:#{{pane_pid}},{self._pid}}}"])
+        setting = f"set-option -p -t {self.pane} {name} '{value}' ; display-message -p set"
+        said = self._server.call("if-shell", "-F", "-t", self.pane, ours, setting, "display-message -p unset")
+        return said.strip() == "set"
+
     def _if_ours(self, command: str, token: str) -> tuple[str, ...]:
         return ("if-shell", "-F", "-t", self.pane, f"#{{==:#{{{_LOCK}}},{token}}}", command)
 

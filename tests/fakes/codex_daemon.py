@@ -1,0 +1,163 @@
+"""A stand-in for Codex's background server: WebSocket on a Unix socket, with the threads of its terminal UIs.
+
+Requests, answers, errors, file names and records are what codex-cli 0.171.0 said and wrote when it was run. What it has
+taken as a turn stands in `turns`, and in the thread's record.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
+
+
+class CodexDaemon:
+    """The server of one CODEX_HOME. `mode`: `busy`, `stopped` (a queue), `silent`, `refuses`, `drifted`."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.mode = ""
+        self.threads: list[dict[str, Any]] = []
+        self.queue: list[dict[str, Any]] = []
+        self.turns: list[str] = []
+        self.calls: list[str] = []
+        self._guard = threading.RLock()
+        self.socket = home / "app-server-control" / "app-server-control.sock"
+        self.socket.parent.mkdir(parents=True, mode=0o700)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.socket))
+        self.socket.chmod(0o600)
+        self._listener.listen(64)
+        self._links: list[socket.socket] = []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def open(self, cwd: str, **more: object) -> str:
+        """A terminal UI opens a thread; its id."""
+        identity = str(uuid.uuid4())
+        rollout = self.home / "sessions" / "2026" / "11" / "26" / f"rollout-2026-11-26T21-37-44-{identity}.jsonl"
+        rollout.parent.mkdir(parents=True, exist_ok=True)
+        rollout.touch()
+        self.threads.append(
+            {
+                "id": identity,
+                "parentThreadId": None,
+                "ephemeral": False,
+                "status": {"type": "idle"},
+                "path": str(rollout),
+                "cwd": cwd,
+                "cliVersion": "0.171.0",
+                "originator": "codex-tui",
+                "source": "vscode",
+                "threadSource": "user",
+                "name": None,
+                **more,
+            }
+        )
+        return identity
+
+    def end_turn(self) -> None:
+        """What runs ends, and the queue goes on."""
+        with self._guard:
+            self.mode = ""
+            self._take()
+
+    def close(self) -> None:
+        self._listener.close()
+        for one in self._links:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self.socket.unlink(missing_ok=True)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:
+                return
+            self._links.append(link)
+            threading.Thread(target=self._talk, args=(link,), daemon=True).start()
+
+    def _talk(self, link: socket.socket) -> None:
+        protocol = WSConnection(ConnectionType.SERVER)
+        said = ""
+        with link, contextlib.suppress(OSError):
+            while data := link.recv(65536):
+                protocol.receive_data(data)
+                for event in protocol.events():
+                    if isinstance(event, Request):
+                        link.sendall(protocol.send(AcceptConnection()))
+                    elif isinstance(event, CloseConnection):
+                        return
+                    elif isinstance(event, TextMessage):
+                        said += event.data
+                        if event.message_finished:
+                            whole, said = json.loads(said), ""
+                            for answer in self._answers(whole):
+                                link.sendall(protocol.send(TextMessage(json.dumps(answer))))
+
+    def _answers(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        if "id" not in asked:
+            return []
+        with self._guard:
+            self.calls.append(asked["method"])
+            answer = self._answer(asked["method"], asked["params"])
+            silent = self.mode == "silent" and asked["method"] == "thread/queue/add"
+        note = {"method": "remoteControl/status/changed", "params": {"status": "disabled"}}
+        return [] if silent else [note, {"id": asked["id"], **answer}]
+
+    def _answer(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        if method == "initialize":
+            assert params["capabilities"]["experimentalApi"] is True
+            return {"result": {"userAgent": "codex-tui/0.171.0", "codexHome": str(self.home), "platformOs": "linux"}}
+        if method == "thread/loaded/list":
+            return {"result": {"data": [one["id"] for one in self.threads], "nextCursor": None}}
+        if method == "thread/read":
+            active = {"type": "active", "activeFlags": []} if self.mode == "busy" else {"type": "idle"}
+            found = next(one for one in self.threads if one["id"] == params["threadId"])
+            thread = {**found, "status": active}
+            if self.mode == "drifted":
+                del thread["cwd"]
+            return {"result": {"thread": thread, "readState": None}}
+        if method == "thread/queue/list":
+            items = [{k: v for k, v in one.items() if k != "thread"} for one in self.queue]
+            return {"result": {"data": items, "nextCursor": None}}
+        if method == "thread/queue/add":
+            if self.mode == "refuses":
+                return {"error": {"code": -32600, "message": f"thread not found: {params['threadId']}"}}
+            item = {"id": str(uuid.uuid4()), **{key: params[key] for key in ("input", "clientUserMessageId")}}
+            self.queue.append({**item, "thread": params["threadId"]})
+            self._take()
+            return {"result": {"queuedSubmission": item}}
+        if method == "thread/queue/start":
+            if self.mode == "stopped":
+                self.mode = ""
+            self._take()
+            return {"result": {}}
+        return {"error": {"code": -32601, "message": f"unknown method {method}"}}
+
+    def _take(self) -> None:
+        """Begin the turns of what waits; each ends at once."""
+        while self.queue and self.mode not in {"busy", "stopped"}:
+            item = self.queue.pop(0)
+            thread = next(one for one in self.threads if one["id"] == item["thread"])
+            self.turns.append(item["input"][0]["text"])
+            said = {"type": "UserMessage", "client_id": item["clientUserMessageId"], "content": item["input"]}
+            payload = {"type": "item_completed", "thread_id": thread["id"], "item": said}
+            with Path(thread["path"]).open("a") as file:
+                file.write(json.dumps({"timestamp": _now(), "type": "event_msg", "payload": payload}) + "\n")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def home_of(home: Path) -> Path:
+    """CODEX_HOME where none is named."""
+    return Path(os.fspath(home)) / ".codex"

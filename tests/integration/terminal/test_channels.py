@@ -1,0 +1,213 @@
+"""What every channel of an agent's own must do, whatever it speaks: exactly once and whole, or an honest verdict.
+
+Each runs against its stand-in in `tests/fakes`, with the agent's terminal UI in a real pane beside it, so that what was
+typed is known as well as what the channel was given.
+"""
+
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fakes.channels import WORLDS, World
+from tests.fakes.terminals import ROOT, Terminal
+from tests.world.waiting import until
+from worker.terminal.channels.chain import deliver
+from worker.terminal.submit import Options, Outcome
+
+TEXTS = {
+    "short": "hello",
+    "five lines": "one\ntwo\n\n\tfour\nfive",
+    "8 KB": "word " * 1639 + "end",
+    "100 KB": "word " * 20000 + "end",
+    "command": "/clear",
+    "shell": "!touch stolen",
+    "mention": "@notes.txt",
+    "quotes": "$(id) `id` 'q' \"q\" \\",
+    "other alphabets": "ü ∑ 漢字 🙂",
+}
+
+
+@pytest.fixture(params=WORLDS, ids=lambda one: one.name)
+def world(request: pytest.FixtureRequest, terminal: Terminal) -> Iterator[World]:
+    made: World = request.param(terminal)
+    yield made
+    made.close()
+
+
+def wake(world: World, text: str, *, place: str = "a", via: str = "auto", **options: object) -> Outcome:
+    chosen = Options(**{"timeout": 8.0, **options})  # type: ignore[arg-type]  # tests name them
+    return deliver(world.terminal.server, place, text, chosen, world.terminal.profiles(), via)
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_exactly_once_and_whole(world: World, text: str) -> None:
+    agent = world.open("a")
+    outcome = wake(world, text)
+    assert (outcome.verdict, outcome.channel, outcome.passed) == ("submitted", world.name, ()), outcome
+    assert outcome.proof
+    assert world.turns() == [text]
+    assert agent.events("submit", "queue", "stray", "approve") == []
+
+
+def test_it_waits_behind_a_turn_that_runs(world: World) -> None:
+    agent = world.open("a")
+    world.mode("busy")
+    outcomes = [wake(world, text) for text in ("one", "two", "three")]
+    assert [one.verdict for one in outcomes] == ["queued"] * 3, outcomes
+    assert world.turns() == []
+    world.end_turn()
+    assert world.turns() == ["one", "two", "three"]
+    assert agent.events("submit", "queue") == []
+
+
+def test_it_is_held_back_while_a_turn_runs_if_it_shall_be(world: World) -> None:
+    agent = world.open("a")
+    world.mode("busy")
+    assert wake(world, "later", when_idle=True).exit_status == 75
+    world.end_turn()
+    assert (world.turns(), agent.submitted()) == ([], [])
+
+
+def test_a_persons_draft_stays(world: World) -> None:
+    agent = world.open("a")
+    agent.tell("draft half a line")
+    before = world.terminal.screen(agent.pane)
+    outcome = wake(world, "hello")
+    assert outcome.verdict == "submitted", outcome
+    assert world.turns() == ["hello"]
+    assert world.terminal.screen(agent.pane) == before
+    assert agent.submitted() == []
+
+
+def test_a_dialog_is_not_answered(world: World) -> None:
+    agent = world.open("a")
+    agent.tell("dialog")
+    assert wake(world, "hello").exit_status == 0
+    assert world.turns() == ["hello"]
+    assert agent.events("approve", "stray", "submit") == []
+
+
+def test_of_two_sessions_that_cannot_be_told_apart_none_is_guessed(world: World) -> None:
+    first, second = world.open("a"), world.open("b", alike=True)
+    for place, text in (("a", "for a"), ("b", "for b")):
+        outcome = wake(world, text, place=place)
+        assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+        assert "certain" in outcome.passed[0]
+    assert world.turns() == []
+    assert (first.submitted(), second.submitted()) == (["for a"], ["for b"])
+
+
+@pytest.mark.parametrize("mode", ["gone", "refuses", "drifted", "exposed", "stranger"])
+def test_what_is_not_sure_to_arrive_is_typed_and_says_why(world: World, mode: str) -> None:
+    agent = world.open("a")
+    world.mode(mode)
+    outcome = wake(world, "hello")
+    assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+    assert outcome.passed[0].startswith(f"{world.name}: "), outcome
+    assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
+@pytest.mark.parametrize("mode", ["gone", "refuses", "drifted", "exposed", "stranger"])
+def test_without_typing_nothing_is_typed(world: World, mode: str) -> None:
+    agent = world.open("a")
+    world.mode(mode)
+    outcome = wake(world, "hello", via="native")
+    assert (outcome.exit_status, world.turns(), agent.submitted()) == (69, [], []), outcome
+
+
+def test_typing_if_that_is_asked_for(world: World) -> None:
+    agent = world.open("a")
+    assert wake(world, "hello", via="type").channel == "type"
+    assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
+def test_a_channel_of_another_agent_is_none(world: World) -> None:
+    agent = world.terminal.agent("other")
+    outcome = wake(world, "hello", place="other", via=world.name)
+    assert (outcome.exit_status, agent.submitted()) == (69, [])
+
+
+def test_sent_again_it_is_not_sent_twice(world: World) -> None:
+    agent = world.open("a")
+    outcomes = [wake(world, "hello", key="al/1-0") for _ in range(3)]
+    assert [one.verdict for one in outcomes] == ["submitted"] * 3, outcomes
+    assert (world.turns(), agent.submitted()) == (["hello"], [])
+
+
+def test_the_same_words_again_are_another_message(world: World) -> None:
+    world.open("a")
+    assert [wake(world, "hello", key=f"al/{number}-0").verdict for number in range(3)] == ["submitted"] * 3
+    assert world.turns() == ["hello"] * 3
+
+
+def test_handed_over_without_an_answer_it_is_unproven_and_never_typed(world: World) -> None:
+    agent = world.open("a")
+    world.mode("silent")
+    outcome = wake(world, "hello", key="al/1-0", timeout=3.0)
+    assert (outcome.exit_status, outcome.channel) == (76, world.name), outcome
+    world.mode("gone")
+    again = wake(world, "hello", key="al/1-0")
+    assert (again.exit_status, again.channel) == (76, world.name), again
+    assert "cannot be known" in again.reason
+    assert agent.submitted() == []
+    assert len(world.turns()) <= 1
+
+
+def test_handed_over_without_an_answer_it_is_found_again(world: World) -> None:
+    agent = world.open("a")
+    world.mode("silent")
+    wake(world, "hello", key="al/1-0", timeout=3.0)
+    world.mode("")
+    outcome = wake(world, "hello", key="al/1-0")
+    assert (outcome.verdict, outcome.channel) == ("submitted", world.name), outcome
+    assert (world.turns(), agent.submitted()) == (["hello"], [])
+
+
+def test_a_text_that_was_typed_and_not_proven_does_not_go_by_the_channel_as_well(world: World) -> None:
+    agent = world.open("a")
+    agent.tell("swallow 99")
+    assert wake(world, "hello", key="al/1-0", via="type", timeout=4.0).exit_status == 76
+    agent.tell("swallow 0")
+    outcome = wake(world, "hello", key="al/1-0")
+    assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+    assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
+@pytest.mark.parametrize("step", ["channel.found", "channel.noted", "channel.sent"])
+def test_a_sender_that_dies_leaves_it_to_the_next(world: World, step: str) -> None:
+    agent = world.open("a")
+    key = {"SOS_MESSAGE_KEY": f"al/{uuid.uuid4().int % 10**9}-0"}
+    argv = [sys.executable, "-m", "worker.terminal.wake", "--socket-path", world.terminal.socket, "-t", "a"]
+    environment = {**world.terminal.environment, **key, "BUS_WATCH_FAULT_STEP": f"worker.{step}"}
+    died = subprocess.run(argv, input="hello", text=True, env=environment, cwd=ROOT, check=False, timeout=60)
+    assert died.returncode == -9
+    done = subprocess.run(
+        argv, input="hello", text=True, env={**world.terminal.environment, **key}, cwd=ROOT, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    assert (world.turns(), agent.submitted()) == (["[unknown -> unknown] hello"], [])
+
+
+def test_two_senders_each_once(world: World) -> None:
+    agent = world.open("a")
+    texts = [f"hello {number}" for number in range(8)]
+    found: list[Outcome] = []
+    threads = [threading.Thread(target=lambda one=text: found.append(wake(world, one, timeout=30.0))) for text in texts]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert [one.exit_status for one in found] == [0] * 8, found
+    until(lambda: sorted(world.turns()) == texts, "all are turns")
+    assert agent.submitted() == []
+
+
+def test_json_names_channel_and_proof(world: World) -> None:
+    world.open("a")
+    done = world.terminal.run("wake", "-t", "a", "--json", text="hello", SOS_MESSAGE_SOURCE="bob", SOS_AGENT="al")
+    assert f'"channel": "{world.name}"' in done.stdout, done
+    assert world.turns() == ["[bob -> al] hello"]

@@ -1,0 +1,235 @@
+"""The chain: one attempt to get one message into the agent of one pane, by the first link that takes it.
+
+A link that steps aside has given the agent nothing, so the next is tried. Before a channel of an agent's own gets a
+message, that is noted in the pane; whoever has the same message again looks there first. What an earlier attempt handed
+over is looked up, and if it cannot be known what became of it, that is the verdict: no other link is tried.
+
+Promises: two links never both deliver. A channel is used while the pane's lock is ours, so what several senders send to
+one pane arrives in the order in which they came, however it goes.
+"""
+
+import hashlib
+import importlib
+import os
+import re
+import time
+from dataclasses import replace
+from typing import cast
+
+from worker.errors import BusWatchError
+from worker.fault_steps import step
+from worker.terminal import processes, target
+from worker.terminal.catalogue import Catalogue
+from worker.terminal.channels.channel import AsideError, Message, Module, Session, Site
+from worker.terminal.channels.names import CHANNELS, TYPE, links
+from worker.terminal.leftover import Note, fate_of
+from worker.terminal.places import Pane
+from worker.terminal.profiles import Profile
+from worker.terminal.proof import Verdict
+from worker.terminal.runner import LocalRunner
+from worker.terminal.submit import Options, Outcome, checked, prepared, submit
+from worker.terminal.tmux import Look, PaneLock, Server
+from worker.terminal.transcript import surroundings
+from worker.terminal.visit import DeferredError
+
+_SENT = "@bus_watch_sent"
+_ENTRY = re.compile(r"([0-9a-f]{32})\.([a-z]+)\.(\d{1,12})")
+_KEPT = 8  # entries that a pane remembers
+_FRESH = 2.0  # seconds that an agent may take to show what a sender that died has handed to it
+
+
+def deliver(server: Server, place: str, message: str, options: Options, profiles: Catalogue, via: str) -> Outcome:
+    """Get `message` into the pane that `place` means, and say what became of it. Keeps the time-out.
+
+    `via` is one of `names.VIA`.
+
+    Raises:
+        TextError: there is nothing to send, or too much.
+    """
+    return _Chain(server, place, checked(message), options, profiles, via).run()
+
+
+class _Chain:
+    """One message on its way."""
+
+    def __init__(self, server: Server, place: str, text: str, options: Options, profiles: Catalogue, via: str) -> None:
+        self._server, self._place, self._text = server, place, text
+        self._options, self._profiles, self._via = options, profiles, via
+        self._began = time.monotonic()
+        self._deadline = self._began + options.timeout
+        name = f"{options.key}\0{text}".encode() if options.key else os.urandom(16)
+        self._message = Message(hashlib.sha256(name).hexdigest()[:32], text)
+        self._passed: list[str] = []
+        self._pane = ""
+
+    def run(self) -> Outcome:
+        """The first link that takes it; the outcome says why better ones did not."""
+        outcome = self._run()
+        outcome.passed = tuple(self._passed)
+        return outcome
+
+    def _run(self) -> Outcome:
+        remote = not isinstance(self._server.runner, LocalRunner)
+        native = self._via != TYPE
+        if remote and native:
+            self._passed.append("the pane is on another host, where only typing reaches")
+        if remote or not (native or self._options.key) or self._options.allow_shell:
+            return self._type() if self._via in {"auto", TYPE} else self._none("")
+        try:
+            pane = target.resolve(self._server, self._place, self._profiles)
+            look = self._server.look(pane.id)
+            agent = target.identify(self._server, pane, self._profiles, chosen=self._options.agent)
+        except BusWatchError as why:
+            return self._type() if self._via in {"auto", TYPE} else self._none(str(why))
+        self._pane = pane.id
+        name = agent.profile.name
+        site = self._site(pane, look, agent)
+        if site is None:
+            return self._type()
+        if (known := self._earlier(site)) is not None:
+            return self._outcome(name, known[0], known[1])
+        tried = links(name, self._via)
+        held: Outcome | None = None
+        for link in tried:
+            if link == TYPE:
+                held = self._type()
+                if held.verdict != "deferred" or link == tried[-1]:
+                    return held
+                self._passed.append(f"{TYPE}: {held.reason}")
+                continue
+            self._say(f"trying {link}")
+            outcome = self._by(link, PaneLock(self._server, pane), site, agent.profile)
+            if outcome is not None:
+                return outcome
+        return held or self._none(f"{name} has no channel of its own here" if not tried else "")
+
+    def _none(self, why: str) -> Outcome:
+        reasons = "; ".join(filter(None, [why, *self._passed]))
+        return Outcome("refused", f"no channel took it: {reasons}", pane=self._pane, host=self._server.runner.host)
+
+    def _type(self) -> Outcome:
+        left = self._deadline - time.monotonic()
+        outcome = submit(self._server, self._place, self._text, replace(self._options, timeout=left), self._profiles)
+        outcome.channel = TYPE
+        return outcome
+
+    def _site(self, pane: Pane, look: Look, agent: target.Agent) -> Site | None:
+        if agent.process is None:
+            return None
+        group = processes.foreground(self._server.runner, pane.tty, pane.pid)
+        path = ("display-message", "-p", "-t", self._pane, "#{pane_current_path}")
+        where = surroundings(agent.pid, lambda: self._server.call(*path).rstrip("\n"))
+        return Site(agent.process, tuple(group), where, look.title, look.screen)
+
+    def _earlier(self, site: Site) -> tuple[str, Verdict] | None:
+        """What became of this message if an earlier attempt has handed it to a channel; None: it may be sent."""
+        if not self._options.key:
+            return None
+        for entry in self._entries():
+            if entry[1] != self._message.id:
+                continue
+            channel = entry[2]
+            if (left := int(entry[3]) + _FRESH - time.time()) > 0:
+                time.sleep(min(left, _FRESH))
+            try:
+                session = _module(channel).find(site, self._deadline)
+                try:
+                    found = session.lookup(self._message)
+                finally:
+                    session.close()
+            except (AsideError, ImportError) as why:
+                return channel, Verdict(
+                    "unproven",
+                    f"an earlier attempt handed it to {channel}, and what became of it cannot be known: {why}",
+                )
+            return None if found is None else (channel, found)
+        return None
+
+    def _entries(self) -> list[re.Match[str]]:
+        said = self._server.call("display-message", "-p", "-t", self._pane, f"#{{{_SENT}}}").strip()
+        return [one for one in map(_ENTRY.fullmatch, said.split(",")) if one]
+
+    def _by(self, link: str, lock: PaneLock, site: Site, profile: Profile) -> Outcome | None:
+        """By a channel; None: it stepped aside, and the agent has got nothing."""
+        session: Session | None = None
+        try:
+            look = self._lock(lock)
+            try:
+                if self._options.key and self._typed_before(look, profile):
+                    raise AsideError("an earlier attempt has typed it, and it may still stand in the input box")
+                session = _module(link).find(site, self._deadline - self._reserve)
+                step("channel.found")
+                if (known := session.lookup(self._message) if self._options.key else None) is not None:
+                    return self._outcome(link, link, known)
+                if self._options.when_idle and session.busy:
+                    raise DeferredError("busy: a turn runs")
+                return self._outcome(link, link, self._send(link, session, lock))
+            finally:
+                if session is not None:
+                    session.close()
+                lock.release()
+        except AsideError as why:
+            self._passed.append(f"{link}: {why}")
+            self._say(f"{link} steps aside: {why}")
+            return None
+        except DeferredError as why:
+            return self._outcome(link, link, Verdict("deferred", str(why)))
+        except BusWatchError as why:
+            self._passed.append(f"{link}: {why}")
+            return None
+
+    def _send(self, link: str, session: Session, lock: PaneLock) -> Verdict:
+        """Note that the channel gets it, and hand it over. Nothing but `AsideError` comes out of it."""
+        before = ",".join(one[0] for one in self._entries())
+        kept = [*before.split(",")[-_KEPT + 1 :], f"{self._message.id}.{link}.{int(time.time())}"]
+        if not lock.set_option(_SENT, ",".join(filter(None, kept))):
+            raise AsideError("the pane changed in the last moment")
+        step("channel.noted")
+        try:
+            return session.send(self._message, self._deadline - 0.2)
+        except AsideError:
+            lock.set_option(_SENT, before)
+            raise
+        except Exception as why:  # noqa: BLE001 - from here on even our own bug must not read as "try it again"
+            return Verdict("unproven", f"it was handed to {link}, then this program failed: {type(why).__name__}")
+
+    def _typed_before(self, look: Look, profile: Profile) -> bool:
+        """Whether an earlier attempt has typed this message: what the pane says of it is for typing to judge."""
+        if profile.composer is None:
+            return False
+        note = Note.of(prepared(self._text, profile), f"{self._options.key}{self._pane}")
+        there = Note.read(look.note)
+        return (there is not None and there.id == note.id) or fate_of(note, look.fates) != ""
+
+    @property
+    def _reserve(self) -> float:
+        return min(4.0, self._options.timeout / 2)
+
+    def _lock(self, lock: PaneLock) -> Look:
+        while (look := lock.acquire(self._deadline - time.monotonic() + 5)) is None:
+            if time.monotonic() > self._deadline - self._reserve:
+                raise DeferredError("another sender is at work in this pane")
+            time.sleep(0.05)
+        return look
+
+    def _outcome(self, agent: str, channel: str, verdict: Verdict) -> Outcome:
+        took = round(time.monotonic() - self._began, 3)
+        return Outcome(
+            verdict.verdict,
+            verdict.reason,
+            agent=agent,
+            pane=self._pane,
+            proof=verdict.proof,
+            timings={"end": took},
+            channel=channel,
+        )
+
+    def _say(self, what: str) -> None:
+        self._options.narrate(f"{time.monotonic() - self._began:6.2f} s  {what}")
+
+
+def _module(channel: str) -> Module:
+    """The channel's module; only the one that is meant is loaded. ImportError: there is none."""
+    if channel not in CHANNELS:
+        raise ModuleNotFoundError(f"there is no channel {channel}")
+    return cast("Module", importlib.import_module(f"worker.terminal.channels.{channel}"))

@@ -1,0 +1,78 @@
+"""What a channel is: the words that every channel's module and the chain share.
+
+`find` of a channel's module gives the session that the pane shows, or raises `AsideError` where it is not there, is not
+what was measured, or is not certainly this pane's. A `Session` looks a message up, and sends it.
+
+Promises: `AsideError` means that the agent has got nothing, so that the next link may be tried. From the moment at
+which it may have got something, a session gives a verdict and never raises: what cannot be known is `unproven`.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.errors import BusWatchError
+from worker.terminal.processes import Process
+from worker.terminal.proof import Verdict
+from worker.terminal.transcript import Surroundings
+
+
+class AsideError(BusWatchError):
+    """This channel does not take the message, and the agent has got nothing of it; the words say why."""
+
+    code = "aside"
+    exit_status = 69
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where an agent was found."""
+
+    process: Process
+    """What its profile knows of the pane's foreground."""
+    group: tuple[Process, ...]
+    """All of the pane's foreground."""
+    where: Surroundings
+    title: str
+    """The pane's, as the agent has set it."""
+    screen: str
+    """What the pane showed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One text on its way."""
+
+    id: str
+    """32 hexadecimal digits: every attempt to deliver one message of the bus says the same."""
+    text: str
+
+
+class Session(Protocol):
+    """The conversation that the pane shows, as its agent's channel reaches it."""
+
+    busy: bool
+    """Whether a turn ran when it was found."""
+
+    def lookup(self, message: Message) -> Verdict | None:
+        """What has become of the message already; None if the session certainly never got it.
+
+        Raises:
+            AsideError: it cannot be told.
+        """
+
+    def send(self, message: Message, until: float) -> Verdict:
+        """Hand the message over, and say by `until` (monotonic clock) what became of it.
+
+        Raises:
+            AsideError: it was refused.
+        """
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class Module(Protocol):
+    """What the module of a channel has."""
+
+    def find(self, site: Site, until: float) -> Session:
+        """The session that the pane shows. AsideError: not there, not known, or not certainly this pane's."""

@@ -1,0 +1,86 @@
+"""Sockets and files of an agent's are used only if they are the caller's own and nobody else can have made them."""
+
+import contextlib
+import os
+import socket
+import stat
+import struct
+import time
+from collections.abc import Callable
+
+from worker.terminal.channels.channel import AsideError
+
+_MAX_FILE = 1024 * 1024
+
+
+def connected(path: str, until: float) -> socket.socket:
+    """A stream connected to the Unix socket at `path`, whose other end runs as this user.
+
+    Raises:
+        AsideError: it is not there, somebody else's, or open to others; or it does not answer.
+    """
+    real = os.path.realpath(path)
+    _check(real, stat.S_ISSOCK, "a socket")
+    _check_folder(os.path.dirname(real))  # noqa: PTH120 - these commands start without pathlib
+    if len(os.fsencode(real)) > 100:
+        raise AsideError(f"the name of the socket {real} is too long")
+    link = socket.socket(socket.AF_UNIX)
+    try:
+        link.settimeout(max(0.1, until - time.monotonic()))
+        link.connect(real)
+        uid = _peer(link)
+    except OSError as why:
+        link.close()
+        raise AsideError(f"{real} does not answer: {why.strerror or why}") from None
+    if uid not in {None, os.geteuid()}:
+        link.close()
+        raise AsideError(f"{real} is served by another user (uid {uid})")
+    return link
+
+
+def content(path: str) -> bytes:
+    """A file of the caller's own that nobody else can change.
+
+    Raises:
+        AsideError: it is not there, somebody else's, or open to others.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as why:
+        raise AsideError(f"{path}: {why.strerror}") from None
+    try:
+        _judge(os.fstat(handle), path, stat.S_ISREG, "a file")
+        return os.read(handle, _MAX_FILE)
+    finally:
+        os.close(handle)
+
+
+def _check_folder(path: str) -> None:
+    """Whoever may write a folder may put another socket in the place of this one."""
+    _check(path, stat.S_ISDIR, "a folder")
+
+
+def _check(path: str, kind: Callable[[int], bool], words: str) -> None:
+    try:
+        found = os.lstat(path)
+    except OSError as why:
+        raise AsideError(f"{path}: {why.strerror}") from None
+    _judge(found, path, kind, words)
+
+
+def _judge(found: os.stat_result, path: str, kind: Callable[[int], bool], words: str) -> None:
+    if not kind(found.st_mode):
+        raise AsideError(f"{path} is not {words}")
+    if found.st_uid != os.geteuid():
+        raise AsideError(f"{path} belongs to another user (uid {found.st_uid})")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise AsideError(f"{path} can be changed by others: chmod go-w {path}")
+
+
+def _peer(link: socket.socket) -> int | None:
+    """The user at the other end; None where the system does not tell (unix(7); LOCAL_PEERCRED in unix(4) of macOS)."""
+    linux = getattr(socket, "SO_PEERCRED", None)
+    level, option, size, kind = (socket.SOL_SOCKET, linux, 12, "3i") if linux is not None else (0, 1, 76, "II")
+    with contextlib.suppress(OSError, struct.error):
+        return int(struct.unpack_from(kind, link.getsockopt(level, option, size))[1])
+    return None
