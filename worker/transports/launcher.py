@@ -23,7 +23,7 @@ import socket
 import sys
 import time
 
-from worker.transports import receipt_format, sessions
+from worker.transports import receipt_format, sessions, warm
 from worker.transports.locks import hold_lock, is_held_at, launcher_lock
 from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
 from worker.transports.writer import Child, Faults, Writer
@@ -52,6 +52,8 @@ class Launcher:
         self._outgoing = bytearray()
         self._children: dict[int, Child] = {}  # by pid
         self._unnamed: list[Child] = []  # started, and not yet named in their notes
+        self._warm = warm.Warm()
+        self._asked: dict[int, Asked] = {}  # by descriptor: what a process forked for them has not said yet
         self._outputs: dict[int, Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
         self._faults = Faults(fault)
@@ -74,10 +76,12 @@ class Launcher:
 
     def run(self) -> None:
         """Serve until the worker is gone, the last transport has ended and the last receipt is written."""
-        while self._listening or self._children or self._overdue or self._writer.busy:
+        while self._listening or self._asked or self._children or self._overdue or self._writer.busy:
             for descriptor, _ in self._poll.poll(self._patience()):
                 if descriptor in self._outputs:
                     self._read_output(descriptor)
+                elif descriptor in self._asked:
+                    self._hear_of(descriptor)
                 elif descriptor == self._woken:
                     _read(self._woken)
                 else:
@@ -180,26 +184,63 @@ class Launcher:
             return
         self._faults.step("after_note")
         child = Child(attempt, file, output, timeout, tail_bytes)
-        actions = [(os.POSIX_SPAWN_DUP2, write_end, 1), (os.POSIX_SPAWN_DUP2, write_end, 2)]
-        if given != Child.NONE:
-            actions.append((os.POSIX_SPAWN_DUP2, given, 0))
+        talk = self._warm.ask(argv, environment, write_end, given)
+        asked = Asked(child, argv, environment, write_end, given, talk)
+        if talk is None:
+            self._spawn(asked)
+            return
+        self._faults.step("after_warm_asked")
+        self._asked[talk.fileno()] = asked
+        self._poll.register(talk, select.POLLIN)
+        self._wake_at = min(self._wake_at, asked.until)
+
+    def _hear_of(self, descriptor: int, *, late: bool = False) -> None:
+        """Who will run what a warm process was asked for; if nobody, it is started in the plain way."""
+        asked = self._asked[descriptor]
+        talk = asked.talk
+        if talk is None or ((pid := warm.take(talk)) is None and not late):
+            return
+        self._poll.unregister(descriptor)
+        del self._asked[descriptor]
+        with talk:
+            self._faults.step("after_warm_named")
+            runs = bool(pid) and warm.let_run(talk)
+        if runs and pid:
+            self._watch(asked, pid)
+        else:
+            self._spawn(asked)
+
+    def _spawn(self, asked: "Asked") -> None:
+        """Start a program in the plain way."""
+        actions = [(os.POSIX_SPAWN_DUP2, asked.output, 1), (os.POSIX_SPAWN_DUP2, asked.output, 2)]
+        if asked.given != Child.NONE:
+            actions.append((os.POSIX_SPAWN_DUP2, asked.given, 0))
+        child = asked.child
         try:
-            child.pid = os.posix_spawn(
-                argv[0], argv, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET
-            )
+            pid = os.posix_spawn(
+                asked.argv[0], asked.argv, asked.environment,
+                file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET,
+            )  # fmt: skip
         except OSError as error:
-            _close([output, write_end, *([] if given == Child.NONE else [given])])
+            _close([child.output])
+            asked.close()
             child.output = Child.NONE
             child.spawn_error = error.errno or errno.EIO
             self._finish(child)
             return
+        self._watch(asked, pid)
+
+    def _watch(self, asked: "Asked", pid: int) -> None:
+        """It runs: read what it says, and note its time."""
+        child = asked.child
+        child.pid = pid
         self._faults.step("after_spawn")
-        _close([write_end] if given == Child.NONE else [write_end, given])
-        os.set_blocking(output, False)
-        self._children[child.pid] = child
+        asked.close()
+        os.set_blocking(child.output, False)
+        self._children[pid] = child
         self._unnamed.append(child)
-        self._outputs[output] = child
-        self._poll.register(output, select.POLLIN)
+        self._outputs[child.output] = child
+        self._poll.register(child.output, select.POLLIN)
         self._wake_at = min(self._wake_at, child.deadline)
 
     def _name(self) -> None:
@@ -262,8 +303,12 @@ class Launcher:
         return max(0.0, self._wake_at - time.monotonic()) * 1000 + 1
 
     def _keep_time(self) -> None:
-        """Do what is due: overdue sessions, receipts that wait; then set the next alarm."""
+        """Do what is due: late warm processes, overdue sessions, receipts that wait; then set the next alarm."""
         now = time.monotonic()
+        if late := [descriptor for descriptor, asked in self._asked.items() if asked.until <= now]:
+            self._warm.give_up()
+            for descriptor in late:
+                self._hear_of(descriptor, late=True)
         for pid, child in self._children.items():
             if child.deadline <= now:
                 child.timed_out = True
@@ -274,6 +319,7 @@ class Launcher:
         alarms = [child.deadline for child in self._children.values() if not child.timed_out]
         if self._overdue:
             alarms.append(now + KILL_EVERY)
+        alarms += [asked.until for asked in self._asked.values()]
         alarms += self._writer.alarms(now)
         self._wake_at = min(alarms, default=float("inf"))
 
@@ -294,7 +340,7 @@ class Launcher:
 
     def _reap(self) -> None:
         """Take the status of every transport that has ended."""
-        while self._children:
+        while self._children or self._warm.adopts:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
@@ -302,7 +348,8 @@ class Launcher:
             if pid == 0:
                 break
             child = self._children.pop(pid, None)
-            if child is None:
+            if child is None:  # the warm process, or what a transport has left behind
+                self._warm.reaped(pid)
                 continue
             child.status = status
             child.ended_at = time.time()
@@ -335,6 +382,29 @@ class Launcher:
                 child.tail,
             )
         )
+
+
+class Asked:
+    """An attempt that nobody runs yet, with its program's ends of what was made for it."""
+
+    __slots__ = ("argv", "child", "environment", "given", "output", "talk", "until")
+
+    def __init__(
+        self,
+        child: Child,
+        argv: list[bytes],
+        environment: dict[bytes, bytes],
+        output: int,
+        given: int,
+        talk: socket.socket | None,
+    ) -> None:
+        self.child, self.argv, self.environment = child, argv, environment
+        self.output, self.given, self.talk = output, given, talk
+        self.until = time.monotonic() + warm.ANSWERS_WITHIN
+
+    def close(self) -> None:
+        """Close the program's ends."""
+        _close([self.output] if self.given == Child.NONE else [self.output, self.given])
 
 
 def _read(descriptor: int) -> bytes | None:
