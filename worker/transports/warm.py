@@ -22,7 +22,7 @@ VERSION = "1"
 """Of what the two ends say to each other; they may come from two installations."""
 
 ANSWERS_WITHIN = 1.0  # seconds for the warm process to name who will run
-RESTS = 5.0  # seconds until another warm process is started in place of one that has ended
+RESTS = 1.0  # seconds until another warm process is started in place of one that has ended
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
 _SCRIPT_BYTES = 1024
