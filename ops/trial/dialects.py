@@ -69,6 +69,12 @@ class Dialect(ABC):
             str(t.get("name") or t.get("function", {}).get("name") or t.get("type")) for t in body.get("tools") or []
         ]
 
+    def takes(self, body: Json, name: str) -> set[str]:
+        """The arguments that the tool of that name declares; some UIs (Vibe 3.0) refuse a call with others."""
+        declared = [t.get("function") or t for t in body.get("tools") or []]
+        schemas = [t.get("parameters") or t.get("input_schema") or {} for t in declared if t.get("name") == name]
+        return {key for schema in schemas for key in schema.get("properties") or {}}
+
     @abstractmethod
     def whole(self, body: Json, answer: Answer) -> Json:
         """The answer as one object."""

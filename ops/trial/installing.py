@@ -38,6 +38,12 @@ class Package:
     version: str
     program: str
     installer: str = "npm"
+    inside: str = ""
+    """The folder of the program, where it is another than npm's and pip's."""
+    beside: tuple[str, ...] = ()
+    """Further packages that it needs at run time, with their versions."""
+    python: str = ""
+    """The Python that it needs, where that may be newer than ours: `3.12`."""
 
     @property
     def folder(self) -> Path:
@@ -47,7 +53,7 @@ class Package:
     @property
     def path(self) -> Path:
         """Where its program lies once it is installed."""
-        inside = Path("node_modules", ".bin") if self.installer == "npm" else Path("bin")
+        inside = self.inside or (Path("node_modules", ".bin") if self.installer == "npm" else Path("bin"))
         return self.folder / inside / self.program
 
     def newest(self) -> "Package":
@@ -64,9 +70,10 @@ class Package:
 
     def says(self) -> str:
         """The version that the installed program says it is."""
-        done = subprocess.run(
-            [self.path, "--version"], capture_output=True, text=True, timeout=120, check=False, env=environment(cache())
-        )
+        env = environment(cache())
+        env["PATH"] = f"{self.path.parent}{os.pathsep}{env['PATH']}"
+        argv = [str(self.path), "--version"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=env)
         found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
         return found[0] if found else f"nothing (exit status {done.returncode})"
 
@@ -82,10 +89,10 @@ class Package:
 
     def _by_npm(self) -> None:
         ensure_node()
-        _npm(self.folder, f"{self.name}@{self.version}")
+        _npm(self.folder, f"{self.name}@{self.version}", *self.beside)
 
     def _by_pip(self) -> None:
-        _run([sys.executable, "-m", "venv", str(self.folder)])
+        _run([_python(self.python), "-m", "venv", str(self.folder)])
         _run([str(self.folder / "bin" / "pip"), "install", "--quiet", f"{self.name}=={self.version}"])
 
 
@@ -136,13 +143,27 @@ def _node_version() -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", done.stdout))
 
 
-def _npm(folder: Path, package: str) -> None:
+def _python(least: str) -> str:
+    """A Python of that version or newer: ours, one on PATH, or one of pyenv's."""
+    wanted = tuple(map(int, least.split("."))) if least else ()
+    if sys.version_info >= wanted:
+        return sys.executable
+    for minor in range(wanted[1], wanted[1] + 4):
+        own = sorted(
+            Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser().glob(f"versions/3.{minor}.*/bin/python")
+        )
+        if found := [*map(str, own[-1:]), *filter(None, [shutil.which(f"python3.{minor}")])]:
+            return found[0]
+    raise InstallError(f"it needs Python {least} or newer, and there is none here")
+
+
+def _npm(folder: Path, *packages: str) -> None:
     if shutil.which("npm") is None:
-        raise InstallError(f"the trial needs npm to install {package}")
+        raise InstallError(f"the trial needs npm to install {packages[0]}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text('{"private": true}')
     # Its install scripts put the native binaries of claude and opencode into their places.
-    argv = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts=false", package]
+    argv = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts=false", *packages]
     _run(argv, cwd=folder, env=os.environ | {"PATH": _path()})
 
 

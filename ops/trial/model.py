@@ -36,7 +36,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from ops.trial.dialects import Answer, Json, Said, dialect_of
+from ops.trial.dialects import Answer, Dialect, Json, Said, dialect_of
 
 MARKER = re.compile(r"M[0-9a-f]{8}Z")
 SLOW = re.compile(r"\bslow(\d+)\b")
@@ -47,6 +47,9 @@ SHELL_TOOLS: dict[str, Json] = {
     "Bash": {"command": "COMMAND", "description": "trial"},
     "bash": {"command": "COMMAND", "description": "trial"},
     "run_shell_command": {"command": "COMMAND", "description": "trial"},
+    "run_commands": {"commands": ["COMMAND"], "requires_approval": True},
+    "execute_command": {"command": "COMMAND", "requires_approval": True},
+    "terminal": {"command": "bash -c 'COMMAND'"},  # Hermes asks about dangerous commands only, and that is one
     "exec_command": {"cmd": "COMMAND", "sandbox_permissions": "require_escalated", "justification": "trial"},
     "shell_command": {"command": "COMMAND", "sandbox_permissions": "require_escalated", "justification": "trial"},
 }
@@ -114,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         new = _since_model(said)
         result = bool(said) and said[-1].role == "tool"
         main = bool(tools) or not self.server.tools
-        answer = self._answer(new if main and not result else [], tools, tag)
+        answer = self._answer(dialect, body, new if main and not result else [], tag)
         markers = [m for turn in said if turn.role in {"user", "tool"} for p in turn.parts for m in MARKER.findall(p)]
         self.server.write(
             {
@@ -142,7 +145,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(f"{head}data: {text}\n\n".encode())
             self.wfile.flush()
 
-    def _answer(self, new: list[str], tools: list[str], tag: str) -> Answer:
+    def _answer(self, dialect: Dialect, body: Json, new: list[str], tag: str) -> Answer:
+        tools = dialect.tools(body)
         said = "\n".join(new)
         slow = max((int(n) for n in SLOW.findall(said)), default=0)
         pieces = ["ok " + " ".join(MARKER.findall(said))[:200]]
@@ -153,8 +157,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not self.server.tools:
                 pieces.append(f"\n\n```bash\n{command}\n```\n")
             elif name := next((t for t in tools if t in SHELL_TOOLS), None):
-                arguments = {k: command if v == "COMMAND" else v for k, v in SHELL_TOOLS[name].items()}
-                call = (name, arguments)
+                takes = dialect.takes(body, name)
+                call = (name, {k: _filled(v, command) for k, v in SHELL_TOOLS[name].items() if not takes or k in takes})
         return Answer(pieces, SLOW_STEP if slow else 0.0, call)
 
     def _address(self) -> tuple[str, str]:
@@ -187,6 +191,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+
+def _filled(value: Any, command: str) -> Any:
+    """An argument of `SHELL_TOOLS` with the command in it."""
+    if isinstance(value, list):
+        return [_filled(one, command) for one in value]
+    return value.replace("COMMAND", command) if isinstance(value, str) else value
 
 
 def _since_model(said: list[Said]) -> list[str]:

@@ -1,5 +1,6 @@
 """One UI, running in a pane of its own against the stand-in model."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -84,6 +85,10 @@ class Session:
         self.look.dress(self.home, self.cwd)
         argv = [str(self.ui.package.path), *how.args, *self.look.args]
         env = {**environment(self.home), **how.env, **self.look.env}
+        env["PATH"] = f"{self.ui.package.path.parent}{os.pathsep}{env['PATH']}"  # omp's bun is installed beside it
+        if how.before:
+            first = [str(self.ui.package.path), *how.before]
+            subprocess.run(first, env=env, cwd=self.cwd, capture_output=True, check=True, timeout=120)
         self.pane = self.server.start(self.name, argv, env, self.cwd, self.look.size)
         go_on()
 
@@ -112,7 +117,9 @@ class Session:
         end = time.monotonic() + limit
         while time.monotonic() < end:
             screen = self.server.still(self.pane, quiet=2.5, limit=limit)
-            if self.loaded(screen):
+            if keys := self._asked_at_first(screen):
+                self.server.press(self.pane, keys)
+            elif self.loaded(screen):
                 if self.look.keys:
                     self.server.press(self.pane, self.look.keys)
                     screen = self.server.still(self.pane, quiet=1.0, limit=5)
@@ -123,6 +130,11 @@ class Session:
         """Does `screen` show that the UI listens?"""
         pattern = self.look.loaded or self.ui.loaded
         return re.search(pattern, SGR.sub("", screen.text), re.MULTILINE) is not None
+
+    def _asked_at_first(self, screen: Screen) -> tuple[str, ...]:
+        """The keys that answer what a new home makes the UI ask; none if it does not."""
+        shown = SGR.sub("", screen.text)
+        return next((keys for pattern, keys in self.ui.asks_at_first if re.search(pattern, shown)), ())
 
     def shows(self) -> str:
         """The pane's text and cursor, for a person; or that there is no pane any more."""

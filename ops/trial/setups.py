@@ -15,10 +15,14 @@ KEY = "trial-key-that-opens-nothing-0123456789"
 
 @dataclass(frozen=True)
 class Start:
-    """How to start a UI: the arguments of its program, and its environment beside the least that any has."""
+    """How to start a UI: the arguments of its program, and its environment beside the least that any has.
+
+    `before`: the arguments of a run of the program that comes first, and writes its configuration.
+    """
 
     args: list[str] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
+    before: list[str] = field(default_factory=list)
 
 
 def write(path: Path, content: str | Mapping[str, Any]) -> None:
@@ -130,3 +134,103 @@ def ipython(home: Path, cwd: Path, base: str) -> Start:
     code = (Path(__file__).parent / "repl.py").read_text(encoding="utf-8")
     write(home / ".ipython" / "profile_default" / "startup" / "00-agent.py", code)
     return Start(["--no-banner"], {"TRIAL_MODEL": f"{base}/v1/chat/completions"})
+
+
+def copilot(home: Path, cwd: Path, base: str) -> Start:
+    """GitHub Copilot CLI: OpenAI chat completions, from a provider of one's own."""
+    write(home / ".copilot" / "config.json", {"trusted_folders": [str(cwd)], "trustedFolders": [str(cwd)]})
+    env = {
+        "COPILOT_PROVIDER_BASE_URL": f"{base}/v1",
+        "COPILOT_PROVIDER_API_KEY": KEY,
+        "COPILOT_MODEL": "fake",
+        "COPILOT_OFFLINE": "true",
+        "COPILOT_AUTO_UPDATE": "false",
+    }
+    return Start([], env)
+
+
+def qwen(home: Path, cwd: Path, base: str) -> Start:
+    """Qwen Code: OpenAI chat completions. Its suggestions in the empty box are left on, as they are by default."""
+    del cwd
+    security = {"auth": {"selectedType": "openai"}, "folderTrust": {"enabled": False}}
+    general = {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False}
+    config = {"security": security, "general": general, "privacy": {"usageStatisticsEnabled": False}}
+    write(home / ".qwen" / "settings.json", config)
+    env = {"OPENAI_BASE_URL": f"{base}/v1", "OPENAI_API_KEY": KEY, "OPENAI_MODEL": "fake"}
+    return Start(["--approval-mode", "default"], env)
+
+
+def kilo(home: Path, cwd: Path, base: str) -> Start:
+    """Kilo CLI, a fork of OpenCode with a configuration of its own."""
+    opencode(home, cwd, base)
+    (home / ".config" / "kilo").mkdir()
+    (home / ".config" / "opencode" / "opencode.json").rename(home / ".config" / "kilo" / "kilo.json")
+    return Start([], {"KILO_DISABLE_MODELS_FETCH": "1", "KILO_DISABLE_AUTOUPDATE": "1"})
+
+
+def kimi(home: Path, cwd: Path, base: str) -> Start:
+    """Kimi Code CLI: OpenAI chat completions, by its environment alone."""
+    del home, cwd
+    env = {
+        "KIMI_MODEL_NAME": "fake",
+        "KIMI_MODEL_PROVIDER_TYPE": "openai",
+        "KIMI_MODEL_API_KEY": KEY,
+        "KIMI_MODEL_BASE_URL": f"{base}/v1",
+        "KIMI_CODE_NO_AUTO_UPDATE": "1",
+    }
+    return Start([], env)
+
+
+VIBE = """active_model = "fake"
+enable_update_checks = false
+enable_telemetry = false
+[[providers]]
+name = "fake"
+api_base = "{base}/v1"
+api_key_env_var = "TRIAL_KEY"
+api_style = "openai"
+backend = "generic"
+[[models]]
+name = "fake"
+provider = "fake"
+alias = "fake"
+"""
+
+
+def vibe(home: Path, cwd: Path, base: str) -> Start:
+    """Mistral Vibe: OpenAI chat completions; its agent `ask` asks before it runs a command."""
+    write(home / ".vibe" / "config.toml", VIBE.format(base=base))
+    write(home / ".vibe" / "trusted_folders.toml", f'trusted = ["{cwd}"]\nuntrusted = []\n')
+    return Start(["--agent", "ask"], {"TRIAL_KEY": KEY})
+
+
+def hermes(home: Path, cwd: Path, base: str) -> Start:
+    """Hermes Agent: OpenAI chat completions."""
+    del cwd
+    config = {"model": {"default": "fake", "provider": "custom", "base_url": f"{base}/v1", "api_key": KEY}}
+    write(home / ".hermes" / "config.yaml", config)  # JSON is YAML
+    return Start([], {"OPENAI_API_KEY": KEY})
+
+
+def omp(home: Path, cwd: Path, base: str) -> Start:
+    """Oh My Pi, a fork of pi that runs under bun."""
+    pi(home, cwd, base)
+    (home / ".pi").rename(home / ".omp")
+    return Start(["--provider", "fake", "--model", "fake"], {"PI_OFFLINE": "1"})
+
+
+def cn(home: Path, cwd: Path, base: str) -> Start:
+    """Continue CLI: OpenAI chat completions."""
+    del cwd
+    model: dict[str, Any] = {"name": "fake", "provider": "openai", "model": "fake"}
+    model |= {"apiBase": f"{base}/v1", "apiKey": KEY}
+    model |= {"roles": ["chat"], "capabilities": ["tool_use"]}
+    write(home / "continue.yaml", {"name": "trial", "version": "1.0.0", "schema": "v1", "models": [model]})
+    return Start(["--config", str(home / "continue.yaml")], {"CONTINUE_TELEMETRY_ENABLED": "0"})
+
+
+def cline(home: Path, cwd: Path, base: str) -> Start:
+    """Cline CLI: OpenAI chat completions. By default it approves everything itself."""
+    del home, cwd
+    before = ["auth", "-p", "openai-compatible", "-k", KEY, "-m", "fake", "-b", f"{base}/v1"]
+    return Start(["-i", "--auto-approve", "false"], before=before)

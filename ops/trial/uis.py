@@ -24,7 +24,8 @@ class UI:
     `package` is what npm or pip installs. `set_up(home, cwd, base)` writes its configuration and says how to start it.
     `own_texts` match what the UI itself tells the model beside what a person typed. `overlays` are the keys that open
     and that close its menus and viewers, in which typed text would do who knows what, and what each is.
-    `loaded` is a pattern that its screen shows once it listens. `moved` is one that a dialog shows if the keys of a
+    `loaded` is a pattern that its screen shows once it listens. `asks_at_first`: what it shows in a new home before it
+    does, and the keys that answer it. `moved` is one that a dialog shows if the keys of a
     message moved it, and Escape takes it back. `changes` is what the UI makes of any text that is
     pasted into it. `guards` are what its profile may put before or behind a text, beside spaces, so that it stays text.
     `asks`: whether it ever asks before it runs a command. `tools`: whether it offers the model any, which tells what a
@@ -37,6 +38,7 @@ class UI:
     own_texts: tuple[str, ...] = ()
     overlays: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = ()
     loaded: str = r"\S"
+    asks_at_first: tuple[tuple[str, tuple[str, ...]], ...] = ()
     moved: str = ""
     changes: Callable[[str], str] = str
     guards: tuple[str, ...] = ("> ",)
@@ -139,5 +141,59 @@ UIS = {
             setups.ipython,
             loaded=r"In \[\d+\]:",
         ),
+        UI(
+            "copilot",
+            Package("@github/copilot", "1.0.102", "copilot"),
+            setups.copilot,
+            loaded=r"^❯ ?$",
+            own_texts=(r"<system_reminder>", r"<system_notification>"),
+            changes=lambda text: _no_tabs(re.sub(r"^<current_datetime>.*?</current_datetime>\s*", "", text)),
+        ),
+        UI(
+            "qwen",
+            Package("@qwen-code/qwen-code", "0.24.4", "qwen"),
+            setups.qwen,
+            loaded=r"^> ",
+            own_texts=(r"<system-reminder>", r"<session_context>", r"Managed memory has ", r"\[SUGGESTION MODE"),
+        ),
+        UI("cline", Package("cline", "3.0.65", "cline"), setups.cline, loaded=r"❯ "),
+        UI(
+            "kilo",
+            # `@kilocode/cli` only installs this one, of the same version, and is served in newer ones than it is.
+            Package("@kilocode/cli-linux-x64", "7.7.9", "kilo", inside="node_modules/@kilocode/cli-linux-x64/bin"),
+            setups.kilo,
+            own_texts=(r"ERROR: Cannot read ", r"<environment_details>"),
+            moved="Always allow",
+        ),
+        UI(
+            "kimi",
+            Package("@moonshot-ai/kimi-code", "2.1.0", "kimi"),
+            setups.kimi,
+            loaded=r"│ > ",
+            own_texts=(r"<system", r"<git-context>"),
+            asks_at_first=((r"Trust this folder\?", ("Enter",)),),
+        ),
+        UI(
+            "vibe",
+            Package("mistral-vibe", "3.0.2", "vibe", "pip", python="3.12"),
+            setups.vibe,
+            loaded=r"^> ",
+        ),
+        UI(
+            "hermes",
+            Package("hermes-agent", "0.19.0", "hermes", "pip"),
+            setups.hermes,
+            loaded=r"^❯ ?$",
+        ),
+        UI(
+            "omp",
+            Package("@oh-my-pi/pi-coding-agent", "18.2.3", "omp", beside=("bun@1.4.5",)),
+            setups.omp,
+            loaded=r"^╰─",
+            changes=_no_tabs,
+            asks_at_first=((r"Setup step \d", ESCAPE),),
+            asks=False,
+        ),
+        UI("cn", Package("@continuedev/cli", "1.5.47", "cn"), setups.cn, loaded=r"│ ● "),
     )
 }

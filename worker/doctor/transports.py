@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from worker.doctor.finding import Finding
@@ -13,6 +13,8 @@ from worker.errors import BusWatchError, ConfigError
 from worker.install.config_file import PASSING_ID, STARTER
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.transports.command import check_command
+
+SENDERS = frozenset({"wake", "send-message", "send-message.sh", "agent-send", "agent-send.sh"})
 
 
 def check(settings: Settings) -> Iterator[Finding]:
@@ -60,7 +62,15 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
     """What the built-in submitter needs on this host: tmux, and the session some time."""
     command = list(transport.command)
     remote = any(word in {"-H", "--host"} for word in command)
-    if Path(command[0]).name not in {"wake", "send-message", "send-message.sh"} or "-t" not in command[:-1] or remote:
+    if Path(command[0]).name not in SENDERS:
+        return []
+    if _says(command, "--agent", "generic") and not _says(command, "--accept", "unproven"):
+        text = (
+            "--agent generic looks at nothing: it pastes into dialogs and answers them, and as nothing is proven each "
+        )
+        text += "retry types again; write a profile (bus-watch profile new), or add --accept unproven"
+        return [Finding("FAIL", name, text, agent.agent)]
+    if "-t" not in command[:-1] or remote:
         return []
     tmux = shutil.which("tmux")
     if tmux is None:
@@ -81,3 +91,9 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
     if there:
         return []
     return [Finding("note", name, f"there is no tmux session {session!r} now; messages wait until it is", agent.agent)]
+
+
+def _says(command: Sequence[str], option: str, value: str) -> bool:
+    """Whether the command has the option with that value, in one word or in two."""
+    pairs = zip(command, [*command[1:], ""], strict=True)
+    return any(word == f"{option}={value}" or (word == option and behind == value) for word, behind in pairs)

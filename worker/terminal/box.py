@@ -190,7 +190,7 @@ def _is_placeholder(
 ) -> bool:
     """Whether what stands behind the cursor, and is neither dim nor gray, is what an empty box says all the same."""
     shown = [cell for part in behind for cell in part if _text([cell]).strip()]
-    if shown and shown[0].style.drawn:
+    if shown and _is_cursor(shown):
         if len(shown) > 1 and all(_muted(cell, how) for cell in shown[1:]):
             return True  # a cursor drawn on a placeholder's first letter
         del shown[0]
@@ -206,6 +206,15 @@ def _is_placeholder(
     words = [_text(part).strip() for part in behind]
     whole = {"".join(words), " ".join(filter(None, words))}
     return any(one.fullmatch(text) for one in how.placeholder for text in whole)
+
+
+def _is_cursor(shown: Sequence[Cell]) -> bool:
+    """Whether the first cell looks like a cursor that the UI draws: reversed, underlined, or alone on its background.
+
+    Qwen 0.24 does either of the last two, as its terminal's colours are. A whole row on one background is none.
+    """
+    first = shown[0].style
+    return first.drawn or (first.ground != "" and all(cell.style.ground != first.ground for cell in shown[1:]))
 
 
 def _as_mode_row(rows: Sequence[Row], span: _Span, how: Composer) -> tuple[str, frozenset[str]] | None:

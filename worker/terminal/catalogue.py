@@ -5,6 +5,7 @@ the agent that it is for, and nobody else. Iterating gives names; `[name]` loads
 file.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -48,7 +49,8 @@ class Catalogue(Mapping[str, Profile]):
     def knowing(self, processes: Iterable[Process]) -> tuple[Profile, Process] | None:
         """The profile that knows one of the processes, and that process.
 
-        Of several the more specific one: a part of a script's path before a name, a longer one before a shorter.
+        Of several the more specific one: a part of a script's path before a name, a longer one before a shorter; of
+        two that are alike the user's own.
 
         Raises:
             ProfileError: the file that is probably meant for it cannot be used, and no other knows it.
@@ -66,12 +68,41 @@ class Catalogue(Mapping[str, Profile]):
                 continue
             if (process := match(group, profile)) is not None:
                 found.append((_specific(profile, process), profile, process))
+        found.sort(key=lambda one: self._rank(one[1].name))
         if found:
             _, profile, process = max(found, key=lambda one: one[0])
             return profile, process
         if broken is not None:
             raise broken
         return None
+
+    def why_not(self, group: Iterable[Process], known: str) -> dict[str, str]:
+        """Each profile but the one called `known`, and why it is not the one for these processes."""
+        processes = list(group)
+        reasons = {}
+        for name in self._names:
+            if name == known:
+                continue
+            try:
+                profile = self[name]
+            except ProfileError as why:
+                reasons[name] = f"its file has a mistake: {why}"
+                continue
+            if profile.composer is None:
+                reasons[name] = "it is used only if you name it: it looks at nothing, and pastes into dialogs, too"
+            elif match(processes, profile) is not None:
+                reasons[name] = f"it knows the process as well, and names less of it than {known or 'another'}"
+            else:
+                called = ", ".join(sorted(profile.commands))
+                scripts = f", and none runs {', '.join(profile.scripts)}" if profile.scripts else ""
+                reasons[name] = f"no process is called {called}{scripts}"
+        return reasons
+
+    def _rank(self, name: str) -> int:
+        """In which of the directories the profile lies, from 0: the user's own come first."""
+        with contextlib.suppress(ProfileError, ValueError):
+            return self._directories.index(self._text(name)[0].parent)
+        return len(self._directories)
 
     def _may_match(self, name: str, group: list[Process]) -> bool:
         """Whether the file names what could match; to read all of a file costs ten times as much."""

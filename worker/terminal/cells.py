@@ -24,6 +24,8 @@ class Style(NamedTuple):
     underline: bool = False
     colour: str = ""
     """The foreground as SGR writes it (`90`, `38;5;8`, `38;2;R;G;B`); empty: the terminal's own."""
+    ground: str = ""
+    """The background, the same way (`48;5;252`)."""
 
     @property
     def drawn(self) -> bool:
@@ -88,14 +90,14 @@ def rows_of(screen: str) -> list[Row]:
 
 
 @lru_cache(maxsize=1024)
-def _apply(codes: str, style: Style) -> Style:
+def _apply(codes: str, style: Style) -> Style:  # noqa: C901 - a branch for each code, and nothing else
     """`style` after one SGR sequence with these parameters."""
-    dim, reverse, underline, colour = style
+    dim, reverse, underline, colour, ground = style
     words = codes.split(";")
     while words:
         code, _, sub = (words.pop(0) or "0").partition(":")
         if code == "0":
-            dim, reverse, underline, colour = PLAIN
+            dim, reverse, underline, colour, ground = PLAIN
         elif code in {"2", "22"}:
             dim = code == "2"
         elif code in {"7", "27"}:
@@ -105,11 +107,16 @@ def _apply(codes: str, style: Style) -> Style:
         elif code in {"38", "48", "58"}:
             chosen, words = _chosen(sub, words)
             colour = ";".join(["38", *chosen]) if code == "38" else colour
+            ground = ";".join(["48", *chosen]) if code == "48" else ground
         elif code == "39":
             colour = ""
+        elif code == "49":
+            ground = ""
+        elif code.isdigit() and (40 <= int(code) <= 47 or 100 <= int(code) <= 107):
+            ground = code
         elif code.isdigit() and (30 <= int(code) <= 37 or 90 <= int(code) <= 97):
             colour = code
-    return Style(dim, reverse, underline, colour)
+    return Style(dim, reverse, underline, colour, ground)
 
 
 def _chosen(sub: str, words: list[str]) -> tuple[list[str], list[str]]:

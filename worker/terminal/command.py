@@ -198,17 +198,22 @@ def send(options: argparse.Namespace, target: str, compose: "Callable[[Server], 
         compose: makes the text; it may ask the server's host for its name.
     """
     loaded = load_profiles()
-    if options.agent and options.agent not in loaded:
-        raise UsageError(f"--agent {options.agent!r}: no such profile; there are: {', '.join(sorted(loaded))}")
+    check_agent(options.agent, loaded)
     worst = 0
     for host in options.host or [""]:
         outcome = _submit(options, host, target, compose, loaded)
         with contextlib.suppress(OSError):  # whoever reads the report, what was typed was typed
-            report(outcome, as_json=options.json)
+            report(outcome, as_json=options.json, look=look_command(options, host, outcome.pane or target))
         # Accepted is only what was entered: text left behind without an Enter is a failure to everybody.
         accepted = outcome.verdict == options.accept and "entered" in outcome.timings
         worst = max(worst, 0 if accepted else outcome.exit_status)
     return worst
+
+
+def check_agent(name: str, loaded: "Catalogue") -> None:
+    """Raise UsageError if `name` is that of no profile."""
+    if name and name not in loaded:
+        raise UsageError(f"--agent {name!r}: no such profile; there are: {', '.join(sorted(loaded))}")
 
 
 def load_profiles() -> "Catalogue":
@@ -257,13 +262,30 @@ def _submit(
         server.runner.close()
 
 
-def report(outcome: "Outcome", *, as_json: bool) -> None:
-    """Say what became of the message: success on standard output, failure on standard error; JSON there too."""
+def look_command(options: argparse.Namespace, host: str, place: str) -> str:
+    """The command that looks at the same pane: what a person runs next, and sends with a bug report."""
+    import shlex
+
+    words = ["send-message", "--look", "-t", place]
+    words += ["--agent", options.agent] if options.agent and options.agent != "generic" else []
+    words += ["-H", host] if host else []
+    words += ["-L", options.socket_name] if options.socket_name else []
+    words += ["--socket-path", options.socket_path] if options.socket_path else []
+    return shlex.join(words)
+
+
+def report(outcome: "Outcome", *, as_json: bool, look: str) -> None:
+    """Say what became of the message: success on standard output, failure on standard error; JSON there too.
+
+    `look` is the command that tells more; what was not submitted points to it.
+    """
+    points = outcome.verdict in {"refused", "unproven", "deferred"}
     if as_json:
         import json
 
-        keys = ("verdict", "reason", "agent", "pane", "host", "proof", "timings", "leftover", "channel", "passed")
-        print(json.dumps({key: getattr(outcome, key) for key in keys}, ensure_ascii=False), flush=True)
+        keys = ("verdict", "reason", "agent", "version", "measured", "pane", "host", "proof", "timings", "leftover")
+        said = {key: getattr(outcome, key) for key in (*keys, "channel", "passed")} | {"look": look if points else ""}
+        print(json.dumps(said, ensure_ascii=False), flush=True)
         return
     place = " ".join(
         filter(
@@ -271,15 +293,23 @@ def report(outcome: "Outcome", *, as_json: bool) -> None:
             [
                 outcome.pane,
                 f"on {outcome.host}" if outcome.host else "",
-                f"({outcome.agent})" if outcome.agent else "",
+                f"({_whose(outcome)})" if outcome.agent else "",
                 f"via {outcome.channel}" if outcome.channel != TYPE else "",
             ],
         )
     )
     proof = f" [{outcome.proof}]" if outcome.proof else ""
     passed = f" (not {'; not '.join(outcome.passed)})" if outcome.passed else ""
-    line = f"{outcome.verdict}{' ' + place if place else ''}: {outcome.reason}{proof}{passed}"
+    more = f"; {look} says more" if points else ""
+    line = f"{outcome.verdict}{' ' + place if place else ''}: {outcome.reason}{proof}{passed}{more}"
     print(line, file=sys.stdout if outcome.exit_status == 0 else sys.stderr, flush=True)
+
+
+def _whose(outcome: "Outcome") -> str:
+    """The agent, with its version where the profile was measured on another one."""
+    if not outcome.version or outcome.version == outcome.measured:
+        return " ".join(filter(None, [outcome.agent, outcome.version]))
+    return f"{outcome.agent} {outcome.version}, measured on {outcome.measured or 'none'}"
 
 
 def guarded(main: "Callable[[], int]", name: str) -> int:

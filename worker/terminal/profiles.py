@@ -33,7 +33,10 @@ _ANYTHING = re.compile(r"")
 _KEY = re.compile(r"(?:[CMS]-)+[a-z0-9]|(?:[CMS]-)*(?:Enter|Tab|BTab|Space|Up|Down|Left|Right|Home|End|F\d\d?)")
 _NO_KEY = frozenset(["C-c", "C-d", "C-z"])
 _CLEARING = frozenset(["BSpace", "DC", "Escape"])
-_INTERPRETERS = frozenset(["node", "nodejs", "bun", "deno", "python", "python3", "ruby", "npx", "uv", "uvx", "java"])
+_INTERPRETER = re.compile(
+    r"(?:node|nodejs|bun|bunx|deno|tsx|ts-node|python|pypy|ruby|perl|php|java|npm|npx|pnpm|yarn|uv|uvx|pipx|env|sudo|doas"
+    r"|(?:ba|da|z|k|fi|tc|c)?sh)[\d.]*"
+)
 
 
 class ProfileError(ConfigError):
@@ -234,8 +237,10 @@ def _check(profile: Profile, where: str) -> None:
 def _wrong_process(profile: Profile) -> Iterator[str]:
     if profile.composer is None and (profile.commands or profile.scripts):
         yield "a [composer] is needed, or nothing would ever be seen"
-    if vague := profile.commands & _INTERPRETERS:
+    if vague := [one for one in profile.commands if _INTERPRETER.fullmatch(one)]:
         yield f"[process]: {min(vague)!r} runs everything; name the script, or its module"
+    if short := [one for one in profile.scripts if not one.strip("/. ")]:
+        yield f"[process]: the script {short[0]!r} is part of every path; name a folder that only this agent has"
 
 
 def _wrong_composer(how: Composer, typing: Typing) -> Iterator[str]:

@@ -16,6 +16,7 @@ examples:
   send-message -t work:editor.1 -f notes.txt --json    one pane of a window, the report as JSON
   git diff --stat | send-message -t %3                 a pane by its id, the text from standard input
   send-message -t repl --agent generic --accept unproven -m '1 + 1'   any program that is not a shell
+  send-message --look -t claude                        what a message would meet there; types nothing
   send-message --from-bus -t claude                    a transport of bus-watch: the text on standard
                                                        input, the preamble from SOS_MESSAGE_SOURCE,
                                                        SOS_AGENT and SOS_MESSAGE_CLASS
@@ -35,6 +36,10 @@ def _main(argv: "Sequence[str] | None") -> int:
 
     options = _parser().parse_args(command.glued(argv))
     command.check_options(options)
+    if options.look:
+        from worker.terminal import look_report
+
+        return look_report.run(options)
     if options.from_bus and (options.message is not None or options.base64 is not None):
         raise UsageError("--from-bus takes the text from standard input or -f")
     text = command.read_text(options)
@@ -72,6 +77,9 @@ def _parser() -> "argparse.ArgumentParser":
     )
     command.add_target(parser)
     command.add_text_options(parser)
+    parser.add_argument(
+        "--look", action="store_true", help="type nothing: say who and what is in the pane, and why; for bug reports"
+    )
     parser.add_argument("--from-bus", action="store_true", help="put the preamble of a bus message in front")
     command.add_pane_options(parser)
     return parser

@@ -17,9 +17,10 @@ from worker.terminal.leftover import Note, fate_of
 from worker.terminal.pace import SLOWEST, pace
 from worker.terminal.profiles import Composer, Profile, ProfileError
 from worker.terminal.proof import Verdict
-from worker.terminal.runner import HostError
+from worker.terminal.runner import HostError, LocalRunner
 from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise
 from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError, UnsentError
+from worker.terminal.versions import version_of
 from worker.terminal.visit import DeferredError, Pasted, Visit, Wishes
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
@@ -66,6 +67,10 @@ class Outcome:
     host: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds from the start at which each step was done; `window`: seconds at most from the last look to Enter."""
+    version: str = ""
+    """Of the agent that runs, where it can be told."""
+    measured: str = ""
+    """The version that its profile was measured on."""
     leftover: str = ""
     """What became of the text that an earlier sender had left in the box; empty: there was none."""
     channel: str = "type"
@@ -157,7 +162,16 @@ class _Submission:
                 raise
             self._end("unproven", self._after(f"this program failed: {type(why).__name__}"))
         self._step("end")
+        self._whose()
         return self.outcome
+
+    def _whose(self) -> None:
+        """Which version of the agent it was, beside the one that its profile is true of."""
+        if self.visit is None or self.visit.profile.composer is None:
+            return
+        self.outcome.measured = self.visit.profile.measured
+        if isinstance(self.server.runner, LocalRunner):
+            self.outcome.version = version_of(self.visit.agent.process)
 
     @property
     def typed(self) -> bool:

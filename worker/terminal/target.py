@@ -91,6 +91,7 @@ def identify(server: Server, pane: Pane, profiles: Catalogue, *, chosen: str = "
     if carried:
         raise RefusedError(f"the pane runs {carried}")
     raise RefusedError(
-        f"the pane runs {shown}, which no profile knows; --agent NAME says which one fits, "
-        "--agent generic types without looking"
+        f"the pane runs {shown}, which no profile knows; --agent NAME names one that fits, "
+        "`bus-watch profile new` makes one (--agent generic does not look: it pastes into dialogs "
+        "as well, and its Enter answers them)"
     )

@@ -74,7 +74,7 @@ class Watch:
         self._globs = [expand(one, where) for one in record.paths] if where.home else []
         self._text = text
         self._started_ms = int(time.time() * 1000)
-        self._read = dict(self._files())
+        self._read = dict(self.files())
         self.mixed = False
         """Whether our text was seen inside a prompt that holds other words on the same lines."""
         self.was_failing = self._failing()
@@ -83,13 +83,13 @@ class Watch:
     @property
     def available(self) -> bool:
         """Whether there is a record at all."""
-        return bool(self._read) or any(True for _ in self._files())
+        return bool(self._read) or any(True for _ in self.files())
 
     def look(self) -> Proof | None:
         """The proof, if the record has it by now."""
         if self._record.format == "sqlite":
             return self._look_in_databases()
-        for path, size in self._files():
+        for path, size in self.files():
             start = self._read.get(path, 0)
             if size <= start:
                 continue
@@ -127,7 +127,8 @@ class Watch:
                 return False
         return False
 
-    def _files(self) -> Iterator[tuple[str, int]]:
+    def files(self) -> Iterator[tuple[str, int]]:
+        """The record's files that are there, and their sizes in bytes."""
         for pattern in self._globs:
             for path in glob.iglob(pattern):  # noqa: PTH207  the pattern is absolute; Path.glob takes none
                 with contextlib.suppress(OSError):
@@ -152,7 +153,7 @@ class Watch:
     def _look_in_databases(self) -> Proof | None:
         import sqlite3  # noqa: PLC0415  only opencode needs it, and it is slow to load
 
-        for path, _ in self._files():
+        for path, _ in self.files():
             with contextlib.suppress(sqlite3.Error, ValueError):
                 database = sqlite3.connect(f"{Path(path).as_uri()}?mode=ro", uri=True, timeout=0.2)
                 try:

@@ -146,6 +146,15 @@ def test_an_underlined_first_letter_is_a_drawn_cursor_too() -> None:
     assert judge(look(RULE, "> \x1b[4mo\x1b[0mk", RULE, cursor=(2, 1)), QWEN).state == "draft"
 
 
+def test_a_first_letter_alone_on_its_background_is_one_as_well() -> None:
+    drawn = "> \x1b[48;5;252mo\x1b[38;5;103m\x1b[49mk"  # Qwen 0.24.4 suggests `ok`
+    assert judge(look(RULE, drawn, RULE, cursor=(2, 1)), QWEN).state == "idle"
+    typed = "> \x1b[48;5;252mo\x1b[39m\x1b[49mk"
+    assert judge(look(RULE, typed, RULE, cursor=(2, 1)), QWEN).state == "draft"
+    whole = "> \x1b[48;5;252mo\x1b[38;5;103mk"
+    assert judge(look(RULE, whole, RULE, cursor=(2, 1)), QWEN).state == "draft", "the whole row has that background"
+
+
 def test_rows_that_all_start_with_the_prompt_are_one_box() -> None:
     found = box(look(RULE, "> one", "> two", "> three", cursor=(7, 3)), AIDER)
     assert found is not None

@@ -1,0 +1,91 @@
+"""Which version of an agent runs, from the files that its process was started from. Nothing is executed.
+
+A profile is true of the version that it was measured on (`measured`). Promises: `version_of` never fails; an empty
+text means that it cannot be told, as on another host, or of a program that keeps its version to itself.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from worker import process_table
+from worker.terminal.processes import Process
+
+_PARENTS = 6  # folders above a program that may hold what it belongs to
+_VERSION = re.compile(r"v?(\d+\.\d+[\w.+-]*)")
+_MAX_BYTES = 1 << 20
+
+
+def version_of(process: Process | None) -> str:
+    """The version of what `process` of this host runs, e.g. `2.1.332`, or nothing."""
+    if process is None:
+        return ""
+    for path in _programs(process):
+        try:
+            if found := _of_file(path, process.names):
+                return found
+        except (OSError, ValueError):
+            continue
+    return ""
+
+
+def _programs(process: Process) -> Iterator[Path]:
+    """The files that it may run, likeliest first."""
+    directory = process_table.link(process.pid, "cwd") or "/"
+    if process.script:
+        yield Path(directory, process.script)
+    program = process_table.link(process.pid, "exe") or ""
+    if program and Path(program).name.removesuffix(" (deleted)") in process.names:
+        yield Path(program.removesuffix(" (deleted)"))
+    # A Node that writes its own title (pi, kimi) has no script any more: what a shell would start by that name.
+    path = (process_table.environment(process.pid) or {}).get("PATH", "")
+    for name in sorted(process.names - {Path(program).name}):
+        if found := shutil.which(name, path=path or os.defpath):
+            yield Path(found)
+
+
+def _of_file(path: Path, names: frozenset[str]) -> str:
+    real = path.resolve(strict=True)
+    folders = [real.parent, *list(real.parents)[1:_PARENTS]]
+    for folder in folders:
+        if found := _of_package(folder / "package.json"):
+            return found
+    for part in (real.name, *(folder.name for folder in folders)):  # ~/.local/share/claude/versions/2.1.332
+        if match := _VERSION.fullmatch(part):
+            return match[1]
+    return _of_distribution(path.absolute(), names) or _of_distribution(real, names)
+
+
+def _of_package(path: Path) -> str:
+    """Of an npm package; a folder that merely holds some has no name."""
+    if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+        return ""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    named = isinstance(data, dict) and isinstance(data.get("name"), str)
+    return str(data["version"]) if named and isinstance(data.get("version"), str) else ""
+
+
+def _of_distribution(script: Path, names: frozenset[str]) -> str:
+    """Of the Python distribution whose console script this is: it stands in a virtual environment's `bin`."""
+    base = script.parent.parent
+    found = [one for lib in ("lib", "lib64") for one in (base / lib).glob("python*/site-packages/*.dist-info")]
+    # Most are called after their program; only if none is, all of them are read.
+    likely = [one for one in found if any(one.name.lower().startswith(name.lower()) for name in names)]
+    wanted = re.compile(rf"^(?:{'|'.join(map(re.escape, sorted(names | {script.name})))})\s*=", re.MULTILINE)
+    for folder in dict.fromkeys((*likely, *found)):
+        points = folder / "entry_points.txt"
+        ours = (points.is_file() and wanted.search(points.read_text(encoding="utf-8"))) or _installs(folder, script)
+        if ours:
+            return folder.name.removesuffix(".dist-info").rpartition("-")[2]
+    return ""
+
+
+def _installs(folder: Path, script: Path) -> bool:
+    """Whether the distribution's list of files names the script (a native program: Vibe 3.0)."""
+    record = folder / "RECORD"
+    if not record.is_file() or record.stat().st_size > _MAX_BYTES:
+        return False
+    return f"../../../bin/{script.name}," in record.read_text(encoding="utf-8")
