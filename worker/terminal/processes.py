@@ -1,7 +1,7 @@
 """Who would read what is typed into a pane: the foreground process group of its tty, and what it executes.
 
 A pane's command name proves nothing (`node` is codex, gemini and a thousand others; a suspended agent leaves
-its shell in front), so this asks the kernel: `/proc` here on Linux, portable `ps` elsewhere.
+its shell in front), so this asks the kernel: `/proc` on Linux, here and elsewhere, portable `ps` on other systems.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from worker import process_table
 from worker.process_table import ENDED, FOREGROUND, GROUP, HAS_PROC, START, STATE, TERMINAL
+from worker.terminal import far_processes
 from worker.terminal.profiles import Profile
 from worker.terminal.runner import LocalRunner, Runner
 
@@ -63,6 +64,8 @@ def foreground(runner: Runner, tty: str, root: int = 0) -> list[Process]:
     """
     if isinstance(runner, LocalRunner) and HAS_PROC:
         return _from_proc(tty, root)
+    if not isinstance(runner, LocalRunner) and (listed := far_processes.foreground(runner, tty)) is not None:
+        return sorted((_process(one.pid, one.argv, one.comm, "", one.age) for one in listed), key=lambda one: one.pid)
     return _from_ps(runner, tty)
 
 
@@ -135,12 +138,16 @@ def _from_proc(tty: str, root: int = 0) -> list[Process]:
     for pid, fields in seen.items():
         if fields[GROUP] != fields[FOREGROUND] or fields[STATE] in ENDED:
             continue
-        argv = process_table.arguments(pid)
-        argv = argv[0].split() if len(argv) == 1 else argv
-        names, script = names_of(argv, process_table.name(pid), process_table.link(pid, "exe") or "")
-        if names:  # else it has just ended
-            found.append(Process(pid, names, script, uptime - int(fields[START]) / ticks))
-    return sorted(found, key=lambda one: one.pid)
+        exe = process_table.link(pid, "exe") or ""
+        age = uptime - int(fields[START]) / ticks
+        found.append(_process(pid, process_table.arguments(pid), process_table.name(pid), exe, age))
+    return sorted((one for one in found if one.names), key=lambda one: one.pid)  # one without has just ended
+
+
+def _process(pid: int, argv: list[str], comm: str, exe: str, age: float) -> Process:
+    """From what `/proc` says; one that writes its own title has all of it in one argument."""
+    names, script = names_of(argv[0].split() if len(argv) == 1 else argv, comm, exe)
+    return Process(pid, names, script, age)
 
 
 def _on_terminal(listed: Iterable[tuple[int, list[bytes] | None]], number: int) -> dict[int, list[bytes]]:

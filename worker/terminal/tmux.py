@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from worker import process_table
 from worker.errors import BusWatchError
 from worker.terminal import places
+from worker.terminal.far_processes import LIFE
 from worker.terminal.places import Pane
 from worker.terminal.runner import LocalRunner, Result, Runner
 
@@ -37,16 +38,6 @@ _LOOK = "|".join(
 _LOCK = "@bus_watch_lock"
 _NOTE = "@bus_watch_pasted"
 _FATES = "@bus_watch_fates"
-
-# For another host. $1 is a pid. Says when it started, in a form that never changes while it lives (empty: dead or
-# unknowable), and the time.
-_LIFE = (
-    'if [ -r "/proc/$1/stat" ] && [ -z "$BUS_WATCH_TEST_NO_PROC" ]; then '
-    "s=$(sed 's/^.*) //' \"/proc/$1/stat\" 2>/dev/null | cut -d' ' -f1,20); "
-    "case $s in Z*|X*) s= ;; *) s=${s#* } ;; esac; "
-    'else s=$(LC_ALL=C TZ=UTC0 ps -o lstart= -p "$1" 2>/dev/null | tr -cd A-Za-z0-9); fi; '
-    'echo "$1 ${s:-none} $(date +%s)"'
-)
 
 
 class GoneError(BusWatchError):
@@ -396,23 +387,23 @@ class PaneLock:
         """`_life` of the process on the pane's host whose end gives the lock back."""
         if isinstance(self._server.runner, LocalRunner):
             return self._life(str(os.getpid()))
-        return self._life(self._run("sh", "-c", "echo $PPID").strip())
+        return self._life("")
 
     def _life(self, pid: str) -> tuple[str, str, float]:
-        """When the process started, in the form that `_LIFE` has, and the time, both on the pane's host."""
+        """The process, when it started, in the form that `LIFE` has, and the time, both on the pane's host.
+
+        No pid: the far shell's, which ends with the connection.
+        """
         if isinstance(self._server.runner, LocalRunner):
             return pid, _born(int(pid)) or "none", time.time()
-        words = self._run("sh", "-c", _LIFE, "sh", pid).split()
+        words = self._server.runner.run(["sh", "-c", LIFE, "sh", pid]).text.split()
         if len(words) != 3 or not words[2].isdigit():
-            raise TmuxError("the pane's host has no working sh, sed, cut and date")
+            raise TmuxError("the pane's host has no working sh")
         return words[0], words[1], float(words[2])
-
-    def _run(self, *argv: str) -> str:
-        return self._server.runner.run(list(argv)).text
 
 
 def _born(pid: int) -> str:
-    """When a process of this host started, in the form that `_LIFE` has; empty: it is dead, or that is unknowable."""
+    """When a process of this host started, in the form that `LIFE` has; empty: it is dead, or that is unknowable."""
     if process_table.HAS_PROC:
         fields = process_table.stat(pid)
         ended = fields is None or fields[process_table.STATE] in process_table.ENDED
