@@ -1,6 +1,6 @@
 """The trial of `wake`'s channels against a real agent UI and the stand-in model.
 
-    python -m ops.trial.native codex [-n 20] [--only busy,draft] [--via auto]
+    python -m ops.trial.native codex [-n 20] [--only "busy;draft"] [--via auto]
 
 Prints one line a case: of so many messages, how many arrived exactly once and whole, what `wake` said of them and by
 which channel, and its milliseconds. The judge is the model's log.
@@ -320,7 +320,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ui", choices=sorted(UIS))
     parser.add_argument("-n", type=int, default=20, help="messages a case (%(default)s)")
-    parser.add_argument("--only", default="", help="cases, by comma")
+    parser.add_argument("--only", default="", help="cases, by semicolon")
     parser.add_argument("--via", default="auto")
     options = parser.parse_args()
     ui = UIS[options.ui]
@@ -329,7 +329,7 @@ def main() -> int:
         session.ready()
         trial = Trial(session, options.via)
         for name, run in CASES.items():
-            if options.only and name not in options.only.split(","):
+            if options.only and name not in options.only.split(";"):
                 continue
             case = Case(name)
             try:

@@ -2,12 +2,17 @@
 
 import contextlib
 import os
+import re
 import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from tests.fakes.claude_inbox import ClaudeInbox
 from tests.fakes.codex_daemon import CodexDaemon
 from tests.fakes.terminals import FAKES, Agent, Terminal
+
+TAG = re.compile(r"\n\n\(message [0-9a-f]{16}\)$")
+"""What the claude channel puts behind each text."""
 
 
 class World(ABC):
@@ -19,6 +24,8 @@ class World(ABC):
     """
 
     name = ""
+    tells_apart = False
+    """Whether each pane's session is known for certain."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
@@ -85,4 +92,41 @@ class Codex(World):
             self.daemon.close()
 
 
-WORLDS: tuple[type[World], ...] = (Codex,)
+class Claude(World):
+    name = "claude"
+    tells_apart = True
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal)
+        self.inboxes: list[ClaudeInbox] = []
+
+    def open(self, name: str, *, alike: bool = False) -> Agent:
+        del alike  # each process names its session
+        agent = self.pane(name)
+        pid = int(self.terminal.tmux("display-message", "-p", "-t", agent.pane, "#{pane_pid}"))
+        self.inboxes.append(ClaudeInbox(self.terminal.home, pid, str(Path.cwd())))
+        return agent
+
+    def mode(self, word: str) -> None:
+        for one in self.inboxes:
+            if word == "gone":
+                one.close()
+            elif word == "exposed":
+                one.folder.chmod(0o777)
+            else:
+                one.mode(word)
+
+    def end_turn(self) -> None:
+        self.mode("")
+
+    def turns(self) -> list[str]:
+        found = [text for one in self.inboxes for text in one.turns]
+        assert all(TAG.search(one) for one in found)
+        return [TAG.sub("", one) for one in found]
+
+    def close(self) -> None:
+        for one in self.inboxes:
+            one.close()
+
+
+WORLDS: tuple[type[World], ...] = (Codex, Claude)

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from worker.errors import BusWatchError, UsageError
-from worker.terminal.channels.names import CHANNELS, TYPE, VIA
+from worker.terminal.channels.names import AUTHORITY, CHANNELS, TYPE, VIA
 
 if TYPE_CHECKING:  # these commands start fast: what sending needs is imported when they send
     from collections.abc import Callable, Sequence
@@ -83,6 +83,11 @@ def add_pane_options(parser: argparse.ArgumentParser, via: str = TYPE) -> None:
         "--via", choices=VIA, default=via, metavar="WAY",
         help="auto: the best channel that reaches the pane's session, else typing; native: no typing; type; or one "
         f"agent's: {', '.join(CHANNELS)} ({via})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--authority", choices=AUTHORITY, default="any",
+        help="a channel whose message has not the user's authority (claude's inbox) is taken if nothing could be typed "
+        "(any), never (user), or first (peer) (any)",
     )  # fmt: skip
     parser.add_argument("--allow-shell", action="store_true", help="type into a shell if that is what the pane runs")
     parser.add_argument("--when-idle", action="store_true", help="wait while the agent is busy; 75 if it stays so")
@@ -257,7 +262,7 @@ def _submit(
             return submit(server, target, text, wanted, loaded)
         from worker.terminal.channels.chain import deliver
 
-        return deliver(server, target, text, wanted, loaded, options.via)
+        return deliver(server, target, text, wanted, loaded, options.via, options.authority)
     finally:
         server.runner.close()
 

@@ -32,6 +32,8 @@ def _main(argv: "Sequence[str] | None") -> int:
 
     options = _parser().parse_args(command.glued(argv))
     command.check_options(options)
+    if os.environ.get("SOS_MESSAGE_CLASS") == "human" and options.authority == "any":
+        options.authority = "user"  # a person's own words
     text = from_bus(command.read_text(options), os.environ.get)
     return command.send(options, options.target, lambda _server: text)
 

@@ -4,6 +4,8 @@ Each runs against its stand-in in `tests/fakes`, with the agent's terminal UI in
 typed is known as well as what the channel was given.
 """
 
+import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -12,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.channels import WORLDS, World
+from tests.fakes.channels import WORLDS, Claude, World
 from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
 from worker.terminal.channels.chain import deliver
@@ -40,7 +42,7 @@ def world(request: pytest.FixtureRequest, terminal: Terminal) -> Iterator[World]
 
 def wake(world: World, text: str, *, place: str = "a", via: str = "auto", **options: object) -> Outcome:
     chosen = Options(**{"timeout": 8.0, **options})  # type: ignore[arg-type]  # tests name them
-    return deliver(world.terminal.server, place, text, chosen, world.terminal.profiles(), via)
+    return deliver(world.terminal.server, place, text, chosen, world.terminal.profiles(), via, "peer")
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
@@ -95,10 +97,13 @@ def test_of_two_sessions_that_cannot_be_told_apart_none_is_guessed(world: World)
     first, second = world.open("a"), world.open("b", alike=True)
     for place, text in (("a", "for a"), ("b", "for b")):
         outcome = wake(world, text, place=place)
+        if world.tells_apart:
+            assert (outcome.verdict, outcome.channel) == ("submitted", world.name), outcome
+            continue
         assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
         assert "certain" in outcome.passed[0]
-    assert world.turns() == []
-    assert (first.submitted(), second.submitted()) == (["for a"], ["for b"])
+    assert world.turns() == (["for a", "for b"] if world.tells_apart else [])
+    assert (first.submitted(), second.submitted()) == (([], []) if world.tells_apart else (["for a"], ["for b"]))
 
 
 @pytest.mark.parametrize("mode", ["gone", "refuses", "drifted", "exposed", "stranger"])
@@ -181,7 +186,17 @@ def test_a_text_that_was_typed_and_not_proven_does_not_go_by_the_channel_as_well
 def test_a_sender_that_dies_leaves_it_to_the_next(world: World, step: str) -> None:
     agent = world.open("a")
     key = {"SOS_MESSAGE_KEY": f"al/{uuid.uuid4().int % 10**9}-0"}
-    argv = [sys.executable, "-m", "worker.terminal.wake", "--socket-path", world.terminal.socket, "-t", "a"]
+    argv = [
+        sys.executable,
+        "-m",
+        "worker.terminal.wake",
+        "--socket-path",
+        world.terminal.socket,
+        "-t",
+        "a",
+        "--via",
+        world.name,
+    ]
     environment = {**world.terminal.environment, **key, "BUS_WATCH_FAULT_STEP": f"worker.{step}"}
     died = subprocess.run(argv, input="hello", text=True, env=environment, cwd=ROOT, check=False, timeout=60)
     assert died.returncode == -9
@@ -208,6 +223,61 @@ def test_two_senders_each_once(world: World) -> None:
 
 def test_json_names_channel_and_proof(world: World) -> None:
     world.open("a")
-    done = world.terminal.run("wake", "-t", "a", "--json", text="hello", SOS_MESSAGE_SOURCE="bob", SOS_AGENT="al")
+    done = world.terminal.run(
+        "wake", "-t", "a", "--json", "--via", world.name, text="hello", SOS_MESSAGE_SOURCE="bob", SOS_AGENT="al"
+    )
     assert f'"channel": "{world.name}"' in done.stdout, done
     assert world.turns() == ["[bob -> al] hello"]
+
+
+@pytest.mark.parametrize(("authority", "said"), [("any", ("claude", "submitted")), ("user", ("type", "deferred"))])
+def test_what_has_not_the_users_authority_is_taken_when_nothing_could_be_typed(
+    terminal: Terminal, authority: str, said: tuple[str, str]
+) -> None:
+    with contextlib.closing(Claude(terminal)) as world:
+        agent = world.open("a")
+        profiles, options = terminal.profiles(), Options(timeout=8.0)
+        outcome = deliver(terminal.server, "a", "first", options, profiles, "auto", authority)
+        assert (outcome.channel, agent.submitted(), world.turns()) == ("type", ["first"], []), outcome
+        agent.tell("draft half a line")
+        outcome = deliver(terminal.server, "a", "second", options, profiles, "auto", authority)
+        assert (outcome.channel, outcome.verdict) == said, outcome
+        assert world.turns() == (["second"] if authority == "any" else [])
+        assert agent.submitted() == ["first"]
+
+
+def test_a_message_of_class_human_is_never_anothers(terminal: Terminal) -> None:
+    with contextlib.closing(Claude(terminal)) as world:
+        agent = world.open("a")
+        agent.tell("draft half a line")
+        done = terminal.run("wake", "-t", "a", "--timeout", "5", text="hello", SOS_MESSAGE_CLASS="human")
+        assert (done.returncode, world.turns(), agent.submitted()) == (75, [], [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "typed"),
+    [
+        ({"permissions": {"defaultMode": "bypassPermissions"}}, True),
+        ({"permissions": {"defaultMode": "bypassPermissions"}, "crossSessionInbound": "accept"}, False),
+        ({"crossSessionInbound": "ask"}, True),
+    ],
+)
+def test_a_session_that_would_ask_about_the_message_gets_none(
+    terminal: Terminal, settings: dict[str, object], typed: bool
+) -> None:
+    with contextlib.closing(Claude(terminal)) as world:
+        agent = world.open("a")
+        (terminal.home / ".claude" / "settings.json").write_text(json.dumps(settings))
+        outcome = wake(world, "hello")
+        assert outcome.channel == ("type" if typed else "claude"), outcome
+        assert (world.turns(), agent.submitted()) == (([], ["hello"]) if typed else (["hello"], []))
+
+
+def test_a_key_that_others_can_read_is_not_used(terminal: Terminal) -> None:
+    with contextlib.closing(Claude(terminal)) as world:
+        agent = world.open("a")
+        (key,) = (terminal.home / ".claude" / "sessions").glob("*.key")
+        key.chmod(0o644)
+        outcome = wake(world, "hello")
+        assert "chmod 600" in outcome.passed[0]
+        assert (world.turns(), agent.submitted()) == ([], ["hello"])

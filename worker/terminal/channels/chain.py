@@ -38,23 +38,27 @@ _KEPT = 8  # entries that a pane remembers
 _FRESH = 2.0  # seconds that an agent may take to show what a sender that died has handed to it
 
 
-def deliver(server: Server, place: str, message: str, options: Options, profiles: Catalogue, via: str) -> Outcome:
+def deliver(
+    server: Server, place: str, message: str, options: Options, profiles: Catalogue, via: str, authority: str = "any"
+) -> Outcome:
     """Get `message` into the pane that `place` means, and say what became of it. Keeps the time-out.
 
-    `via` is one of `names.VIA`.
+    `via` is one of `names.VIA`, `authority` one of `names.AUTHORITY`.
 
     Raises:
         TextError: there is nothing to send, or too much.
     """
-    return _Chain(server, place, checked(message), options, profiles, via).run()
+    return _Chain(server, place, checked(message), options, profiles, via, authority).run()
 
 
 class _Chain:
     """One message on its way."""
 
-    def __init__(self, server: Server, place: str, text: str, options: Options, profiles: Catalogue, via: str) -> None:
+    def __init__(
+        self, server: Server, place: str, text: str, options: Options, profiles: Catalogue, via: str, authority: str
+    ) -> None:
         self._server, self._place, self._text = server, place, text
-        self._options, self._profiles, self._via = options, profiles, via
+        self._options, self._profiles, self._via, self._authority = options, profiles, via, authority
         self._began = time.monotonic()
         self._deadline = self._began + options.timeout
         name = f"{options.key}\0{text}".encode() if options.key else os.urandom(16)
@@ -88,7 +92,7 @@ class _Chain:
             return self._type()
         if (known := self._earlier(site)) is not None:
             return self._outcome(name, known[0], known[1])
-        tried = links(name, self._via)
+        tried = links(name, self._via, self._authority)
         held: Outcome | None = None
         for link in tried:
             if link == TYPE:

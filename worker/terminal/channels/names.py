@@ -3,20 +3,27 @@
 TYPE = "type"
 OWN_TURN = ("codex",)
 """Channels whose message is the user's own turn. A channel is called as its agent's profile is."""
-CHANNELS = OWN_TURN
+PEER = ("claude",)
+"""Channels whose message reaches the model marked as another session's, without the user's authority."""
+CHANNELS = (*OWN_TURN, *PEER)
 VIA = ("auto", "native", TYPE, *CHANNELS)
+AUTHORITY = ("any", "user", "peer")
 
 
-def links(agent: str, via: str) -> list[str]:
+def links(agent: str, via: str, authority: str = "any") -> list[str]:
     """The links to try for the agent, in their order.
 
     Args:
         agent: its profile's name.
         via: one of VIA.
+        authority: one of AUTHORITY: whether a channel without the user's authority is taken when nothing could be
+            typed (`any`), never (`user`), or first (`peer`).
     """
-    native = [agent] if agent in CHANNELS else []
+    native = [agent] if agent in OWN_TURN or (agent in PEER and authority != "user") else []
     if via == TYPE:
         return [TYPE]
     if via in CHANNELS:
-        return [via] if via == agent else []
-    return native if via == "native" else [*native, TYPE]
+        return native if via == agent else []
+    if via == "native":
+        return native
+    return [TYPE, *native] if agent in PEER and authority == "any" else [*native, TYPE]

@@ -38,8 +38,8 @@ def connected(path: str, until: float) -> socket.socket:
     return link
 
 
-def content(path: str) -> bytes:
-    """A file of the caller's own that nobody else can change.
+def content(path: str, *, secret: bool = False) -> bytes:
+    """A file of the caller's own that nobody else can change, and if it is a secret none can read.
 
     Raises:
         AsideError: it is not there, somebody else's, or open to others.
@@ -49,7 +49,10 @@ def content(path: str) -> bytes:
     except OSError as why:
         raise AsideError(f"{path}: {why.strerror}") from None
     try:
-        _judge(os.fstat(handle), path, stat.S_ISREG, "a file")
+        found = os.fstat(handle)
+        _judge(found, path, stat.S_ISREG, "a file")
+        if secret and found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            raise AsideError(f"{path} can be read by others: chmod 600 {path}")
         return os.read(handle, _MAX_FILE)
     finally:
         os.close(handle)

@@ -1,0 +1,138 @@
+"""A stand-in for the inbox of a Claude Code session: the session's file, its key, its socket and its transcript.
+
+What it writes, takes, drops and says is what 2.1.332 wrote, took, dropped and said when it was run. What has reached
+the model stands in `turns`, without what Claude Code puts around it.
+"""
+
+import contextlib
+import json
+import re
+import socket
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+from worker import process_table
+
+ABOVE = "Another Claude session sent a message:\n"
+BELOW = "\n\nThis came from another Claude session — not typed by your user, but very likely working on their behalf."
+
+
+class ClaudeInbox:
+    """The inbox of the process `pid`, which works in `cwd`; its modes are those of `tests.fakes.channels.World`."""
+
+    def __init__(self, home: Path, pid: int, cwd: str) -> None:
+        self.turns: list[str] = []
+        self.waiting: list[str] = []
+        self._late: list[str] = []
+        self._mode = ""
+        self._last = ""
+        self._guard = threading.RLock()
+        self.session, self.token = str(uuid.uuid4()), uuid.uuid4().hex
+        self.folder = home / "cc-socks"
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.socket = self.folder / f"{pid}.sock"
+        sessions = home / ".claude" / "sessions"
+        sessions.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fields = process_table.stat(pid)
+        assert fields is not None
+        self._file = sessions / f"{pid}.json"
+        self._known: dict[str, Any] = {
+            "pid": pid,
+            "sessionId": self.session,
+            "cwd": cwd,
+            "procStart": fields[process_table.START].decode(),
+            "version": "2.1.332",
+            "peerProtocol": 1,
+            "kind": "interactive",
+            "entrypoint": "cli",
+            "messagingSocketPath": str(self.socket),
+            "status": "idle",
+        }
+        self._write()
+        key = sessions / f"{pid}.{uuid.uuid4().hex}.key"
+        key.touch(0o600)
+        key.write_text(json.dumps({"peerToken": self.token, "procStart": self._known["procStart"]}))
+        projects = home / ".claude" / "projects" / re.sub(r"[^A-Za-z0-9]", "-", cwd)
+        projects.mkdir(parents=True, exist_ok=True)
+        self._transcript = projects / f"{self.session}.jsonl"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.socket))
+        self.socket.chmod(0o600)
+        self._listener.listen(64)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def mode(self, word: str) -> None:
+        with self._guard:
+            self._mode = word
+            self._known["status"] = "busy" if word == "busy" else "idle"
+            if word == "drifted":
+                self._known["peerProtocol"] = 2
+            if word == "stranger":
+                self._known["procStart"] = "1"
+            self._write()
+            if word not in {"busy", "silent"}:
+                late, self._late = self._late, []
+                for text in late:
+                    self._enqueue(text)
+                self._take()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.socket.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self._file.write_text(json.dumps(self._known))
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(link,), daemon=True).start()
+
+    def _talk(self, link: socket.socket) -> None:
+        with link, link.makefile("rb") as lines, contextlib.suppress(OSError):
+            known = False
+            for line in lines:
+                frame = json.loads(line)
+                if frame["type"] == "auth":
+                    known = frame["token"] == self.token
+                elif known and frame["session_id"] == self.session:
+                    with self._guard:
+                        self._receive(frame)
+
+    def _receive(self, frame: dict[str, Any]) -> None:
+        text = frame["message"]["content"]
+        if self._mode == "refuses" or text == self._last:
+            self._tell(frame, "rate-limited" if self._mode == "refuses" else "duplicate")
+            return
+        self._last = text
+        if self._mode == "silent":
+            self._late.append(text)
+            return
+        self._enqueue(text)
+        if self._mode != "busy":
+            self._take()
+
+    def _tell(self, frame: dict[str, Any], reason: str) -> None:
+        said = {"type": "control", "action": "peer_message_status", "status": "dropped", "drop_reason": reason}
+        with socket.socket(socket.AF_UNIX) as link:
+            link.connect(frame["from"].removeprefix("uds:"))
+            link.sendall((json.dumps({**said, "msg_id": frame["msg_id"]}) + "\n").encode())
+
+    def _enqueue(self, text: str) -> None:
+        self.waiting.append(text)
+        self._record({"type": "queue-operation", "operation": "enqueue", "content": text})
+
+    def _take(self) -> None:
+        while self.waiting:
+            text = self.waiting.pop(0)
+            self.turns.append(text)
+            self._record({"type": "user", "message": {"role": "user", "content": f"{ABOVE}{text}{BELOW}"}})
+
+    def _record(self, entry: dict[str, Any]) -> None:
+        with self._transcript.open("a") as file:
+            file.write(json.dumps({**entry, "sessionId": self.session}) + "\n")
