@@ -12,6 +12,7 @@ from worker.cli import options, output
 EXAMPLES = """examples:
   bus-watch doctor
   bus-watch doctor --offline           without the bus
+  bus-watch doctor --probe             has an agent's UI changed? Looks at its pane, types nothing
   bus-watch doctor --json | jq '.checks[] | select(.state == "FAIL")'
 """
 
@@ -20,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     options.add_config(parser)
     options.add_json(parser)
+    parser.add_argument(
+        "--probe", action="store_true", help="look at each pane, too: is its screen one that the profile explains?"
+    )
     parser.add_argument("--offline", action="store_true", help="do not ask the bus")
 
 
@@ -30,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = configuration.config_path(args.config)
     findings = []
-    for finding in examine(config, offline=args.offline):
+    for finding in examine(config, offline=args.offline, probe=args.probe):
         findings.append(finding)
         if not args.json:
             print(finding, flush=True)

@@ -12,7 +12,7 @@ from worker import times
 from worker.cli import ledger_view, options, output
 from worker.doctor.troubles import troubles
 from worker.errors import ConfigError
-from worker.ledger import disk, moved, report
+from worker.ledger import disk, drift, moved, report
 from worker.ledger.errors import LedgerError
 from worker.settings import AgentSettings, Settings
 
@@ -105,6 +105,17 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
         for lane in lanes
         if settings.transport(lane.agent, lane.transport) is None and lane.waiting + lane.retrying + lane.held
     ]
+    found["unknown_screens"] = [
+        {
+            "ui": one.ui,
+            "version": one.version,
+            "count": one.times,
+            "first": times.stamp(one.first_at),
+            "last": times.stamp(one.last_at),
+            "last_seconds_ago": round(now - one.last_at, 1),
+        }
+        for one in drift.all_of(db)
+    ]
     found["problems"] += troubles(db, settings, workers, lanes, now)
 
 
@@ -195,6 +206,9 @@ def text(found: dict[str, Any]) -> str:
             lines.append(f"oldest: {which['key']} to {which['transport']}, for {times.span(oldest)}")
         lines.append(f"dead: {found['dead']}, held: {found['held']}")
         lines.append(f"paused: {', '.join(found['paused']) or 'none'}")
+    for one in found.get("unknown_screens", []):
+        name = f"{one['ui']} {one['version']}".strip()
+        lines.append(f"unknown screens: {name}: {one['count']}, the last {times.span(one['last_seconds_ago'])} ago")
     lines += [output.wrapped(f"! {problem}", indent="  ") for problem in found["problems"]]
     return "\n".join(lines) + "\n"
 

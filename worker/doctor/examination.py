@@ -5,12 +5,24 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from worker import configuration
-from worker.doctor import bus, connection, files, ledger, limits, old_watchers, profiles, programs, stopping, transports
+from worker.doctor import (
+    bus,
+    connection,
+    files,
+    ledger,
+    limits,
+    old_watchers,
+    panes,
+    profiles,
+    programs,
+    stopping,
+    transports,
+)
 from worker.doctor.finding import Finding
 from worker.errors import ConfigError
 
 
-def examine(config: Path, *, offline: bool) -> Iterator[Finding]:
+def examine(config: Path, *, offline: bool, probe: bool = False) -> Iterator[Finding]:
     """Everything that would go wrong when the worker runs with this configuration; never raises."""
     yield from _guarded("worker", programs.check)
     try:
@@ -22,6 +34,7 @@ def examine(config: Path, *, offline: bool) -> Iterator[Finding]:
         yield from _guarded("files", lambda: files.check(settings))
         yield from _guarded("bridge_url", lambda: connection.check(settings))
         yield from _guarded("transports", lambda: transports.check(settings))
+        yield from _guarded("panes", lambda: panes.check(settings, os.environ, probe=probe))
         yield from _guarded("limits", lambda: limits.check(settings))
         yield from _guarded("unit", lambda: stopping.check(settings))
         yield from _guarded("disk", lambda: ledger.room(settings))

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from worker import __version__
-from worker.ledger import leases, report
+from worker.ledger import drift, leases, report
 from worker.ledger.report import DeliveryReport, LaneReport
 from worker.settings import Settings
 from worker.times import ago, span
@@ -18,6 +18,8 @@ STALE_SWEEP_SECONDS = leases.RENEW_SECONDS + 60.0  # a sweep that finds nothing 
 CLOCK_SECONDS = 5.0
 MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line for so long
 TOKEN_CODES = frozenset({"bus-unauthorized", "bus-identity", "token"})
+DRIFT_SECONDS = 3600.0  # an unknown screen is worth a line for so long ...
+DRIFT_COUNT = 3  # ... from the third on: one may be a menu that somebody has left open
 OVERDUE_SECONDS = 10.0  # a transport that has run longer than its time-out by this: nobody ends it
 
 
@@ -29,6 +31,7 @@ def troubles(
         *_of_workers(workers, settings, now),
         *_of_inboxes(report.inboxes(db), settings, now),
         *_of_lanes(db, lanes, settings, now),
+        *_of_screens(db, now),
     ]
 
 
@@ -90,6 +93,18 @@ def _of_inboxes(inboxes: dict[str, sqlite3.Row], settings: Settings, now: float)
             yield (
                 f"{agent.agent}: its inbox begins {span(row['floor_ms'] / 1000 - now - ahead)} in the future: "
                 "a clock was wrong; the next poll sets it back"
+            )
+
+
+def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[str]:
+    """UIs that show what their profile does not explain: they have changed, or somebody left a menu open."""
+    for one in drift.all_of(db):
+        if now - one.last_at < DRIFT_SECONDS and one.times >= DRIFT_COUNT:
+            name = f"{one.ui} {one.version}".strip()
+            since = ago(one.first_at, now)
+            yield (
+                f"{name}: {one.times} screens since {since} that its profile does not explain, and messages wait: "
+                "bus-watch doctor --probe"
             )
 
 

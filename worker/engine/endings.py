@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from worker.delivery import Ending, State, describe, meaning
+from worker.engine.drift import UnknownScreen, unknown_screen
 from worker.engine.hand_off import HandOff, HandOffs, Report
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
-from worker.ledger import claims
+from worker.ledger import claims, drift
 from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.database import Database
 from worker.ledger.lanes import Wake
@@ -23,6 +24,7 @@ from worker.transports.receipts import MESSAGE_SUFFIX, remove_files
 
 logger = logging.getLogger("bus_watch.deliver")
 
+UNKNOWN_STATUSES = frozenset({75, 76})  # held back, or typed and unproven
 OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
 
 
@@ -32,6 +34,7 @@ class Written(NamedTuple):
     settled: Settled | None
     wakes: list[Wake]
     following: Claim | NotClaimed | None = None
+    unknown: UnknownScreen | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,11 +73,16 @@ class Endings:
         )
         if settled is None:
             return Written(None, [])
+        unknown = None
+        if report.ending.kind == "exit" and report.ending.code in UNKNOWN_STATUSES:
+            unknown = unknown_screen(report.output)
+        if unknown is not None:
+            drift.note(tx, unknown.ui, unknown.version, self.clock())
         if hand_off is not None and self.wake_ups.queue.may_claim_next(time.monotonic() - hand_off.began):
             following = self.hand_offs.claim(tx, hand_off, claims.head_of(settled.lane))
             if isinstance(following, Claim) or following.wake:
-                return Written(settled, [], following)
-        return Written(settled, self.wake_ups.mark(tx, [settled.lane]))
+                return Written(settled, [], following, unknown)
+        return Written(settled, self.wake_ups.mark(tx, [settled.lane]), None, unknown)
 
     def announce(self, report: Report, written: Written) -> None:
         """Say how it ended, to the log and to whoever observes."""
@@ -83,6 +91,8 @@ class Endings:
         if settled is None:
             return
         _log(settled, report)
+        if written.unknown is not None:
+            self.observer.unknown_screen(written.unknown.ui, written.unknown.version)
         self.observer.ended(
             Ended(
                 agent=settled.agent,

@@ -170,5 +170,16 @@ alter table inboxes add column polled_by text;          -- the worker that polls
 alter table inboxes add column leased_until real;       -- until then no other worker does, unless that one is gone
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8)
+_V9 = """
+create table unknown_screens (          -- screens that a profile did not explain: whether an agent's UI has drifted
+  ui       text not null,               -- the profile's name
+  version  text not null,               -- of the agent that ran; empty: not known
+  count    integer not null,
+  first_at real not null,
+  last_at  real not null,
+  primary key (ui, version)
+) without rowid;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
 VERSION = len(MIGRATIONS)

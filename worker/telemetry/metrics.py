@@ -92,6 +92,12 @@ class MetricsFile(Observer):
             (*_LANE, "result"),
             registry=registry,
         )
+        self._unknown = Counter(
+            "bus_watch_unknown_screens",
+            "Screens that the agent's profile did not explain: its UI may have changed.",
+            ("ui", "version"),
+            registry=registry,
+        )
         self._latency = Histogram(
             "bus_watch_wake_latency_seconds",
             "From a message's arrival in the ledger to the start of its first attempt.",
@@ -108,6 +114,10 @@ class MetricsFile(Observer):
     def ended(self, what: Ended) -> None:
         """Count it."""
         self._attempts.labels(what.agent, what.transport, str(what.meaning)).inc()
+
+    def unknown_screen(self, ui: str, version: str) -> None:
+        """Count it."""
+        self._unknown.labels(ui, version).inc()
 
     def configured(self, settings: Settings) -> None:
         """Its lanes and inboxes are those of these settings."""

@@ -30,6 +30,9 @@ class Observer:
     def ended(self, what: Ended) -> None:
         """An attempt was settled."""
 
+    def unknown_screen(self, ui: str, version: str) -> None:
+        """A transport met a screen that the profile `ui` does not explain, of the agent's `version` (or "")."""
+
     def expired(self, agent: str, transport: str, message_id: str) -> None:
         """A delivery went dead without an attempt: it was too old when its turn came."""
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sentry_sdk._types import Breadcrumb, BreadcrumbHint, Event, Hint
 
 FAULTS_AN_HOUR = 3  # of one kind: a full disk fails every poll in the same way
+DRIFTS_AN_HOUR = 1  # of one version of a UI: it shows the same until somebody mends the profile
 EPISODES_AN_HOUR = 10  # of one lane that fails and works and fails
 DEAD_LETTERS_AN_HOUR = 30  # of one lane: after these, everybody knows
 
@@ -85,6 +86,20 @@ class SentryReporter(Observer):
         elif what.began_failing and self._quota.allows(f"failing {what.agent}/{what.transport}", EPISODES_AN_HOUR):
             words = f"{what.transport} for {what.agent} began to fail: {what.cause}"
             _report("failing", "warning", words, what.agent, what.transport, facts)
+
+    def unknown_screen(self, ui: str, version: str) -> None:
+        """Report it, once an hour for each version; no word of the screen goes along."""
+        if self._quota.allows(f"unknown screen {ui} {version}", DRIFTS_AN_HOUR):
+            words = f"{ui} {version or '(version unknown)'} shows a screen that its profile does not explain"
+            sentry_sdk.capture_event(
+                {
+                    "level": "warning",
+                    "logger": "bus_watch.deliver",
+                    "message": words,
+                    "fingerprint": ["unknown-screen", ui, version],
+                    "tags": {"ui": ui, "ui_version": version},
+                }
+            )
 
     def expired(self, agent: str, transport: str, message_id: str) -> None:
         """Report a dead letter."""

@@ -89,7 +89,7 @@ def examine(server: Server, pane: Pane, profiles: Catalogue, chosen: str = "") -
     _match(found, server, profiles, chosen)
     if found.profile is not None:
         if isinstance(server.runner, LocalRunner):
-            found.version = version_of(found.process)
+            found.version = version_of(found.process, found.profile.commands)
         _read_screen(found, found.look, found.profile)
         found.records = _records(found, server)
     else:

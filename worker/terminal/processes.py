@@ -31,7 +31,7 @@ CARRIERS = {
     "mosh-client": "mosh; use -H with the session on the far host",
     "autossh": "ssh; use -H with the session on the far host",
 }
-_INTERPRETER = re.compile(r"(?:node|nodejs|bun|deno|ruby|python[\d.]*|pypy[\d.]*|uv|npx)$")
+INTERPRETER = re.compile(r"(?:node|nodejs|bun|deno|ruby|python[\d.]*|pypy[\d.]*|uv|npx)$")
 _SUFFIX = re.compile(r"\.(?:[cm]?js|ts|py|rb)$")
 _OPTIONS_WITH_VALUE = frozenset(["-r", "--require", "--import", "--loader", "-X", "-W", "-C", "--conditions"])
 
@@ -96,7 +96,7 @@ def names_of(argv: Sequence[str], comm: str = "", exe: str = "") -> tuple[frozen
     program = argv[0].lstrip("-") if argv else ""
     names = {_base(program), _base(comm.lstrip("-")), _base(exe.removesuffix(" (deleted)"))} - {""}
     script = ""
-    if any(_INTERPRETER.match(one) for one in names):
+    if any(INTERPRETER.match(one) for one in names):
         script = _script(argv[1:])
         if script:
             names.add(_base(script))

@@ -171,7 +171,7 @@ class _Submission:
             return
         self.outcome.measured = self.visit.profile.measured
         if isinstance(self.server.runner, LocalRunner):
-            self.outcome.version = version_of(self.visit.agent.process)
+            self.outcome.version = version_of(self.visit.agent.process, self.visit.profile.commands)
 
     @property
     def typed(self) -> bool:

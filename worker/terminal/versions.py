@@ -12,37 +12,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worker import process_table
-from worker.terminal.processes import Process
+from worker.terminal.processes import INTERPRETER, Process
 
 _PARENTS = 6  # folders above a program that may hold what it belongs to
 _VERSION = re.compile(r"v?(\d+\.\d+[\w.+-]*)")
 _MAX_BYTES = 1 << 20
 
 
-def version_of(process: Process | None) -> str:
-    """The version of what `process` of this host runs, e.g. `2.1.332`, or nothing."""
+def version_of(process: Process | None, commands: frozenset[str] = frozenset()) -> str:
+    """The version of what `process` of this host runs, e.g. `2.1.332`, or nothing.
+
+    Args:
+        process: the one that the profile knows.
+        commands: further names that its program may have.
+    """
     if process is None:
         return ""
-    for path in _programs(process):
+    names = frozenset(one for one in process.names | commands if not INTERPRETER.match(one))
+    for path in _programs(process, names):
         try:
-            if found := _of_file(path, process.names):
+            if found := _of_file(path, names):
                 return found
         except (OSError, ValueError):
             continue
     return ""
 
 
-def _programs(process: Process) -> Iterator[Path]:
+def _programs(process: Process, names: frozenset[str]) -> Iterator[Path]:
     """The files that it may run, likeliest first."""
     directory = process_table.link(process.pid, "cwd") or "/"
     if process.script:
         yield Path(directory, process.script)
     program = process_table.link(process.pid, "exe") or ""
-    if program and Path(program).name.removesuffix(" (deleted)") in process.names:
+    if program and Path(program).name.removesuffix(" (deleted)") in names:
         yield Path(program.removesuffix(" (deleted)"))
     # A Node that writes its own title (pi, kimi) has no script any more: what a shell would start by that name.
     path = (process_table.environment(process.pid) or {}).get("PATH", "")
-    for name in sorted(process.names - {Path(program).name}):
+    for name in sorted(names - {Path(program).name}):
         if found := shutil.which(name, path=path or os.defpath):
             yield Path(found)
 

@@ -111,6 +111,11 @@ NOW_AND_AGAIN: list[tuple[str, str, str]] = [
         "update inboxes set malformed_at = malformed_at - 3600",
     ),
     (
+        "insert into unknown_screens values ('codex', '0.172.0', 3, unixepoch() - 600, unixepoch())",
+        "codex 0.172.0: 3 screens since 10 min ago that its profile does not explain",
+        "update unknown_screens set last_at = unixepoch() - 3601",
+    ),
+    (
         "update inboxes set failures = 9, error = 'nobody answers', failing_since = unixepoch() - 120",
         "no mail for 2 min: nobody answers",
         "update inboxes set failures = 0, error = null, failing_since = null",

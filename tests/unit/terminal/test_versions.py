@@ -1,6 +1,8 @@
 """Which version of an agent runs, by the files it was started from."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -56,9 +58,22 @@ def test_what_cannot_be_told_is_nothing(tmp_path: Path) -> None:
         assert version_of(process) == ""
 
 
+def test_an_interpreters_own_version_is_not_the_agents(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").touch()
+    names = (Path(sys.executable).resolve().name, "python3", "agent")
+    assert version_of(running(*names, script=str(tmp_path / "agent.py"))) == ""
+
+
 @pytest.mark.skipif(not HAS_PROC, reason="the program of a process is known from /proc")
-def test_the_program_itself_is_looked_at() -> None:
-    assert version_of(Process(os.getpid(), frozenset([Path(sys.executable).resolve().name]), "", 1.0)) in sys.version
+def test_of_a_native_program(tmp_path: Path) -> None:
+    program = tmp_path / "versions/2.1.332/agent"
+    program.parent.mkdir(parents=True)
+    shutil.copy(shutil.which("sleep") or "", program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            assert version_of(Process(process.pid, frozenset(["agent"]), "", 1.0)) == "2.1.332"
+        finally:
+            process.kill()
 
 
 def test_it_is_said_only_if_both_are_known_and_differ() -> None:
