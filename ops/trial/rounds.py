@@ -6,6 +6,7 @@ nobody approved) becomes an outcome's `notes` and makes it fail through `times` 
 """
 
 import random
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -101,6 +102,7 @@ def over_a_draft(session: Session, kind: str, count: int) -> list[Outcome]:
     outcomes = []
     mark = marker()
     DRAFTS[kind](session, mark)
+    _until_drawn(session, mark)
     before = session.server.still(session.pane, quiet=1.0, limit=10)
     for _ in range(count):
         message = plain("@@ is not for now")()
@@ -119,6 +121,13 @@ def over_a_draft(session: Session, kind: str, count: int) -> list[Outcome]:
     session.mine(*wanted)
     session.server.still(session.pane, quiet=1.0, limit=20)
     return outcomes
+
+
+def _until_drawn(session: Session, mark: str) -> None:
+    """A UI on a loaded machine draws what was typed seconds later: until then nobody can see that it is there."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end and not re.search(f"{mark}|[Pp]aste", session.server.screen(session.pane).text):
+        time.sleep(0.2)
 
 
 def dialog(session: Session, count: int) -> list[Outcome]:

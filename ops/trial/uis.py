@@ -156,7 +156,13 @@ UIS = {
             loaded=r"^> ",
             own_texts=(r"<system-reminder>", r"<session_context>", r"Managed memory has ", r"\[SUGGESTION MODE"),
         ),
-        UI("cline", Package("cline", "3.0.65", "cline"), setups.cline, loaded=r"❯ "),
+        UI(
+            "cline",
+            Package("cline", "3.0.65", "cline"),
+            setups.cline,
+            loaded=r"❯ ",
+            asks_at_first=((r"any other key to close", ESCAPE),),
+        ),
         UI(
             "kilo",
             # `@kilocode/cli` only installs this one, of the same version, and is served in newer ones than it is.
@@ -171,6 +177,7 @@ UIS = {
             setups.kimi,
             loaded=r"│ > ",
             own_texts=(r"<system", r"<git-context>"),
+            changes=_no_tabs,
             asks_at_first=((r"Trust this folder\?", ("Enter",)),),
         ),
         UI(

@@ -124,8 +124,13 @@ class Entry(_Table, frozen=True, kw_only=True):
 class Record(_Table, frozen=True, kw_only=True):
     """Where the agent writes down what it was told."""
 
-    format: Literal["jsonl", "sqlite"] = "jsonl"
+    format: Literal["jsonl", "json", "strings", "sqlite"] = "jsonl"
+    """An object a line; one document that is written anew each time; a string a line; a database."""
     paths: tuple[str, ...] = ()
+    items: str = ""
+    """json: the dotted key of the list whose elements are looked through; empty: the document is that list."""
+    wrapper: Pattern | None = None
+    """Matched in full: what the agent puts around a prompt; the group `text` is the prompt."""
     wait: float = 4.0
     entries: tuple[Entry, ...] = ()
     query: str = ""
@@ -269,8 +274,12 @@ def _wrong_keys(typing: Typing) -> Iterator[str]:
 
 
 def _wrong_record(record: Record) -> Iterator[str]:
-    if not (record.paths and (record.entries or record.query)):
-        yield "[record]: needs `paths`, and `entries` (jsonl) or a `query` (sqlite)"
+    if not (record.paths and (record.entries or record.query or record.format == "strings")):
+        yield "[record]: needs `paths`, and `entries` (jsonl, json) or a `query` (sqlite)"
+    if record.items and record.format != "json":
+        yield '[record]: `items` is for `format = "json"`'
+    if record.wrapper is not None and "text" not in record.wrapper.groupindex:
+        yield "[record]: `wrapper` needs a group `(?P<text>...)` for the prompt"
     if not all(one.text for one in record.entries):
         yield "[[record.entries]]: `text` says which key holds the prompt"
     if not all(one.text and one.where for one in record.errors):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from worker import process_table
 from worker.terminal.profiles import Entry, Record
@@ -79,6 +79,7 @@ class Watch:
         """Whether our text was seen inside a prompt that holds other words on the same lines."""
         self.was_failing = self._failing()
         """Whether an error was what the record had last, when this was made."""
+        self._documents = {path: self._standing(path) for path in self._read} if record.format == "json" else {}
 
     @property
     def available(self) -> bool:
@@ -89,6 +90,8 @@ class Watch:
         """The proof, if the record has it by now."""
         if self._record.format == "sqlite":
             return self._look_in_databases()
+        if self._record.format == "json":
+            return self._look_in_documents()
         for path, size in self.files():
             start = self._read.get(path, 0)
             if size <= start:
@@ -144,11 +147,34 @@ class Watch:
             return b""
 
     def _verdict(self, line: bytes) -> str:
-        data = _parsed(line)
+        return self._verdict_of(_parsed(line))
+
+    def _verdict_of(self, data: Any) -> str:
+        if self._record.format == "strings":
+            return "submitted" if isinstance(data, str) and self._ours(data) else ""
         for entry in self._record.entries:
             if _matches(entry, data) and self._ours(_text_of(entry, data)):
                 return entry.verdict
         return ""
+
+    def _look_in_documents(self) -> Proof | None:
+        """A document is written anew each time: it is proof if our message stands in it once more than before."""
+        for path, _ in self.files():
+            before = self._documents.get(path, _NOTHING)
+            if _stamp(path) == before.stamp:
+                continue
+            now = self._standing(path)
+            if len(now.verdicts) > len(before.verdicts):
+                return Proof(now.verdicts[-1], path)
+            self._documents[path] = _Standing(now.stamp, before.verdicts)
+        return None
+
+    def _standing(self, path: str) -> "_Standing":
+        stamp = _stamp(path)  # before it is read: what is written meanwhile is read again
+        data = _parsed(self._tail(path, 0))
+        items = _dig(data, self._record.items) if self._record.items else data
+        found = [self._verdict_of(one) for one in items] if isinstance(items, list) else []
+        return _Standing(stamp, tuple(one for one in found if one))
 
     def _look_in_databases(self) -> Proof | None:
         import sqlite3  # noqa: PLC0415  only opencode needs it, and it is slow to load
@@ -166,6 +192,8 @@ class Watch:
 
     def _ours(self, said: str) -> bool:
         """Whether a prompt is our message, alone or whole lines among queued ones (gemini joins them)."""
+        if (wrapper := self._record.wrapper) is not None and (inside := wrapper.fullmatch(said.strip())) is not None:
+            said = inside["text"]
         ours = squeeze(self._text)
         if squeeze(said) == ours:
             return True
@@ -177,6 +205,23 @@ class Watch:
             return True
         self.mixed = True
         return False
+
+
+class _Standing(NamedTuple):
+    """How often our message stands in a document, and as what, when that had this size and time."""
+
+    stamp: tuple[int, int] | None
+    verdicts: tuple[str, ...]
+
+
+_NOTHING = _Standing(None, ())
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        known = Path(path).stat()
+        return known.st_size, known.st_mtime_ns
+    return None
 
 
 def _parsed(line: bytes) -> Any:

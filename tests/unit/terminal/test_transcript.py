@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -147,3 +148,56 @@ def test_the_error_behind_a_prompt_is_read(tmp_path: Path) -> None:
     assert watch.error(found.path) == "no login"
     assert Watch(record, Surroundings("/h", "/", {}), "hello").was_failing
     assert not watch.was_failing
+
+
+CLINE = Record(
+    format="json",
+    paths=("{home}/*.json",),
+    items="messages",
+    wrapper=re.compile(r'(?s)<user_input mode="\w+">\n?(?P<text>.*?)\n?</user_input>'),
+    entries=(Entry(where={"role": "user"}, text="content"),),
+)
+
+
+def _document(*texts: str) -> str:
+    said = [
+        {"role": "user", "content": [{"type": "text", "text": f'<user_input mode="act">{t}</user_input>'}]}
+        for t in texts
+    ]
+    return json.dumps({"version": 1, "messages": [{"role": "assistant", "content": "hello"}, *said]})
+
+
+def test_one_document_that_is_written_anew(tmp_path: Path) -> None:
+    file = tmp_path / "1.json"
+    file.write_text(_document("hello"))
+    watch = Watch(CLINE, Surroundings(str(tmp_path), "/", {}), "hello")
+    assert watch.available
+    for content in (_document("hello"), _document("hello", "other"), _document("hello")[:-5], "[]", '{"messages": 3}'):
+        file.write_text(content)
+        assert watch.look() is None, content
+    file.write_text(_document("hello", "other", "hello"))
+    assert watch.look() == transcript.Proof("submitted", str(file))
+
+
+def test_a_new_document_and_one_with_other_words(tmp_path: Path) -> None:
+    watch = Watch(CLINE, Surroundings(str(tmp_path), "/", {}), "two\nlines")
+    (tmp_path / "2.json").write_text(_document("draft two\nlines"))
+    assert watch.look() is None
+    assert watch.mixed
+    (tmp_path / "2.json").write_text(_document("draft two\nlines", "two\nlines"))
+    assert watch.look() == transcript.Proof("submitted", str(tmp_path / "2.json"))
+
+
+def test_a_string_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "history"
+    file.write_text(json.dumps("two\nlines") + "\n")
+    watch = Watch(
+        Record(format="strings", paths=("{home}/history",)), Surroundings(str(tmp_path), "/", {}), "two\nlines"
+    )
+    for line in (json.dumps("other"), json.dumps({"text": "two\nlines"}), '"two'):
+        with file.open("a") as appended:
+            appended.write(line + "\n")
+        assert watch.look() is None
+    with file.open("a") as appended:
+        appended.write(json.dumps("two\nlines") + "\n")
+    assert watch.look() == transcript.Proof("submitted", str(file))
