@@ -201,6 +201,12 @@ UIS = {
             asks_at_first=((r"Setup step \d", ESCAPE),),
             asks=False,
         ),
-        UI("cn", Package("@continuedev/cli", "1.5.47", "cn"), setups.cn, loaded=r"│ ● "),
+        UI(
+            "cn",
+            Package("@continuedev/cli", "1.5.47", "cn"),
+            setups.cn,
+            loaded=r"│ ● ",
+            guards=("> ", " ."),
+        ),
     )
 }

@@ -242,10 +242,15 @@ def _check(profile: Profile, where: str) -> None:
 def _wrong_process(profile: Profile) -> Iterator[str]:
     if profile.composer is None and (profile.commands or profile.scripts):
         yield "a [composer] is needed, or nothing would ever be seen"
-    if vague := [one for one in profile.commands if _INTERPRETER.fullmatch(one)]:
+    if vague := [one for one in profile.commands if is_vague(one)]:
         yield f"[process]: {min(vague)!r} runs everything; name the script, or its module"
     if short := [one for one in profile.scripts if not one.strip("/. ")]:
         yield f"[process]: the script {short[0]!r} is part of every path; name a folder that only this agent has"
+
+
+def is_vague(command: str) -> bool:
+    """Whether a process of that name may run anything: an interpreter, a shell, a launcher."""
+    return _INTERPRETER.fullmatch(command) is not None
 
 
 def _wrong_composer(how: Composer, typing: Typing) -> Iterator[str]:

@@ -288,7 +288,13 @@ def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command
         "show": ["1-0"], "retry": ["1-0"], "drop": ["1-0"], "purge": ["1-0"], "pause": ["t"], "resume": ["t"],
         "ledger": ["check"], "agent": ["list"],
     }.get(command, [])  # fmt: skip
-    if command in {"install", "uninstall", "completion", "bus"}:  # they read no configuration to do their work
+    if command in {
+        "install",
+        "uninstall",
+        "completion",
+        "bus",
+        "profile",
+    }:  # they read no configuration to do their work
         return
     empty_desk.config.write_text("{")
     said = empty_desk.run(command, *needed)

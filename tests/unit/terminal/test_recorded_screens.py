@@ -1,4 +1,4 @@
-"""Screens that real agent UIs showed, judged with the shipped profiles. `ops/record-screen` adds one."""
+"""Screens that real agent UIs showed, judged with the shipped profiles. `bus-watch profile record` adds one."""
 
 import json
 from pathlib import Path
