@@ -1,8 +1,8 @@
 """A process that has imported what terminal sends need, and forks for each: the other end of `worker.transports.warm`.
 
 It holds no token and opens nothing: it has the launcher's socket, and for the time of a request the descriptors that
-came with it. What it forks off behaves as `send-message` or `agent-send` started by hand: the same argv, environment,
-directory, limits and signals, standard streams, output and exit status, in a session of its own.
+came with it. What it forks off behaves as `wake`, `send-message` or `agent-send` started by hand: the same argv,
+environment, directory, limits and signals, standard streams, output and exit status, in a session of its own.
 
 It ends when the launcher does, and as soon as a file that it has loaded is another one on disk.
 """
@@ -30,12 +30,18 @@ from worker.terminal import (  # noqa: F401 - all that a send imports; only rare
     submit,
     text,
     tmux,
+    wake,
 )
+from worker.terminal.channels import chain  # noqa: F401
 
 VERSION = "1"
 _ADOPTED_WITHIN = 1.0  # seconds for the kernel to hand a new process to the launcher
 _MOST_DESCRIPTORS = 4
-_COMMANDS: dict[bytes, Callable[[], int]] = {b"send_message": send_message.main, b"agent_send": agent_send.main}
+_COMMANDS: dict[bytes, Callable[[], int]] = {
+    b"wake": wake.main,
+    b"send_message": send_message.main,
+    b"agent_send": agent_send.main,
+}
 
 
 def serve(descriptor: int, version: str, launcher: int) -> None:

@@ -30,7 +30,9 @@ _MAIN = (
     "import sys; p = sys.argv; sys.flags.safe_path or sys.path.__setitem__(0, p[4]); "
     "from worker.terminal.warm_sender import serve; serve(int(p[1]), p[2], int(p[3]))"
 )
-_IMPORTS = {f"from worker.terminal.{name} import main".encode(): name for name in ("send_message", "agent_send")}
+_IMPORTS = {
+    f"from worker.terminal.{name} import main".encode(): name for name in ("wake", "send_message", "agent_send")
+}
 # All that pip, uv and installer write into a console script; a script that says anything else is somebody's own.
 _USUAL = {
     b"",

@@ -147,8 +147,9 @@ def test_it_is_as_if_started_by_hand(
     assert all(is_forked("\n".join(lines)) for lines in again)
 
 
-def test_agent_send_too(desk: Desk) -> None:
-    argv = [os.fsencode(BIN / "agent-send"), b"--tmux", os.fsencode(desk.tmux), b"-s", b"nobody", b"-m", b"x"]
+@pytest.mark.parametrize(("name", "to"), [("agent-send", b"-s"), ("wake", b"-t")])
+def test_the_other_commands_too(desk: Desk, name: str, to: bytes) -> None:
+    argv = [os.fsencode(BIN / name), b"--tmux", os.fsencode(desk.tmux), to, b"nobody", b"-m", b"x"]
     prepared = desk.prepared()._replace(argv=argv)
     plain = desk.run(prepared)
     desk.warm(prepared)
@@ -234,7 +235,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_runs_twice(desk: Desk)
     def send() -> None:
         while not enough.is_set():
             sent[0] = number = sent[0] + 1
-            outcomes.append(desk.run(desk.prepared("-m", "x", variables={"SOS_MESSAGE_KEY": f"key-{number}"})))
+            outcomes.append(desk.run(desk.prepared("-m", "x", variables={"SOS_MESSAGE_STREAM_ID": f"key-{number}"})))
 
     sender, killed = threading.Thread(target=send), 0
     sender.start()
@@ -251,8 +252,8 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_runs_twice(desk: Desk)
         sender.join()
     assert killed >= 3
     assert {(one.kind, one.code) for one in outcomes} == {("exit", 69)}
-    keys = [line for log in desk.logs() for line in log.split("\n") if line.startswith("SOS_MESSAGE_KEY=")]
-    assert sorted(keys) == sorted(f"SOS_MESSAGE_KEY=key-{number}" for number in range(1, sent[0] + 1))
+    keys = [line for log in desk.logs() for line in log.split("\n") if line.startswith("SOS_MESSAGE_STREAM_ID=")]
+    assert sorted(keys) == sorted(f"SOS_MESSAGE_STREAM_ID=key-{number}" for number in range(1, sent[0] + 1))
     assert any(map(is_forked, desk.logs()))
 
 
@@ -283,13 +284,13 @@ def test_a_launcher_that_dies_between_has_run_nothing(
     def run_on() -> None:
         nonlocal last
         for last in keys:
-            launcher.run(last, desk.prepared("-m", "x", variables={"SOS_MESSAGE_KEY": last}), 60)
+            launcher.run(last, desk.prepared("-m", "x", variables={"SOS_MESSAGE_STREAM_ID": last}), 60)
 
     with pytest.raises(LauncherGone):
         run_on()
     launcher.join(60)
     time.sleep(0.5)  # for whoever might still run it
-    assert not [log for log in desk.logs() if f"SOS_MESSAGE_KEY={last}\n" in log]
+    assert not [log for log in desk.logs() if f"SOS_MESSAGE_STREAM_ID={last}\n" in log]
     status = inspect(
         tmp_path / "files", last, same_boot=True, writer_alive=lambda: False,
         started_at=time.time() - 100, timeout=30, now=time.time(),
