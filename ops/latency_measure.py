@@ -56,9 +56,14 @@ class Found:
 class Bed:
     """A home, a bridge and a worker in it."""
 
-    def __init__(self, home: Path, generation: str) -> None:
-        self.home = home
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+    def __init__(
+        self, home: Path, generation: str, *, transports: Sequence[dict[str, Any]] = (), checkout: Path = ROOT
+    ) -> None:
+        """Start both, from `checkout`; without `transports` there is one, which writes down when it started."""
+        self.home, self._transports = home, transports
+        self._environment = {
+            "PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "PYTHONPATH": str(checkout)
+        }  # fmt: skip
         tokens = ["--token", "bob=bob-secret", "--token", "alice=alice-secret"]
         self._bridge = self._start("-m", "tests.fakes.bridges", "--generation", generation, "--port", "0", *tokens)
         assert self._bridge.stdout is not None
@@ -83,14 +88,15 @@ class Bed:
         directory.mkdir(mode=0o700)
         (directory / "token").write_text("bob-secret\n")
         (directory / "token").chmod(0o600)
+        transports = self._transports or [{"name": "note", "command": [str(script), "{text}"]}]
         config = {
             "agent": "bob",
             "project": "sos",
             "token_file": str(directory / "token"),
             "bridge_url": self.url,
             "state_path": str(directory / "state.json"),
-            "allowlist": [str(script)],
-            "transports": [{"name": "note", "command": [str(script), "{text}"]}],
+            "allowlist": sorted({str(one["command"][0]) for one in transports}),
+            "transports": transports,
         }
         (directory / "bus-watch.json").write_text(json.dumps(config))
         (directory / "bus-watch.json").chmod(0o600)

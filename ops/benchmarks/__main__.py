@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from ops.benchmarks import idle, lanes, latency, overhead, scale, sending, startup, table, throughput
+from ops.benchmarks import idle, lanes, latency, overhead, scale, sending, startup, table, throughput, wakes
 from ops.benchmarks.world import ROOT
 
 PARTS = {
@@ -20,6 +20,7 @@ PARTS = {
     "idle": idle.run,
     "startup": startup.run,
     "sending": sending.run,
+    "wakes": wakes.run,
 }
 
 

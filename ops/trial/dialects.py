@@ -212,8 +212,13 @@ class ChatCompletions(Dialect):
 class Messages(Dialect):
     """Anthropic `/messages` (Claude Code)."""
 
-    MEANWHILE = re.compile(r"The user sent a new message while you were working:\n(.*?)\n\nIMPORTANT: ", re.DOTALL)
-    """How Claude Code 2.1 hands over what was queued, once a tool has run: in a message whose role is "system"."""
+    MEANWHILE = re.compile(
+        r"The user sent a new message while you were working:\n(.*?)\n\n"
+        r"(?:IMPORTANT: |This is how Claude Code surfaces messages )",
+        re.DOTALL,
+    )
+    """How Claude Code 2.1 hands over what was queued, once a tool has run: in a message whose role is "system", or
+    (2.1.332) "user"."""
 
     PASTED = re.compile(r'(?:\n\n)?<pasted_content id="([^"]+)">\n(.*?)\n</pasted_content id="\1">\n?', re.DOTALL)
     """What Claude Code (seen in 2.1.332) puts around a paste of four lines or more, or of more than 800 characters."""
@@ -229,6 +234,7 @@ class Messages(Dialect):
             if role == "system" and (queued := [found for text in texts for found in self.MEANWHILE.findall(text)]):
                 role, texts = "user", queued
             if role == "user":
+                texts = [one for text in texts for one in self.MEANWHILE.findall(text) or [text]]
                 texts = [self.PASTED.sub(r"\2", text) for text in texts]
             turns.append(Said(role, texts))
         return turns

@@ -20,6 +20,7 @@ PARTS = {
     "idle": {"idle"},
     "startup": {"start-up"},
     "sending": {"agent-send"},
+    "wakes": {"wakes"},
 }
 
 

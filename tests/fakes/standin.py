@@ -6,6 +6,7 @@ takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Ent
 Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is drawn at the
 next key only), `deaf` (pastes vanish), `title TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
 `rewrite`: Enter shows the draft in other words and submits nothing; `error WORDS`: it answers each prompt with them.
+`lag SECONDS`: what is typed shows, and what is submitted is recorded, so much later.
 Ctrl-U takes the last line of the draft out.
 """
 
@@ -33,14 +34,14 @@ class StandIn:
         self.busy = self.dialog = self.dialog_on_paste = self.undrawn = self.deaf = self.rewrite = False
         self.error = ""
         self.swallow = 0
-        self.slow = 0.0
+        self.slow = self.lag = 0.0
         self.pasted_at = 0.0
         self.input = b""
         self.commands = b""
 
     def log(self, event: str, text: str = "") -> None:
         with self.log_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, "text": text}) + "\n")
+            file.write(json.dumps({"event": event, "text": text, "at": time.time()}) + "\n")
 
     def draw(self) -> None:
         width, height = shutil.get_terminal_size()
@@ -82,6 +83,7 @@ class StandIn:
             return
         self.history.append(text)
         self.log("submit", text)
+        time.sleep(self.lag)
         self.write_record({"type": "user", "message": {"role": "user", "content": [{"type": "text", "text": text}]}})
         if self.error:
             self.write_record({"type": "error", "words": self.error})
@@ -160,6 +162,8 @@ class StandIn:
             self.swallow = int(rest)
         elif word == "slow":
             self.slow = float(rest)
+        elif word == "lag":
+            self.lag = float(rest)
         elif word == "error":
             self.error = rest
         elif word == "title":
@@ -182,6 +186,7 @@ class StandIn:
                     if not data:
                         return
                     self.feed(data)
+                    time.sleep(self.lag)
                 if self.control in ready:
                     self.commands += os.read(self.control, 65536)
                     *lines, self.commands = self.commands.split(b"\n")

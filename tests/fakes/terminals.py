@@ -105,6 +105,11 @@ class Agent:
         lines = [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
         return [(one["event"], one["text"]) for one in lines if one["event"] in kinds]
 
+    def times(self, kind: str) -> list[tuple[str, float]]:
+        """What happened, and when, in seconds since 1970."""
+        lines = [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
+        return [(one["text"], one["at"]) for one in lines if one["event"] == kind]
+
     def submitted(self) -> list[str]:
         return [text for _, text in self.events("submit")]
 

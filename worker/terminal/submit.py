@@ -15,6 +15,7 @@ from worker.terminal import clearing, screen, target
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.leftover import Note, fate_of
 from worker.terminal.pace import SLOWEST, pace
+from worker.terminal.places import Pane
 from worker.terminal.profiles import Composer, Profile, ProfileError
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import HostError, LocalRunner
@@ -84,13 +85,17 @@ class Outcome:
         return EXIT_STATUS[self.verdict]
 
 
-def submit(server: Server, place: str, message: str, options: Options, profiles: Catalogue) -> Outcome:
+def submit(
+    server: Server, place: str, message: str, options: Options, profiles: Catalogue, pane: Pane | None = None
+) -> Outcome:
     """Submit `message` to the pane that `place` means, and say what became of it. Keeps the time-out.
+
+    `pane` is that pane, where the caller has looked for it already.
 
     Raises:
         TextError: there is nothing to send, or too much.
     """
-    return _Submission(server, place, checked(message), options, profiles).run()
+    return _Submission(server, place, checked(message), options, profiles, pane).run()
 
 
 def checked(message: str) -> str:
@@ -133,8 +138,10 @@ class _DoneError(Exception):
 class _Submission:
     """One message on its way."""
 
-    def __init__(self, server: Server, place: str, text: str, options: Options, profiles: Catalogue) -> None:
-        self.server, self.place, self.text = server, place, text
+    def __init__(
+        self, server: Server, place: str, text: str, options: Options, profiles: Catalogue, pane: Pane | None
+    ) -> None:
+        self.server, self.place, self.text, self.pane = server, place, text, pane
         self.options, self.profiles = options, profiles
         self.started = time.monotonic()
         self.deadline = self.started + options.timeout
@@ -191,7 +198,7 @@ class _Submission:
         self.options.narrate(f"{time.monotonic() - self.started:6.2f} s  {what}")
 
     def _run(self) -> None:
-        pane = target.resolve(self.server, self.place, self.profiles)
+        pane = self.pane or target.resolve(self.server, self.place, self.profiles)
         self.outcome.pane = pane.id
         self._step("resolved")
         self._say(f"{self.place} is pane {pane.id}")

@@ -27,12 +27,14 @@ _PANES = ":".join(
         *("session_name", "window_name"),
     )
 )
+SENT = "@bus_watch_sent"
+"""The pane's option that names what was handed to a channel of the agent's own; see `channels.chain`."""
 _LOOK = "|".join(
     f"#{{{name}}}"
     for name in (
         *("pane_dead", "pane_in_mode", "pane_input_off", "pane_synchronized", "pane_pid", "pane_tty"),
         *("cursor_x", "cursor_y", "cursor_flag", "pane_width", "pane_height"),
-        *("@bus_watch_pasted", "@bus_watch_fates", "pane_title"),
+        *("@bus_watch_pasted", "@bus_watch_fates", SENT, "pane_title"),
     )
 )
 _LOCK = "@bus_watch_lock"
@@ -87,6 +89,8 @@ class Look:
     """What was pasted there and may still stand there; see `worker.terminal.leftover`."""
     fates: str = ""
     """What became of texts that were left over."""
+    sent: str = ""
+    """The option SENT."""
 
 
 class Server:
@@ -163,8 +167,8 @@ class Server:
             GoneError: there is no such pane any more.
         """
         head, _, screen = said.partition("\n")
-        words = head.split("|", 13)
-        if len(words) != 14 or not words[4].isdigit():
+        words = head.split("|", 14)
+        if len(words) != 15 or not words[4].isdigit():
             raise GoneError(f"pane {pane} has vanished{self._on()}")
         return Look(
             dead=words[0] == "1",
@@ -178,10 +182,11 @@ class Server:
             cursor_on=words[8] != "0",
             width=int(words[9] or 0),
             height=int(words[10] or 0),
-            title=words[13],
+            title=words[14],
             screen=screen,
             note=words[11],
             fates=words[12],
+            sent=words[13],
         )
 
     def buffer(self, name: str) -> str:

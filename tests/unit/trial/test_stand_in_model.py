@@ -149,6 +149,14 @@ def test_what_claude_code_puts_around_a_long_paste_is_taken_off(model: StandIn, 
     assert log(tmp_path)[0]["new"] == ["[a:b -> c:d] M00000001Z\ntwo", other]
 
 
+def test_what_claude_code_says_around_a_message_in_the_middle_of_a_turn_is_taken_off(
+    model: StandIn, tmp_path: Path
+) -> None:
+    said = "The user sent a new message while you were working:\nM00000001Z\n\nThis is how Claude Code surfaces messages the"
+    ask(model, "/v1/messages", messages("go", said))
+    assert log(tmp_path)[0]["new"] == ["go", "M00000001Z"]
+
+
 def test_a_ui_without_tools_has_no_side_requests_and_gets_a_shell_block(tmp_path: Path) -> None:
     with StandIn(tmp_path / "truth.jsonl", tools=False) as server:
         thread = threading.Thread(target=server.serve_forever)

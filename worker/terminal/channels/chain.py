@@ -28,11 +28,10 @@ from worker.terminal.profiles import Profile
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import LocalRunner
 from worker.terminal.submit import Options, Outcome, checked, prepared, submit
-from worker.terminal.tmux import Look, PaneLock, Server
+from worker.terminal.tmux import SENT, Look, PaneLock, Server
 from worker.terminal.transcript import surroundings
 from worker.terminal.visit import DeferredError
 
-_SENT = "@bus_watch_sent"
 _ENTRY = re.compile(r"([0-9a-f]{32})\.([a-z]+)\.(\d{1,12})")
 _KEPT = 8  # entries that a pane remembers
 _FRESH = 2.0  # seconds that an agent may take to show what a sender that died has handed to it
@@ -65,6 +64,7 @@ class _Chain:
         self._message = Message(hashlib.sha256(name).hexdigest()[:32], text)
         self._passed: list[str] = []
         self._pane = ""
+        self._resolved: Pane | None = None
 
     def run(self) -> Outcome:
         """The first link that takes it; the outcome says why better ones did not."""
@@ -85,12 +85,12 @@ class _Chain:
             agent = target.identify(self._server, pane, self._profiles, chosen=self._options.agent)
         except BusWatchError as why:
             return self._type() if self._via in {"auto", TYPE} else self._none(str(why))
-        self._pane = pane.id
+        self._pane, self._resolved = pane.id, pane
         name = agent.profile.name
         site = self._site(pane, look, agent)
         if site is None:
             return self._type()
-        if (known := self._earlier(site)) is not None:
+        if (known := self._earlier(site, look)) is not None:
             return self._outcome(name, known[0], known[1])
         tried = links(name, self._via, self._authority)
         held: Outcome | None = None
@@ -113,7 +113,9 @@ class _Chain:
 
     def _type(self) -> Outcome:
         left = self._deadline - time.monotonic()
-        outcome = submit(self._server, self._place, self._text, replace(self._options, timeout=left), self._profiles)
+        outcome = submit(
+            self._server, self._place, self._text, replace(self._options, timeout=left), self._profiles, self._resolved
+        )
         outcome.channel = TYPE
         return outcome
 
@@ -125,11 +127,11 @@ class _Chain:
         where = surroundings(agent.pid, lambda: self._server.call(*path).rstrip("\n"))
         return Site(agent.process, tuple(group), where, look.title, look.screen)
 
-    def _earlier(self, site: Site) -> tuple[str, Verdict] | None:
+    def _earlier(self, site: Site, look: Look) -> tuple[str, Verdict] | None:
         """What became of this message if an earlier attempt has handed it to a channel; None: it may be sent."""
         if not self._options.key:
             return None
-        for entry in self._entries():
+        for entry in _entries(look.sent):
             if entry[1] != self._message.id:
                 continue
             channel = entry[2]
@@ -148,10 +150,6 @@ class _Chain:
                 )
             return None if found is None else (channel, found)
         return None
-
-    def _entries(self) -> list[re.Match[str]]:
-        said = self._server.call("display-message", "-p", "-t", self._pane, f"#{{{_SENT}}}").strip()
-        return [one for one in map(_ENTRY.fullmatch, said.split(",")) if one]
 
     def _by(self, link: str, lock: PaneLock, site: Site, profile: Profile) -> Outcome | None:
         """By a channel; None: it stepped aside, and the agent has got nothing."""
@@ -184,15 +182,15 @@ class _Chain:
 
     def _send(self, link: str, session: Session, lock: PaneLock) -> Verdict:
         """Note that the channel gets it, and hand it over. Nothing but `AsideError` comes out of it."""
-        before = ",".join(one[0] for one in self._entries())
+        before = ",".join(one[0] for one in _entries(self._server.look(self._pane).sent))
         kept = [*before.split(",")[-_KEPT + 1 :], f"{self._message.id}.{link}.{int(time.time())}"]
-        if not lock.set_option(_SENT, ",".join(filter(None, kept))):
+        if not lock.set_option(SENT, ",".join(filter(None, kept))):
             raise AsideError("the pane changed in the last moment")
         step("channel.noted")
         try:
             return session.send(self._message, self._deadline - 0.2)
         except AsideError:
-            lock.set_option(_SENT, before)
+            lock.set_option(SENT, before)
             raise
         except Exception as why:  # noqa: BLE001 - from here on even our own bug must not read as "try it again"
             return Verdict("unproven", f"it was handed to {link}, then this program failed: {type(why).__name__}")
@@ -230,6 +228,11 @@ class _Chain:
 
     def _say(self, what: str) -> None:
         self._options.narrate(f"{time.monotonic() - self._began:6.2f} s  {what}")
+
+
+def _entries(option: str) -> list[re.Match[str]]:
+    """What the pane's option says was handed to channels; what is none of ours there is left out."""
+    return [one for one in map(_ENTRY.fullmatch, option.strip().split(",")) if one]
 
 
 def _module(channel: str) -> Module:
