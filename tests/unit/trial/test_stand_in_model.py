@@ -152,7 +152,9 @@ def test_what_claude_code_puts_around_a_long_paste_is_taken_off(model: StandIn, 
 def test_what_claude_code_says_around_a_message_in_the_middle_of_a_turn_is_taken_off(
     model: StandIn, tmp_path: Path
 ) -> None:
-    said = "The user sent a new message while you were working:\nM00000001Z\n\nThis is how Claude Code surfaces messages the"
+    said = (
+        "The user sent a new message while you were working:\nM00000001Z\n\nThis is how Claude Code surfaces messages "
+    )
     ask(model, "/v1/messages", messages("go", said))
     assert log(tmp_path)[0]["new"] == ["go", "M00000001Z"]
 
