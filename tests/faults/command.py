@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.fakes.streams import GENERATIONS
+from tests.faults.flood import flood
 from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
@@ -25,6 +27,8 @@ EXAMPLES = """examples:
   ops/faults power --times 20 --on-unknown hold                         the power fails
   ops/faults locked --seconds 15                                        the ledger's write lock is taken
   ops/faults pair                                                       one consumer against two
+  ops/faults flood --messages 100000                                    all at once: intake, delivery, memory
+  ops/faults flood --messages 1150 --size 16000 --online
   ops/faults scale --rows 1000000                                       what a long history costs
 """
 
@@ -56,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     pair = commands.add_parser("pair", help="are two consumers slower than one?")
     pair.add_argument("--messages", type=int, default=600)
     pair.add_argument("--rounds", type=int, default=3)
+    floods = commands.add_parser("flood", help="very many messages wait, or come at once")
+    floods.add_argument("--messages", type=int, default=100_000)
+    floods.add_argument("--size", type=int, default=200, metavar="BYTES", help="of each")
+    floods.add_argument("--generation", choices=GENERATIONS, default="C")
+    floods.add_argument("--online", action="store_true", help="they come while the worker polls")
+    floods.add_argument("--taken-in", action="store_true", help="look at the intake only: the transport is paused")
     scale = commands.add_parser("scale", help="a ledger with very many delivered messages")
     scale.add_argument("--rows", type=int, default=1_000_000)
     args = parser.parse_args(argv)
@@ -69,7 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace, home: Path) -> int:
     begun = time.monotonic()
-    runs = {"kills": _kills, "steps": _steps, "power": _power, "locked": _locked, "pair": _pair, "scale": _scale}
+    runs = {
+        "kills": _kills,
+        "steps": _steps,
+        "power": _power,
+        "locked": _locked,
+        "pair": _pair,
+        "scale": _scale,
+        "flood": _flood,
+    }
     clean = runs[args.command](args, home)
     print(f"{'clean' if clean else 'NOT CLEAN'} after {time.monotonic() - begun:.0f} s, seed {args.seed}")
     return 0 if clean else 1
@@ -167,6 +185,20 @@ def _pair(args: argparse.Namespace, home: Path) -> bool:
     one, two = (statistics.median(seconds[consumers]) for consumers in (1, 2))
     print(f"median {one:.1f} s with one, {two:.1f} s with two: {two / one:.2f} times")
     return clean
+
+
+def _flood(args: argparse.Namespace, home: Path) -> bool:
+    found = flood(
+        home / "home",
+        messages=args.messages,
+        size=args.size,
+        generation=args.generation,
+        online=args.online,
+        deliver=not args.taken_in,
+        say=lambda line: print(line, flush=True),
+    )
+    print(f"{args.messages} of {args.size} bytes, generation {args.generation}: {found.words()}", flush=True)
+    return not found.wrong
 
 
 def _scale(args: argparse.Namespace, home: Path) -> bool:
