@@ -52,6 +52,7 @@ def first_look(db: Database, agent: str, *, start_from: str | float = "all") -> 
         since=(0, 0),
         expected=0,
         memory=InboxMemory(BusClock(clock=time.time)),
+        alive=lambda _: None,
         start_from=start_from,
         began=time.time(),
     )

@@ -203,7 +203,7 @@ def take(engine: Engine, agent: str, count: int) -> None:
     since = engine.db.read(lambda db: history.cursor(db, agent, int(time.time() * 1000)))
     expected = engine.db.read(lambda db: history.known_after(db, agent, since[0]))
     memory = InboxMemory(BusClock(clock=time.time))
-    seen = InboxView(db=engine.db, agent=agent, since=since, expected=expected, memory=memory)
+    seen = InboxView(db=engine.db, agent=agent, since=since, expected=expected, memory=memory, alive=lambda _: None)
     page = fresh(agent, count)
     new = [message for message in page if message.key not in seen.known(page)]
     engine.poller.take_in(name, Collected(tuple(new), (), 1))

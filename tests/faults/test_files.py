@@ -95,7 +95,7 @@ def test_a_corrupt_ledger_is_left_alone(tmp_path: Path) -> None:
         world.state.mkdir()
         world.ledger.write_bytes(b"not a ledger, and yet somebody's" * 500)
         before = world.ledger.read_bytes()
-        assert "ledger check" in _refused(world)
+        assert "put a backup in its place" in _refused(world)
         assert world.ledger.read_bytes() == before
 
 

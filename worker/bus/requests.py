@@ -211,9 +211,7 @@ class BusRequests:
                 f"The bus did not complete its answer within {endpoint.request_timeout:g} s. Retrying."
             ) from None
         except (httpcore.NetworkError, httpcore.RemoteProtocolError):
-            raise ClosedError(
-                "The bus closed the connection instead of answering: its way to report most errors. Retrying."
-            ) from None
+            raise ClosedError(_closed(endpoint.bridge_url)) from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.HTTPError):
             raise BadAnswerError("The bus does not speak HTTP as a bridge does; is bridge_url right?") from None
         failure = failure_of(response.status_code, response.headers, body, datetime.now(UTC))
@@ -222,6 +220,13 @@ class BusRequests:
         if not whole:
             raise TooLargeError(f"The bus sent more than {max_bytes:,} bytes in a short answer; it was cut off.")
         return body
+
+
+def _closed(bridge_url: str) -> str:
+    """What a connection that ends without an answer may mean."""
+    plain = bridge_url.lower().startswith("http:")
+    tls = " If it never answers: a port that speaks TLS does the same, is it https:// and not http://?" if plain else ""
+    return f"The bus closed the connection instead of answering: its way to report most errors.{tls} Retrying."
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from worker.cli import ledger_view, options, output
 from worker.ledger import integrity
+from worker.ledger.errors import LedgerCorruptError
 
 EXAMPLES = """examples:
   bus-watch ledger check
@@ -34,8 +35,11 @@ def run(args: argparse.Namespace) -> int:
             print("bus-watch ledger backup: say which FILE", file=sys.stderr)
             return 64
         return _backup(settings.ledger_file, args.file)
-    with ledger_view.ledger_of(settings) as db:
-        problems = integrity.problems(db)
+    try:
+        with ledger_view.ledger_of(settings) as db:
+            problems = integrity.problems(db)
+    except LedgerCorruptError as error:  # so much that it cannot even be looked at
+        problems = [str(error)]
     if args.json:
         output.print_json({"ledger": str(settings.ledger_file), "problems": problems})
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from worker.bus.page import Id
 from worker.bus.wire import InboxMessage
 from worker.engine.look_back import LookBack
+from worker.engine.slots import Alive
 from worker.ledger import history, intake
 from worker.ledger.database import Database
 
@@ -45,13 +46,17 @@ class InboxMemory:
 
 @dataclass(slots=True, kw_only=True)
 class InboxView:
-    """One poll's, from the id `since` on, where about `expected` known messages lie."""
+    """One poll's, from the id `since` on, where about `expected` known messages lie.
+
+    `alive` is told whenever a part of a page has been read: a long one on a slow machine is no poll that hangs.
+    """
 
     db: Database
     agent: str
     since: Id
     expected: int
     memory: InboxMemory
+    alive: Alive
 
     def cursor(self) -> Id:
         """See `worker.bus.client.KnownInbox`."""
@@ -69,6 +74,7 @@ class InboxView:
 
     def known(self, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
         """The (stream, message_id) of those that are known."""
+        self.alive(0.0)
         return self.db.read(lambda db: history.known(db, self.agent, messages))
 
 

@@ -178,13 +178,20 @@ class Poller:
         if looked_from is None:
             collected = self._first_look(agent, memory, slots)
         else:
-            collected = self._collect(agent, self._view(agent, memory, whole=whole), slots)
+            collected = self._collect(agent, self._view(agent, memory, slots, whole=whole), slots)
             self._heed_bus_clock(name, memory)
         size = collected.size
         taken = self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive)
         while collected.more and collected.messages:
             last = collected.messages[-1]
-            rest = InboxView(db=self.db, agent=name, since=(last.ms, last.seq), expected=collected.count, memory=memory)
+            rest = InboxView(
+                db=self.db,
+                agent=name,
+                since=(last.ms, last.seq),
+                expected=collected.count,
+                memory=memory,
+                alive=slots.alive,
+            )
             collected = self._collect(agent, rest, slots)
             taken = taken.and_then(self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive))
         if whole:
@@ -199,7 +206,7 @@ class Poller:
         step("collected")
         return collected
 
-    def _view(self, agent: AgentSettings, memory: InboxMemory, *, whole: bool) -> InboxView:
+    def _view(self, agent: AgentSettings, memory: InboxMemory, slots: Slots, *, whole: bool) -> InboxView:
         """What an ordinary poll asks for; or, `whole`, one that looks back."""
         name = agent.agent
 
@@ -211,7 +218,7 @@ class Poller:
             return since, history.known_after(db, name, since[0])
 
         since, expected = self.db.read(look)
-        return InboxView(db=self.db, agent=name, since=since, expected=expected, memory=memory)
+        return InboxView(db=self.db, agent=name, since=since, expected=expected, memory=memory, alive=slots.alive)
 
     def _first_look(self, agent: AgentSettings, memory: InboxMemory, slots: Slots) -> Collected:
         """See all that is on the bus, or where that is too much, all from the floor on; note what is history."""
@@ -222,6 +229,7 @@ class Poller:
             since=(0, 0),
             expected=0,
             memory=memory,
+            alive=slots.alive,
             start_from=self.settings.start_from,
             began=self._came.get(name, self.began),
         )

@@ -26,7 +26,7 @@ class StoppingError(Exception):
 
 
 Alive = Callable[[float], None]
-"""Told before each request, with the seconds until it begins: a poll that is still making requests does not hang."""
+"""Told before each request, with the seconds until it begins, and while an answer comes: such a poll does not hang."""
 
 
 @dataclass(slots=True)

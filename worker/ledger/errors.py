@@ -31,7 +31,7 @@ class LedgerBusyError(LedgerError):
 
 
 class LedgerCorruptError(LedgerError):
-    """The file is damaged or is no ledger: `bus-watch ledger check`, then a backup."""
+    """The file is damaged or is no ledger: a backup belongs in its place."""
 
     code = "ledger_corrupt"
 
@@ -48,6 +48,11 @@ class LedgerMissingError(LedgerError):
     code = "ledger_missing"
 
 
+_PUT_A_BACKUP = (
+    "stop the worker, move it away with its -wal and -shm, and put a backup in its place (docs/backup-and-restore.md); "
+    "without one a new ledger takes the mail of 24 h again"
+)
+
 _BY_CODE: dict[int, tuple[type[LedgerError], str]] = {
     sqlite3.SQLITE_FULL: (LedgerFullError, "the disk is full; free some space"),
     sqlite3.SQLITE_READONLY: (LedgerReadOnlyError, "it cannot be written; check owner, mode and mount"),
@@ -55,8 +60,8 @@ _BY_CODE: dict[int, tuple[type[LedgerError], str]] = {
     sqlite3.SQLITE_PERM: (LedgerReadOnlyError, "it cannot be written; check owner, mode and mount"),
     sqlite3.SQLITE_BUSY: (LedgerBusyError, "another process keeps it locked"),
     sqlite3.SQLITE_LOCKED: (LedgerBusyError, "another connection keeps it locked"),
-    sqlite3.SQLITE_CORRUPT: (LedgerCorruptError, "it is damaged; see `bus-watch ledger check`"),
-    sqlite3.SQLITE_NOTADB: (LedgerCorruptError, "it is no SQLite file; see `bus-watch ledger check`"),
+    sqlite3.SQLITE_CORRUPT: (LedgerCorruptError, f"it is damaged: {_PUT_A_BACKUP}"),
+    sqlite3.SQLITE_NOTADB: (LedgerCorruptError, f"it is no SQLite file, something has overwritten it: {_PUT_A_BACKUP}"),
     sqlite3.SQLITE_IOERR: (LedgerError, "the disk reports an error"),
 }
 

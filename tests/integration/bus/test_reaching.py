@@ -14,7 +14,7 @@ import pytest
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.ledgers import MemoryLedger
 from worker.bus.client import BusClient
-from worker.bus.errors import BusError, NetworkForbiddenError, TlsError, UnreachableError
+from worker.bus.errors import BusError, ClosedError, NetworkForbiddenError, TlsError, UnreachableError
 from worker.bus.reaching import Route, tls, why_unreachable
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
@@ -100,6 +100,20 @@ def test_plain_http_to_a_port_with_tls(answer: bytes) -> None:
         error = error_of(f"http://localhost:{server.getsockname()[1]}")
     assert type(error) is TlsError
     assert "is it https://" in str(error)
+
+
+def test_plain_http_to_a_port_with_tls_that_hangs_up() -> None:
+    """It cannot be told from a bridge that closes; so both are named."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            client.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        error = error_of(f"http://localhost:{server.getsockname()[1]}")
+    assert type(error) is ClosedError
+    assert "is it https:// and not http://?" in str(error)
 
 
 def test_a_name_that_nobody_knows() -> None:

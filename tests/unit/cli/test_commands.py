@@ -242,6 +242,23 @@ def test_status_without_a_configuration(empty_desk: Desk) -> None:
     assert "does not exist" in said.json["config_errors"][0]
 
 
+@pytest.mark.parametrize("kept", [0, 4096])
+def test_an_overwritten_ledger_is_told_with_what_to_do(desk: Desk, kept: int) -> None:
+    """All of it, or all but its header."""
+    for name in ("-wal", "-shm"):
+        Path(f"{desk.ledger}{name}").unlink(missing_ok=True)
+    whole = desk.ledger.read_bytes()
+    desk.ledger.write_bytes(whole[:kept] + b"x" * (len(whole) - kept))
+    said = desk.run("ledger", "check")
+    assert said.status == 1
+    words = " ".join(said.out.split())
+    assert "put a backup in its place" in words
+    assert "see `bus-watch ledger check`" not in words, "it would point to itself"
+    assert said.out.splitlines()[-1].startswith("FAIL ")
+    assert desk.run("ledger", "check", "--json").json["problems"]
+    assert "put a backup in its place" in " ".join(desk.run("status").out.split())
+
+
 def test_ledger_check_and_backup(desk: Desk, tmp_path: Path) -> None:
     said = desk.run("ledger", "check")
     assert (said.status, said.out.splitlines()[-1]) == (0, "OK ledger sound")

@@ -137,7 +137,7 @@ def test_a_newer_ledger_is_refused_untouched(tmp_path: Path) -> None:
 def test_what_is_no_ledger_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"something else entirely" * 200)
-    with pytest.raises(LedgerCorruptError, match="ledger check"):
+    with pytest.raises(LedgerCorruptError, match="put a backup in its place"):
         Database(path)
     assert path.read_bytes() == b"something else entirely" * 200
 
