@@ -1,4 +1,4 @@
-"""What the system tells about its processes: `/proc` on Linux (proc(5)), `ps` elsewhere.
+"""What the system tells about its processes: `/proc` on Linux (proc(5)), `ps` elsewhere; see `worker.libproc` too.
 
 The launcher and the commands that agents call import this, so it imports next to nothing.
 """

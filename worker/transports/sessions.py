@@ -5,10 +5,13 @@ The launcher imports this, so it imports next to nothing.
 
 import os
 import signal
+import sys
 import time
 
 from worker import process_table
 from worker.process_table import ENDED, HAS_PROC, SESSION, START, STATE
+
+HAS_LIBPROC = sys.platform == "darwin"
 
 
 def start_time(pid: int) -> str | None:
@@ -16,6 +19,10 @@ def start_time(pid: int) -> str | None:
     if HAS_PROC:
         fields = process_table.stat(pid)
         return fields[START].decode() if fields else None
+    if HAS_LIBPROC:
+        from worker import libproc  # noqa: PLC0415 - ctypes takes 10 ms to load, which others need not pay
+
+        return libproc.start_time(pid)
     listed = process_table.ps("-o", "lstart=", "-p", str(pid)).strip()
     return listed.replace(" ", "_") or None
 
@@ -84,11 +91,19 @@ def _sessions() -> list[tuple[int, int]]:
                 found.append((pid, int(fields[SESSION])))  # noqa: PERF401 - a comprehension would hide the look-up
         return found
     # `ps -o sess` prints a kernel address on macOS; getsid(2) tells the number.
-    for line in process_table.ps("-axo", "pid=,stat=").splitlines():
-        number, _, state = line.strip().partition(" ")
-        if number.isdigit() and not state.strip().startswith("Z"):
-            try:
-                found.append((int(number), os.getsid(int(number))))
-            except OSError:
-                continue
+    for pid in _living():
+        try:
+            found.append((pid, os.getsid(pid)))
+        except OSError:
+            continue
     return found
+
+
+def _living() -> list[int]:
+    """Every process of this machine but those that wait to be reaped, where there is no `/proc`."""
+    if HAS_LIBPROC:
+        from worker import libproc  # noqa: PLC0415 - the same
+
+        return [pid for pid in libproc.pids() if not libproc.is_zombie(pid)]
+    words = (line.split() for line in process_table.ps("-axo", "pid=,stat=").splitlines())
+    return [int(word[0]) for word in words if len(word) > 1 and word[0].isdigit() and not word[1].startswith("Z")]
