@@ -16,6 +16,10 @@ from tests.fakes.streams import Generation
 from tests.world.installation import install
 from tests.world.processes import HERE
 from tests.world.world import World
+from worker import process_table
+from worker.process_table import NO_PROC_VARIABLE
+from worker.terminal import processes
+from worker.transports import sessions
 
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
@@ -52,6 +56,21 @@ def installation(tmp_path: Path) -> Iterator[World]:
     """A world with an environment of its own, as pip would make it."""
     with install(tmp_path) as world:
         yield world
+
+
+@pytest.fixture
+def without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes `/proc` away from this process and what it starts: what they do then is what they do on other systems."""
+    monkeypatch.setenv(NO_PROC_VARIABLE, "1")
+    for module in (process_table, sessions, processes):
+        monkeypatch.setattr(module, "HAS_PROC", False)
+
+
+@pytest.fixture(params=["proc", "no-proc"])
+def both_ways(request: pytest.FixtureRequest) -> None:
+    """Runs a test with `/proc`, and without it."""
+    if request.param == "no-proc":
+        request.getfixturevalue("without_proc")
 
 
 @pytest.fixture

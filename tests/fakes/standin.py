@@ -1,9 +1,9 @@
 """A stand-in agent UI for tests: a full-screen program with a composer, whose log is the truth.
 
 Run in a pane: `python standin.py LOG CONTROL [RECORD]`. LOG gets one JSON object a line for whatever happened:
-`submit`, `queue`, `approve` (a dialog was answered), `stray` (keys into a dialog), `ready`. CONTROL is a FIFO that
-takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `slow SECONDS` (an
-Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is drawn at the
+`submit`, `queue`, `approve` (a dialog was answered), `stray` (keys into a dialog), `swallowed`, `ready`. CONTROL is a
+FIFO that takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `slow SECONDS`
+(an Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is drawn at the
 next key only), `deaf` (pastes vanish), `title TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
 `rewrite`: Enter shows the draft in other words and submits nothing; `error WORDS`: it answers each prompt with them.
 `lag SECONDS`: what is typed shows, and what is submitted is recorded, so much later.
@@ -99,6 +99,7 @@ class StandIn:
             self.log("approve")
         elif self.swallow:
             self.swallow -= 1
+            self.log("swallowed")
         elif self.rewrite and self.draft:
             self.draft = f"({len(self.draft)} characters)"
         elif time.monotonic() - self.pasted_at < self.slow:

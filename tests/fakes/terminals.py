@@ -18,6 +18,7 @@ from typing import TypeVar
 from tests.fakes.measuring import measuring
 from tests.world.waiting import until
 from worker import process_table
+from worker.process_table import NO_PROC_VARIABLE
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.runner import LocalRunner
 from worker.terminal.submit import Options, Outcome, submit
@@ -133,7 +134,7 @@ def private_terminal() -> Iterator[Terminal]:
     shutil.copy(FAKES / "standin.toml", profile)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {"HOME": str(home), "PATH": path, "LANG": "C.UTF-8", "TERM": "xterm-256color", "SHELL": "/bin/sh"}
-    environment |= measuring()
+    environment |= measuring() | {name: "1" for name in (NO_PROC_VARIABLE,) if name in os.environ}
     socket_path = str(home / "tmux.sock")
     # A session of its own that stays, so that the server outlives what a test ends.
     start = ["tmux", "-S", socket_path, "-f", "/dev/null", "new-session", "-d", "-s", "keep", "sleep", "3600"]

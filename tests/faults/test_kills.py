@@ -19,6 +19,14 @@ def test_kills_at_random_moments(tmp_path: Path, consumers: int, reloads: bool) 
         assert verdict.runs == verdict.kept == 60
 
 
+@pytest.mark.usefixtures("without_proc")
+def test_kills_where_there_is_no_proc(tmp_path: Path) -> None:
+    with Lanes(tmp_path, seed=201) as world:
+        verdict = kill_at_random(world, kills=4, messages=40)
+        assert verdict.clean, verdict.words()
+        assert verdict.runs == verdict.kept == 40
+
+
 def test_a_kill_at_each_named_step_of_the_worker(tmp_path: Path) -> None:
     with Lanes(tmp_path, seed=3, longest=0.05, transport={"retry_delay": 0.2}) as world:
         for step in WORKER_STEPS:

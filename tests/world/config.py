@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.measuring import measuring
+from worker.process_table import NO_PROC_VARIABLE
 
 TOKEN = "canary-token-7c1e90d4"
 
@@ -35,6 +36,7 @@ class Home:
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
             **measuring(),
+            **{name: os.environ[name] for name in (NO_PROC_VARIABLE,) if name in os.environ},
         }
 
     @cached_property

@@ -73,7 +73,7 @@ class Flooded:
             [sys.executable, "-c", _POLL, str(self.config), str(times)],
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=300,
             check=True,
             cwd=Path(__file__).parents[3],
         )

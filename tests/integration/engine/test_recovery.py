@@ -90,6 +90,7 @@ def test_a_thread_that_dies_after_the_run_is_settled_by_the_sweep(tmp_path: Path
         assert not [path for path in rig.engine.identity.files.iterdir() if path.suffix == ".note"]
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_clock_that_jumps_keeps_nothing_waiting(tmp_path: Path, jump: float) -
         assert len(rig.runs) == 4
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_the_text_file_of_a_killed_launcher_is_removed(tmp_path: Path) -> None:
     with running(tmp_path) as rig:
         rig.take()
@@ -218,6 +220,7 @@ def test_the_text_file_of_a_killed_launcher_is_removed(tmp_path: Path) -> None:
         assert not [path for path in left if path.exists()]
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_locks_of_dead_workers_and_launchers_are_removed(tmp_path: Path) -> None:
     with running(tmp_path) as rig:
         dead = "0" * 32

@@ -14,6 +14,7 @@ import pytest
 from tests.fakes.standin import PROMPT
 from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
+from worker import process_table
 from worker.terminal.runner import LocalRunner, Result
 from worker.terminal.submit import Options, submit
 from worker.terminal.tmux import Server
@@ -130,7 +131,7 @@ def test_enter_that_became_a_line_feed_is_pressed_again(terminal: Terminal) -> N
 def test_a_draft_that_stays_is_unproven(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("swallow 99")
-    outcome = terminal.submit("a", "stuck", retries=1, timeout=2.5)
+    outcome = terminal.submit("a", "stuck", retries=1, timeout=2.5 if process_table.HAS_PROC else 10)
     assert (outcome.verdict, outcome.exit_status) == ("unproven", 76), outcome
     assert "still in the input box" in outcome.reason
     assert agent.submitted() == []
@@ -258,6 +259,31 @@ def test_twenty_senders_at_once_are_twenty_submissions(terminal: Terminal) -> No
     assert sorted(agent.submitted()) == sorted(texts)
 
 
+@pytest.mark.usefixtures("both_ways")
+def test_senders_of_other_time_zones_and_languages_exclude_each_other(terminal: Terminal) -> None:
+    """A worker of launchd has neither; a person's shell has both."""
+    agent = terminal.agent("a")
+    base = [sys.executable, "-m", "worker.terminal.send_message", "--socket-path", terminal.socket, "-t", "a"]
+    places: tuple[dict[str, str], ...] = (
+        {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8"},
+        {"TZ": "America/New_York"},
+        {"LC_ALL": "C"},
+        {},
+    )
+    senders = [
+        subprocess.Popen(
+            [*base, "--timeout", "60", "-m", f"from {number}"],
+            env={**terminal.environment, **place},
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
+        for number, place in enumerate(places)
+    ]
+    assert [one.wait(90) for one in senders] == [0] * len(places)
+    assert sorted(agent.submitted()) == [f"from {number}" for number in range(len(places))]
+
+
+@pytest.mark.usefixtures("both_ways")
 def test_the_lock_dies_with_its_holder(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("busy")
@@ -314,7 +340,7 @@ def test_a_send_runs_tmux_and_nothing_else_once_a_step(terminal: Terminal, monke
     monkeypatch.setattr(LocalRunner, "run", run)
     assert terminal.submit("a", "hello").verdict == "submitted"
     assert agent.submitted() == ["hello"]
-    assert {argv[0] for argv in ran} == {"tmux"}
+    assert {argv[0] for argv in ran} == ({"tmux"} if process_table.HAS_PROC else {"tmux", "ps"})
     looks = [argv for argv in ran if argv[4] == "display-message" and "capture-pane" in argv]
     # list-panes, lock, paste, Enter, release; each look is one command line, too.
     assert len(ran) - len(looks) == 5, ran
@@ -356,7 +382,12 @@ def test_the_time_out_is_kept(terminal: Terminal) -> None:
 def test_a_pane_that_vanishes_meanwhile_is_an_honest_verdict(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("swallow 99")
-    killer = threading.Timer(0.8, terminal.tmux, ("kill-pane", "-t", agent.pane))
+
+    def kill() -> None:
+        until(lambda: "swallowed" in agent.log.read_text(), "Enter")
+        terminal.tmux("kill-pane", "-t", agent.pane)
+
+    killer = threading.Thread(target=kill)
     killer.start()
     outcome = terminal.submit("a", "hello")
     killer.join()

@@ -17,11 +17,15 @@ import pytest
 
 from tests.fakes.launchers import WaitingLauncher
 from tests.world.waiting import until
+from worker import process_table
+from worker.process_table import NO_PROC_VARIABLE
 from worker.transports import receipt_format, recovery, sessions
 from worker.transports.client import FAULT_VARIABLE, LauncherGone, RunEnded
 from worker.transports.command import Prepared
 from worker.transports.locks import flock_is_free, hold_lock
 from worker.transports.receipts import create_void_note, read_note, read_receipt, remove_files
+
+pytestmark = pytest.mark.usefixtures("both_ways")
 
 PATIENCE = 30.0
 ENVIRONMENT = {b"PATH": os.environb.get(b"PATH", b"/usr/bin:/bin")}
@@ -99,7 +103,8 @@ def test_the_launcher_has_an_empty_environment(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("SOS_TOKEN", "canary-token")
     launcher = WaitingLauncher(tmp_path, "w")
     launcher.start()
-    assert Path(f"/proc/{launcher.pid}/environ").read_bytes() == b""
+    switch = b"" if process_table.HAS_PROC else f"{NO_PROC_VARIABLE}=1\0".encode()  # for tests only
+    assert Path(f"/proc/{launcher.pid}/environ").read_bytes() == switch
     targets = [str(entry.readlink()) for entry in Path(f"/proc/{launcher.pid}/fd").iterdir()]
     assert len([target for target in targets if target.startswith("socket:")]) == 1
     assert len(targets) <= 8
