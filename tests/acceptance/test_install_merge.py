@@ -141,6 +141,32 @@ def test_a_panes_id_is_bound_to_its_session(place: World) -> None:
     assert (gone.returncode, "give the session's name" in gone.stderr) == (64, True)
 
 
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [("-dash", "-dash"), ("=x", "=x"), ("$1", "$1:"), ("%0:", "%0:"), ("%77", "%77:"), ("a b", "a b")],
+)
+def test_an_odd_sessions_name_is_bound_to_it(place: World, said: str, written: str) -> None:
+    options = ("install", "--agent", "bob", "--token-file", "~/t")
+    with private_terminal() as terminal:
+        environment = {"TMUX": f"{terminal.socket},1,0"}
+        terminal.session(said.rstrip(":"), "sleep", "100")
+        done = place.bus_watch(*options, "--tmux", said, env=environment)
+        assert done.returncode == 0, done.stderr
+        command = json.loads(place.config.read_text())["transports"][0]["command"]
+        assert command[command.index("-t") + 1] == written
+        assert "no tmux session" not in place.bus_watch("doctor", "--offline").stdout
+
+
+def test_a_sessions_name_that_tmux_changes_is_said(place: World) -> None:
+    options = ("install", "--agent", "bob", "--token-file", "~/t", "--dry-run")
+    with private_terminal() as terminal:
+        terminal.session("a:b", "sleep", "100")
+        environment = {"TMUX": f"{terminal.socket},1,0"}
+        for said, words in (("my.app", "is called 'my_app'"), ("a:b", "is called 'a_b'")):
+            done = place.bus_watch(*options, "--tmux", said, env=environment)
+            assert (done.returncode, words in done.stderr) == (64, True), done.stderr
+
+
 def test_a_new_ledger_is_warned_of(place: World) -> None:
     place.write_config(json.dumps(THERE | {"state_path": "~/.sos/seen.json"}))
     shutil.copy(_ledger_of_bob(place), place.config.with_name("seen.db"))
@@ -221,6 +247,10 @@ def test_doctor_refuses_a_panes_id(place: World) -> None:
     tmux = {"name": "tmux", "command": [submitter, "-t", "%0"], "stdin": True}
     place.write_config(json.dumps(THERE | {"allowlist": [submitter], "transports": [tmux]}))
     assert "FAIL transport tmux of bob: %0 is an id" in place.bus_watch("doctor", "--offline").stdout
+    for target, words in (("my.app", "FAIL transport tmux of bob: tmux changes"), ("%0:", "no tmux session '%0' now")):
+        tmux["command"] = [submitter, "--from-bus", "-t", target]
+        place.write_config(json.dumps(THERE | {"allowlist": [submitter], "transports": [tmux]}))
+        assert words in place.bus_watch("doctor", "--offline").stdout
 
 
 def test_nothing_is_written_where_everybody_can_change_it(place: World) -> None:

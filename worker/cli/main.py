@@ -55,7 +55,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """argparse's, with a guess at what an unknown option was to be."""
-        found, rest = self.parse_known_args(args, namespace)
+        found, rest = self.parse_known_args(None if args is None else _glued(args), namespace)
         if rest:
             self.error("unrecognized arguments: " + " ".join(map(self._with_guess, rest)))
         return found
@@ -63,6 +63,15 @@ class CommandParser(argparse.ArgumentParser):
     def _with_guess(self, word: str) -> str:
         known = [option for action in self._actions for option in action.option_strings]
         return word + did_you_mean(word.partition("=")[0], known) if word.startswith("-") else word
+
+
+def _glued(arguments: Sequence[str]) -> list[str]:
+    """`--tmux -dash` as one word: a session's name may start like an option."""
+    words, joined = iter(arguments), list[str]()
+    for word in words:
+        name = next(words, None) if word == "--tmux" else None
+        joined += [word] if name is None else [f"--tmux={name}"] if name[:2] != "--" else [word, name]
+    return joined
 
 
 def overview() -> CommandParser:

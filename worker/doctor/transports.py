@@ -1,16 +1,14 @@
 """The checks of `doctor` on transports: whether each agent can be woken, and by nothing that a message chooses."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from worker.doctor import panes
 from worker.doctor.finding import Finding
 from worker.doctor.interpreters import danger
 from worker.doctor.options import may_be_option
 from worker.errors import BusWatchError, ConfigError
-from worker.install.config_file import PASSING_ID, STARTER
+from worker.install.config_file import STARTER
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.transports.command import check_command
 
@@ -70,27 +68,7 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
         )
         text += "retry types again; write a profile (bus-watch profile new), or add --accept unproven"
         return [Finding("FAIL", name, text, agent.agent)]
-    if "-t" not in command[:-1] or remote:
-        return []
-    tmux = shutil.which("tmux")
-    if tmux is None:
-        return [Finding("FAIL", name, "tmux is not on PATH: install it", agent.agent)]
-    argv = [tmux]
-    if "--socket-path" in command[:-1]:
-        argv += ["-S", command[command.index("--socket-path") + 1]]
-    session = command[command.index("-t") + 1].partition(":")[0]
-    if PASSING_ID.search(command[command.index("-t") + 1]):
-        text = f"{command[command.index('-t') + 1]} is an id, which tmux gives anew when it restarts, perhaps to "
-        return [Finding("FAIL", name, f"{text}another agent's pane: name the session instead", agent.agent)]
-    argv += ["has-session", "-t", f"={session}"]
-    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
-    try:
-        there = subprocess.run(argv, check=False, capture_output=True, timeout=10, env=environment).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        there = False
-    if there:
-        return []
-    return [Finding("note", name, f"there is no tmux session {session!r} now; messages wait until it is", agent.agent)]
+    return [] if remote else [Finding(level, name, text, agent.agent) for level, text in panes.check(command)]
 
 
 def _says(command: Sequence[str], option: str, value: str) -> bool:

@@ -1,24 +1,29 @@
 """The configuration that `install` writes: the old watcher's format, with as little in it as its owner needs to say."""
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from worker.errors import UsageError
+from worker.errors import BusWatchError, UsageError
 from worker.install.installation import script
+
+if TYPE_CHECKING:
+    from worker.terminal.tmux import Server
 
 STARTER = {"name": "echo", "command": ["/bin/echo", "{text}"]}
 """The old watcher's first transport: it proves that messages come, and wakes nobody."""
 
-PASSING_ID = re.compile(r"(^|[:.])[%@$]\d+")
-"""In a tmux target: an id (%3, @2, $1), which the next tmux server gives out anew, perhaps to another agent's pane."""
+PASSING_ID = re.compile(r"(^|[:.])[%@$]\d+(?!\d|:$)")
+"""In a tmux target: an id (%3, @2, $1), which the next tmux server gives out anew, perhaps to another agent's pane.
+
+`%3:` is the name of a session, see `worker.terminal.places`."""
 
 BRIDGE_URL = "http://localhost:6380"
 CREDENTIAL = "token"  # its name under $CREDENTIALS_DIRECTORY
@@ -98,22 +103,37 @@ def _tmux(session: str, environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _lasting(target: str, socket: str | None) -> str:
-    """A target by names."""
-    if not PASSING_ID.search(target):
-        return target
-    argv = ["tmux", *([] if socket is None else ["-S", socket])]
-    argv += ["display-message", "-p", "-t", target, "#{session_name}"]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        done = None
-    session = done.stdout.strip() if done is not None and done.returncode == 0 else ""
-    if not session:
+    """A target by names, as tmux has them."""
+    from worker.terminal import places  # noqa: PLC0415 - only --tmux pays for it
+    from worker.terminal.runner import LocalRunner  # noqa: PLC0415
+    from worker.terminal.tmux import Server  # noqa: PLC0415
+
+    server = Server(LocalRunner(), socket_path=socket or "")
+    panes = server.panes_if_any()
+    session = target.partition(":")[0]
+    if why := places.ambiguous(panes, target):
+        raise UsageError(f"--tmux {why}")
+    if any(one.session == session for one in panes):
+        return f"{target}:" if PASSING_ID.fullmatch(target) else target
+    if PASSING_ID.search(target):
+        return _session_of(server, target)
+    if (name := places.renamed(panes, target)) or "." in session:
+        made = name or session.replace(".", "_")
         raise UsageError(
-            f"--tmux {target}: tmux gives ids anew when it restarts, perhaps to another agent's pane; "
-            "give the session's name: tmux list-sessions"
+            f"--tmux {target}: tmux changes some characters in names, that session is called {made!r} there"
         )
-    return session
+    return target
+
+
+def _session_of(server: "Server", target: str) -> str:
+    """The name of the session in which an id is now."""
+    with contextlib.suppress(BusWatchError):  # for an id that nobody has tmux prints nothing, or fails
+        if name := server.call("display-message", "-p", "-t", target, "#{session_name}").strip():
+            return name
+    raise UsageError(
+        f"--tmux {target}: tmux gives ids anew when it restarts, perhaps to another agent's pane; "
+        "give the session's name: tmux list-sessions"
+    )
 
 
 def _socket(environment: Mapping[str, str]) -> str | None:

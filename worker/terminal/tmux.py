@@ -136,6 +136,13 @@ class Server:
         rows = (line.split(":", 7) for line in self.call("list-panes", "-a", "-F", _PANES).splitlines())
         return [Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:]) for words in rows if len(words) == 8]
 
+    def panes_if_any(self) -> list[Pane]:
+        """The same; none where there is no tmux or no server."""
+        try:
+            return self.panes()
+        except BusWatchError:
+            return []
+
     def candidates(self, target: str) -> list[Pane]:
         """The panes that `target` means exactly, each once; see `worker.terminal.places`.
 
