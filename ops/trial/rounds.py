@@ -64,7 +64,7 @@ def starting(session: Session, count: int) -> list[Outcome]:
     for _ in range(count):
         session.again()
         message = plain("@@ you have just started")()
-        outcome = judge(session, message, deliver(session, message.text, patience=90, pause=0.3), limit=20)
+        outcome = judge(session, message, deliver(session, message.text, patience=90, pause=0.3), limit=60)
         look(session, message, outcome)
         sent.append((message, outcome))
     session.ready()
