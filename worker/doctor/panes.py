@@ -1,52 +1,103 @@
-"""Which pane a command of our own sends to on this host, and whether it is there and surely that one."""
+"""The checks of `doctor` on the panes that transports name: who runs there, and with --probe whether it is understood.
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+Nothing is typed, no mode is left, and what a screen says is not repeated.
+"""
 
-from worker.install.config_file import PASSING_ID
-from worker.terminal import places
-from worker.terminal.command import glued
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from worker.doctor.finding import Finding
+from worker.errors import BusWatchError
+from worker.settings import AgentSettings, Settings, TransportSettings
+from worker.terminal.catalogue import Catalogue
+from worker.terminal.looking import Examined, drifted, examine
+from worker.terminal.places import Pane
 from worker.terminal.runner import LocalRunner
-from worker.terminal.tmux import Server
+from worker.terminal.target import resolve
+from worker.terminal.tmux import GoneError, Server
+
+SENDERS = {"send-message": "-t", "send-message.sh": "-t", "wake": "-t", "agent-send": "-s", "agent-send.sh": "-s"}
+"""Our own commands as transports, and the option that names the pane."""
+EXPLAINED = frozenset({"idle", "busy", "draft", "dialog"})
 
 
-def check(command: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What to say of the target in the command, as level and text; nothing if the session is there.
+def check(settings: Settings, environment: Mapping[str, str], *, probe: bool) -> Iterator[Finding]:
+    """One finding for each pane of this host that a transport of ours names and that is there.
 
-    A target that a message chooses is known only when it is sent.
+    Args:
+        settings: the transports.
+        environment: where the user's own profiles lie.
+        probe: whether the screens are judged as well.
     """
-    command = glued(command)
-    given = next((word.partition("=")[2] for word in command if word.startswith(("--target=", "--session="))), "")
-    target = given.replace("{{", "\0").replace("}}", "}")
-    if not target or "{" in target:
-        return
-    target = target.replace("\0", "{")
-    if shutil.which("tmux") is None:
-        yield "FAIL", "tmux is not on PATH: install it"
-        return
-    environment = {key: value for key, value in os.environ.items() if key != "TMUX"}
-    socket, name = _behind(command, "--socket-path"), _behind(command, "-L", "--socket-name")
-    panes = Server(LocalRunner(environment), socket_path=socket, socket_name=name).panes_if_any()
-    session = target.partition(":")[0]
-    if why := places.ambiguous(panes, target):
-        yield "FAIL", why
-    elif any(one.session == session for one in panes):
-        return
-    elif PASSING_ID.search(target):
-        yield "FAIL", (
-            f"{target} is an id, which tmux gives anew when it restarts, perhaps to another agent's pane: "
-            "name the session instead"
-        )
-    elif (made := places.renamed(panes, target)) or "." in session:
-        made = made or session.replace(".", "_")
-        level = "FAIL" if "." in session else "note"  # what has no such character may yet come
-        yield level, f"tmux changes some characters in names: the session of {target!r} is called {made!r}, write that"
-    else:
-        yield "note", f"there is no tmux session {session!r} now; messages wait until it is"
+    profiles = Catalogue.of(environment)
+    for agent in settings.agents:
+        for transport in agent.transports:
+            yield from _transport(agent, transport, profiles, probe=probe)
 
 
-def _behind(command: Sequence[str], *options: str) -> str:
-    """The argument of the first of these options that is there."""
-    return next((value for word, value in pairwise(command) if word in options), "")
+def _transport(
+    agent: AgentSettings, transport: TransportSettings, profiles: Catalogue, *, probe: bool
+) -> Iterator[Finding]:
+    command = list(transport.command)
+    option = SENDERS.get(Path(command[0]).name)
+    target = _value(command, option, "--target" if option == "-t" else "--session") if option is not None else ""
+    if not target or "{" in target or {"-H", "--host"} & set(command):
+        return
+    server = Server(
+        LocalRunner(),
+        program=_value(command, "--tmux") or "tmux",
+        socket_name=_value(command, "-L", "--socket-name"),
+        socket_path=_value(command, "--socket-path"),
+    )
+    name = f"pane of {transport.name}"
+    try:
+        pane = resolve(server, target, profiles)
+        found = examine(server, pane, profiles, _value(command, "--agent"))
+    except GoneError:
+        if probe:
+            yield Finding("note", name, f"there is no {target!r} now: nothing to look at", agent.agent)
+        return
+    except BusWatchError as why:
+        yield Finding("note", name, _plain(str(why)), agent.agent)
+        return
+    finally:
+        server.runner.close()
+    yield from _of_pane(name, agent.agent, found, probe=probe)
+
+
+def _of_pane(name: str, agent: str, found: Examined, *, probe: bool) -> Iterator[Finding]:
+    where = _where(found.pane)
+    profile = found.profile
+    if profile is None:
+        yield Finding("FAIL" if probe else "note", name, f"{where}: {_plain(found.why)}", agent)
+        return
+    runs = f"{where} runs {profile.name} {found.version or '(its version cannot be told)'}"
+    changed = drifted(found.version, found.measured)
+    if not probe or found.seen is None:
+        yield Finding("note" if changed else "ok", name, f"{runs}{f'; {changed}' if changed else ''}", agent)
+        return
+    measured = f"; {changed}" if changed else ""
+    if found.state in EXPLAINED:
+        yield Finding("note" if changed else "ok", name, f"{runs}: {found.state}{measured}", agent)
+        return
+    why = f"no state that its profile explains: {_plain(found.why)}{measured}"
+    yield Finding("FAIL", name, f"{runs}: {why}; send-message --look -t {found.pane.id} says more", agent)
+
+
+def _where(pane: Pane) -> str:
+    return f"{pane.id} ({_plain(pane.session)}:{pane.window}.{pane.index})"
+
+
+def _plain(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)
+
+
+def _value(command: Sequence[str], *options: str) -> str:
+    """What an option says, in one word or in two; empty: it is not there."""
+    for word, behind in zip(command, [*command[1:], ""], strict=True):
+        for option in options:
+            if word == option:
+                return behind
+            if option.startswith("--") and word.startswith(f"{option}="):
+                return word.partition("=")[2]
+    return ""

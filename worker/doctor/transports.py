@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from worker.doctor import panes
+from worker.doctor import targets
 from worker.doctor.finding import Finding
 from worker.doctor.interpreters import danger
 from worker.doctor.options import may_be_option
@@ -68,7 +68,7 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
         )
         text += "retry types again; write a profile (bus-watch profile new), or add --accept unproven"
         return [Finding("FAIL", name, text, agent.agent)]
-    return [] if remote else [Finding(level, name, text, agent.agent) for level, text in panes.check(command)]
+    return [] if remote else [Finding(level, name, text, agent.agent) for level, text in targets.check(command)]
 
 
 def _says(command: Sequence[str], option: str, value: str) -> bool:
