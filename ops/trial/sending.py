@@ -51,6 +51,8 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     since: int = 0
     """How many requests the model had had before it was sent."""
+    window: float = 0.0
+    """Seconds that passed at most between the last look and Enter; 0: Enter was not pressed."""
 
     @property
     def once(self) -> bool:
@@ -149,6 +151,7 @@ def deliver(
         notes=notes[-5:],
         wanted=wanted,
         since=since,
+        window=float((said.report.get("timings") or {}).get("window") or 0.0),
     )
 
 
