@@ -27,6 +27,16 @@ def travels_in_clear(url: str) -> bool:
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
+def in_local_network(url: str) -> bool:
+    """Whether a bridge is beside this machine in its own network, by its address or an mDNS name (`.local`)."""
+    host = bridge_address(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.endswith(".local")
+    return address.is_private and not address.is_loopback
+
+
 def is_loopback(host: str) -> bool:
     """Whether this host name or address never leaves the machine: nobody else reaches what listens there."""
     if host == "localhost" or host.endswith(".localhost"):

@@ -1,6 +1,7 @@
 """`bus-watch install` on a configuration that is there, and `bus-watch agent`: what was not asked for stays."""
 
 import json
+import plistlib
 import shutil
 import stat
 import subprocess
@@ -240,6 +241,19 @@ def test_the_bus_is_a_service_of_its_own(place: World, service: str) -> None:
     assert (there.returncode, "nothing to do" in there.stdout) == (0, True)
     assert place.bus_watch("uninstall").returncode == 0
     assert list((place.home / folder).iterdir()) == []
+
+
+def test_launchd_finds_the_folder_of_its_log(place: World) -> None:
+    """It starts no job whose StandardErrorPath it cannot open."""
+    place.write_config(json.dumps(THERE | {"state_path": "~/far/away/state.json"}))
+    assert place.bus_watch("install", "--launchd", "--dry-run").returncode == 0
+    assert not (place.home / "far").exists()
+    done = place.bus_watch("install", "--launchd")
+    assert done.returncode == 0, done.stderr
+    assert stat.S_IMODE((place.home / "far" / "away").stat().st_mode) == 0o700
+    (job,) = (place.home / "Library/LaunchAgents").glob("*.plist")
+    assert Path(plistlib.loads(job.read_bytes())["StandardErrorPath"]).parent.is_dir()
+    assert f"launchctl kickstart -k gui/$(id -u)/{job.stem}" in done.stdout
 
 
 def test_doctor_refuses_a_panes_id(place: World) -> None:

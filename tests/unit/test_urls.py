@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.urls import bridge_address, is_loopback, travels_in_clear
+from worker.urls import bridge_address, in_local_network, is_loopback, travels_in_clear
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,16 @@ from worker.urls import bridge_address, is_loopback, travels_in_clear
 )
 def test_what_counts_as_this_machine(host: str, is_one: bool) -> None:
     assert is_loopback(host) is is_one
+
+
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [("192.168.1.5", True), ("10.0.0.1", True), ("[fd00::1]", True), ("bus.local", True)]
+    + [(host, False) for host in ("127.0.0.1", "localhost", "[::1]", "100.100.1.1", "1.1.1.1", "bus.example")],
+)
+def test_what_counts_as_beside_this_machine(host: str, is_one: bool) -> None:
+    """What macOS asks its user about: not Tailscale's addresses."""
+    assert in_local_network(f"https://{host}:6380") is is_one
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    _make_folders(plan)
     for planned in found["same"]:
         print(f"{'set mode of' if files.tighten(planned) else 'unchanged'} {planned.path}")
     for planned in found["different"]:
@@ -117,6 +118,14 @@ def run(args: argparse.Namespace) -> int:
     if args.bus and args.agent is not None:
         _register(args, plan.owner)
     return _tell(plan)
+
+
+def _make_folders(plan: "Plan") -> None:
+    from worker.install import files
+
+    for folder in plan.folders:
+        if files.make_folder(folder, plan.owner):
+            print(f"made {folder}")
 
 
 def _register(args: argparse.Namespace, owner: tuple[int, int] | None) -> None:

@@ -11,12 +11,13 @@ from worker.bus.client import BusClient
 from worker.bus.endpoints import endpoint_of
 from worker.bus.errors import BusError
 from worker.doctor.finding import Finding
+from worker.doctor.troubles import CLOCK_SECONDS
 from worker.errors import TokenError
 from worker.settings import AgentSettings, Settings
 from worker.urls import bridge_address
 
 REQUEST_SECONDS = 45.0  # a bridge whose Redis is down answers after up to 36 s
-CLOCK_SECONDS = 60.0
+FUTURE_SECONDS = 60.0  # a message whose id is so far ahead of our clock
 
 
 def tokens(settings: Settings, *, offline: bool, environment: dict[str, str]) -> Iterator[Finding]:
@@ -48,7 +49,7 @@ def _inbox(bus: BusClient, agent: AgentSettings, settings: Settings) -> Finding:
     except BusError as error:
         text = str(error).removesuffix(" Retrying.")
         return Finding("FAIL", "bus", f"{agent.bridge_url}: {text}", agent.agent)
-    if any(message.ms > (now + CLOCK_SECONDS) * 1000 for message in page.messages):
+    if any(message.ms > (now + FUTURE_SECONDS) * 1000 for message in page.messages):
         return Finding("FAIL", "bus", "it holds messages from the future: set the clock, here or there", agent.agent)
     return Finding("ok", "bus", f"{agent.bridge_url} accepts the token", agent.agent)
 
@@ -59,7 +60,7 @@ def clocks(settings: Settings) -> Iterator[Finding]:
         ahead = _clock_ahead(url)
         if ahead is None:
             continue  # no Date, or nobody there, which the check of the bus has said
-        if abs(ahead) > CLOCK_SECONDS:
+        if abs(ahead) >= CLOCK_SECONDS:
             word = "ahead of" if ahead > 0 else "behind"
             text = f"ours is {abs(ahead):.0f} s {word} the one at {url}: set it (timedatectl set-ntp true)"
             yield Finding("FAIL", "clock", text)

@@ -105,6 +105,17 @@ def tighten(planned: Planned) -> bool:
     return True
 
 
+def make_folder(folder: Path, owner: tuple[int, int] | None) -> bool:
+    """Make a private folder, and those above it; true if it was not there. Raises BusWatchError."""
+    if folder.is_dir():
+        return False
+    try:
+        _make_folder(folder, 0o700, owner)
+    except OSError as error:
+        raise _failure(folder, error) from None
+    return True
+
+
 def _make_folder(folder: Path, mode: int, owner: tuple[int, int] | None) -> None:
     if folder.is_dir():
         return

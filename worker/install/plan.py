@@ -51,6 +51,7 @@ class Plan:
     """The files as they shall be; what to know; what to run next."""
 
     files: list[Planned] = field(default_factory=list)
+    folders: list[Path] = field(default_factory=list)  # to be made, private, where they are missing
     notes: list[str] = field(default_factory=list)
     next_steps: list[str] = field(default_factory=list)
     owner: tuple[int, int] | None = None
@@ -179,6 +180,7 @@ def _launchd(found: Plan, settings: Settings, services: Services) -> None:
     job = launchd.label(names, installation.instance(settings.config_path))
     consumer = installation.consumer(launchd.STOP_SECONDS)
     text = launchd.render(job, consumer, settings.config_path, settings.ledger_file.parent)
+    found.folders.append(settings.ledger_file.parent)  # of the logs, too: launchd starts nothing that has no log
     folder = services.output or Path.home() / "Library" / "LaunchAgents"
     found.files.append(Planned(folder / f"{job}.plist", text, "service"))
     bus_steps: list[str] = []
@@ -194,6 +196,7 @@ def _launchd(found: Plan, settings: Settings, services: Services) -> None:
         *bus_steps,
         f"launchctl bootstrap gui/$(id -u) {folder / f'{job}.plist'}",
         f"launchctl print gui/$(id -u)/{job}     # is it running?",
+        f"launchctl kickstart -k gui/$(id -u)/{job}     # a restart: after an upgrade, for instance",
         "# gui/UID is there only while its user is logged in at the screen, not over ssh alone",
     ]
 

@@ -136,6 +136,43 @@ def test_the_plist(tmp_path: Path) -> None:
     assert plist["EnvironmentVariables"]["BUS_WATCH_LOG_FILE"] != plist["StandardErrorPath"]
 
 
+DOCUMENTED = {  # launchd.plist(5)
+    "Label": str,
+    "UserName": str,
+    "ProgramArguments": list,
+    "WorkingDirectory": str,
+    "EnvironmentVariables": dict,
+    "StandardOutPath": str,
+    "StandardErrorPath": str,
+    "RunAtLoad": bool,
+    "KeepAlive": (bool, dict),
+    "ThrottleInterval": int,
+    "ExitTimeOut": int,
+    "AbandonProcessGroup": bool,
+    "ProcessType": str,
+    "Umask": int,
+}
+
+
+@pytest.mark.parametrize("of", ["worker", "bus"])
+def test_each_key_of_a_plist_is_documented_and_of_its_type(tmp_path: Path, of: str) -> None:
+    text = (
+        launchd.render("l", ["/x"], tmp_path / "c", tmp_path)
+        if of == "worker"
+        else launchd.render_bus(["/x"], tmp_path)
+    )
+    plist = plistlib.loads(text.encode())
+    assert plist.keys() <= DOCUMENTED.keys()
+    for key, value in plist.items():
+        kinds = DOCUMENTED[key]
+        assert isinstance(value, kinds), key
+        assert isinstance(value, bool) == (kinds is bool or kinds == (bool, dict)), f"{key}: a number is no boolean"
+    words = [*plist["ProgramArguments"], *plist.get("EnvironmentVariables", {}).values()]
+    assert all(isinstance(word, str) for word in words), "launchd refuses a number there"
+    assert plist.get("ProcessType", "Interactive") in {"Background", "Standard", "Adaptive", "Interactive"}
+    assert all(Path(plist[key]).is_absolute() for key in plist if key.endswith("Path") or key == "WorkingDirectory")
+
+
 def test_the_line_of_a_procfile_is_read_by_a_shell_as_it_was_meant(tmp_path: Path) -> None:
     show = tmp_path / "it's a $HOME"
     show.write_text('#!/bin/sh\nprintf "%s\\n" "$BUS_WATCH_CONFIG" "$@"\n')
