@@ -136,7 +136,7 @@ def test_the_plist(tmp_path: Path) -> None:
     assert plist["EnvironmentVariables"]["BUS_WATCH_LOG_FILE"] != plist["StandardErrorPath"]
 
 
-DOCUMENTED = {  # launchd.plist(5)
+DOCUMENTED: dict[str, type | tuple[type, ...]] = {  # launchd.plist(5)
     "Label": str,
     "UserName": str,
     "ProgramArguments": list,
