@@ -191,6 +191,7 @@ UIS = {
             Package("hermes-agent", "0.19.0", "hermes", "pip"),
             setups.hermes,
             loaded=r"^❯ ?$",
+            own_texts=(r"Review the conversation above",),
         ),
         UI(
             "omp",

@@ -73,7 +73,7 @@ def _submitted(
     visit: Visit, left: Leftover, composer: Composer, *, was_busy: bool, look: Look, until: float
 ) -> Verdict | None:
     """Press Enter behind it; the verdict if there is proof."""
-    what = Pasted(left.text, composer, replace(look, screen=""), 0.0)
+    what = Pasted(left.text, composer, replace(look, screen=""), 0.0, said=left.text)
     limit = min(until, time.monotonic() + _SENDING)
     try:
         verdict = visit.enter(what, was_busy=was_busy, until=limit, step=lambda _: None)

@@ -42,6 +42,10 @@ class Note:
         known = hashlib.sha256(f"{key}\0{text}".encode()).digest() if key else os.urandom(8)
         return cls(known[:8].hex(), _digest(text), len(text), int(at))
 
+    def carrying(self, text: str) -> "Note":
+        """The same message, for which this is pasted: something stands in front of it now."""
+        return replace(self, digest=_digest(text), length=len(text))
+
     @classmethod
     def read(cls, value: str) -> "Note | None":
         """From the option's value; None if it is none of ours."""

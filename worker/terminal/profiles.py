@@ -107,6 +107,8 @@ class Typing(_Table, frozen=True, kw_only=True):
     dialog_safe: Literal["yes", "no"] = "no"
     """Whether it is proven that a dialog which opens in the last moment is not answered."""
     busy: Literal["type", "wait"] = "type"
+    front_busy: str = ""
+    """What goes in front of a text while the agent is busy, and only then; its record does not have it."""
     tabs: int = 0
     leading: Mapping[str, str] = {}
     trailing: Mapping[str, str] = {}

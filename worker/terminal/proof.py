@@ -40,6 +40,8 @@ class Entered:
     """Whether the agent was busy when the text was pasted."""
     watch: Watch | None
     """The agent's record, if it can be read from here."""
+    said: str = ""
+    """The text without what was put in front of it while the agent was busy; empty: it is `text`."""
     empty: Look | None = None
     """The pane when its box was last seen empty, before the paste."""
 
@@ -139,7 +141,7 @@ class Prover:
             self._emptied = 0.0  # what stands there may be our text, as this UI shows it
             self._last = "something stands in the input box that may be our text"
             return before
-        elif entered.watch is not None and is_command(entered.text):
+        elif entered.watch is not None and is_command(entered.said or entered.text):
             self._last = (
                 "our text left the input box, may be a command of the UI's own, and the agent's record has it not"
             )

@@ -233,7 +233,7 @@ class _Submission:
         text = prepared(self.text, profile)
         note = Note.of(text, f"{self.options.key}{visit.pane.id}" if self.options.key else "", visit.lock.now)
         try:
-            was_busy, empty = self._paste(visit, text, note)
+            pasted_text, was_busy, empty = self._paste(visit, text, note)
         except _DoneError as done:
             self._end(done.verdict.verdict, done.verdict.reason, done.verdict.proof)
             return
@@ -246,15 +246,15 @@ class _Submission:
             self._step("entered")
             self._end("unproven", "pasted and entered on the caller's word, without looking")
             return
-        what = Pasted(text, profile.composer, empty, pasted)
+        what = Pasted(pasted_text, profile.composer, empty, pasted, said=text)
         verdict = visit.enter(what, was_busy=was_busy, until=self.deadline, step=self._step)
         self.outcome.timings["window"] = visit.window
         self._end(verdict.verdict, verdict.reason, verdict.proof)
         if verdict.verdict != "unproven":  # else whoever sends next sees whether it still stands there
             self.settled = note.buffer
 
-    def _paste(self, visit: Visit, text: str, note: Note) -> tuple[bool, Look]:
-        """Wait until the agent is ready, and paste; whether it was busy then, and the last look at the empty box."""
+    def _paste(self, visit: Visit, text: str, note: Note) -> tuple[str, bool, Look]:
+        """Wait until the agent is ready, and paste: what, whether it was busy, and the last look at the empty box."""
         look = visit.first
         while True:
             seen, look = self._ready(visit, note, look)
@@ -262,15 +262,17 @@ class _Submission:
             if (old := Note.read(look.note)) is not None:
                 visit.lock.forget(old.buffer)  # the box is empty: whatever became of it, it is not there any more
             self._step("ready")
+            whole = (visit.profile.typing.front_busy if seen is not None and seen.busy else "") + text
+            noted = note.carrying(whole).value if seen is not None else ""
             visit.typed = True  # from here on a failure may have come after the paste
             try:
-                sent = visit.lock.paste(text.encode(), note.value if seen is not None else "", visit.fence(seen, look))
+                sent = visit.lock.paste(whole.encode(), noted, visit.fence(seen, look))
             except UnsentError:
                 visit.typed = False
                 raise
             if sent:
                 self._say(f"pasted while {seen.state if seen else 'not looking'}")
-                return seen is not None and seen.busy, look
+                return whole, seen is not None and seen.busy, look
             visit.typed = False
             self._say("the pane changed in the last moment; nothing was pasted")
             if time.monotonic() > self.deadline - self.reserve:

@@ -41,6 +41,8 @@ class Pasted:
     empty: Look
     at: float
     """On the monotonic clock."""
+    said: str
+    """What the agent takes for the message: without what was put in front while it was busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Visit:
             self._see(what, patience)
             step("seen")
             self.same_agent()
-            watch = watch or self._watch(what.text)
+            watch = watch or self._watch(what.said)
             began = time.monotonic()
             look = self.alive()  # all that takes time is done: this look is the last thing before the key
             seen = screen.judge(look, self.profile)
@@ -162,7 +164,7 @@ class Visit:
                 raise RefusedError("the pane keeps changing, so Enter was not pressed")
         step("entered")
         self.say(f"pressed {keys}")
-        entered = Entered(what.text, self.profile, what.composer, was_busy, watch, what.empty)
+        entered = Entered(what.text, self.profile, what.composer, was_busy, watch, what.said, what.empty)
         return Prover(entered, self.alive, self._again, retries=self._wishes.retries, deadline=until - 0.3).run()
 
     def _again(self, seen: screen.Judgement, look: Look) -> bool:
