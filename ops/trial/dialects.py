@@ -213,8 +213,8 @@ class Messages(Dialect):
     """Anthropic `/messages` (Claude Code)."""
 
     MEANWHILE = re.compile(
-        r"The user sent a new message while you were working:\n(.*?)\n\n"
-        r"(?:IMPORTANT: |This is how Claude Code surfaces messages )",
+        r"(?:The user sent a new|Another Claude session sent a) message while you were working:\n(.*?)\n\n"
+        r"(?:IMPORTANT: |This is how Claude Code surfaces messages |This came from another Claude session)",
         re.DOTALL,
     )
     """How Claude Code 2.1 hands over what was queued, once a tool has run: in a message whose role is "system", or

@@ -19,7 +19,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +27,9 @@ from typing import Any
 from ops.trial.cases import marker
 from ops.trial.sending import ROOT
 from ops.trial.sessions import Session
-from ops.trial.uis import UIS
+from ops.trial.setups import Start
+from ops.trial.uis import UI, UIS
+from worker.install import channels
 
 SPECIAL = (
     "/clear @@",
@@ -175,7 +177,12 @@ def dialog(answer: str) -> Run:
                 case.notes.append("the dialog was answered")
             if _plain(before)[-300:] != _plain(session.server.screen(session.pane).text)[-300:]:
                 case.notes.append("the screen changed while the dialog was open")
-            session.server.keys(session.pane, *{"yes": ("Enter",), "no": ("n",), "esc": ("Escape",)}[answer])
+            session.server.keys(
+                session.pane,
+                *{"yes": ("Enter",), "no": ("4",) if session.ui.name == "claude" else ("n",), "esc": ("Escape",)}[
+                    answer
+                ],
+            )
             trial.wait([_mark(text)], 12)
             (session.cwd / "approved").unlink(missing_ok=True)
             trial.idle()
@@ -315,6 +322,17 @@ def told(trial: Trial, case: Case) -> str:
     )
 
 
+def _prepared(ui: UI) -> Callable[[Path, Path, str], Start]:
+    """Its set-up with what its channel needs."""
+
+    def set_up(home: Path, cwd: Path, base: str) -> Start:
+        if ui.name in channels.agents():
+            channels.write(channels.setup_of(ui.name, {"HOME": str(home)}))
+        return ui.set_up(home, cwd, base)
+
+    return set_up
+
+
 def main() -> int:
     """Run the cases of one UI."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -325,8 +343,9 @@ def main() -> int:
     options = parser.parse_args()
     ui = UIS[options.ui]
     ui.package.install()
+    ui = replace(ui, set_up=_prepared(ui))
     with Session(ui) as session:
-        session.ready()
+        session.ready(300)  # with a plugin OpenCode fetches a package of its own at its first start
         trial = Trial(session, options.via)
         for name, run in CASES.items():
             if options.only and name not in options.only.split(";"):

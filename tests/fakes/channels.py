@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.fakes.claude_inbox import ClaudeInbox
 from tests.fakes.codex_daemon import CodexDaemon
+from tests.fakes.opencode_plugin import OpencodePlugin
 from tests.fakes.terminals import FAKES, Agent, Terminal
 
 TAG = re.compile(r"\n\n\(message [0-9a-f]{16}\)$")
@@ -129,4 +130,44 @@ class Claude(World):
             one.close()
 
 
-WORLDS: tuple[type[World], ...] = (Codex, Claude)
+class Opencode(World):
+    name = "opencode"
+    tells_apart = True
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal)
+        self.plugins: list[OpencodePlugin] = []
+        self.agents: list[Agent] = []
+
+    def open(self, name: str, *, alike: bool = False) -> Agent:
+        del alike  # each process has a plugin of its own
+        agent = self.pane(name)
+        agent.tell(f"title OC | work of {name}")
+        pid = int(self.terminal.tmux("display-message", "-p", "-t", agent.pane, "#{pane_pid}"))
+        self.plugins.append(OpencodePlugin(self.terminal.home, pid, f"work of {name}"))
+        self.agents.append(agent)
+        return agent
+
+    def mode(self, word: str) -> None:
+        for plugin, agent in zip(self.plugins, self.agents, strict=True):
+            if word == "gone":
+                plugin.close()
+            elif word == "exposed":
+                plugin.folder.chmod(0o777)
+            elif word == "stranger":
+                agent.tell("title OpenCode")  # the home screen, or a session without a title
+            else:
+                plugin.mode(word)
+
+    def end_turn(self) -> None:
+        self.mode("")
+
+    def turns(self) -> list[str]:
+        return [text for one in self.plugins for text in one.turns]
+
+    def close(self) -> None:
+        for one in self.plugins:
+            one.close()
+
+
+WORLDS: tuple[type[World], ...] = (Codex, Claude, Opencode)

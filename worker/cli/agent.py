@@ -1,4 +1,4 @@
-"""Add, remove or list the agents of a configuration.
+"""Add, remove or list the agents of a configuration, or set up an agent's own channel.
 
 `add` and `remove` change nothing else in it, show the change as a diff, and write it; a file for one agent becomes one
 for several. A running worker takes it up by itself. Options of `add` that are left out are those of the file.
@@ -23,17 +23,23 @@ EXAMPLES = """examples:
   bus-watch agent add carol --register --tmux carol      on the bus of this machine, which makes the token
   bus-watch agent remove alice --dry-run
   bus-watch agent list
+  bus-watch agent setup opencode --write                 what its own channel needs: here a plugin
 """
 
-ACTIONS = ("add", "remove", "list")
+ACTIONS = ("add", "remove", "list", "setup")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     options.add_config(parser)
     options.add_json(parser)
-    parser.add_argument("action", metavar="ACTION", help="add, remove or list")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="whose inbox: for add and remove")
+    parser.add_argument("action", metavar="ACTION", help="add, remove, list or setup")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="whose inbox, for add and remove; for setup the agent's program: claude, codex or opencode",
+    )
     token = parser.add_argument_group("with add: the token, one of").add_mutually_exclusive_group()
     token.add_argument("--token-file", metavar="PATH", help="a file that only you can read")
     token.add_argument("--token-env", metavar="NAME", help="an environment variable of the worker")
@@ -54,13 +60,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", metavar="NAME", help="with add: the project on the bus")
     parser.add_argument("--bridge-url", metavar="URL", help="with add: where the bus's bridge is")
     parser.add_argument("--dry-run", action="store_true", help="show the change, write nothing")
+    channel = parser.add_argument_group("with setup: what the agent's own channel needs").add_mutually_exclusive_group()
+    channel.add_argument("--write", action="store_true", help="make it, instead of showing it")
+    channel.add_argument("--undo", action="store_true", help="take away what --write made")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    actions: dict[str, Callable[[argparse.Namespace], int]] = {"add": _add, "remove": _remove, "list": _list}
+    actions: dict[str, Callable[[argparse.Namespace], int]] = {
+        "add": _add,
+        "remove": _remove,
+        "list": _list,
+        "setup": _setup,
+    }
     if args.action not in actions:
-        raise UsageError(f"there is no action {args.action!r}{did_you_mean(args.action, ACTIONS)}: add, remove or list")
+        raise UsageError(
+            f"there is no action {args.action!r}{did_you_mean(args.action, ACTIONS)}: {', '.join(ACTIONS)}"
+        )
     if (args.name is None) != (args.action == "list"):
         raise UsageError(
             "list takes no NAME" if args.action == "list" else f"say which agent: agent {args.action} NAME"
@@ -68,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     given = [args.token_file, args.token_env, args.register, args.tmux, args.transport, args.project, args.bridge_url]
     if args.action != "add" and any(given):
         raise UsageError(f"only add takes options about an agent, and {args.action} does not")
+    if args.action != "setup" and (args.write or args.undo):
+        raise UsageError("--write and --undo go with setup")
     return actions[args.action](args)
 
 
@@ -189,3 +207,31 @@ def _token(file: str | None, variable: str | None) -> str:
     if file is not None:
         return file if "/" in file else "a file"
     return f"${shown_name(variable)}" if variable is not None else "in the configuration"
+
+
+def _setup(args: argparse.Namespace) -> int:
+    import os
+
+    from worker.cli import output
+    from worker.install import channels
+
+    if args.name not in channels.agents():
+        known = ", ".join(channels.agents())
+        raise UsageError(f"{args.name!r} has no channel{did_you_mean(args.name, channels.agents())}: {known}")
+    setup = channels.setup_of(args.name, os.environ)
+    if args.write:
+        channels.write(setup)
+    elif args.undo:
+        channels.undo(setup)
+    state = channels.state_of(setup)
+    if args.json:
+        path = str(setup.path) if setup.path else None
+        output.print_json({"agent": args.name, "needs": list(setup.words), "file": path, "state": state})
+        return 0
+    for words in setup.words:
+        print(words)
+    if setup.path is not None:
+        print(f"{setup.path}: {state}")
+        if state in {"missing", "old"} and not args.undo:
+            print(f"--write makes it:\n\n{setup.content}", end="")
+    return 0

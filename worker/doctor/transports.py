@@ -1,6 +1,8 @@
 """The checks of `doctor` on transports: whether each agent can be woken, and by nothing that a message chooses."""
 
+import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from worker.doctor import targets
@@ -68,7 +70,39 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
         )
         text += "retry types again; write a profile (bus-watch profile new), or add --accept unproven"
         return [Finding("FAIL", name, text, agent.agent)]
-    return [] if remote else [Finding(level, name, text, agent.agent) for level, text in targets.check(command)]
+    if remote:
+        return []
+    found = [Finding(level, name, text, agent.agent) for level, text in targets.check(command)]
+    wakes = Path(command[0]).name == "wake" and "-t" in command[:-1]
+    return found or (_way(name, agent, command) if wakes else [])
+
+
+def _way(name: str, agent: AgentSettings, command: Sequence[str]) -> list[Finding]:
+    """Which way a message would go now, and why no better one."""
+    from worker.terminal import looking, target  # noqa: PLC0415 - only for this
+    from worker.terminal.catalogue import Catalogue  # noqa: PLC0415 - the same
+    from worker.terminal.channels.names import TYPE, links  # noqa: PLC0415 - the same
+    from worker.terminal.runner import LocalRunner  # noqa: PLC0415 - the same
+    from worker.terminal.tmux import Server  # noqa: PLC0415 - the same
+
+    value = dict(pairwise(command))
+    server = Server(LocalRunner(), socket_path=value.get("--socket-path", ""), socket_name=value.get("-L", ""))
+    profiles = Catalogue.of(os.environ)
+    try:
+        pane = target.resolve(server, value["-t"], profiles)
+        found = looking.examine(server, pane, profiles, value.get("--agent", ""))
+    except BusWatchError as why:
+        return [Finding("note", name, f"nobody to wake now: {why}", agent.agent)]
+    who = found.profile.name if found.profile is not None else "nobody known"
+    passed: list[str] = []
+    for link in links(who, value.get("--via", "auto"), value.get("--authority", "any")):
+        if link == TYPE or not found.channels.get(link, "-"):
+            how = "typed" if link == TYPE else f"by the channel {link}"
+            why_not = f" (not by {'; not by '.join(passed)})" if passed else ""
+            return [Finding("ok", name, f"{who} in {pane.id}: {how}{why_not}", agent.agent)]
+        passed.append(f"{link}: {found.channels.get(link, 'it is another agent')}")
+    reasons = "; ".join(passed) or "it has none"
+    return [Finding("note", name, f"{who} in {pane.id}: no channel takes it: {reasons}", agent.agent)]
 
 
 def _says(command: Sequence[str], option: str, value: str) -> bool:

@@ -98,6 +98,7 @@ def as_json(found: Examined) -> dict[str, Any]:
         "title": look.title if look is not None else "",
         "in_mode": look.in_mode if look is not None else False,
         "records": [{"path": one.path, "bytes": one.bytes, "modified": one.modified} for one in found.records],
+        "channels": found.channels,
         "alike": found.alike,
     }
 
@@ -116,6 +117,8 @@ def lines(found: Examined) -> Iterator[str]:
     state = found.state if found.profile is not None else found.would
     yield from _said("state", f"{state}: {found.why}")
     yield from _said("message", _WOULD[found.would])
+    for name, reason in found.channels.items():
+        yield from _said("channel", f"{name}: {'reaches this session, for wake' if not reason else f'no: {reason}'}")
     if (look := found.look) is not None:
         shown = "shown" if look.cursor_on else "hidden"
         mode = ", in one of tmux's modes" if look.in_mode else ""

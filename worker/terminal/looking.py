@@ -10,6 +10,7 @@ from pathlib import Path
 from worker.errors import BusWatchError
 from worker.terminal import processes, screen, target
 from worker.terminal.catalogue import Catalogue
+from worker.terminal.channels.sites import offered, site_of
 from worker.terminal.places import Pane
 from worker.terminal.processes import Process
 from worker.terminal.profiles import Profile, ProfileError
@@ -54,6 +55,8 @@ class Examined:
     why: str = ""
     """For people: the state, and what decided it."""
     records: list[RecordFile] = field(default_factory=list)
+    channels: dict[str, str] = field(default_factory=dict)
+    """The agent's own channels, each with why `wake` would not take it; empty: it reaches this session."""
     alike: list[str] = field(default_factory=list)
     """Profiles whose empty box stands at the cursor, where none is the agent's own."""
 
@@ -92,6 +95,9 @@ def examine(server: Server, pane: Pane, profiles: Catalogue, chosen: str = "") -
             found.version = version_of(found.process, found.profile.commands)
         _read_screen(found, found.look, found.profile)
         found.records = _records(found, server)
+        if found.process is not None and isinstance(server.runner, LocalRunner):
+            site = site_of(server, pane, found.look, found.process, found.group)
+            found.channels = offered(found.profile.name, site)
     else:
         found.alike = _alike(found.look, profiles)
     return found

@@ -53,6 +53,8 @@ class Options:
     """Type only where the profile proves that a dialog which opens late is not answered (`dialog_safe`)."""
     key: str = ""
     """What the message is called on the bus: attempts of one delivery say the same. Empty: it has no name."""
+    handed: str = ""
+    """The message's name among those that were handed to channels; one of that name is not typed."""
     narrate: Callable[[str], None] = lambda _: None
 
 
@@ -94,6 +96,7 @@ def submit(
 
     Raises:
         TextError: there is nothing to send, or too much.
+        HandedOverError: a channel may have it already.
     """
     return _Submission(server, place, checked(message), options, profiles, pane).run()
 
@@ -125,6 +128,13 @@ def prepared(text: str, profile: Profile) -> str:
     if profile.composer is None:
         return text  # on the caller's word: a shell would write to a file that is called after `> `
     return guard(text, {**LEADING, **profile.typing.leading}, profile.typing.trailing)
+
+
+class HandedOverError(BusWatchError):
+    """An earlier attempt has handed this message to a channel of the agent's own: nothing was typed."""
+
+    code = "handed-over"
+    exit_status = 76
 
 
 class _DoneError(Exception):
@@ -206,6 +216,8 @@ class _Submission:
         look = self._lock(lock)
         wishes = Wishes(self.options.agent, self.options.allow_shell, self.options.retries)
         try:
+            if self.options.handed and self.options.handed in look.sent:
+                raise HandedOverError("an earlier attempt has handed it over")
             self.visit = Visit(self.server, pane, lock, self.profiles, wishes, self._say, look)
             self._deliver(self.visit)
         finally:

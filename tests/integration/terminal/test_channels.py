@@ -281,3 +281,13 @@ def test_a_key_that_others_can_read_is_not_used(terminal: Terminal) -> None:
         outcome = wake(world, "hello")
         assert "chmod 600" in outcome.passed[0]
         assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
+def test_handed_over_without_an_answer_it_is_not_typed_either_when_only_typing_is_left(world: World) -> None:
+    agent = world.open("a")
+    world.mode("silent")
+    assert wake(world, "hello", key="al/1-0", timeout=3.0).exit_status == 76
+    world.mode("gone")
+    outcome = wake(world, "hello", key="al/1-0", via="type")
+    assert (outcome.exit_status, agent.submitted()) == (76, []), outcome
+    assert wake(world, "another", key="al/2-0", via="type").exit_status == 0

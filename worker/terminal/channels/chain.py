@@ -8,28 +8,27 @@ Promises: two links never both deliver. A channel is used while the pane's lock 
 one pane arrives in the order in which they came, however it goes.
 """
 
+import contextlib
 import hashlib
-import importlib
 import os
 import re
 import time
 from dataclasses import replace
-from typing import cast
 
 from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.terminal import processes, target
 from worker.terminal.catalogue import Catalogue
-from worker.terminal.channels.channel import AsideError, Message, Module, Session, Site
-from worker.terminal.channels.names import CHANNELS, TYPE, links
+from worker.terminal.channels.channel import AsideError, Message, Session, Site
+from worker.terminal.channels.names import TYPE, links
+from worker.terminal.channels.sites import module, site_of
 from worker.terminal.leftover import Note, fate_of
 from worker.terminal.places import Pane
 from worker.terminal.profiles import Profile
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import LocalRunner
-from worker.terminal.submit import Options, Outcome, checked, prepared, submit
+from worker.terminal.submit import HandedOverError, Options, Outcome, checked, prepared, submit
 from worker.terminal.tmux import SENT, Look, PaneLock, Server
-from worker.terminal.transcript import surroundings
 from worker.terminal.visit import DeferredError
 
 _ENTRY = re.compile(r"([0-9a-f]{32})\.([a-z]+)\.(\d{1,12})")
@@ -79,6 +78,9 @@ class _Chain:
             self._passed.append("the pane is on another host, where only typing reaches")
         if remote or not (native or self._options.key) or self._options.allow_shell:
             return self._type() if self._via in {"auto", TYPE} else self._none("")
+        if not native:
+            with contextlib.suppress(HandedOverError):
+                return self._type(handed=self._message.id)
         try:
             pane = target.resolve(self._server, self._place, self._profiles)
             look = self._server.look(pane.id)
@@ -86,13 +88,17 @@ class _Chain:
         except BusWatchError as why:
             return self._type() if self._via in {"auto", TYPE} else self._none(str(why))
         self._pane, self._resolved = pane.id, pane
-        name = agent.profile.name
-        site = self._site(pane, look, agent)
-        if site is None:
+        if agent.process is None:
             return self._type()
+        group = processes.foreground(self._server.runner, pane.tty, pane.pid)
+        site = site_of(self._server, pane, look, agent.process, group)
         if (known := self._earlier(site, look)) is not None:
-            return self._outcome(name, known[0], known[1])
-        tried = links(name, self._via, self._authority)
+            return self._outcome(agent.profile.name, known[0], known[1])
+        return self._by_turns(pane, site, agent.profile)
+
+    def _by_turns(self, pane: Pane, site: Site, profile: Profile) -> Outcome:
+        """Link by link."""
+        tried = links(profile.name, self._via, self._authority)
         held: Outcome | None = None
         for link in tried:
             if link == TYPE:
@@ -102,43 +108,34 @@ class _Chain:
                 self._passed.append(f"{TYPE}: {held.reason}")
                 continue
             self._say(f"trying {link}")
-            outcome = self._by(link, PaneLock(self._server, pane), site, agent.profile)
+            outcome = self._by(link, PaneLock(self._server, pane), site, profile)
             if outcome is not None:
                 return outcome
-        return held or self._none(f"{name} has no channel of its own here" if not tried else "")
+        return held or self._none(f"{profile.name} has no channel of its own here" if not tried else "")
 
     def _none(self, why: str) -> Outcome:
         reasons = "; ".join(filter(None, [why, *self._passed]))
         return Outcome("refused", f"no channel took it: {reasons}", pane=self._pane, host=self._server.runner.host)
 
-    def _type(self) -> Outcome:
+    def _type(self, handed: str = "") -> Outcome:
         left = self._deadline - time.monotonic()
-        outcome = submit(
-            self._server, self._place, self._text, replace(self._options, timeout=left), self._profiles, self._resolved
-        )
+        options = replace(self._options, timeout=left, handed=handed)
+        outcome = submit(self._server, self._place, self._text, options, self._profiles, self._resolved)
         outcome.channel = TYPE
         return outcome
-
-    def _site(self, pane: Pane, look: Look, agent: target.Agent) -> Site | None:
-        if agent.process is None:
-            return None
-        group = processes.foreground(self._server.runner, pane.tty, pane.pid)
-        path = ("display-message", "-p", "-t", self._pane, "#{pane_current_path}")
-        where = surroundings(agent.pid, lambda: self._server.call(*path).rstrip("\n"))
-        return Site(agent.process, tuple(group), where, look.title, look.screen)
 
     def _earlier(self, site: Site, look: Look) -> tuple[str, Verdict] | None:
         """What became of this message if an earlier attempt has handed it to a channel; None: it may be sent."""
         if not self._options.key:
             return None
-        for entry in _entries(look.sent):
+        for entry in _entries(look):
             if entry[1] != self._message.id:
                 continue
             channel = entry[2]
             if (left := int(entry[3]) + _FRESH - time.time()) > 0:
                 time.sleep(min(left, _FRESH))
             try:
-                session = _module(channel).find(site, self._deadline)
+                session = module(channel).find(site, self._deadline)
                 try:
                     found = session.lookup(self._message)
                 finally:
@@ -159,13 +156,13 @@ class _Chain:
             try:
                 if self._options.key and self._typed_before(look, profile):
                     raise AsideError("an earlier attempt has typed it, and it may still stand in the input box")
-                session = _module(link).find(site, self._deadline - self._reserve)
+                session = module(link).find(site, self._deadline - self._reserve)
                 step("channel.found")
                 if (known := session.lookup(self._message) if self._options.key else None) is not None:
                     return self._outcome(link, link, known)
                 if self._options.when_idle and session.busy:
                     raise DeferredError("busy: a turn runs")
-                return self._outcome(link, link, self._send(link, session, lock))
+                return self._outcome(link, link, self._send(link, session, lock, look))
             finally:
                 if session is not None:
                     session.close()
@@ -180,9 +177,9 @@ class _Chain:
             self._passed.append(f"{link}: {why}")
             return None
 
-    def _send(self, link: str, session: Session, lock: PaneLock) -> Verdict:
+    def _send(self, link: str, session: Session, lock: PaneLock, look: Look) -> Verdict:
         """Note that the channel gets it, and hand it over. Nothing but `AsideError` comes out of it."""
-        before = ",".join(one[0] for one in _entries(self._server.look(self._pane).sent))
+        before = ",".join(one[0] for one in _entries(look))
         kept = [*before.split(",")[-_KEPT + 1 :], f"{self._message.id}.{link}.{int(time.time())}"]
         if not lock.set_option(SENT, ",".join(filter(None, kept))):
             raise AsideError("the pane changed in the last moment")
@@ -230,13 +227,6 @@ class _Chain:
         self._options.narrate(f"{time.monotonic() - self._began:6.2f} s  {what}")
 
 
-def _entries(option: str) -> list[re.Match[str]]:
-    """What the pane's option says was handed to channels; what is none of ours there is left out."""
-    return [one for one in map(_ENTRY.fullmatch, option.strip().split(",")) if one]
-
-
-def _module(channel: str) -> Module:
-    """The channel's module; only the one that is meant is loaded. ImportError: there is none."""
-    if channel not in CHANNELS:
-        raise ModuleNotFoundError(f"there is no channel {channel}")
-    return cast("Module", importlib.import_module(f"worker.terminal.channels.{channel}"))
+def _entries(look: Look) -> list[re.Match[str]]:
+    """What the pane says was handed to channels."""
+    return [one for one in map(_ENTRY.fullmatch, look.sent.split(",")) if one]

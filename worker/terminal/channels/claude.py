@@ -193,7 +193,7 @@ def _recorded(path: str, tag: str, start: int) -> tuple[str, int]:
                 if wanted not in line:
                     continue
                 kind = _json(line)
-                if kind.get("type") == "user":
+                if kind.get("type") in {"user", "attachment"}:  # a turn of its own, or absorbed into the one that runs
                     return "submitted", start
                 if kind.get("type") == "queue-operation" and kind.get("operation") == "enqueue":
                     found = "queued"

@@ -38,6 +38,14 @@ def connected(path: str, until: float) -> socket.socket:
     return link
 
 
+def there(path: str) -> bool:
+    """Whether there is a socket of that name."""
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
 def content(path: str, *, secret: bool = False) -> bytes:
     """A file of the caller's own that nobody else can change, and if it is a secret none can read.
 

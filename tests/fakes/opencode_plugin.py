@@ -1,0 +1,85 @@
+"""A stand-in for our plugin in OpenCode, with the sessions behind it: what the plugin asked of 1.18.33, and was told.
+
+What it has taken as a prompt stands in `turns`.
+"""
+
+import contextlib
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+
+class OpencodePlugin:
+    """The plugin in the process `pid`; its modes are those of `tests.fakes.channels.World`."""
+
+    def __init__(self, home: Path, pid: int, title: str) -> None:
+        self.turns: list[str] = []
+        self.word = ""
+        self._pid, self._title = pid, title
+        self._messages: dict[str, bool] = {}
+        self._waiting: list[tuple[str, str]] = []
+        self._guard = threading.RLock()
+        self.folder = home / ".local" / "state" / "bus-watch"
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.chmod(0o700)
+        self.socket = self.folder / f"opencode-{pid}.sock"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.socket))
+        self.socket.chmod(0o600)
+        self._listener.listen(64)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def mode(self, word: str) -> None:
+        with self._guard:
+            self.word = word
+            if word != "busy":
+                self._take()
+
+    def close(self) -> None:
+        self._listener.close()
+        self.socket.unlink(missing_ok=True)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                link, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._talk, args=(link,), daemon=True).start()
+
+    def _talk(self, link: socket.socket) -> None:
+        with link, link.makefile("rb") as lines, contextlib.suppress(OSError):
+            asked = json.loads(lines.readline())
+            with self._guard:
+                answer = self._look(asked) if asked["op"] == "look" else self._send(asked)
+                silent = self.word == "silent" and asked["op"] == "send"
+                version = 2 if self.word == "drifted" else 1
+            if not silent:
+                known = {"version": version, "agent": "opencode", "pid": self._pid}
+                link.sendall((json.dumps({**known, **answer}) + "\n").encode())
+
+    def _look(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if "session" not in asked and asked["title"] != self._title:
+            return {"sessions": 0}
+        found = next((one for one in self._messages if asked["suffix"] and one.endswith(asked["suffix"])), None)
+        busy = self.word == "busy"
+        answered = found is not None and self._messages[found]
+        return {"sessions": 1, "session": "ses_1", "busy": busy, "found": found is not None, "answered": answered}
+
+    def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if self.word == "refuses":
+            return {"error": "Error: BadRequest"}
+        name = f"msg_{len(self._messages):012x}{asked['suffix']}"
+        self._messages[name] = False
+        self._waiting.append((name, asked["text"]))
+        if self.word != "busy":
+            self._take()
+        return {}
+
+    def _take(self) -> None:
+        while self._waiting:
+            name, text = self._waiting.pop(0)
+            self.turns.append(text)
+            self._messages[name] = True

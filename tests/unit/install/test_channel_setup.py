@@ -1,0 +1,65 @@
+"""`agent setup`: what an agent's own channel needs is shown, made and undone; nobody else's file is touched."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from worker.cli.main import main
+from worker.install import channels
+from worker.terminal.channels.names import CHANNELS
+
+
+def test_every_channel_can_be_set_up() -> None:
+    assert set(channels.agents()) == set(CHANNELS)
+
+
+def test_the_plugin_is_shown_made_and_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    plugin = tmp_path / ".config/opencode/plugin/bus-watch.js"
+    assert main(["agent", "setup", "opencode"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{plugin}: missing" in shown
+    assert "net.createServer" in shown
+    assert not plugin.exists()
+    assert main(["agent", "setup", "opencode", "--write"]) == 0
+    assert stat.S_IMODE(plugin.stat().st_mode) == 0o600
+    assert plugin.read_text().startswith(channels.OURS)
+    assert main(["agent", "setup", "opencode", "--write"]) == 0, "it is there already"
+    assert main(["agent", "setup", "opencode", "--undo"]) == 0
+    assert not plugin.exists()
+    assert main(["agent", "setup", "opencode", "--undo"]) == 0, "it is gone already"
+
+
+@pytest.mark.parametrize("option", ["--write", "--undo"])
+def test_somebody_elses_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    plugin = tmp_path / ".config/opencode/plugin/bus-watch.js"
+    plugin.parent.mkdir(parents=True)
+    plugin.write_text("// mine\n")
+    assert main(["agent", "setup", "opencode", option]) == 1
+    assert plugin.read_text() == "// mine\n"
+
+
+def test_a_plugin_of_an_older_version_is_replaced(tmp_path: Path) -> None:
+    setup = channels.setup_of("opencode", {"HOME": str(tmp_path)})
+    assert setup.path is not None
+    setup.path.parent.mkdir(parents=True)
+    setup.path.write_text(f"{channels.OURS} of last year\n")
+    assert channels.state_of(setup) == "old"
+    channels.write(setup)
+    assert channels.state_of(setup) == "there"
+
+
+def test_what_needs_no_file_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["agent", "setup", "claude", "--write"]) == 0
+    assert "crossSessionInbound" in capsys.readouterr().out
+
+
+def test_an_agent_without_a_channel_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["agent", "setup", "opencod"]) == 64
+    assert "opencode" in capsys.readouterr().err

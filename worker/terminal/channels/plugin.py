@@ -1,0 +1,138 @@
+"""The socket of a plugin of ours in an agent's UI: one JSON line asked, one answered, a connection each.
+
+The plugins lie in `plugins/`; `bus-watch agent setup` puts them where their UI looks for them. An answer names the
+protocol's version, the agent and its process.
+"""
+
+import json
+import socket
+import time
+from typing import Any
+
+from worker.errors import BusWatchError
+from worker.fault_steps import step
+from worker.terminal.channels import owned
+from worker.terminal.channels.channel import AsideError, Message, Site
+from worker.terminal.proof import Verdict
+
+VERSION = 1
+_GLANCE = 0.05
+_MAX_ANSWER = 1024 * 1024
+
+
+class LostError(BusWatchError):
+    """What was asked may have been done or not."""
+
+    code = "lost"
+    exit_status = 76
+
+
+class RefusedError(LostError):
+    """The agent has answered that it will not."""
+
+
+class Plugin:
+    """The plugin in one process."""
+
+    def __init__(self, agent: str, pid: int, path: str) -> None:
+        self._agent, self._pid, self._path = agent, pid, path
+
+    @classmethod
+    def of(cls, agent: str, site: Site) -> "Plugin":
+        """The plugin in the pane's agent. AsideError: it has none."""
+        for one in site.group:
+            path = f"{site.where.home}/.local/state/bus-watch/{agent}-{one.pid}.sock"
+            if owned.there(path):
+                return cls(agent, one.pid, path)
+        raise AsideError(f"it runs without our plugin: bus-watch agent setup {agent} --write, then start it again")
+
+    def ask(self, until: float, **question: object) -> dict[str, Any]:
+        """The answer to one question.
+
+        Raises:
+            AsideError: nobody listens, or it is not what was measured.
+            RefusedError: it was answered with an error.
+            LostError: the question was sent, and no answer came.
+        """
+        link = owned.connected(self._path, until)
+        with link:
+            try:
+                link.sendall(json.dumps(question).encode() + b"\n")
+                if question["op"] == "send":
+                    step("channel.sent")
+                answer = json.loads(_line(link, until))
+            except (OSError, ValueError) as why:
+                raise LostError(f"the plugin did not answer: {why}") from None
+        if not isinstance(answer, dict) or (answer.get("version"), answer.get("agent")) != (VERSION, self._agent):
+            raise AsideError("the plugin is of another version: bus-watch agent setup writes today's")
+        if answer.get("pid") != self._pid:
+            raise AsideError("the plugin at its socket is another process's")
+        if "error" in answer:
+            raise RefusedError(f"the plugin: {str(answer['error'])[:200]}")
+        return answer
+
+
+def _line(link: socket.socket, until: float) -> bytes:
+    data = b""
+    while not data.endswith(b"\n"):
+        link.settimeout(max(0.05, until - time.monotonic()))
+        part = link.recv(65536)
+        if not part or len(data) > _MAX_ANSWER:
+            raise OSError("the connection ended")
+        data += part
+    return data
+
+
+class PluginSession:
+    """A session that a plugin reaches; see `channel.Session`.
+
+    The plugin's `look` says of a message whether the session has it (`found`), and whether a turn took it (`answered`).
+    """
+
+    def __init__(self, plugin: Plugin, session: str, *, busy: bool) -> None:
+        self._plugin, self._session, self.busy = plugin, session, busy
+
+    def lookup(self, message: Message) -> Verdict | None:
+        """See `channel.Session.lookup`."""
+        try:
+            return self._look(message, time.monotonic() + 5)
+        except LostError as why:
+            raise AsideError(str(why)) from None
+
+    def send(self, message: Message, until: float) -> Verdict:
+        """See `channel.Session.send`."""
+        refused = ""
+        try:
+            self._plugin.ask(until, op="send", session=self._session, suffix=_suffix(message), text=message.text)
+        except RefusedError as why:
+            refused = str(why)
+        except LostError as why:
+            return Verdict("unproven", f"it was handed over, then {why}")
+        try:
+            while (found := self._look(message, until)) is None or (found.verdict != "submitted" and not self.busy):
+                if found is None and refused:
+                    raise AsideError(refused)
+                if time.monotonic() > until:
+                    return found or Verdict("unproven", "it was handed over, but its session has it not")
+                time.sleep(_GLANCE)
+        except LostError as why:
+            return Verdict("unproven", f"it was handed over, then {why}")
+        return found
+
+    def close(self) -> None:
+        """Each question has a connection of its own."""
+
+    def _look(self, message: Message, until: float) -> Verdict | None:
+        said = self._plugin.ask(until, op="look", session=self._session, suffix=_suffix(message))
+        self.busy = bool(said.get("busy"))
+        if not said.get("found"):
+            return None
+        proof = f"session {self._session}"
+        if said.get("answered"):
+            return Verdict("submitted", "its turn began", proof)
+        return Verdict("queued", "it waits behind what runs" if self.busy else "its session has it", proof)
+
+
+def _suffix(message: Message) -> str:
+    """The part of the message's id in the session that is the same for every attempt."""
+    return message.id[:14]

@@ -1,0 +1,63 @@
+// bus-watch: lets `wake` hand messages to this OpenCode over a Unix socket that only its user can open.
+// Measured with OpenCode 1.18.33. One JSON line asked, one answered; see docs/channels.md.
+import fs from "node:fs"
+import net from "node:net"
+
+export const BusWatch = async ({ client, directory }) => {
+  const folder = `${process.env.HOME}/.local/state/bus-watch`
+  const path = `${folder}/opencode-${process.pid}.sock`
+  const data = async (answer) => {
+    const { data, error } = await answer
+    if (error) throw new Error(JSON.stringify(error).slice(0, 200))
+    return data
+  }
+  // OpenCode sorts messages by id, so ours begins as its own do: with the time.
+  const id = (suffix) =>
+    "msg_" + ((BigInt(Date.now()) * 0x1000n) & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
+  const titled = async (title) =>
+    (await data(client.session.list())).filter((one) => one.title === title && !one.parentID).map((one) => one.id)
+  const look = async (asked) => {
+    const { title, suffix } = asked
+    const meant = asked.session ? [asked.session] : await titled(title)
+    if (meant.length !== 1) return { sessions: meant.length }
+    const session = meant[0]
+    const status = ((await data(client.session.status())) ?? {})[session]
+    const messages = await data(client.session.messages({ path: { id: session } }))
+    const ours = messages.find((one) => suffix && one.info.id.endsWith(suffix))
+    const answered = ours && messages.some((one) => one.info.parentID === ours.info.id)
+    return { sessions: 1, session, busy: !!status && status.type !== "idle", found: !!ours, answered: !!answered }
+  }
+  const send = async ({ session, suffix, text }) => {
+    const body = { messageID: id(suffix), parts: [{ type: "text", text }] }
+    await data(client.session.promptAsync({ path: { id: session }, body }))
+    return {}
+  }
+  const answer = async (asked) => {
+    if (asked.op === "look") return look(asked)
+    if (asked.op === "send") return send(asked)
+    throw new Error(`unknown operation ${asked.op}`)
+  }
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
+  fs.chmodSync(folder, 0o700)
+  fs.rmSync(path, { force: true })
+  const server = net.createServer((link) => {
+    let said = ""
+    link.on("error", () => {})
+    link.on("data", async (part) => {
+      said += part
+      if (!said.includes("\n")) return
+      let answered
+      try {
+        answered = await answer(JSON.parse(said))
+      } catch (why) {
+        answered = { error: String(why).slice(0, 300) }
+      }
+      link.end(JSON.stringify({ version: 1, agent: "opencode", pid: process.pid, directory, ...answered }) + "\n")
+    })
+  })
+  server.on("error", () => {})
+  server.listen(path, () => fs.chmodSync(path, 0o600))
+  server.unref()
+  process.on("exit", () => fs.rmSync(path, { force: true }))
+  return {}
+}
