@@ -121,6 +121,35 @@ def test_a_token_that_was_rotated(week: Week) -> None:
     week.is_well()
 
 
+def test_a_bus_that_is_down(week: Week) -> None:
+    bridge = week.bridge
+    port = bridge.server_address[1]
+    bridge.stopping.set()
+    bridge.drop_watchers()
+    bridge.shutdown()
+    bridge.server_close()
+    week.says(*(f"! {name}: no mail for" for name in NAMES), "Nobody answers at bridge_url; is the bridge running?")
+    with FakeBridge("C", port=port, streams=bridge.streams) as again:
+        again.tokens.update(bridge.tokens)
+        week.send("bob", "back again")
+        until(lambda: "back again" in week.agents["bob"].submitted(), "the message, once the bus is back")
+        week.is_well()
+
+
+def test_an_agent_that_is_renamed(week: Week) -> None:
+    week.agents["ann"].tell("dialog")
+    week.send("ann", "for the old name")
+    week.says("oldest: ann/")
+    week.agents["eve"] = week.terminal.agent("eve")
+    week.configure("eve", "bob", "cid")
+    week.says("! ann wake: not configured any more, and messages wait for it", "bus-watch queue")
+    week.send("eve", "for the new name")
+    until(lambda: "for the new name" in week.agents["eve"].submitted(), "the new name was woken")
+    (waiting,) = week.world.json("queue")["deliveries"]
+    assert week.world.bus_watch("drop", waiting["key"]).returncode == 0
+    week.is_well()
+
+
 def test_an_agent_that_is_added_and_a_configuration_with_a_typo(week: Week) -> None:
     week.agents["dee"] = week.terminal.agent("dee")
     week.send("dee", "welcome")

@@ -13,7 +13,7 @@ from worker.ledger.report import DeliveryReport, LaneReport
 from worker.settings import Settings
 from worker.times import ago, span
 
-SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a line
+SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a line; sooner where `stuck_after` is shorter
 STALE_SWEEP_SECONDS = leases.RENEW_SECONDS + 60.0  # a sweep that finds nothing to do is written down so often
 CLOCK_SECONDS = 5.0
 MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line for so long
@@ -74,7 +74,8 @@ def _of_inboxes(inboxes: dict[str, sqlite3.Row], settings: Settings, now: float)
             continue
         failing = now - (row["failing_since"] or now)
         refused = row["error_code"] in TOKEN_CODES and row["failures"] > 1
-        if row["error"] and (refused or row["polled_at"] is None or failing > SILENT_SECONDS):
+        silent = min([SILENT_SECONDS, *(transport.stuck_after for transport in agent.transports)])
+        if row["error"] and (refused or row["polled_at"] is None or failing > silent):
             yield f"{agent.agent}: no mail for {span(failing)}: {row['error']}"
         if row["malformed_at"] is not None and 0 <= now - row["malformed_at"] < MALFORMED_SECONDS:
             count = max(1, row["malformed"])
@@ -115,7 +116,10 @@ def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Set
         transport = settings.transport(lane.agent, lane.transport)
         if transport is None:
             if lane.waiting + lane.retrying + lane.held:
-                yield f"{lane.agent} {lane.transport}: not configured any more, and messages wait for it"
+                yield (
+                    f"{lane.agent} {lane.transport}: not configured any more, and messages wait for it: configure it "
+                    "again, or drop them; see bus-watch queue"
+                )
         elif lane.broken_since is not None and not lane.paused:
             since = span(now - lane.broken_since)
             yield f"{lane.agent} {lane.transport}: nobody there since {since} ({lane.broken_reason}); messages wait"
