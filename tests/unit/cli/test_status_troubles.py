@@ -91,6 +91,11 @@ NOW_AND_AGAIN: list[tuple[str, str, str]] = [
         "update workers set config_error = null",
     ),
     (
+        "update workers set needs_restart = 'workers'",
+        "workers changed in the configuration: restart it",
+        "update workers set needs_restart = null",
+    ),
+    (
         "update inboxes set bus_ahead = -5.0",
         "the bus's clock is 5 s behind ours",
         "update inboxes set bus_ahead = 4.9",
@@ -128,6 +133,55 @@ def test_a_line_comes_and_goes(scene: Scene, breaks: str, says: str, mends: str)
     scene.sql(breaks)
     scene.says(says)
     scene.sql(mends)
+    scene.is_healthy()
+
+
+LANES: list[tuple[str, str, str]] = [
+    (
+        "update lanes set broken_since = unixepoch() - 120, broken_reason = 'exit 69'",
+        "nobody there since 2 min (exit 69); messages wait",
+        "update lanes set broken_since = null",
+    ),
+    (
+        "update lanes set transport = 'gone-' || transport",
+        "not configured any more, and messages wait for it: configure it again, or drop them",
+        "update lanes set transport = substr(transport, 6)",
+    ),
+    (
+        "update deliveries set state = 'held', ended_at = unixepoch()",
+        "1 held: nobody knows whether they were done",
+        "update deliveries set state = 'succeeded'",
+    ),
+    (
+        "update deliveries set state = 'dead', ended_at = unixepoch()",
+        "1 dead: bus-watch queue says why",
+        "update deliveries set state = 'succeeded'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("breaks", "says", "mends"), LANES, ids=lambda words: words[:40])
+def test_a_line_of_a_lane_comes_and_goes(scene: Scene, breaks: str, says: str, mends: str) -> None:
+    _waiting(scene, 10)
+    scene.is_healthy()
+    scene.sql(breaks)
+    scene.says(says)
+    scene.sql(mends)
+    scene.is_healthy()
+
+
+def test_a_transport_that_nobody_ends_is_said(scene: Scene) -> None:
+    _waiting(scene, 10)
+    scene.sql(
+        "insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout) "
+        "select 'a', id, lane, 1, 'w', 'b', 'bus', unixepoch() - 35, 30 from deliveries"
+    )
+    scene.sql("update deliveries set state = 'running', attempt_id = 'a', starts = 1")
+    scene.is_healthy()
+    scene.sql("update attempts set started_at = started_at - 30")
+    scene.says("longer than its time-out: its worker hangs, or is stopped")
+    scene.sql("update attempts set ended_at = unixepoch(), result = 'exit 0'")
+    scene.sql("update deliveries set state = 'succeeded', ended_at = unixepoch()")
     scene.is_healthy()
 
 
