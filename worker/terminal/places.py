@@ -24,6 +24,8 @@ class Pane:
     window: str
     index: str
     session: str
+    sent: str
+    """The option `tmux.SENT`."""
     window_name: str
 
 

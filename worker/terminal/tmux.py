@@ -20,15 +20,15 @@ from worker.terminal.far_processes import LIFE
 from worker.terminal.places import Pane
 from worker.terminal.runner import LocalRunner, Result, Runner
 
+SENT = "@bus_watch_sent"
+"""The pane's option that names what was handed to a channel of the agent's own; see `channels.chain`."""
 _PANES = ":".join(
     f"#{{{name}}}"
     for name in (
         *("pane_id", "pane_dead", "pane_pid", "pane_tty", "window_index", "pane_index"),
-        *("session_name", "window_name"),
+        *("session_name", SENT, "window_name"),
     )
 )
-SENT = "@bus_watch_sent"
-"""The pane's option that names what was handed to a channel of the agent's own; see `channels.chain`."""
 _LOOK = "|".join(
     f"#{{{name}}}"
     for name in (
@@ -133,8 +133,8 @@ class Server:
 
     def panes(self) -> list[Pane]:
         """Every pane of every session; one that several sessions show once for each."""
-        rows = (line.split(":", 7) for line in self.call("list-panes", "-a", "-F", _PANES).splitlines())
-        return [Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:]) for words in rows if len(words) == 8]
+        rows = (line.split(":", 8) for line in self.call("list-panes", "-a", "-F", _PANES).splitlines())
+        return [Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:]) for words in rows if len(words) == 9]
 
     def panes_if_any(self) -> list[Pane]:
         """The same; none where there is no tmux or no server."""

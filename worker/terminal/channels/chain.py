@@ -83,6 +83,9 @@ class _Chain:
                 return self._type(handed=self._message.id)
         try:
             pane = target.resolve(self._server, self._place, self._profiles)
+            if not (native or pane.sent):  # it is typed, and no earlier attempt can have gone another way
+                self._pane, self._resolved = pane.id, pane
+                return self._type()
             look = self._server.look(pane.id)
             agent = target.identify(self._server, pane, self._profiles, chosen=self._options.agent)
         except BusWatchError as why:
