@@ -163,8 +163,7 @@ def qwen(home: Path, cwd: Path, base: str) -> Start:
 def kilo(home: Path, cwd: Path, base: str) -> Start:
     """Kilo CLI, a fork of OpenCode with a configuration of its own."""
     opencode(home, cwd, base)
-    (home / ".config" / "kilo").mkdir()
-    (home / ".config" / "opencode" / "opencode.json").rename(home / ".config" / "kilo" / "kilo.json")
+    write(home / ".config" / "kilo" / "kilo.json", (home / ".config" / "opencode" / "opencode.json").read_text())
     return Start([], {"KILO_DISABLE_MODELS_FETCH": "1", "KILO_DISABLE_AUTOUPDATE": "1"})
 
 
@@ -215,7 +214,7 @@ def hermes(home: Path, cwd: Path, base: str) -> Start:
 def omp(home: Path, cwd: Path, base: str) -> Start:
     """Oh My Pi, a fork of pi that runs under bun."""
     pi(home, cwd, base)
-    (home / ".pi").rename(home / ".omp")
+    write(home / ".omp" / "agent" / "models.json", (home / ".pi" / "agent" / "models.json").read_text())
     return Start(["--provider", "fake", "--model", "fake"], {"PI_OFFLINE": "1"})
 
 

@@ -162,6 +162,7 @@ UIS = {
             setups.cline,
             loaded=r"❯ ",
             asks_at_first=((r"any other key to close", ESCAPE),),
+            changes=lambda text: text.replace("\r", "\n"),
         ),
         UI(
             "kilo",
