@@ -17,6 +17,8 @@ import pytest
 from tests.fakes.channels import WORLDS, Claude, World
 from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
+from worker.doctor.transports import _way as way
+from worker.settings import AgentSettings
 from worker.terminal.channels.chain import deliver
 from worker.terminal.submit import Options, Outcome
 
@@ -291,3 +293,20 @@ def test_handed_over_without_an_answer_it_is_not_typed_either_when_only_typing_i
     outcome = wake(world, "hello", key="al/1-0", via="type")
     assert (outcome.exit_status, agent.submitted()) == (76, []), outcome
     assert wake(world, "another", key="al/2-0", via="type").exit_status == 0
+
+
+def test_a_look_and_doctor_say_which_way_a_message_would_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.open("a")
+    monkeypatch.setenv("HOME", str(world.terminal.home))
+    command = ["/opt/wake", "-t", "a", "--socket-path", world.terminal.socket, "--authority", "peer"]
+    agent = AgentSettings(agent="al", token_file="~/none")
+    said = [one.text for one in way("transport tmux", agent, command)]
+    assert f"by the channel {world.name}" in said[0]
+    look = json.loads(world.terminal.run("send_message", "--look", "-t", "a", "--json").stdout)
+    assert look["channels"] == {world.name: ""}
+    world.mode("gone")
+    look = json.loads(world.terminal.run("send_message", "--look", "-t", "a", "--json").stdout)
+    assert look["channels"][world.name]
+    (found,) = way("transport tmux", agent, command)
+    assert (found.state, "typed (not by " in found.text) == ("ok", True), found
+    assert (world.turns(), world.terminal.agents[0].submitted()) == ([], [])
