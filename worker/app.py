@@ -23,6 +23,7 @@ from worker import configuration, open_files
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.bus.requests import Endpoint
+from worker.bus.trust import Trust
 from worker.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.engine.retention import retain
@@ -35,6 +36,7 @@ from worker.reloading import LiveConfiguration
 from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
 from worker.runtime.huey import Band, WatchHuey, workers_given
 from worker.settings import Settings
+from worker.suspension import Suspension
 from worker.telemetry import log
 from worker.telemetry.observers import observe
 from worker.telemetry.redact import redact
@@ -96,6 +98,8 @@ class BusWatch:
             on_flags=log.adopt_consumer_flags,
         )
         queue = HueyQueue(self.huey, finalizer)
+        self._doorbell = Doorbell((), self._rung, opened=self._poll_now)
+        self._trust = Trust(self._doorbell.is_heard)
         self.engine = engine = Engine(
             settings=settings,
             db=database,
@@ -103,6 +107,7 @@ class BusWatch:
             bus=BusClient(max_connections=None),  # each poll worker has one, and agents come and go
             redact=redact.tail,
             observer=observe(settings, database),
+            trust=self._trust,
         )
         self.stopping = engine.stopping
         queue.deliver_task = tasks.deliver.register(self.huey, engine.dispatcher)
@@ -117,7 +122,8 @@ class BusWatch:
             engine.observer,
         )
         self._poll_what_is_due = tasks.poll.register(self.huey, self._polls, engine.poller, engine.observer)
-        self._doorbell = Doorbell(self._watched(settings), self._rung)
+        self._doorbell.listen_to(self._watched(settings))
+        self._suspension = Suspension()
         self._configuration = LiveConfiguration(
             settings,
             take=self._take,
@@ -146,6 +152,17 @@ class BusWatch:
         """Now and then: whether the configuration has changed, or somebody wants it to be read."""
         if self._live:
             self._configuration.look(asked=reload)
+        if self._suspension.is_over():
+            self._woken()
+
+    def _woken(self) -> None:
+        """The machine has slept: what was connected then is not any more, and mail may have come."""
+        logger.info("the machine has slept: connections are made anew")
+        self.engine.inboxes.renew()
+        self._doorbell.renew()
+        for agent in _pollable(self.engine.settings):
+            self._polls.ring(agent)
+        self._poll_what_is_due()
 
     def _take(self, settings: Settings, needs_restart: tuple[str, ...]) -> None:
         """These settings are in force from now on; LedgerError: they are not."""
@@ -168,7 +185,12 @@ class BusWatch:
         return self.engine.note_health(health)
 
     def _rung(self, agent: str) -> None:
-        """The bus has something for this agent: poll now, not at the scheduler's next look."""
+        """The bus has something for this agent."""
+        self._trust.rang(agent)
+        self._poll_now(agent)
+
+    def _poll_now(self, agent: str) -> None:
+        """At once, not at the scheduler's next look. Nothing is written: the doorbell's thread calls this."""
         self._polls.ring(agent)
         self._poll_what_is_due()
 

@@ -143,7 +143,10 @@ class AgentSettings(_Model):
     limit: Annotated[int, Field(ge=1, le=100_000)] = 10
     """The usual page size; a page that is not complete is widened by itself."""
     poll_interval: Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=3600)] = 3.0
-    """The longest gap between polls while the bus answers, 1 h at most; after activity it is about 1.1 s."""
+    """The longest gap between polls while the bus answers, 1 h at most; after activity it is about 1.1 s. While
+    `/watch` is proven it is `broadcast_wait`, if that is longer."""
+    broadcast_wait: Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=3600)] = 60.0
+    """How long a message that does not ring at `/watch` may wait there: a broadcast. What rings never waits."""
     requests_per_minute: Annotated[int, Field(ge=1, le=600)] = 60
     """The token's budget, kept by spacing, across workers and restarts."""
     max_page_bytes: Annotated[int, Field(ge=65_536)] = 16 * 1024 * 1024

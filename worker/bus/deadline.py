@@ -15,6 +15,7 @@ from typing import Any
 import httpcore
 import httpx
 
+from worker.bus.keepalive import SOCKET_OPTIONS
 from worker.bus.reaching import DIRECT, Route, tls
 
 
@@ -85,6 +86,11 @@ class DeadlineTransport(httpx.BaseTransport):
         )
         return httpx.Response(response.status, headers=response.headers, stream=_Body(response))
 
+    def renew(self) -> None:
+        """Use none of the connections that there are for another request: they may be dead."""
+        with self._lock:
+            self._pools = {}  # each is closed with the last request that it carries
+
     def close(self) -> None:
         """Close every connection."""
         for pool in self._pools.values():
@@ -116,7 +122,8 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         left = self._deadline.clamp(timeout)
-        stream = self._backend.connect_tcp(host, port, left, local_address, socket_options)
+        options = [*SOCKET_OPTIONS, *(socket_options or ())]
+        stream = self._backend.connect_tcp(host, port, left, local_address, options)
         return _Stream(stream, self._deadline)
 
 

@@ -18,8 +18,9 @@ import httpx
 from worker.bus.answers import failure_of
 from worker.bus.backoff import LONGEST_RETRY_AFTER
 from worker.bus.errors import BusError, RequestRefusedError, TlsError
+from worker.bus.keepalive import SOCKET_OPTIONS
 from worker.bus.reaching import Route, tls
-from worker.bus.requests import Endpoint, no_cookies, request_headers
+from worker.bus.requests import Endpoint, request_headers
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Timings:
     refused_retry: float = 60.0
     unsupported_retry: float = 900.0
     coalesce: float = 0.05
+    heard: float = 5.0  # a line that comes so long after the connection opened is a keep-alive
 
 
 LONGEST_LINE = 1024 * 1024
@@ -45,15 +47,23 @@ LONGEST_LINE = 1024 * 1024
 class Doorbell:
     """Calls `ring(agent)` when something may have come for an agent; on a thread of its own, so `ring` must not block.
 
-    It also rings when a connection opens, for what came while there was none. Nothing here raises or logs a
-    failure: whatever is wrong with the bus, the poll will say.
+    When a connection opens it calls `opened(agent)`, which is `ring` unless it is given, for what came while there was
+    none. Nothing here raises or logs a failure: whatever is wrong with the bus, the poll will say.
     """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], ring: Callable[[str], None], timings: Timings | None = None
+        self,
+        endpoints: Sequence[Endpoint],
+        ring: Callable[[str], None],
+        timings: Timings | None = None,
+        *,
+        opened: Callable[[str], None] | None = None,
     ) -> None:
         self._endpoints = tuple(endpoints)
         self._ring = ring
+        self._opened = opened or ring
+        self._heard: set[str] = set()
+        self._renew = False
         self._timings = timings or Timings()
         self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
         self._loop = asyncio.new_event_loop()
@@ -67,7 +77,17 @@ class Doorbell:
     def listen_to(self, endpoints: Sequence[Endpoint]) -> None:
         """From now on to these; the connections of those that are the same as before go on."""
         self._endpoints = tuple(endpoints)
-        with contextlib.suppress(RuntimeError):  # it is closed, or has never been started
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self._loop.call_soon_threadsafe(self._changed.set)
+
+    def is_heard(self, agent: str) -> bool:
+        """Whether its connection lives: a keep-alive has come, or a frame, and no silence since."""
+        return agent in self._heard
+
+    def renew(self) -> None:
+        """Make every connection anew, at once: those that there are may be dead."""
+        self._renew = True
+        with contextlib.suppress(RuntimeError):  # it is closed
             self._loop.call_soon_threadsafe(self._changed.set)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -94,70 +114,83 @@ class Doorbell:
             self._loop.close()
 
     async def _listen_to_all(self) -> None:
-        clients: dict[Route, httpx.AsyncClient] = {}
         listening: dict[Endpoint, asyncio.Task[None]] = {}
-        async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:
             while True:
                 self._changed.clear()
                 wanted = self._endpoints
-                for gone in listening.keys() - set(wanted):
+                renew, self._renew = self._renew, False
+                for gone in list(listening) if renew else listening.keys() - set(wanted):
                     listening.pop(gone).cancel()
                 for endpoint in wanted:
-                    route = endpoint.route
-                    if route not in clients:
+                    if endpoint not in listening:
                         with contextlib.suppress(TlsError):  # the polls of these agents say so
-                            clients[route] = await stack.enter_async_context(self._client(route))
-                    if endpoint not in listening and route in clients:
-                        listening[endpoint] = group.create_task(self._listen_for_ever(clients[route], endpoint))
+                            tls(endpoint.route.ca_file)
+                            listening[endpoint] = group.create_task(self._listen_for_ever(endpoint))
                 await self._changed.wait()
 
-    def _client(self, route: Route) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
+    @staticmethod
+    def _transport(route: Route) -> httpx.AsyncHTTPTransport:
+        """One for each connection: a pool looks at all that it has whenever one is opened or closed."""
+        return httpx.AsyncHTTPTransport(
             verify=tls(route.ca_file),
             proxy=route.proxy,
             trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),  # one an agent
-            timeout=httpx.Timeout(None, connect=self._timings.connect),
-            cookies=no_cookies(),
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
+            socket_options=SOCKET_OPTIONS,
         )
 
-    async def _listen_for_ever(self, client: httpx.AsyncClient, endpoint: Endpoint) -> None:
+    async def _listen_for_ever(self, endpoint: Endpoint) -> None:
         bell = _Bell(lambda: self._ring(endpoint.agent), self._timings.coalesce)
+        opened = _Bell(lambda: self._opened(endpoint.agent), 0.0)
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
             started = loop.time()
             error: BusError | None = None
             try:
-                error = await self._listen(client, endpoint, bell)
+                async with self._transport(endpoint.route) as transport:
+                    error = await self._listen(transport, endpoint, bell, opened)
             except Exception as surprise:  # noqa: BLE001 - one agent's trouble must not silence the others
                 # Its message is not logged: it may quote the Authorization header.
                 _log.debug("doorbell of %s: %s", endpoint.agent, type(surprise).__name__)
             finally:
+                self._heard.discard(endpoint.agent)
                 bell.silence()
             failures = 1 if loop.time() - started >= self._timings.steady else failures + 1
             await asyncio.sleep(self._pause(error, failures))
 
-    async def _listen(self, client: httpx.AsyncClient, endpoint: Endpoint, bell: "_Bell") -> BusError | None:
+    async def _listen(
+        self, transport: httpx.AsyncHTTPTransport, endpoint: Endpoint, bell: "_Bell", opened: "_Bell"
+    ) -> BusError | None:
         """Ring until the connection ends; what the bridge said if it did not open one."""
         params = {"agent": endpoint.agent} | ({"project": endpoint.project} if endpoint.project else {})
         headers = request_headers(endpoint.token(), has_content=False) | {"Accept": "text/event-stream"}
         address = endpoint.bridge_url.rstrip("/") + "/watch"
-        request = client.build_request("GET", address, params=params, headers=headers)
+        timeout = httpx.Timeout(None, connect=self._timings.connect).as_dict()
+        request = httpx.Request("GET", address, params=params, headers=headers, extensions={"timeout": timeout})
         async with asyncio.timeout(self._timings.open):
-            response = await client.send(request, stream=True, auth=httpx.Auth())
+            response = await transport.handle_async_request(request)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's is
         try:
             failure = failure_of(response.status_code, response.headers, b"", datetime.now(UTC))
             if failure is not None:
                 return failure
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 return RequestRefusedError("The bus answers /watch with something else than events.")
-            bell.ring()
-            async for _ in frames(response.aiter_raw(), self._timings.silence):
+            opened.ring()
+            loop = asyncio.get_running_loop()
+            since = loop.time()
+
+            def heard() -> None:
+                if loop.time() - since >= self._timings.heard:
+                    self._heard.add(endpoint.agent)
+
+            async for _ in frames(aiter(stream), self._timings.silence, heard):
                 bell.ring()
         finally:
-            await response.aclose()
+            await stream.aclose()
         return None
 
     def _pause(self, error: BusError | None, failures: int) -> float:
@@ -209,8 +242,10 @@ class _Bell:
             _log.exception("the doorbell's ring failed")
 
 
-async def frames(chunks: AsyncIterator[bytes], silence: float) -> AsyncIterator[None]:
-    """One item for each `data` line as soon as it begins; keeps no line in memory.
+async def frames(
+    chunks: AsyncIterator[bytes], silence: float, heard: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
+    """One item for each `data` line as soon as it begins; keeps no line in memory. `heard` is called after each line.
 
     TimeoutError when no whole line came for `silence` seconds (a byte now and then is no sign of life);
     ValueError for a line longer than `LONGEST_LINE`.
@@ -229,6 +264,7 @@ async def frames(chunks: AsyncIterator[bytes], silence: float) -> AsyncIterator[
             if number:
                 begin, length = b"", 0
                 deadline = loop.time() + silence
+                heard()
             before, begin = begin, (begin + part)[: len(_DATA)]
             length += len(part)
             if length > LONGEST_LINE:

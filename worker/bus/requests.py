@@ -74,8 +74,9 @@ class BusRequests:
 
     def __init__(self, *, max_connections: int | None = 32) -> None:
         self._deadline = Deadline()
+        self._transport = DeadlineTransport(self._deadline, max_connections)
         self._http = httpx.Client(
-            transport=DeadlineTransport(self._deadline, max_connections),
+            transport=self._transport,
             timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),
             trust_env=False,
             follow_redirects=False,
@@ -93,6 +94,10 @@ class BusRequests:
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
+
+    def renew(self) -> None:
+        """Make connections anew: the machine has slept, and those that there are may be dead."""
+        self._transport.renew()
 
     def inbox(
         self,

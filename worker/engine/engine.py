@@ -14,7 +14,7 @@ from worker.engine.hand_off import HandOffs
 from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.lane_lookup import LaneLookup
-from worker.engine.polling import Poller
+from worker.engine.polling import DoorbellTrust, NoDoorbell, Poller
 from worker.engine.sweeping import Sweeper
 from worker.engine.wake_ups import Queue, WakeUps
 from worker.errors import BusWatchError
@@ -48,6 +48,7 @@ class Engine:
         redact: Callable[[str], str] = str,
         observer: Observer | None = None,
         stopping: threading.Event | None = None,
+        trust: DoorbellTrust | None = None,
     ) -> None:
         self.settings = settings
         self.db = db
@@ -79,6 +80,7 @@ class Engine:
             rng=rng,
             redact=redact,
             stopping=self.stopping,
+            trust=trust or NoDoorbell(),
             began=clock(),
         )
         self.dispatcher = Dispatcher(

@@ -31,6 +31,10 @@ class Inboxes:
         """Read what is new. Raises BusError, TokenError, and whatever `wait_for_slot` does."""
         return self.client.collect(self.endpoint(agent), seen, wait_for_slot)
 
+    def renew(self) -> None:
+        """Make the connections anew."""
+        self.client.renew()
+
     def close(self) -> None:
         """Close the connections."""
         self.client.close()

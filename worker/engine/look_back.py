@@ -22,6 +22,7 @@ class LookBack:
         self._not_before = 0.0
         self._bus_offset: float | None = None
         self._small = False
+        self._gap = SHORTEST_SECONDS
 
     def is_due(self, now: float) -> bool:
         """Whether the next poll is to look back."""
@@ -33,6 +34,7 @@ class LookBack:
 
     def hurry(self, now: float) -> None:
         """There may be something that ordinary polls do not see."""
+        self._gap = SHORTEST_SECONDS
         self._due = min(self._due, max(now, self._not_before))
 
     def bus_says(self, bus_time: float, now: float) -> None:
@@ -42,9 +44,10 @@ class LookBack:
             self.hurry(now)
         self._bus_offset = offset
 
-    def done(self, size: int, now: float) -> None:
-        """It was, and took an answer of so many bytes."""
+    def done(self, size: int, now: float, *, found: bool) -> None:
+        """It was, and took an answer of so many bytes. Where it `found` nothing, the next one may come later."""
         self._small = size <= SMALL_BYTES
         cost = size / BYTES_A_SECOND
         self._not_before = now + max(HURRIED_SECONDS, min(cost, LONGEST_SECONDS))
-        self._due = now + min(max(cost, SHORTEST_SECONDS), LONGEST_SECONDS)
+        self._due = now + min(max(cost, self._gap), LONGEST_SECONDS)
+        self._gap = SHORTEST_SECONDS if found else min(2 * self._gap, LONGEST_SECONDS)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from worker import delivery
 from worker.bus.backoff import poll_delay
@@ -42,6 +43,29 @@ AHEAD_SECONDS = 2.0  # the bus's clock has moved against ours: a Date has whole 
 CLOCK_BEHIND_SECONDS = 60.0  # ids that a bus gave since its clock was set back may be so much older than its time now
 
 
+class DoorbellTrust(Protocol):
+    """What is thought of the agents' doorbells; see `worker.bus.trust`."""
+
+    def is_proven(self, agent: str) -> bool:
+        """Whether polls may be rare."""
+        ...
+
+    def polled(self, agent: str, began: float, *, brought: bool) -> None:
+        """A poll that began then (monotonic seconds) has `brought` what should have rung, or not."""
+        ...
+
+
+class NoDoorbell:
+    """There is none."""
+
+    def is_proven(self, agent: str) -> bool:  # noqa: ARG002 - DoorbellTrust has it
+        """Never."""
+        return False
+
+    def polled(self, agent: str, began: float, *, brought: bool) -> None:
+        """Of no use."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Poller:
     """Polls inboxes, one a call."""
@@ -55,6 +79,7 @@ class Poller:
     rng: random.Random
     redact: Callable[[str], str]
     stopping: threading.Event
+    trust: "DoorbellTrust"
     began: float  # epoch seconds: when this worker did
     _memories: dict[str, InboxMemory] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)  # of the inboxes that this worker polls
@@ -136,6 +161,8 @@ class Poller:
             self.db.write(lambda tx: self.keep_leases(tx, now))
         pace.forget_stale(now)
         pace.heed(inbox.next_request_at, inbox.next_poll_at if inbox.failures else 0.0)
+        if not (inbox.failures or pace.failures or self.trust.is_proven(name)):  # it was, when the next poll was set
+            pace.next_poll_at = min(pace.next_poll_at, (pace.polled_at or now) + agent.poll_interval)
         hurry = rung and not inbox.failures
         due = pace.next_request_at - longest_ahead(agent) if pace.is_new else pace.due()
         return due if due > now and not hurry else _Turn(name, inbox, pace)
@@ -171,7 +198,7 @@ class Poller:
 
     def _read(self, agent: AgentSettings, turn: "_Turn", slots: Slots, *, rung: bool) -> Taken:
         """Take in what is new, a page after the other while there is more."""
-        name = agent.agent
+        name, began = agent.agent, time.monotonic()
         memory = self._memories.setdefault(name, InboxMemory(BusClock(clock=self.clock)))
         looked_from = self.db.read(lambda db: history.looked_from(db, name))
         whole = looked_from is None or memory.look_back.is_due(time.monotonic())
@@ -181,6 +208,7 @@ class Poller:
             collected = self._collect(agent, self._view(agent, memory, slots, whole=whole), slots)
             self._heed_bus_clock(name, memory)
         size = collected.size
+        self.trust.polled(name, began, brought=any(rings(name, message) for message in collected.messages))
         taken = self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive)
         while collected.more and collected.messages:
             last = collected.messages[-1]
@@ -195,8 +223,8 @@ class Poller:
             collected = self._collect(agent, rest, slots)
             taken = taken.and_then(self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive))
         if whole:
-            memory.look_back.done(size, time.monotonic())
-        elif rung and not taken.new:
+            memory.look_back.done(size, time.monotonic(), found=taken.new > 0)
+        elif (rung and not taken.new) or turn.inbox.failures:  # a bus that was down may have lost its data
             memory.look_back.hurry(time.monotonic())
         return taken
 
@@ -296,7 +324,7 @@ class Poller:
 
         turn = turn or self._turn_of_a_person(agent)
         pace = turn.pace
-        gaps = {"gap": agent.poll_interval, "active_gap": min(agent.poll_interval, request_gap(agent))}
+        gaps = {"gap": self._gap(agent), "active_gap": min(agent.poll_interval, request_gap(agent))}
         if not collected.messages:
             pace.answered(self.clock(), brought=False, **gaps)
             if not turn.says_nothing_new(collected, bus_ahead, self.clock()):
@@ -324,6 +352,12 @@ class Poller:
         for reason in collected.malformed:
             logger.warning("%s: skipped an entry that is no message: %s", agent.agent, reason, extra=fields)
         return taken
+
+    def _gap(self, agent: AgentSettings) -> float:
+        """Seconds until the next poll while nothing happens: long where the doorbell is proven, and spread then."""
+        if not self.trust.is_proven(agent.agent):
+            return agent.poll_interval
+        return max(agent.poll_interval, agent.broadcast_wait * self.rng.uniform(0.75, 1.0))
 
     def _answered(
         self,
@@ -372,6 +406,11 @@ class _Turn:
             and not (malformed and now - (known.malformed_at or 0.0) >= NOTE_AGAIN_SECONDS)
             and (bus_ahead is None or abs(bus_ahead - (known.bus_ahead or 0.0)) < AHEAD_SECONDS)
         )
+
+
+def rings(agent: str, message: InboxMessage) -> bool:
+    """Whether a doorbell rings for this message: not for broadcasts, which lie in streams of nobody's."""
+    return message.stream.endswith(f":agent:{agent}")
 
 
 def class_of(message: InboxMessage) -> str | None:

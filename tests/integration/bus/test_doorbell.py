@@ -1,7 +1,9 @@
 """The doorbell against bridges that ring, that cannot, and that misbehave."""
 
 import asyncio
+import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +15,8 @@ import pytest
 from tests.fakes.bridges import FakeBridge
 from tests.world.waiting import until
 from worker.bus.doorbell import LONGEST_LINE, Doorbell, Timings, frames
-from worker.bus.requests import Endpoint
+from worker.bus.keepalive import BETWEEN_SECONDS, IDLE_SECONDS, PROBES
+from worker.bus.requests import BusRequests, Endpoint
 from worker.secret import Secret
 
 QUICK = Timings(first_retry=0.02, longest_retry=0.1, refused_retry=0.1, unsupported_retry=0.1, silence=5.0)
@@ -204,3 +207,91 @@ def test_a_line_without_end_is_no_line() -> None:
 
     with pytest.raises(ValueError, match="without end"):
         asyncio.run(read())
+
+
+def test_a_connection_is_heard_once_a_line_came_and_until_it_ends() -> None:
+    timings = Timings(first_retry=60, longest_retry=60, silence=5.0, heard=0.05)
+    with FakeBridge("C", keepalive=0.1) as bridge:
+        doorbell = Doorbell([endpoint_of(bridge)], lambda _: None, timings)
+        doorbell.start()
+        try:
+            until(lambda: doorbell.is_heard("bob"), "keep-alives", PATIENCE)
+            bridge.drop_watchers()
+            until(lambda: not doorbell.is_heard("bob"), "its end", PATIENCE)
+        finally:
+            doorbell.close()
+
+
+def test_a_connection_that_has_just_opened_is_not_heard_yet() -> None:
+    with FakeBridge("C", keepalive=0.05) as bridge:
+        opened = threading.Event()
+        doorbell = Doorbell([endpoint_of(bridge)], lambda _: None, opened=lambda _: opened.set())
+        doorbell.start()
+        try:
+            assert opened.wait(PATIENCE)
+            assert not doorbell.is_heard("bob")
+        finally:
+            doorbell.close()
+
+
+def test_an_opened_connection_is_told_apart_from_a_ring() -> None:
+    rings: queue.Queue[str] = queue.Queue()
+    opened: queue.Queue[str] = queue.Queue()
+    with FakeBridge("C") as bridge:
+        doorbell = Doorbell([endpoint_of(bridge)], rings.put, QUICK, opened=opened.put)
+        doorbell.start()
+        try:
+            assert opened.get(timeout=PATIENCE) == "bob"
+            assert rings.empty()
+            bridge.streams.add("bob", "hello")
+            assert rings.get(timeout=PATIENCE) == "bob"
+            assert opened.empty()
+        finally:
+            doorbell.close()
+
+
+def test_connections_are_made_anew_when_asked() -> None:
+    """The machine has slept: nothing tells that a connection is dead, and it is not waited for."""
+    with FakeBridge("C") as bridge:
+        opened: queue.Queue[str] = queue.Queue()
+        doorbell = Doorbell([endpoint_of(bridge)], lambda _: None, Timings(first_retry=600), opened=opened.put)
+        doorbell.start()
+        try:
+            for _ in range(3):
+                assert opened.get(timeout=PATIENCE) == "bob"
+                doorbell.renew()
+            assert opened.get(timeout=PATIENCE) == "bob"
+        finally:
+            doorbell.close()
+        assert len(bridge.seen("/watch")) >= 4
+
+
+def test_the_kernel_watches_every_connection() -> None:
+    """A peer that is gone without a word is an error within ten seconds, at /watch and for requests."""
+    assert IDLE_SECONDS + BETWEEN_SECONDS * PROBES <= 10
+    with FakeBridge("C") as bridge, listening(endpoint_of(bridge)) as rings, BusRequests() as client:
+        rings.get(timeout=PATIENCE)
+        client.health(bridge.url)
+        kept = [
+            found
+            for descriptor in range(3, 256)
+            if (found := _keepalive(descriptor, bridge.server_address[1])) is not None
+        ]
+    assert (1, IDLE_SECONDS, BETWEEN_SECONDS, PROBES) in kept
+
+
+def _keepalive(descriptor: int, port: int) -> tuple[int, ...] | None:
+    """The keep-alive options of one of our sockets that is connected to that port."""
+    try:
+        duplicate = os.dup(descriptor)
+        with socket.socket(fileno=duplicate) as one:
+            if one.getpeername()[1] != port:
+                return None
+            return (
+                int(bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))),
+                one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
+                one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL),
+                one.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT),
+            )
+    except (OSError, IndexError):
+        return None

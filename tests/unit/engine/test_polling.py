@@ -1,5 +1,6 @@
 """When an inbox is polled, how often at most, and who does it; on a clock of its own."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -82,8 +83,29 @@ def clock() -> Clock:
     return Clock()
 
 
+@dataclass
+class Bell:
+    """A doorbell that is trusted, or not; `polled` notes what polls told it."""
+
+    proven: bool = False
+    brought: list[bool] = field(default_factory=list)
+
+    def is_proven(self, agent: str) -> bool:
+        assert agent == "bob"
+        return self.proven
+
+    def polled(self, agent: str, began: float, *, brought: bool) -> None:
+        assert (agent, began > 0) == ("bob", True)
+        self.brought.append(brought)
+
+
 @pytest.fixture
-def make(tmp_path: Path, clock: Clock) -> Iterator[Make]:
+def bell() -> Bell:
+    return Bell()
+
+
+@pytest.fixture
+def make(tmp_path: Path, clock: Clock, bell: Bell) -> Iterator[Make]:
     """Makes workers on one ledger."""
     databases: list[Database] = []
 
@@ -102,6 +124,7 @@ def make(tmp_path: Path, clock: Clock) -> Iterator[Make]:
             stopping=NoWaiting(clock),
         )
         made.db.write(made.register)
+        made.poller.trust = bell
         return made
 
     yield engine
@@ -162,6 +185,47 @@ def test_a_second_worker_adds_no_polls(make: Make, clock: Clock) -> None:
         due = [worker.poller.poll("bob")[1] for worker in workers]
         clock.now = max(clock.now + 0.01, min(due))
     assert 99 <= len(bus.requests) <= 101
+
+
+def test_polls_are_rare_while_the_doorbell_is_proven_and_no_longer(make: Make, clock: Clock, bell: Bell) -> None:
+    worker = make(Bus(clock))
+    bell.proven = True
+    due = worker.poller.poll("bob")[1]
+    assert 45 <= due - clock.now <= 60
+    clock.now += 10
+    bell.proven = False  # its connection has ended
+    assert worker.poller.poll("bob")[0] is not None
+    assert worker.poller.poll("bob")[1] - clock.now == pytest.approx(3.0)
+
+
+def test_broadcasts_may_be_wanted_sooner_and_never_sooner_than_polls(make: Make, clock: Clock, bell: Bell) -> None:
+    bell.proven = True
+    worker = make(Bus(clock), broadcast_wait="8s")
+    assert 6 <= worker.poller.poll("bob")[1] - clock.now <= 8
+    worker.db.write(worker._note_stop)
+    worker = make(Bus(clock), broadcast_wait="8s", poll_interval=20)
+    clock.now += 60
+    assert worker.poller.poll("bob")[1] - clock.now == pytest.approx(20)
+
+
+def test_a_refusing_bus_is_left_alone_though_its_doorbell_is_not_proven(make: Make, clock: Clock) -> None:
+    bus = Bus(clock, failure=IdentityError("another agent's"))
+    worker = make(bus)
+    worker.poller.poll("bob")
+    clock.now += 10
+    assert worker.poller.poll("bob")[0] is None
+    assert len(bus.requests) == 1
+
+
+def test_only_what_should_ring_is_told_to_the_doorbell(make: Make, clock: Clock, bell: Bell) -> None:
+    bus = Bus(clock)
+    worker = make(bus)
+    for stream in ("sos:stream:global:broadcast", "sos:stream:global:agent:bob", "sos:stream:project:p:agent:bob"):
+        bus.ready = [dataclasses.replace(message(clock), stream=stream)]
+        worker.poller.poll("bob")
+        clock.now += 5
+    worker.poller.poll("bob")
+    assert bell.brought == [False, True, True, False]
 
 
 def commits(worker: Engine) -> object:
