@@ -19,7 +19,6 @@ class Pace:
     set_at: float = 0.0  # when either of them was
     brought_at: float | None = None  # the last poll that brought something
     polled_at: float | None = None  # the last one that the bus answered
-    booked: float = 0.0  # the request slots until then stand in the ledger as ours
     failures: int = 0  # polls in a row that it did not
 
     @property
@@ -41,8 +40,7 @@ class Pace:
 
     def heed(self, next_request_at: float, next_poll_at: float = 0.0) -> None:
         """What another process has booked, or was told by the bus."""
-        if next_request_at > self.booked:
-            self.next_request_at = max(self.next_request_at, next_request_at)
+        self.next_request_at = max(self.next_request_at, next_request_at)
         self.next_poll_at = max(self.next_poll_at, next_poll_at)
 
     def book(self, now: float, gap: float, ahead: float) -> float:

@@ -178,16 +178,15 @@ class Poller:
         """Lease an inbox that nobody polls; None: somebody else was faster.
 
         Whoever had it and did not let go of it may have gone ahead as far as it may, just now, with slots that stand
-        nowhere: our first request keeps its distance. And what we may make at once is booked, for the same reason.
+        nowhere. We begin with that debt, so that none of our requests goes nearer to another than a gap.
         """
-        most = request_gap(agent) + longest_ahead(agent)
-        first = max(inbox.next_request_at, now if inbox.polled_by in {None, self.identity.worker} else now + most)
-        booked = first + most
+        debt = request_gap(agent) + longest_ahead(agent)
+        first = max(inbox.next_request_at, now if inbox.polled_by in {None, self.identity.worker} else now + debt)
         name, us = agent.agent, self.identity.worker
-        if not self.db.write(lambda tx: leases.take(tx, name, us, now, over=inbox.polled_by, booked=booked)):
+        if not self.db.write(lambda tx: leases.take(tx, name, us, now, over=inbox.polled_by)):
             return None
         pace = self._paces[name] = Pace(
-            next_request_at=first, booked=booked, set_at=now, brought_at=inbox.brought_at, failures=inbox.failures
+            next_request_at=first, set_at=now, brought_at=inbox.brought_at, failures=inbox.failures
         )
         return pace
 
@@ -370,7 +369,6 @@ class Poller:
         brought: bool,
     ) -> None:
         """Write down that the bus answered, and what it said."""
-        turn.pace.booked = max(turn.pace.booked, turn.pace.next_request_at)
         intake.poll_answered(
             tx,
             agent.agent,

@@ -2,7 +2,7 @@
 
 So a poll that brings nothing writes nothing, and a second worker adds no polls. A lease is renewed with all the others
 of its worker in one commit, well before it ends. It ends early where its worker is gone: stopped in good order, or
-found dead. What a successor must know of the budget of a worker that was killed is booked when the lease is taken.
+found dead; its successor then takes the worst for granted of the budget that it has used.
 """
 
 import sqlite3
@@ -56,27 +56,12 @@ from inboxes where agent = :agent
 """  # noqa: S608 - our own words
 
 
-def take(tx: sqlite3.Connection, agent: str, worker: str, now: float, *, over: str | None, booked: float) -> bool:
-    """Lease the inbox, unless another than `over` has got it meanwhile; whether we have it.
-
-    `booked`: the request slots until then (epoch seconds) are ours; whoever comes after us begins there at the
-    earliest, whatever has become of us.
-    """
+def take(tx: sqlite3.Connection, agent: str, worker: str, now: float, *, over: str | None) -> bool:
+    """Lease the inbox, unless another than `over` has got it meanwhile; whether we have it."""
     intake.ensure_inbox(tx, agent)
     changed = tx.execute(
-        """
-        update inboxes set polled_by = :worker, leased_until = :until, booked_at = :now, next_request_at = :booked,
-                           next_poll_at = case when failures then next_poll_at else 0 end
-        where agent = :agent and polled_by is :over
-        """,
-        {
-            "agent": agent,
-            "worker": worker,
-            "until": now + LEASE_SECONDS,
-            "now": now,
-            "over": over,
-            "booked": booked,
-        },
+        "update inboxes set polled_by = ?, leased_until = ? where agent = ? and polled_by is ?",
+        (worker, now + LEASE_SECONDS, agent, over),
     )
     return changed.rowcount == 1
 
