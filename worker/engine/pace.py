@@ -17,6 +17,7 @@ class Pace:
     next_poll_at: float = 0.0
     next_request_at: float = 0.0
     set_at: float = 0.0  # when either of them was
+    leased_at: float = 0.0  # since when the inbox is this worker's
     brought_at: float | None = None  # the last poll that brought something
     polled_at: float | None = None  # the last one that the bus answered
     failures: int = 0  # polls in a row that it did not

@@ -38,6 +38,7 @@ FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that 
 LONGEST_SECONDS = 3600.0
 TAKE_IN_COUNT = 500  # messages that one transaction takes in: a flood must block no other writer for long
 NOTE_AGAIN_SECONDS = 300.0  # what goes on as it was written down is written down again after so long
+YOUNG_SECONDS = 30.0  # a worker that dies sooner must not add to a token's requests, however often it begins
 STANDBY_SECONDS = 1.0  # how soon it is seen that the worker is gone that polled an inbox
 AHEAD_SECONDS = 2.0  # the bus's clock has moved against ours: a Date has whole seconds
 CLOCK_BEHIND_SECONDS = 60.0  # ids that a bus gave since its clock was set back may be so much older than its time now
@@ -178,22 +179,27 @@ class Poller:
         """Lease an inbox that nobody polls; None: somebody else was faster.
 
         Whoever had it and did not let go of it may have gone ahead as far as it may, just now, with slots that stand
-        nowhere. We begin with that debt, so that none of our requests goes nearer to another than a gap.
+        nowhere: we begin with that debt.
         """
-        debt = request_gap(agent) + longest_ahead(agent)
-        first = max(inbox.next_request_at, now if inbox.polled_by in {None, self.identity.worker} else now + debt)
+        killed = inbox.polled_by not in {None, self.identity.worker}
+        first = max(inbox.next_request_at, now + longest_ahead(agent) if killed else now)
         name, us = agent.agent, self.identity.worker
         if not self.db.write(lambda tx: leases.take(tx, name, us, now, over=inbox.polled_by)):
             return None
         pace = self._paces[name] = Pace(
-            next_request_at=first, set_at=now, brought_at=inbox.brought_at, failures=inbox.failures
+            next_request_at=first, set_at=now, leased_at=now, brought_at=inbox.brought_at, failures=inbox.failures
         )
         return pace
 
     def _book(self, turn: "_Turn", gap: float, ahead: float) -> float:
-        if turn.leased:
-            return turn.pace.book(self.clock(), gap, ahead)
-        return self.db.write(lambda tx: intake.book_slot(tx, turn.agent, self.clock(), gap, ahead))
+        """Take a request slot; in the ledger too while the lease is young: a worker may be killed again and again."""
+        if not turn.leased:
+            return self.db.write(lambda tx: intake.book_slot(tx, turn.agent, self.clock(), gap, ahead))
+        now, pace = self.clock(), turn.pace
+        seconds = pace.book(now, gap, ahead)
+        if 0 <= now - pace.leased_at < YOUNG_SECONDS:
+            self.db.write(lambda tx: intake.note_slot(tx, turn.agent, pace.next_request_at, now))
+        return seconds
 
     def _read(self, agent: AgentSettings, turn: "_Turn", slots: Slots, *, rung: bool) -> Taken:
         """Take in what is new, a page after the other while there is more."""

@@ -108,6 +108,15 @@ def book_slot(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead:
     return max(0.0, slot - ahead - now)
 
 
+def note_slot(tx: sqlite3.Connection, agent: str, next_request_at: float, now: float) -> None:
+    """Write down where a token's next free request slot begins."""
+    _forget_stale(tx, agent, now)
+    tx.execute(
+        "update inboxes set next_request_at = max(next_request_at, ?), booked_at = ? where agent = ?",
+        (next_request_at, now, agent),
+    )
+
+
 # Our clock has been set back since the times were booked, or they are further ahead than anything is: they say nothing
 # any more, and must not silence the inbox for as long as the jump was.
 STALE = "(coalesce(booked_at, 0.0) > :now + :slack or max(next_poll_at, next_request_at) > :now + :longest)"

@@ -2,7 +2,7 @@
 
 So a poll that brings nothing writes nothing, and a second worker adds no polls. A lease is renewed with all the others
 of its worker in one commit, well before it ends. It ends early where its worker is gone: stopped in good order, or
-found dead; its successor then takes the worst for granted of the budget that it has used.
+found dead. While it is young each request slot is written down, so that restarts add no requests.
 """
 
 import sqlite3

@@ -1,6 +1,7 @@
 """A real consumer with nothing to do: it writes nothing."""
 
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -8,6 +9,7 @@ from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation
 from tests.world.waiting import until
 from tests.world.world import World
+from worker.engine.polling import YOUNG_SECONDS
 
 BridgeOf = Callable[[Generation], FakeBridge]
 
@@ -22,6 +24,8 @@ def test_polls_that_bring_nothing_write_nothing(world: World, bridge_of: BridgeO
         until(lambda: world.json("queue")["counts"]["running"] == 0, "its end")
         polls = len(bridge.seen("/inbox"))
         until(lambda: len(bridge.seen("/inbox")) >= polls + 4, "what is written soon after")
+        began = time.monotonic()
+        until(lambda: time.monotonic() - began > YOUNG_SECONDS + 5, "the lease is young no more", 60)
         with closing(sqlite3.connect(world.ledger)) as ledger, closing(sqlite3.connect(world.queue)) as queue:
             before = [db.execute("pragma data_version").fetchone() for db in (ledger, queue)]
             polls = len(bridge.seen("/inbox"))

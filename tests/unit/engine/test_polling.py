@@ -21,6 +21,7 @@ from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.engine import Engine
+from worker.engine.polling import YOUNG_SECONDS
 from worker.ledger.database import Database
 
 START = 1_795_300_000.0
@@ -234,12 +235,14 @@ def commits(worker: Engine) -> object:
 
 
 def test_an_empty_poll_writes_nothing(make: Make, clock: Clock) -> None:
-    """Not the first, which takes the lease and says that the bus answers; and those in between renew the lease."""
+    """But the first few, while the lease is young; and once in a while one renews it."""
     bus = Bus(clock)
     worker = make(bus)
-    worker.poller.poll("bob")
+    for _ in range(12):
+        worker.poller.poll("bob")
+        clock.now += 3.0
     before = commits(worker)
-    for _ in range(60):
+    for _ in range(50):
         clock.now += 3.0
         assert worker.poller.poll("bob")[0] is not None
     assert commits(worker) == before
@@ -256,7 +259,7 @@ def test_a_bus_that_keeps_failing_is_written_down_ever_more_rarely(make: Make, c
     while clock.now < START + 600:
         _, due = worker.poller.poll("bob")
         polls += 1
-        changed += commits(worker) != last
+        changed += commits(worker) != last and clock.now > START + YOUNG_SECONDS
         last = commits(worker)
         clock.now = max(clock.now, due)
     assert polls > 100
@@ -299,26 +302,23 @@ def test_a_worker_that_says_nothing_loses_its_inboxes(make: Make, clock: Clock) 
     clock.now += 299
     assert second.poller.poll("bob")[0] is None
     clock.now += 2
-    second.poller.poll("bob")
-    clock.now += 2
     assert second.poller.poll("bob")[0] is not None
     assert first.poller.poll("bob", rung=True)[0] is None
 
 
-@pytest.mark.parametrize("lives", [1.5, 2.0, 7.0, 20.0])
+@pytest.mark.parametrize("lives", [0.5, 2.0, 16.0, 32.0])
 def test_a_worker_that_is_killed_again_and_again_keeps_the_budget(make: Make, clock: Clock, lives: float) -> None:
     """Rung for all the time, and never told to stop."""
     bus = Bus(clock)
     while clock.now < START + 240:
         worker = make(bus)
         worker.identity.take_lock()
-        until, made = clock.now + lives, len(bus.requests)
+        until = clock.now + lives
         while clock.now < until:
             worker.poller.poll("bob", rung=True)
             clock.now += 0.1
-        assert len(bus.requests) > made  # however soon it is killed, it gets something done
         os.close(cast("int", worker.identity._lock))
-    assert len(bus.requests) > 20
+    assert len(bus.requests) > 150  # however soon it is killed, it gets something done
     assert most_in_a_minute(bus.requests) <= 60
 
 
