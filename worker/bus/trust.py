@@ -14,7 +14,7 @@ _LONG_AGO = float("-inf")
 
 
 @dataclass(slots=True)
-class _Bell:
+class _Record:
     rang_at: float = _LONG_AGO
     polled_from: float = 0.0  # when the last poll began
     brought_at: float = _LONG_AGO
@@ -32,12 +32,12 @@ class Trust:
         self._is_heard = is_heard
         self._clock = clock
         self._lock = threading.Lock()
-        self._bells: dict[str, _Bell] = {}
+        self._bells: dict[str, _Record] = {}
 
     def rang(self, agent: str) -> None:
         """A frame came."""
         with self._lock:
-            bell = self._bells.setdefault(agent, _Bell())
+            bell = self._bells.setdefault(agent, _Record())
             self._judge(bell)
             bell.rang_at = self._clock()
             bell.silent_since = None
@@ -45,7 +45,7 @@ class Trust:
     def polled(self, agent: str, began: float, *, brought: bool) -> None:
         """A poll that began then has `brought` something that should have rung, or nothing of that kind."""
         with self._lock:
-            bell = self._bells.setdefault(agent, _Bell())
+            bell = self._bells.setdefault(agent, _Record())
             self._judge(bell)
             rung = bell.rang_at >= bell.polled_from
             if brought:
@@ -63,11 +63,11 @@ class Trust:
         if not self._is_heard(agent):
             return False
         with self._lock:
-            bell = self._bells.setdefault(agent, _Bell())
+            bell = self._bells.setdefault(agent, _Record())
             self._judge(bell)
             return not bell.doubted and bell.silent_since is None
 
-    def _judge(self, bell: _Bell) -> None:
+    def _judge(self, bell: _Record) -> None:
         if bell.silent_since is not None and self._clock() - bell.silent_since > GRACE_SECONDS:
             bell.silent_since = None
             bell.doubted = True

@@ -15,7 +15,7 @@ from worker.cli.guess import did_you_mean
 from worker.errors import UsageError
 
 if TYPE_CHECKING:
-    from worker.install.config_file import Wishes
+    from worker.install.config_file import InstallOptions
     from worker.install.plan import Plan
 
 EXAMPLES = """examples:
@@ -113,14 +113,14 @@ def _add(args: argparse.Namespace) -> int:
     return _carry_out(args, found, "added")
 
 
-def _wishes(args: argparse.Namespace, config: Path) -> "Wishes":
+def _wishes(args: argparse.Namespace, config: Path) -> "InstallOptions":
     from worker.cli.install import absolute
-    from worker.install.config_file import Wishes
+    from worker.install.config_file import InstallOptions
 
     token_file = absolute(args.token_file) if args.token_file else None
     if args.register:
         token_file = str(config.with_name(f"{args.name}.token"))
-    return Wishes(
+    return InstallOptions(
         agent=args.name, config=config, token_file=token_file, token_env=args.token_env, project=args.project,
         bridge_url=args.bridge_url, tmux=args.tmux, transports=tuple(args.transport),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from worker.errors import UsageError
 from worker.secret import Secret
 
 if TYPE_CHECKING:
-    from worker.install.config_file import Wishes
+    from worker.install.config_file import InstallOptions
     from worker.install.plan import Plan, Services
 
 EXAMPLES = """examples:
@@ -188,8 +188,8 @@ def _services(args: argparse.Namespace) -> "Services":
     )  # fmt: skip
 
 
-def _wishes(args: argparse.Namespace, config: Path) -> "tuple[Wishes | None, Secret | None]":
-    from worker.install.config_file import CREDENTIAL, Wishes
+def _wishes(args: argparse.Namespace, config: Path) -> "tuple[InstallOptions | None, Secret | None]":
+    from worker.install.config_file import CREDENTIAL, InstallOptions
 
     token: Secret | None = None
     token_file: str | None = None
@@ -207,7 +207,7 @@ def _wishes(args: argparse.Namespace, config: Path) -> "tuple[Wishes | None, Sec
     if args.token_stdin:
         token = _token_from_stdin(args.agent)
         token_file = str(config.with_suffix(".token"))
-    return Wishes(
+    return InstallOptions(
         agent=args.agent, config=config, token_file=token_file, token_env=args.token_env, project=args.project,
         bridge_url=args.bridge_url, start_from=args.start_from, tmux=args.tmux, transports=tuple(args.transport),
     ), token  # fmt: skip

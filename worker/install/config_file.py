@@ -30,7 +30,7 @@ CREDENTIAL = "token"  # its name under $CREDENTIALS_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class InstallOptions:
     """What the command line said about the configuration. `token_file` is as it shall be written."""
 
     agent: str
@@ -44,7 +44,7 @@ class Wishes:
     transports: tuple[str, ...] = ()
 
 
-def compose(wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
+def compose(wishes: InstallOptions, environment: Mapping[str, str]) -> dict[str, Any]:
     """The content of the configuration file.
 
     Raises UsageError for a transport that makes no sense; all else is the settings' to judge.
@@ -68,7 +68,7 @@ def compose(wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
     return data
 
 
-def transports_of(wishes: Wishes, environment: Mapping[str, str]) -> list[dict[str, Any]]:
+def transports_of(wishes: InstallOptions, environment: Mapping[str, str]) -> list[dict[str, Any]]:
     """What shall wake the agent, as the command line said; UsageError for what makes no sense."""
     tmux = [] if wishes.tmux is None else [_tmux(wishes.tmux, environment)]
     return tmux + [_given(transport) for transport in wishes.transports]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from worker.install.config_file import STARTER, Wishes, executable, transports_of
+from worker.install.config_file import STARTER, InstallOptions, executable, transports_of
 from worker.install.errors import InstallError
 
 TOKEN_KEYS = ("token", "token_file", "token_env")
@@ -16,7 +16,7 @@ def names(data: Mapping[str, Any]) -> list[str]:
     return [str(entry.get("agent")) for entry in _entries(data) if entry.get("agent")]
 
 
-def merged(data: Mapping[str, Any], wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
+def merged(data: Mapping[str, Any], wishes: InstallOptions, environment: Mapping[str, str]) -> dict[str, Any]:
     """The configuration with these wishes for an agent that it has already.
 
     Raises InstallError where it is another's.
@@ -34,7 +34,7 @@ def merged(data: Mapping[str, Any], wishes: Wishes, environment: Mapping[str, st
     return new
 
 
-def added(data: Mapping[str, Any], wishes: Wishes, environment: Mapping[str, str]) -> dict[str, Any]:
+def added(data: Mapping[str, Any], wishes: InstallOptions, environment: Mapping[str, str]) -> dict[str, Any]:
     """The configuration with one more agent; a file of one becomes a list, in which the first is as it was.
 
     Raises InstallError where it is there already.
@@ -72,7 +72,7 @@ def _as_list(data: Mapping[str, Any]) -> dict[str, Any]:
     return {"agents": [first], **new}
 
 
-def _apply(new: dict[str, Any], entry: dict[str, Any], wishes: Wishes, environment: Mapping[str, str]) -> None:
+def _apply(new: dict[str, Any], entry: dict[str, Any], wishes: InstallOptions, environment: Mapping[str, str]) -> None:
     given = {"token_file": wishes.token_file, "token_env": wishes.token_env}
     if any(given.values()):
         for key in TOKEN_KEYS:

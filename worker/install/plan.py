@@ -13,7 +13,7 @@ from worker.credentials import shown_name
 from worker.errors import ConfigError, UsageError
 from worker.file_modes import exposed
 from worker.install import config_file, installation, launchd, merge, procfile, systemd
-from worker.install.config_file import Wishes
+from worker.install.config_file import InstallOptions
 from worker.install.errors import InstallError
 from worker.install.files import Planned, comparison
 from worker.install.systemd import UnitProfile
@@ -57,7 +57,7 @@ class Plan:
     owner: tuple[int, int] | None = None
 
 
-def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Services) -> Plan:
+def plan(config: Path, wishes: InstallOptions | None, token: Secret | None, services: Services) -> Plan:
     """Work out everything. Without wishes the configuration that is there is used as it is.
 
     Raises UsageError, ConfigError, InstallError.
@@ -77,7 +77,7 @@ def plan(config: Path, wishes: Wishes | None, token: Secret | None, services: Se
     return found
 
 
-def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
+def _configure(found: Plan, wishes: InstallOptions, token: Secret | None) -> Settings:
     there = _readable(wishes.config)
     if there is None:
         if wishes.token_file is None and wishes.token_env is None:
@@ -88,7 +88,7 @@ def _configure(found: Plan, wishes: Wishes, token: Secret | None) -> Settings:
     return configured(found, wishes, data, token)
 
 
-def configured(found: Plan, wishes: Wishes, data: dict[str, Any], token: Secret | None) -> Settings:
+def configured(found: Plan, wishes: InstallOptions, data: dict[str, Any], token: Secret | None) -> Settings:
     """Plan this content of the configuration, and the token if one is to be kept; what it means.
 
     Raises ConfigError where it means nothing.

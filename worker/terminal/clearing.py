@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from worker.terminal import screen
-from worker.terminal.leftover import Leftover, Note, with_fate
+from worker.terminal.leftover import Leftover, PasteNote, with_fate
 from worker.terminal.pace import pace
 from worker.terminal.profiles import Composer
 from worker.terminal.proof import Verdict
@@ -22,7 +22,7 @@ _TAKES = 0.6  # seconds that a key which takes text out needs at most until that
 
 def found(visit: Visit, look: Look) -> Leftover | None:
     """The text that the pane's note is of, if there is one and its text is still to be had."""
-    note = Note.read(look.note)
+    note = PasteNote.read(look.note)
     text = visit.server.buffer(note.buffer) if note is not None else ""
     if note is None or not note.is_of(text):
         return None

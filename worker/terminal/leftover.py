@@ -24,7 +24,7 @@ _KEPT = 8  # fates that a pane remembers
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class PasteNote:
     """What was pasted into a pane."""
 
     id: str
@@ -37,17 +37,17 @@ class Note:
     """When, in seconds since 1970, by the clock of the pane's host."""
 
     @classmethod
-    def of(cls, text: str, key: str, at: float = 0) -> "Note":
+    def of(cls, text: str, key: str, at: float = 0) -> "PasteNote":
         """For a text that is about to be pasted; `key` names the bus's message that it is, or is empty."""
         known = hashlib.sha256(f"{key}\0{text}".encode()).digest() if key else os.urandom(8)
         return cls(known[:8].hex(), _digest(text), len(text), int(at))
 
-    def carrying(self, text: str) -> "Note":
+    def carrying(self, text: str) -> "PasteNote":
         """The same message, for which this is pasted: something stands in front of it now."""
         return replace(self, digest=_digest(text), length=len(text))
 
     @classmethod
-    def read(cls, value: str) -> "Note | None":
+    def read(cls, value: str) -> "PasteNote | None":
         """From the option's value; None if it is none of ours."""
         match = _NOTE.fullmatch(value)
         return cls(match[1], match[2], int(match[3]), int(match[4])) if match else None
@@ -75,7 +75,7 @@ def _digest(text: str) -> str:
 class Leftover:
     """A noted text that the box still holds, or held."""
 
-    note: Note
+    note: PasteNote
     text: str
     untouched: bool
     """Whether nobody has pressed a key in any client of the pane's server since."""
@@ -98,12 +98,12 @@ class Leftover:
         return not box.clipped and any(one.text.startswith(shown) for one in ours.forms_of(self.text, how))
 
 
-def fate_of(note: Note, fates: str) -> str:
+def fate_of(note: PasteNote, fates: str) -> str:
     """What a pane's list says of the message: `submitted`, `queued`, or nothing."""
     return next((match[2] for match in map(_FATE.fullmatch, fates.split(",")) if match and match[1] == note.id), "")
 
 
-def with_fate(fates: str, note: Note, verdict: str, at: float) -> str:
+def with_fate(fates: str, note: PasteNote, verdict: str, at: float) -> str:
     """The list with one more; it keeps the newest few, and nothing that is none of ours."""
     kept = [one for one in fates.split(",") if _FATE.fullmatch(one) and not one.startswith(note.id)]
     return ",".join([*kept, f"{note.id}.{verdict}.{int(at)}"][-_KEPT:])

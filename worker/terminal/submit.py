@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from worker.errors import BusWatchError
 from worker.terminal import clearing, screen, target
 from worker.terminal.catalogue import Catalogue
-from worker.terminal.leftover import Note, fate_of
+from worker.terminal.leftover import PasteNote, fate_of
 from worker.terminal.pace import SLOWEST, pace
 from worker.terminal.places import Pane
 from worker.terminal.profiles import Composer, Profile, ProfileError
@@ -22,7 +22,7 @@ from worker.terminal.runner import HostError, LocalRunner
 from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise
 from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError, UnsentError
 from worker.terminal.versions import version_of
-from worker.terminal.visit import DeferredError, Pasted, Visit, Wishes
+from worker.terminal.visit import DeferredError, Pasted, SendOptions, Visit
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
 
@@ -214,7 +214,7 @@ class _Submission:
         self._say(f"{self.place} is pane {pane.id}")
         lock = PaneLock(self.server, pane)
         look = self._lock(lock)
-        wishes = Wishes(self.options.agent, self.options.allow_shell, self.options.retries)
+        wishes = SendOptions(self.options.agent, self.options.allow_shell, self.options.retries)
         try:
             if self.options.handed and self.options.handed in look.sent:
                 raise HandedOverError("an earlier attempt has handed it over")
@@ -243,7 +243,7 @@ class _Submission:
         if self.options.certain and profile.typing.dialog_safe != "yes":
             raise DeferredError(f"--certain: the {profile.name} profile does not say that late dialogs are safe")
         text = prepared(self.text, profile)
-        note = Note.of(text, f"{self.options.key}{visit.pane.id}" if self.options.key else "", visit.lock.now)
+        note = PasteNote.of(text, f"{self.options.key}{visit.pane.id}" if self.options.key else "", visit.lock.now)
         try:
             pasted_text, was_busy, empty = self._paste(visit, text, note)
         except _DoneError as done:
@@ -265,13 +265,13 @@ class _Submission:
         if verdict.verdict != "unproven":  # else whoever sends next sees whether it still stands there
             self.settled = note.buffer
 
-    def _paste(self, visit: Visit, text: str, note: Note) -> tuple[str, bool, Look]:
+    def _paste(self, visit: Visit, text: str, note: PasteNote) -> tuple[str, bool, Look]:
         """Wait until the agent is ready, and paste: what, whether it was busy, and the last look at the empty box."""
         look = visit.first
         while True:
             seen, look = self._ready(visit, note, look)
             visit.same_agent()
-            if (old := Note.read(look.note)) is not None:
+            if (old := PasteNote.read(look.note)) is not None:
                 visit.lock.forget(old.buffer)  # the box is empty: whatever became of it, it is not there any more
             self._step("ready")
             whole = (visit.profile.typing.front_busy if seen is not None and seen.busy else "") + text
@@ -291,7 +291,7 @@ class _Submission:
                 raise DeferredError("the pane keeps changing")
             look = visit.alive()
 
-    def _tidy(self, visit: Visit, look: Look, composer: Composer, note: Note) -> bool:
+    def _tidy(self, visit: Visit, look: Look, composer: Composer, note: PasteNote) -> bool:
         """Get text of ours out of the box that an earlier sender left there. False: there is none, it is a person's.
 
         Raises:
@@ -311,7 +311,7 @@ class _Submission:
             raise _DoneError(Verdict(verdict.verdict, f"it stood in the input box; {verdict.reason}", verdict.proof))
         return True
 
-    def _ready(self, visit: Visit, note: Note, look: Look) -> tuple[screen.Judgement | None, Look]:
+    def _ready(self, visit: Visit, note: PasteNote, look: Look) -> tuple[screen.Judgement | None, Look]:
         """Wait until the box is empty and has been still; `look` is the first of the looks at it.
 
         Raises:

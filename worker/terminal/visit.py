@@ -46,7 +46,7 @@ class Pasted:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class SendOptions:
     """What the caller says about who is in the pane, and how often Enter may be repeated."""
 
     agent: str
@@ -63,7 +63,7 @@ class Visit:
         pane: Pane,
         lock: PaneLock,
         profiles: Catalogue,
-        wishes: Wishes,
+        wishes: SendOptions,
         say: Callable[[str], None],
         first: Look,
     ) -> None:

@@ -22,7 +22,7 @@ from worker.terminal.catalogue import Catalogue
 from worker.terminal.channels.channel import AsideError, Message, Session, Site
 from worker.terminal.channels.names import TYPE, links
 from worker.terminal.channels.sites import module, site_of
-from worker.terminal.leftover import Note, fate_of
+from worker.terminal.leftover import PasteNote, fate_of
 from worker.terminal.places import Pane
 from worker.terminal.profiles import Profile
 from worker.terminal.proof import Verdict
@@ -199,8 +199,8 @@ class _Chain:
         """Whether an earlier attempt has typed this message: what the pane says of it is for typing to judge."""
         if profile.composer is None:
             return False
-        note = Note.of(prepared(self._text, profile), f"{self._options.key}{self._pane}")
-        there = Note.read(look.note)
+        note = PasteNote.of(prepared(self._text, profile), f"{self._options.key}{self._pane}")
+        there = PasteNote.read(look.note)
         return (there is not None and there.id == note.id) or fate_of(note, look.fates) != ""
 
     @property

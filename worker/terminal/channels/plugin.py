@@ -27,7 +27,7 @@ class LostError(BusWatchError):
     exit_status = 76
 
 
-class RefusedError(LostError):
+class PluginRefusedError(LostError):
     """The agent has answered that it will not."""
 
 
@@ -51,7 +51,7 @@ class Plugin:
 
         Raises:
             AsideError: nobody listens, or it is not what was measured.
-            RefusedError: it was answered with an error.
+            PluginRefusedError: it was answered with an error.
             LostError: the question was sent, and no answer came.
         """
         link = owned.connected(self._path, until)
@@ -68,7 +68,7 @@ class Plugin:
         if answer.get("pid") != self._pid:
             raise AsideError("the plugin at its socket is another process's")
         if "error" in answer:
-            raise RefusedError(f"the plugin: {str(answer['error'])[:200]}")
+            raise PluginRefusedError(f"the plugin: {str(answer['error'])[:200]}")
         return answer
 
 
@@ -104,7 +104,7 @@ class PluginSession:
         refused = ""
         try:
             self._plugin.ask(until, op="send", session=self._session, suffix=_suffix(message), text=message.text)
-        except RefusedError as why:
+        except PluginRefusedError as why:
             refused = str(why)
         except LostError as why:
             return Verdict("unproven", f"it was handed over, then {why}")
