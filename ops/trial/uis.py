@@ -169,7 +169,7 @@ UIS = {
             # `@kilocode/cli` only installs this one, of the same version, and is served in newer ones than it is.
             Package("@kilocode/cli-linux-x64", "7.7.9", "kilo", inside="node_modules/@kilocode/cli-linux-x64/bin"),
             setups.kilo,
-            own_texts=(r"ERROR: Cannot read ", r"<environment_details>"),
+            own_texts=(r"ERROR: Cannot read ", r"\s*<environment_details>"),
             moved="Always allow",
         ),
         UI(
@@ -200,6 +200,7 @@ UIS = {
             setups.omp,
             loaded=r"^╰─",
             changes=_no_tabs,
+            own_texts=(r"<system-reminder>",),
             asks_at_first=((r"Setup step \d", ESCAPE),),
             asks=False,
         ),
