@@ -48,7 +48,7 @@ class LedgerMissingError(LedgerError):
     code = "ledger_missing"
 
 
-_PUT_A_BACKUP = (
+PUT_A_BACKUP = (
     "stop the worker, move it away with its -wal and -shm, and put a backup in its place (docs/backup-and-restore.md); "
     "without one a new ledger takes the mail of 24 h again"
 )
@@ -60,8 +60,8 @@ _BY_CODE: dict[int, tuple[type[LedgerError], str]] = {
     sqlite3.SQLITE_PERM: (LedgerReadOnlyError, "it cannot be written; check owner, mode and mount"),
     sqlite3.SQLITE_BUSY: (LedgerBusyError, "another process keeps it locked"),
     sqlite3.SQLITE_LOCKED: (LedgerBusyError, "another connection keeps it locked"),
-    sqlite3.SQLITE_CORRUPT: (LedgerCorruptError, f"it is damaged: {_PUT_A_BACKUP}"),
-    sqlite3.SQLITE_NOTADB: (LedgerCorruptError, f"it is no SQLite file, something has overwritten it: {_PUT_A_BACKUP}"),
+    sqlite3.SQLITE_CORRUPT: (LedgerCorruptError, f"it is damaged: {PUT_A_BACKUP}"),
+    sqlite3.SQLITE_NOTADB: (LedgerCorruptError, f"it is no SQLite file, something has overwritten it: {PUT_A_BACKUP}"),
     sqlite3.SQLITE_IOERR: (LedgerError, "the disk reports an error"),
 }
 

@@ -10,6 +10,7 @@ from typing import cast
 
 from worker import durable
 from worker.ledger.errors import (
+    PUT_A_BACKUP,
     LedgerCorruptError,
     LedgerMissingError,
     LedgerTooNewError,
@@ -32,6 +33,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """
     if not path.exists():
         raise LedgerMissingError(f"there is no ledger at {path} yet; start the worker with: bus-watch run")
+    _refuse_emptied(path)
     try:
         connection = connect(path)
         try:
@@ -50,11 +52,22 @@ def create_private(path: Path) -> None:
     """The folder 0700 where we make it, the file 0600 from its first byte on; SQLite's -wal and -shm follow it."""
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         raise LedgerCorruptError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
+    _refuse_emptied(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise from_os(error, path) from error
+
+
+def _refuse_emptied(path: Path) -> None:
+    """A file of 0 bytes beside the folder of a worker that has run was a ledger; SQLite takes it for a new one."""
+    try:
+        emptied = path.stat().st_size == 0 and any(path.with_suffix(".d").iterdir())
+    except OSError:
+        return
+    if emptied:
+        raise LedgerCorruptError(f"ledger {path}: it is empty, something has cut it off: {PUT_A_BACKUP}")
 
 
 def connect(path: Path) -> sqlite3.Connection:

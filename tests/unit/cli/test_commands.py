@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import sqlite3
 import stat
 from contextlib import closing
@@ -11,6 +12,8 @@ import pytest
 
 from tests.unit.cli.conftest import MS, STREAM, Desk
 from worker.cli.main import COMMANDS
+from worker.ledger.database import Database
+from worker.ledger.errors import LedgerCorruptError
 
 FIRST, SECOND = f"bob/{MS}-0", f"bob/{MS + 1}-0"
 
@@ -257,6 +260,22 @@ def test_an_overwritten_ledger_is_told_with_what_to_do(desk: Desk, kept: int) ->
     assert said.out.splitlines()[-1].startswith("FAIL ")
     assert desk.run("ledger", "check", "--json").json["problems"]
     assert "put a backup in its place" in " ".join(desk.run("status").out.split())
+
+
+def test_a_ledger_that_was_cut_off_is_no_first_start(desk: Desk) -> None:
+    """SQLite takes a file of 0 bytes for a new one: the mail of 24 h would come again."""
+    for name in ("-wal", "-shm"):
+        Path(f"{desk.ledger}{name}").unlink(missing_ok=True)
+    folder = desk.ledger.with_suffix(".d")
+    folder.mkdir(exist_ok=True)
+    (folder / "made").touch()
+    desk.ledger.write_bytes(b"")
+    assert "put a backup in its place" in " ".join(desk.run("status").out.split())
+    with pytest.raises(LedgerCorruptError, match="something has cut it off"):
+        Database(desk.ledger)
+    assert desk.ledger.stat().st_size == 0
+    shutil.rmtree(folder)
+    Database(desk.ledger).close()  # without a trace of a worker it is a first start, killed at its first moment
 
 
 def test_ledger_check_and_backup(desk: Desk, tmp_path: Path) -> None:
