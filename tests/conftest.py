@@ -4,6 +4,7 @@ And the parts of a world, as fixtures: what lies behind them is in `tests/world`
 """
 
 import contextlib
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from worker import process_table
 from worker.process_table import NO_PROC_VARIABLE
 from worker.terminal import processes
 from worker.transports import sessions
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start in the background ignore it
 
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")

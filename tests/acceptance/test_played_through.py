@@ -145,7 +145,7 @@ def test_an_agent_that_is_renamed(week: Week) -> None:
     week.says("! ann wake: not configured any more, and messages wait for it", "bus-watch queue")
     week.send("eve", "for the new name")
     until(lambda: "for the new name" in week.agents["eve"].submitted(), "the new name was woken")
-    (waiting,) = week.world.json("queue")["deliveries"]
+    (waiting,) = [one for one in week.world.json("queue")["deliveries"] if one["agent"] == "ann"]
     assert week.world.bus_watch("drop", waiting["key"]).returncode == 0
     week.is_well()
 

@@ -27,8 +27,11 @@ from worker.settings import AgentSettings, Settings, TransportSettings
 AGENTS = ("a0", "a1", "a2")
 DAY = 86400.0
 
-# Tables that hold a row for each agent, stream, lane or worker process: to scan them is to read them.
-SMALL = frozenset({"lanes", "l", "workers", "inboxes", "i", "streams", "CONSTANT"})
+# Tables that hold a row for each agent, stream, lane or worker process, and `found`, the lanes with something to do:
+# to scan them is to read them.
+SMALL = frozenset(
+    {"lanes", "l", "workers", "inboxes", "i", "streams", "CONSTANT", "found"}
+)  # found: lanes with something to do
 # Indexes that hold only what is not done: their size is the work there is, not the history.
 LIVE = ("messages_open", "deliveries_pending", "deliveries_running", "deliveries_scheduled", "deliveries_stuck")
 

@@ -25,7 +25,7 @@ from worker.engine.slots import Alive, Slots, StoppingError, longest_ahead, requ
 from worker.engine.wake_ups import WakeUps
 from worker.errors import TokenError
 from worker.fault_steps import step
-from worker.ledger import history, intake, leases
+from worker.ledger import history, intake, leases, sweep_signal
 from worker.ledger.database import Database
 from worker.ledger.intake import Taken
 from worker.ledger.lanes import Wake
@@ -39,6 +39,8 @@ LONGEST_SECONDS = 3600.0
 TAKE_IN_COUNT = 500  # messages that one transaction takes in: a flood must block no other writer for long
 NOTE_AGAIN_SECONDS = 300.0  # what goes on as it was written down is written down again after so long
 YOUNG_SECONDS = 30.0  # a worker that dies sooner must not add to a token's requests, however often it begins
+ASK_AGAIN_SECONDS = 60.0  # how often a worker that has an inbox is asked for a sign of life
+SIGN_WITHIN_SECONDS = 15.0  # after so long without one it is stopped, or hangs, and its inbox is taken over
 STANDBY_SECONDS = 1.0  # how soon it is seen that the worker is gone that polled an inbox
 AHEAD_SECONDS = 2.0  # the bus's clock has moved against ours: a Date has whole seconds
 CLOCK_BEHIND_SECONDS = 60.0  # ids that a bus gave since its clock was set back may be so much older than its time now
@@ -84,6 +86,7 @@ class Poller:
     began: float  # epoch seconds: when this worker did
     _memories: dict[str, InboxMemory] = field(default_factory=dict)
     _paces: dict[str, Pace] = field(default_factory=dict)  # of the inboxes that this worker polls
+    _asked: dict[str, tuple[float, float]] = field(default_factory=dict)  # other workers: epoch, monotonic seconds
     _came: dict[str, float] = field(default_factory=dict)  # `began` for agents that were configured since
 
     def adopt(self, settings: Settings, changed: Iterable[str]) -> None:
@@ -151,7 +154,7 @@ class Poller:
         """
         name, now, us = agent.agent, self.clock(), self.identity.worker
         inbox, gone = self.db.read(lambda db: self._look(db, name, now))
-        if inbox.polled_by not in {None, us} and inbox.is_leased(now) and not gone:
+        if inbox.polled_by not in {None, us} and inbox.is_leased(now) and not gone and not self._is_silent(inbox, now):
             return now + min(agent.poll_interval, STANDBY_SECONDS)
         pace = self._paces.get(name)
         if inbox.polled_by != us or pace is None:
@@ -167,6 +170,17 @@ class Poller:
         hurry = rung and not inbox.failures
         due = pace.next_request_at - longest_ahead(agent) if pace.is_new else pace.due()
         return due if due > now and not hurry else _Turn(name, inbox, pace)
+
+    def _is_silent(self, inbox: leases.Inbox, now: float) -> bool:
+        """Whether the worker that has the inbox was asked for a sign, which is a renewed lease, and gave none."""
+        holder = str(inbox.polled_by)
+        asked, asked_at = self._asked.get(holder, (0.0, float("-inf")))
+        waited = time.monotonic() - asked_at
+        if waited > ASK_AGAIN_SECONDS:
+            self._asked[holder] = now, time.monotonic()
+            sweep_signal.send_sweep_signal(self.identity.files)
+            return False
+        return waited > SIGN_WITHIN_SECONDS and inbox.leased_until - leases.LEASE_SECONDS < asked
 
     def _look(self, db: sqlite3.Connection, name: str, now: float) -> tuple[leases.Inbox, bool]:
         """The inbox, and whether the worker that polls it is gone."""
