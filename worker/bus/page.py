@@ -115,6 +115,10 @@ class PageReader:
             raise BadAnswerError("The bus sent no list of messages; is bridge_url really a bridge? Retrying.")
         return self._entries.page(self._size)
 
+    def drop(self) -> None:
+        """Forget what was not taken in."""
+        self._buffer.clear()
+
     def _scan(self) -> None:
         """Look at what has come, up to the first string that has no end yet."""
         buffer = self._buffer

@@ -127,8 +127,11 @@ class BusRequests:
                 size += len(chunk)
                 self._deadline.extend(started + endpoint.request_timeout + size / _SLOWEST_BYTES_A_SECOND)
 
-        self._exchange(endpoint, "GET", "/inbox", params=params, take=take)
-        return reader.close()
+        try:
+            self._exchange(endpoint, "GET", "/inbox", params=params, take=take)
+            return reader.close()
+        finally:  # the traceback of an error would keep 16 MiB for as long as it pleases the garbage collector
+            reader.drop()
 
     def send(self, endpoint: Endpoint, to: str, text: str, project: str | None = None) -> SentMessage:
         """Send `text` to agent `to`, as this endpoint's agent.
