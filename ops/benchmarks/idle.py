@@ -11,12 +11,12 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.benchmarks.quiet import quiet_world
 from ops.benchmarks.table import Row, percentile
-from ops.benchmarks.world import World, cpu_of, true_agents
+from ops.benchmarks.world import World, cpu_of
 from worker.bus.embedded.server import EmbeddedBus, allow_connections
 
 SETTLE_SECONDS = 90.0  # until every inbox has had its first polls, and doorbells are trusted
@@ -55,7 +55,7 @@ def run(*, quick: bool) -> list[Row]:
 
 def _idle(agents: int, settle: float, seconds: float, probes: int) -> list[Row]:
     allow_connections()
-    with _quiet_world(agents) as (world, bus), world.worker("-w", "4") as process:
+    with quiet_world(agents) as (world, bus), world.worker("-w", "4") as process:
         world.wait(
             lambda: world.read("select count(*) from inboxes where polled_at is not null")[0][0] == agents, process
         )
@@ -83,19 +83,6 @@ def _idle(agents: int, settle: float, seconds: float, probes: int) -> list[Row]:
         goal = "<= 100" if agents == 1000 else ""
         rows.append(Row("idle", f"{name}: /send to ledger, p95", percentile(delays, 95) * 1000, "ms", goal, delays))
     return rows
-
-
-@contextlib.contextmanager
-def _quiet_world(agents: int) -> Iterator[tuple[World, EmbeddedBus]]:
-    with World(true_agents(agents), url="http://127.0.0.1:1") as world, EmbeddedBus(world.home / "bus.db") as bus:
-        for agent in world.agents:
-            token = world.home / ".sos" / f"{agent['agent']}.token"
-            token.write_text(bus.store.add_agent(agent["agent"]), encoding="ascii")
-            token.chmod(0o600)
-            agent["token_file"] = str(token)
-        world.configure(url=bus.url, watch=True, announce=True, poll_interval=3)
-        world.fill(0)
-        yield world, bus
 
 
 def _count(world: World, bus: EmbeddedBus, *pids: int) -> Counted:

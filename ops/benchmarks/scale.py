@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from ops.benchmarks import throughput
+from ops.benchmarks.quiet import quiet_world
 from ops.benchmarks.table import Row
-from ops.benchmarks.world import World, cpu_of, paging_bus, true_agents
-from worker.bus.embedded.server import EmbeddedBus
+from ops.benchmarks.world import cpu_of, paging_bus
 
 
 def run(*, quick: bool) -> list[Row]:
@@ -41,26 +41,15 @@ def run(*, quick: bool) -> list[Row]:
 
 def _idle(agents: int, seconds: float) -> tuple[float, float, float, int]:
     """Requests and CPU seconds a second, KiB, descriptors: of a worker whose inboxes are quiet."""
-    with (
-        World(true_agents(agents), url="http://127.0.0.1:1") as world,
-        EmbeddedBus(world.home / "bus.db") as bus,
-    ):
-        for agent in world.agents:
-            token = world.home / ".sos" / f"{agent['agent']}.token"
-            token.write_text(bus.store.add_agent(agent["agent"]), encoding="ascii")
-            token.chmod(0o600)
-            agent["token_file"] = str(token)
-        world.configure(url=bus.url, watch=True, announce=True, poll_interval=3)
-        world.fill(0)
-        with world.worker("-w", "4") as process:
-            world.wait(
-                lambda: world.read("select count(*) from inboxes where polled_at is not null")[0][0] == agents,
-                process,
-            )
-            before, begin = cpu_of(process.pid), bus.answered
-            time.sleep(seconds)
-            spent, requests = cpu_of(process.pid) - before, bus.answered - begin
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-            found = re.search(r"VmRSS:\s+(\d+)", status)
-            descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 - names are enough
+    with quiet_world(agents) as (world, bus), world.worker("-w", "4") as process:
+        world.wait(
+            lambda: world.read("select count(*) from inboxes where polled_at is not null")[0][0] == agents,
+            process,
+        )
+        before, begin = cpu_of(process.pid), bus.answered
+        time.sleep(seconds)
+        spent, requests = cpu_of(process.pid) - before, bus.answered - begin
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        descriptors = len(os.listdir(f"/proc/{process.pid}/fd"))  # noqa: PTH208 - names are enough
     return requests / seconds, spent.own / seconds, float(found[1]) if found else 0.0, descriptors

@@ -89,13 +89,17 @@ def claude(home: Path, cwd: Path, base: str) -> Start:
     return Start(["--permission-mode", "default"], env)
 
 
+def _gemini_settings(selected: str) -> dict[str, object]:
+    """Those of Gemini CLI and of its forks: how it logs in, and nothing that asks or fetches."""
+    security = {"auth": {"selectedType": selected}, "folderTrust": {"enabled": False}}
+    general = {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False}
+    return {"security": security, "general": general, "privacy": {"usageStatisticsEnabled": False}}
+
+
 def gemini(home: Path, cwd: Path, base: str) -> Start:
     """Gemini CLI: Google generateContent."""
     del cwd
-    security = {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}}
-    general = {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False}
-    config = {"security": security, "general": general, "privacy": {"usageStatisticsEnabled": False}}
-    write(home / ".gemini" / "settings.json", config)
+    write(home / ".gemini" / "settings.json", _gemini_settings("gemini-api-key"))
     return Start([], {"GEMINI_API_KEY": KEY, "GOOGLE_GEMINI_BASE_URL": base})
 
 
@@ -152,10 +156,7 @@ def copilot(home: Path, cwd: Path, base: str) -> Start:
 def qwen(home: Path, cwd: Path, base: str) -> Start:
     """Qwen Code: OpenAI chat completions. Its suggestions in the empty box are left on, as they are by default."""
     del cwd
-    security = {"auth": {"selectedType": "openai"}, "folderTrust": {"enabled": False}}
-    general = {"disableAutoUpdate": True, "disableUpdateNag": True, "enableAutoUpdate": False}
-    config = {"security": security, "general": general, "privacy": {"usageStatisticsEnabled": False}}
-    write(home / ".qwen" / "settings.json", config)
+    write(home / ".qwen" / "settings.json", _gemini_settings("openai"))
     env = {"OPENAI_BASE_URL": f"{base}/v1", "OPENAI_API_KEY": KEY, "OPENAI_MODEL": "fake"}
     return Start(["--approval-mode", "default"], env)
 

@@ -215,7 +215,7 @@ def parse(name: str, text: str, where: str) -> Profile:
 def _pattern(kind: type, value: object) -> object:
     """A regular expression from its text; msgspec asks for whatever it does not know itself."""
     if kind is not Pattern and getattr(kind, "__origin__", kind) is not re.Pattern:
-        raise NotImplementedError(f"no key is a {kind}")
+        raise NotImplementedError(f"no key is a {kind}")  # what msgspec asks a hook for: it then says so itself
     if not isinstance(value, str):
         raise ValueError("must be a regular expression in quotes")  # noqa: TRY004 - msgspec turns a ValueError into its own
     try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.screens import corpus
+from tests.screens.drawn import look
 from worker.terminal import cells
 from worker.terminal.box import Box, find
 from worker.terminal.profiles import SHIPPED, Profile, load, parse
@@ -13,24 +14,6 @@ from worker.terminal.screen import judge
 from worker.terminal.tmux import Look
 
 RULE = "\u2500" * 40
-
-
-def look(*lines: str, cursor: tuple[int, int] = (0, 0), on: bool = True, title: str = "") -> Look:
-    return Look(
-        dead=False,
-        in_mode=False,
-        input_off=False,
-        synchronized=False,
-        pid=1,
-        tty="/dev/pts/1",
-        cursor_x=cursor[0],
-        cursor_y=cursor[1],
-        cursor_on=on,
-        width=40,
-        height=12,
-        title=title,
-        screen="\n".join(lines) + "\n",
-    )
 
 
 def box(shown: Look, profile: Profile) -> Box | None:

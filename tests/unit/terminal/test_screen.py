@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.screens.drawn import look
 from worker.terminal import cells, ours, screen
 from worker.terminal.profiles import SHIPPED, Profile, load, parse
 from worker.terminal.tmux import Look
@@ -14,24 +15,6 @@ CLAUDE = load("claude", [SHIPPED])
 AIDER = load("aider", [SHIPPED])
 IPYTHON = load("ipython", [SHIPPED])
 PI = load("pi", [SHIPPED])
-
-
-def look(*lines: str, cursor: tuple[int, int] = (0, 0), on: bool = True, title: str = "") -> Look:
-    return Look(
-        dead=False,
-        in_mode=False,
-        input_off=False,
-        synchronized=False,
-        pid=1,
-        tty="/dev/pts/1",
-        cursor_x=cursor[0],
-        cursor_y=cursor[1],
-        cursor_on=on,
-        width=40,
-        height=12,
-        title=title,
-        screen="\n".join(lines) + "\n",
-    )
 
 
 def claude(box: str, *above: str, cursor: int = 2, title: str = "✳ Claude") -> Look:
