@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.sockets import serve
 from worker import process_table
 
 ABOVE = "Another Claude session sent a message:\n"
@@ -61,7 +62,7 @@ class ClaudeInbox:
         self._listener.bind(str(self.socket))
         self.socket.chmod(0o600)
         self._listener.listen(64)
-        threading.Thread(target=self._serve, daemon=True).start()
+        serve(self._listener, self._talk)
 
     def mode(self, word: str) -> None:
         with self._guard:
@@ -84,14 +85,6 @@ class ClaudeInbox:
 
     def _write(self) -> None:
         self._file.write_text(json.dumps(self._known))
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._talk, args=(link,), daemon=True).start()
 
     def _talk(self, link: socket.socket) -> None:
         with link, link.makefile("rb") as lines, contextlib.suppress(OSError):

@@ -17,6 +17,8 @@ from typing import Any
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
+from tests.fakes.sockets import serve
+
 
 class CodexDaemon:
     """The server of one CODEX_HOME. `mode`: `busy`, `stopped` (a queue), `silent`, `refuses`, `drifted`."""
@@ -36,7 +38,7 @@ class CodexDaemon:
         self.socket.chmod(0o600)
         self._listener.listen(64)
         self._links: list[socket.socket] = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        serve(self._listener, self._talk)
 
     def open(self, cwd: str, **more: object) -> str:
         """A terminal UI opens a thread; its id."""
@@ -75,16 +77,8 @@ class CodexDaemon:
                 one.shutdown(socket.SHUT_RDWR)
         self.socket.unlink(missing_ok=True)
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            self._links.append(link)
-            threading.Thread(target=self._talk, args=(link,), daemon=True).start()
-
     def _talk(self, link: socket.socket) -> None:
+        self._links.append(link)
         protocol = WSConnection(ConnectionType.SERVER)
         said = ""
         with link, contextlib.suppress(OSError):

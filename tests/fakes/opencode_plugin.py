@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.sockets import serve
+
 
 class OpencodePlugin:
     """The plugin in the process `pid`; its modes are those of `tests.fakes.channels.World`."""
@@ -29,7 +31,7 @@ class OpencodePlugin:
         self._listener.bind(str(self.socket))
         self.socket.chmod(0o600)
         self._listener.listen(64)
-        threading.Thread(target=self._serve, daemon=True).start()
+        serve(self._listener, self._talk)
 
     def mode(self, word: str) -> None:
         with self._guard:
@@ -40,14 +42,6 @@ class OpencodePlugin:
     def close(self) -> None:
         self._listener.close()
         self.socket.unlink(missing_ok=True)
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                link, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._talk, args=(link,), daemon=True).start()
 
     def _talk(self, link: socket.socket) -> None:
         with link, link.makefile("rb") as lines, contextlib.suppress(OSError):

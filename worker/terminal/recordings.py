@@ -6,6 +6,7 @@ shared.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,22 +72,26 @@ def load(folder: Path) -> list[Recording]:
     for path in sorted(folder.glob("*.json")):
         try:
             saved = json.loads(path.read_text(encoding="utf-8"))
-            look = Look(
-                dead=bool(saved["pane_dead"]),
-                in_mode=bool(saved["pane_in_mode"]),
-                input_off=False,
-                synchronized=False,
-                pid=0,
-                tty="",
-                cursor_x=int(saved["cursor_x"]),
-                cursor_y=int(saved["cursor_y"]),
-                cursor_on=bool(saved["cursor_flag"]),
-                width=int(saved["pane_width"]),
-                height=int(saved["pane_height"]),
-                title=str(saved["pane_title"]),
-                screen=str(saved["text"]),
-            )
-            found.append(Recording(path, str(saved["state"]), str(saved["about"]), look))
+            found.append(Recording(path, str(saved["state"]), str(saved["about"]), look_of(saved)))
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def look_of(saved: Mapping[str, Any]) -> Look:
+    """The screen of a recording, as the submitter would get it. KeyError, ValueError or TypeError if it is none."""
+    return Look(
+        dead=bool(saved["pane_dead"]),
+        in_mode=bool(saved["pane_in_mode"]),
+        input_off=False,
+        synchronized=False,
+        pid=0,
+        tty="",
+        cursor_x=int(saved["cursor_x"]),
+        cursor_y=int(saved["cursor_y"]),
+        cursor_on=bool(saved["cursor_flag"]),
+        width=int(saved["pane_width"]),
+        height=int(saved["pane_height"]),
+        title=str(saved["pane_title"]),
+        screen=str(saved["text"]),
+    )

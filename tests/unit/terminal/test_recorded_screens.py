@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from worker.terminal.profiles import SHIPPED, Profile, load
+from worker.terminal.recordings import look_of
 from worker.terminal.screen import Judgement, judge
 from worker.terminal.tmux import Look
 
@@ -18,22 +19,7 @@ TYPABLE = {"idle", "busy"}
 def read(path: Path) -> tuple[dict[str, Any], Look, Profile]:
     """A recorded screen as it was saved, as the submitter gets it, and the profile that must explain it."""
     saved = json.loads(path.read_text(encoding="utf-8"))
-    look = Look(
-        dead=bool(saved["pane_dead"]),
-        in_mode=bool(saved["pane_in_mode"]),
-        input_off=False,
-        synchronized=False,
-        pid=1,
-        tty="/dev/pts/1",
-        cursor_x=saved["cursor_x"],
-        cursor_y=saved["cursor_y"],
-        cursor_on=bool(saved["cursor_flag"]),
-        width=saved["pane_width"],
-        height=saved["pane_height"],
-        title=saved["pane_title"],
-        screen=saved["text"],
-    )
-    return saved, look, load(saved["profile"], [SHIPPED])
+    return saved, look_of(saved), load(saved["profile"], [SHIPPED])
 
 
 def agrees(state: str, seen: Judgement) -> bool:
