@@ -23,18 +23,18 @@ import socket
 import sys
 import time
 
-from worker.transports import receipt_format, sessions, warm
+from worker.transports import receipt_format, sessions
 from worker.transports.locks import hold_lock, is_held_at, launcher_lock
 from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
+from worker.transports.start import Start
+from worker.transports.warm import Warm
+from worker.transports.worker_end import WorkerEnd
 from worker.transports.writer import Child, Faults, Writer
 
 READ_BYTES = 65536
 LAST_READS = 32  # bounds what is still read of a transport that has ended while something else floods its pipe
 KILL_EVERY = 0.01  # seconds between two looks at a session that is being killed
 KILL_PATIENCE = 5.0  # seconds to wait for unkillable leftovers once the transport itself has ended
-
-# All that a process can ignore: we ignore some, Python some, and whoever started the worker perhaps others.
-_RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 class Launcher:
@@ -44,24 +44,17 @@ class Launcher:
         self._directory = directory
         self._lock = lock
         self._lock_path = launcher_lock(directory, worker_id)
-        self._worker = worker
-        self._worker.setblocking(False)
-        self._listening = True  # the worker may still send
-        self._speaking = True  # the worker may still read
-        self._incoming = bytearray()
-        self._outgoing = bytearray()
+        self._poll = select.poll()
+        self._worker = WorkerEnd(worker, self._poll)
         self._children: dict[int, Child] = {}  # by pid
         self._unnamed: list[Child] = []  # started, and not yet named in their notes
-        self._warm = warm.Warm()
-        self._asked: dict[int, Asked] = {}  # by descriptor: what a process forked for them has not said yet
         self._outputs: dict[int, Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
         self._faults = Faults(fault)
+        self._warm = Warm(self._faults)
         self._pool = ReceiptPool(f"{directory}/{worker_id}{receipt_format.POOL_INFIX}")
         self._writer = Writer(self._pool, self._faults)
         self._wake_at = float("inf")
-        self._poll = select.poll()
-        self._watched = 0  # the events of the worker's socket that poll looks for
         self._woken, wake = os.pipe()
         for end in (self._woken, wake):
             os.set_blocking(end, False)
@@ -70,17 +63,16 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        self._say(("ready", os.getpid()))
-        self._send()
-        self._watch_worker()
+        self._worker.say(("ready", os.getpid()))
+        self._worker.send()
 
     def run(self) -> None:
         """Serve until the worker is gone, the last transport has ended and the last receipt is written."""
-        while self._listening or self._asked or self._children or self._overdue or self._writer.busy:
+        while self._worker.listening or self._warm.asked or self._children or self._overdue or self._writer.busy:
             for descriptor, _ in self._poll.poll(self._patience()):
                 if descriptor in self._outputs:
                     self._read_output(descriptor)
-                elif descriptor in self._asked:
+                elif descriptor in self._warm.asked:
                     self._hear_of(descriptor)
                 elif descriptor == self._woken:
                     _read(self._woken)
@@ -90,8 +82,7 @@ class Launcher:
             self._name()
             if time.monotonic() >= self._wake_at:
                 self._keep_time()
-            self._send()
-            self._watch_worker()
+            self._worker.send()
         self._pool.close()
         if is_held_at(self._lock, self._lock_path):
             os.unlink(self._lock_path)  # noqa: PTH108 - no pathlib here
@@ -99,50 +90,13 @@ class Launcher:
     # -- the worker's end
 
     def _hear(self) -> None:
-        """Read requests, to the end; once the worker is gone, those not yet started never will be."""
-        while self._listening:
-            try:
-                data = self._worker.recv(READ_BYTES)
-            except BlockingIOError:
-                break
-            except OSError:
-                data = b""
-            if not data:
-                self._listening = False
-                self._incoming.clear()
-                return
-            self._incoming += data
-        for request in receipt_format.take_frames(self._incoming):
+        """Do what is asked for; once the worker is gone, what is not started yet never will be."""
+        for request in self._worker.hear():
             if request == receipt_format.KEEP_FOLDER:
                 with contextlib.suppress(OSError):  # it is tried again at the next start
                     self._keep_folder()
             else:
                 self._start(*request)  # type: ignore[misc]  # the client sends exactly these
-
-    def _say(self, event: tuple[object, ...]) -> None:
-        """Tell the worker; what it cannot take now waits (bounded by the attempts in flight)."""
-        if self._speaking:
-            self._outgoing += receipt_format.frame(event)
-
-    def _send(self) -> None:
-        try:
-            while self._outgoing:
-                del self._outgoing[: self._worker.send(self._outgoing)]
-        except BlockingIOError:
-            pass
-        except OSError:  # it died; its successor reads the receipts
-            self._speaking = False
-            self._outgoing.clear()
-
-    def _watch_worker(self) -> None:
-        wanted = (select.POLLIN if self._listening else 0) | (select.POLLOUT if self._outgoing else 0)
-        if wanted == self._watched:
-            return
-        if wanted:
-            self._poll.register(self._worker, wanted)
-        else:
-            self._poll.unregister(self._worker)
-        self._watched = wanted
 
     # -- starting
 
@@ -157,85 +111,64 @@ class Launcher:
         *,
         again: bool = False,
     ) -> None:
-        path = f"{self._directory}/{attempt}"
-        made: list[int] = []
         file: ReceiptFile | None = None
+        start = Start(argv, environment)
         try:
-            output, write_end = os.pipe()
-            made, given = [output, write_end], Child.NONE
-            if standard_input is not None:
-                given = _unnamed_file(path + receipt_format.STDIN_SUFFIX, standard_input)
-                made.append(given)
+            output = start.make(f"{self._directory}/{attempt}{receipt_format.STDIN_SUFFIX}", standard_input)
             file = self._pool.take(receipt_format.TAIL_AT + tail_bytes)
             self._faults.step("after_receipt_presized")
-            os.link(file.path, path + receipt_format.RECEIPT_SUFFIX)
+            os.link(file.path, f"{self._directory}/{attempt}{receipt_format.RECEIPT_SUFFIX}")
         except OSError as error:
-            _close(made)
+            start.unmake()
             if file is not None:
                 self._pool.put_back(file)
             if error.errno == errno.EEXIST:
-                self._say(("void", attempt))
+                self._worker.say(("void", attempt))
             elif error.errno == errno.ENOENT and not again:
                 with contextlib.suppress(OSError):  # then it fails once more, and that is said
                     self._keep_folder()
                 self._start(attempt, argv, environment, standard_input, timeout, tail_bytes, again=True)
             else:
-                self._say(("not_started", attempt, error.errno or errno.EIO))
+                self._worker.say(("not_started", attempt, error.errno or errno.EIO))
             return
         self._faults.step("after_note")
         child = Child(attempt, file, output, timeout, tail_bytes)
-        talk = self._warm.ask(argv, environment, write_end, given)
-        asked = Asked(child, argv, environment, write_end, given, talk)
-        if talk is None:
-            self._spawn(asked)
+        asked = self._warm.ask(start, child)
+        if asked is None:
+            self._spawn(start, child)
             return
-        self._faults.step("after_warm_asked")
-        self._asked[talk.fileno()] = asked
-        self._poll.register(talk, select.POLLIN)
+        self._poll.register(asked.talk, select.POLLIN)
         self._wake_at = min(self._wake_at, asked.until)
 
     def _hear_of(self, descriptor: int, *, late: bool = False) -> None:
         """Who will run what a warm process was asked for; if nobody, it is started in the plain way."""
-        asked = self._asked[descriptor]
-        talk = asked.talk
-        if talk is None or ((pid := warm.take(talk)) is None and not late):
+        asked = self._warm.asked[descriptor]
+        if (pid := self._warm.hear(asked, late=late)) is None:
             return
         self._poll.unregister(descriptor)
-        del self._asked[descriptor]
-        with talk:
-            self._faults.step("after_warm_named")
-            runs = bool(pid) and warm.let_run(talk)
-        if runs and pid:
-            self._watch(asked, pid)
+        asked.talk.close()
+        if pid:
+            self._watch(asked.start, asked.child, pid)
         else:
-            self._spawn(asked)
+            self._spawn(asked.start, asked.child)
 
-    def _spawn(self, asked: "Asked") -> None:
+    def _spawn(self, start: Start, child: Child) -> None:
         """Start a program in the plain way."""
-        actions = [(os.POSIX_SPAWN_DUP2, asked.output, 1), (os.POSIX_SPAWN_DUP2, asked.output, 2)]
-        if asked.given != Child.NONE:
-            actions.append((os.POSIX_SPAWN_DUP2, asked.given, 0))
-        child = asked.child
         try:
-            pid = os.posix_spawn(
-                asked.argv[0], asked.argv, asked.environment,
-                file_actions=actions, setsid=True, setsigmask=(), setsigdef=_RESET,
-            )  # fmt: skip
+            pid = start.spawn()
         except OSError as error:
-            _close([child.output])
-            asked.close()
+            start.unmake()
             child.output = Child.NONE
             child.spawn_error = error.errno or errno.EIO
             self._finish(child)
             return
-        self._watch(asked, pid)
+        self._watch(start, child, pid)
 
-    def _watch(self, asked: "Asked", pid: int) -> None:
+    def _watch(self, start: Start, child: Child, pid: int) -> None:
         """It runs: read what it says, and note its time."""
-        child = asked.child
         child.pid = pid
         self._faults.step("after_spawn")
-        asked.close()
+        start.close()
         os.set_blocking(child.output, False)
         self._children[pid] = child
         self._unnamed.append(child)
@@ -305,21 +238,19 @@ class Launcher:
     def _keep_time(self) -> None:
         """Do what is due: late warm processes, overdue sessions, receipts that wait; then set the next alarm."""
         now = time.monotonic()
-        if late := [descriptor for descriptor, asked in self._asked.items() if asked.until <= now]:
-            self._warm.give_up()
-            for descriptor in late:
-                self._hear_of(descriptor, late=True)
+        for descriptor in self._warm.late(now):
+            self._hear_of(descriptor, late=True)
         for pid, child in self._children.items():
             if child.deadline <= now:
                 child.timed_out = True
                 self._overdue[pid] = child
         if self._overdue:
             self._kill_overdue(now)
-        self._writer.keep_time(now if self._listening else float("inf"))
+        self._writer.keep_time(now if self._worker.listening else float("inf"))
         alarms = [child.deadline for child in self._children.values() if not child.timed_out]
         if self._overdue:
             alarms.append(now + KILL_EVERY)
-        alarms += [asked.until for asked in self._asked.values()]
+        alarms += [asked.until for asked in self._warm.asked.values()]
         alarms += self._writer.alarms(now)
         self._wake_at = min(alarms, default=float("inf"))
 
@@ -371,40 +302,9 @@ class Launcher:
         child.ended_at = child.ended_at or time.time()
         self._writer.complete(child)
         self._wake_at = min(self._wake_at, *self._writer.alarms(time.monotonic()))
-        self._say(
-            (
-                "ended",
-                child.attempt,
-                *child.outcome(),
-                child.started_at,
-                child.ended_at,
-                child.pid,
-                child.tail,
-            )
+        self._worker.say(
+            ("ended", child.attempt, *child.outcome(), child.started_at, child.ended_at, child.pid, child.tail)
         )
-
-
-class Asked:
-    """An attempt that nobody runs yet, with its program's ends of what was made for it."""
-
-    __slots__ = ("argv", "child", "environment", "given", "output", "talk", "until")
-
-    def __init__(
-        self,
-        child: Child,
-        argv: list[bytes],
-        environment: dict[bytes, bytes],
-        output: int,
-        given: int,
-        talk: socket.socket | None,
-    ) -> None:
-        self.child, self.argv, self.environment = child, argv, environment
-        self.output, self.given, self.talk = output, given, talk
-        self.until = time.monotonic() + warm.ANSWERS_WITHIN
-
-    def close(self) -> None:
-        """Close the program's ends."""
-        _close([self.output] if self.given == Child.NONE else [self.output, self.given])
 
 
 def _read(descriptor: int) -> bytes | None:
@@ -417,29 +317,12 @@ def _read(descriptor: int) -> bytes | None:
         return b""
 
 
-def _unnamed_file(path: str, data: bytes) -> int:
-    """A descriptor that reads `data` and then ends: a transport that never reads cannot block anybody."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.unlink(path)  # noqa: PTH108 - no pathlib here
-        receipt_format.write_all(descriptor, data, 0)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
 def _try_write(file: ReceiptFile, line: bytes) -> None:
     """Name the transport in its note; only recovery from this process's own death would miss it."""
     try:
         os.pwrite(file.descriptor, line, receipt_format.LINE_BYTES)
     except OSError:
         return
-
-
-def _close(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def main(directory: str, worker_id: str, descriptor: int, fault: str) -> None:

@@ -18,11 +18,17 @@ import socket
 import sys
 import time
 
+from worker.transports.start import NONE, RESET, Start
+from worker.transports.writer import Child, Faults
+
 VERSION = "1"
 """Of what the two ends say to each other; they may come from two installations."""
 
 ANSWERS_WITHIN = 1.0  # seconds for the warm process to name who will run
 RESTS = 1.0  # seconds until another warm process is started in place of one that has ended
+LOOKS_AGAIN = (
+    10.0  # seconds until a program that is no script of ours is looked at again; the plain start is never wrong
+)
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
 _SCRIPT_BYTES = 1024
@@ -53,63 +59,62 @@ _USUAL = {
 _FREE = (b"SOS_", b"TMUX", b"AGENT_SEND_", b"XDG_CONFIG_HOME", b"TERM", b"USER")
 
 
-class Warm:
-    """One warm process, if there can be one."""
+class Asked:
+    """An attempt that a warm process was asked for, and that nobody runs yet."""
 
-    def __init__(self) -> None:
+    __slots__ = ("child", "start", "talk", "until")
+
+    def __init__(self, start: Start, child: Child, talk: socket.socket) -> None:
+        self.start, self.child, self.talk = start, child, talk
+        self.until = time.monotonic() + ANSWERS_WITHIN
+
+
+class Warm:
+    """One warm process, if there can be one, and what it was asked for."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.asked: dict[int, Asked] = {}
+        """By the descriptor of `talk`: what has not been answered."""
         self._channel: socket.socket | None = None
         self._pid = 0
         self._ready = False
         self._is_for: tuple[bytes, dict[bytes, bytes]] | None = None
         self._rests_until = 0.0
         self._adopts = False
-        self._scripts: dict[bytes, tuple[tuple[int, ...], tuple[bytes, str] | None]] = {}
+        self._scripts: dict[bytes, tuple[tuple[int, ...], tuple[bytes, str]]] = {}  # which file each was, and what
+        self._others: dict[bytes, float] = {}  # programs that are no scripts of ours, and until when that is believed
 
     @property
     def adopts(self) -> bool:
         """Whether orphans become this process's children."""
         return self._adopts
 
-    def ask(self, argv: list[bytes], environment: dict[bytes, bytes], output: int, given: int) -> socket.socket | None:
-        """Have a process made that will run `argv`; what it says comes by the socket.
+    def ask(self, start: Start, child: Child) -> Asked | None:
+        """Have a process made that will run it; `hear` it once something comes by `talk`. None: start it plainly."""
+        if sys.platform != "linux" or (known := self._script(start.argv[0])) is None:
+            return None
+        talk = self._request(*known, start)
+        if talk is None:
+            return None
+        self._faults.step("after_warm_asked")
+        asked = self.asked[talk.fileno()] = Asked(start, child, talk)
+        return asked
 
-        Args:
-            argv: of the attempt.
-            environment: of the attempt.
-            output: the descriptor for its standard output and error.
-            given: that of its standard input, or -1 for the launcher's own.
+    def hear(self, asked: Asked, *, late: bool) -> int | None:
+        """The pid of what runs now. 0: start it in the plain way. None: nothing is said yet, and it is not `late`."""
+        if (pid := _take(asked.talk)) is None and not late:
+            return None
+        del self.asked[asked.talk.fileno()]
+        self._faults.step("after_warm_named")
+        return pid if pid and _let_run(asked.talk) else 0
 
-        Returns:
-            A socket, or None: start it in the plain way. `take` reads from it.
-        """
-        if sys.platform != "linux" or (known := self._script(argv[0])) is None:
-            return None
-        interpreter, module = known
-        fixed = {name: value for name, value in environment.items() if not name.startswith(_FREE)}
-        if not self._is_ready(interpreter, fixed, argv[0]) or self._channel is None:
-            return None
-        made: list[int] = []
-        try:
-            request = os.memfd_create("request", os.MFD_CLOEXEC)
-            made.append(request)
-            words = [module.encode(), b"%d" % len(argv), *argv, *(b"=".join(pair) for pair in environment.items())]
-            with os.fdopen(request, "wb", closefd=False) as file:
-                file.write(b"\0".join(words))
-            ours, theirs = socket.socketpair()
-            made.append(theirs.detach())
-        except OSError:
-            _close(made)
-            return None
-        try:
-            socket.send_fds(self._channel, [b"?"], [*made, output, *([] if given < 0 else [given])])
-        except OSError:  # it has ended, or does not read
-            ours.close()
+    def late(self, now: float) -> list[int]:
+        """What should have been answered by now; with a process so slow there is an end."""
+        late = [descriptor for descriptor, asked in self.asked.items() if asked.until <= now]
+        if late:
             self.give_up()
-            return None
-        finally:
-            _close(made)
-        ours.setblocking(False)
-        return ours
+        return late
 
     def give_up(self) -> None:
         """End the warm process; what it has started and the launcher has let run goes on."""
@@ -128,6 +133,35 @@ class Warm:
                 self._channel.close()
                 self._channel = None
                 self._rests_until = time.monotonic() + RESTS
+
+    def _request(self, interpreter: bytes, module: str, start: Start) -> socket.socket | None:
+        """Ask for `module` run by `interpreter`; the socket by which the answer comes, None if nobody can be asked."""
+        fixed = {name: value for name, value in start.environment.items() if not name.startswith(_FREE)}
+        if not self._is_ready(interpreter, fixed, start.argv[0]) or self._channel is None:
+            return None
+        pairs = [b"=".join(pair) for pair in start.environment.items()]
+        made: list[int] = []
+        try:
+            request = os.memfd_create("request", os.MFD_CLOEXEC)
+            made.append(request)
+            with os.fdopen(request, "wb", closefd=False) as file:
+                file.write(b"\0".join([module.encode(), b"%d" % len(start.argv), *start.argv, *pairs]))
+            ours, theirs = socket.socketpair()
+            made.append(theirs.detach())
+        except OSError:
+            _close(made)
+            return None
+        try:
+            given = [] if start.given == NONE else [start.given]
+            socket.send_fds(self._channel, [b"?"], [*made, start.output, *given])
+        except OSError:  # it has ended, or does not read
+            ours.close()
+            self.give_up()
+            return None
+        finally:
+            _close(made)
+        ours.setblocking(False)
+        return ours
 
     def _is_ready(self, interpreter: bytes, fixed: dict[bytes, bytes], script: bytes) -> bool:
         """Whether a warm process for exactly this stands ready; else see to it that one will."""
@@ -165,7 +199,7 @@ class Warm:
             self._pid = os.posix_spawn(
                 interpreter, argv, fixed,
                 file_actions=[(os.POSIX_SPAWN_DUP2, made[at], to) for at, to in ((1, 1), (1, 2), (2, 3))],
-                setsid=True, setsigmask=(), setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+                setsid=True, setsigmask=(), setsigdef=RESET,
             )  # fmt: skip
         except OSError:
             ours.close()
@@ -176,20 +210,29 @@ class Warm:
         self._channel, self._ready, self._is_for = ours, False, (interpreter, fixed)
 
     def _script(self, path: bytes) -> tuple[bytes, str] | None:
-        """Which interpreter runs which of our modules, if the file is the console script that an installer wrote."""
+        """Which interpreter runs which of our modules, if the file is the console script that an installer wrote.
+
+        Most attempts run something else. Those cost no look at their file, as even a look is felt in a short lane.
+        """
+        if path in self._others and time.monotonic() < self._others[path]:
+            return None
         try:
             found = os.stat(path)  # noqa: PTH116 - no pathlib here
             mark = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
-            known = self._scripts.get(path)
-            if known is None or known[0] != mark:
-                with open(path, "rb") as file:  # noqa: PTH123 - no pathlib here
-                    known = self._scripts[path] = mark, _recognised(file.read(_SCRIPT_BYTES + 1))
+            if path in self._scripts and self._scripts[path][0] == mark:
+                return self._scripts[path][1]
+            with open(path, "rb") as file:  # noqa: PTH123 - no pathlib here
+                recognised = _recognised(file.read(_SCRIPT_BYTES + 1))
         except OSError:
             return None
-        return known[1]
+        if recognised is None:
+            self._others[path] = time.monotonic() + LOOKS_AGAIN
+        else:
+            self._scripts[path] = mark, recognised
+        return recognised
 
 
-def take(talk: socket.socket) -> int | None:
+def _take(talk: socket.socket) -> int | None:
     """The pid of the process that waits to run; 0: there is none, and none will run; None: nothing is said yet."""
     try:
         said = talk.recv(32)
@@ -200,7 +243,7 @@ def take(talk: socket.socket) -> int | None:
     return int(said) if said.isdigit() else 0
 
 
-def let_run(talk: socket.socket) -> bool:
+def _let_run(talk: socket.socket) -> bool:
     """Let it run. False: it is gone, and has run nothing."""
     try:
         talk.sendall(b"g")
