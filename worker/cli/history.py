@@ -4,6 +4,7 @@ import argparse
 
 from worker import times
 from worker.cli import ledger_view, options, output
+from worker.cli.words import way
 from worker.ledger import report
 
 EXAMPLES = """examples:
@@ -24,6 +25,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     with ledger_view.ledger_of(options.settings(args)) as db:
         rows = report.history(db, args.agent, args.limit)
+        ways = {
+            r["id"]: {transport: way(printed) for transport, printed in report.last_outputs(db, r["id"])} for r in rows
+        }
     if args.json:
         output.print_json(
             [
@@ -38,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
                     "received_at": times.stamp(r["received_at"]),
                     "finished_at": times.stamp(r["finished_at"]),
                     "deliveries": dict(word.rpartition("=")[::2] for word in (r["deliveries"] or "").split()),
+                    "ways": ways[r["id"]],
                 }
                 for r in rows
             ]
@@ -50,10 +55,21 @@ def run(args: argparse.Namespace) -> int:
             output.one_line(r["source"], 30),
             r["class"] or "-",
             r["state"],
-            r["deliveries"] or "logged, nobody woken",
+            _deliveries(r["deliveries"], ways[r["id"]]),
         )
         for r in rows
     ]
     headings = ("CAME", "MESSAGE", "FROM", "CLASS", "STATE", "DELIVERIES")
     output.write((output.table(cells, headings) if cells else "no messages yet") + "\n")
     return 0
+
+
+def _deliveries(states: str | None, ways: dict[str, dict[str, str]]) -> str:
+    """Each delivery's state, and by which channel it went, e.g. `tmux=succeeded by codex`."""
+    if not states:
+        return "logged, nobody woken"
+    found = []
+    for word in states.split():
+        channel = ways.get(word.rpartition("=")[0], {}).get("channel")
+        found.append(f"{word} by {channel}" if channel else word)
+    return " ".join(found)

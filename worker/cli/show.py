@@ -9,7 +9,7 @@ from typing import Any
 
 from worker import times
 from worker.cli import ledger_view, options, output
-from worker.cli.words import sentence
+from worker.cli.words import sentence, way
 from worker.ledger import operate, report
 
 EXAMPLES = """examples:
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
                         "seconds": None if a["ended_at"] is None else round(a["ended_at"] - a["started_at"], 3),
                         "result": a["result"],
                         "output": a["output"],
+                        **way(a["output"]),
                     }
                     for a in report.attempts(db, d.id)
                 ],
@@ -95,7 +96,9 @@ def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
         for attempt in delivery["attempts"]:
             took = "" if attempt["seconds"] is None else f" after {attempt['seconds']} s"
             result = output.one_line(attempt["result"] or "running", FIELD_SHOWN)
-            lines.append(f"  attempt {attempt['attempt']} at {attempt['started_at']}: {result}{took}")
+            by = f", by {attempt['channel']}" if attempt["channel"] else ""
+            by += f" [{output.one_line(attempt['proof'], FIELD_SHOWN)}]" if attempt["proof"] else ""
+            lines.append(f"  attempt {attempt['attempt']} at {attempt['started_at']}: {result}{took}{by}")
             printed = attempt["output"] or ""
             lines += [f"    > {output.one_line(part, 200)}" for part in printed.splitlines()[-10:]]
     return "\n".join(lines) + "\n"

@@ -105,18 +105,20 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
         for lane in lanes
         if settings.transport(lane.agent, lane.transport) is None and lane.waiting + lane.retrying + lane.held
     ]
-    found["unknown_screens"] = [
-        {
-            "ui": one.ui,
-            "version": one.version,
-            "count": one.times,
-            "first": times.stamp(one.first_at),
-            "last": times.stamp(one.last_at),
-            "last_seconds_ago": round(now - one.last_at, 1),
-        }
-        for one in drift.all_of(db)
-    ]
+    found["unknown_screens"] = [_drift(one, now) for one in drift.screens(db)]
+    found["unknown_channels"] = [_drift(one, now) for one in drift.channels(db)]
     found["problems"] += troubles(db, settings, workers, lanes, now)
+
+
+def _drift(one: drift.Drift, now: float) -> dict[str, Any]:
+    return {
+        "ui": one.ui,
+        "version": one.version,
+        "count": one.times,
+        "first": times.stamp(one.first_at),
+        "last": times.stamp(one.last_at),
+        "last_seconds_ago": round(now - one.last_at, 1),
+    }
 
 
 def _worker(row: Any, now: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from worker.ledger.lanes import LaneState, Obstacle, obstacle
 from worker.ledger.report import DeliveryReport, LaneReport
+from worker.terminal.said import said
 from worker.times import span
 
 
@@ -28,6 +29,14 @@ class LaneContext:
             running=self.running.id if self.running else None,
             head=self.head.id if self.head else None,
         )
+
+
+def way(printed: str | None) -> dict[str, str]:
+    """By which `channel` an attempt went, and its `proof`, from what it printed; empty where that is not told."""
+    found = said(printed or "")
+    if found is None or not found.agent or found.verdict not in {"submitted", "queued", "unproven"}:
+        return {"channel": "", "proof": ""}
+    return {"channel": found.channel, "proof": found.proof}
 
 
 def sentence(delivery: DeliveryReport, lane: LaneContext, now: float | None = None) -> str:

@@ -99,13 +99,20 @@ def _of_inboxes(inboxes: dict[str, sqlite3.Row], settings: Settings, now: float)
 
 def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[str]:
     """UIs that show what their profile does not explain: they have changed, or somebody left a menu open."""
-    for one in drift.all_of(db):
+    for one in drift.screens(db):
         if now - one.last_at < DRIFT_SECONDS and one.times >= DRIFT_COUNT:
             name = f"{one.ui} {one.version}".strip()
             since = ago(one.first_at, now)
             yield (
                 f"{name}: {one.times} screens since {since} that its profile does not explain, and messages wait: "
                 "bus-watch doctor --probe"
+            )
+    for one in drift.channels(db):
+        if now - one.last_at < DRIFT_SECONDS and one.times >= DRIFT_COUNT:
+            name = f"{one.ui} {one.version}".strip()
+            yield (
+                f"{name}: its channel was not as it was measured, {one.times} times since {ago(one.first_at, now)}: "
+                "its messages are typed, or wait: bus-watch doctor"
             )
 
 

@@ -4,13 +4,13 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from worker.delivery import Ending, State, describe, meaning
-from worker.engine.drift import UnknownScreen, unknown_screen
+from worker.engine.drift import Unexplained, unexplained
 from worker.engine.hand_off import HandOff, HandOffs, Report
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
@@ -24,7 +24,6 @@ from worker.transports.receipts import MESSAGE_SUFFIX, remove_files
 
 logger = logging.getLogger("bus_watch.deliver")
 
-UNKNOWN_STATUSES = frozenset({75, 76})  # held back, or typed and unproven
 OUTPUT_SHOWN = 200  # characters of a transport's output that go into a reason
 
 
@@ -34,7 +33,7 @@ class Written(NamedTuple):
     settled: Settled | None
     wakes: list[Wake]
     following: Claim | NotClaimed | None = None
-    unknown: UnknownScreen | None = None
+    unknown: Sequence[Unexplained] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,11 +72,9 @@ class Endings:
         )
         if settled is None:
             return Written(None, [])
-        unknown = None
-        if report.ending.kind == "exit" and report.ending.code in UNKNOWN_STATUSES:
-            unknown = unknown_screen(report.output)
-        if unknown is not None:
-            drift.note(tx, unknown.ui, unknown.version, self.clock())
+        unknown = unexplained(report.output)
+        for one in unknown:
+            drift.note(tx, one.ui, one.version, self.clock(), channel=one.channel)
         if hand_off is not None and self.wake_ups.queue.may_claim_next(time.monotonic() - hand_off.began):
             following = self.hand_offs.claim(tx, hand_off, claims.head_of(settled.lane))
             if isinstance(following, Claim) or following.wake:
@@ -91,8 +88,8 @@ class Endings:
         if settled is None:
             return
         _log(settled, report)
-        if written.unknown is not None:
-            self.observer.unknown_screen(written.unknown.ui, written.unknown.version)
+        for one in written.unknown:
+            (self.observer.unknown_channel if one.channel else self.observer.unknown_screen)(one.ui, one.version)
         self.observer.ended(
             Ended(
                 agent=settled.agent,

@@ -1,9 +1,10 @@
-"""How often an agent's screen was not explained by its profile, by agent and version; no text of any screen."""
+"""How often an agent was not as its profile or channel was measured, by agent and version; no text of any screen."""
 
 import sqlite3
 from typing import NamedTuple
 
 _KEPT = 50  # rows: versions come monthly, and a transport could make some up
+_CHANNEL = " channel"  # behind the name, where it was not a screen; no profile's name has a space
 
 
 class Drift(NamedTuple):
@@ -16,14 +17,14 @@ class Drift(NamedTuple):
     last_at: float
 
 
-def note(tx: sqlite3.Connection, ui: str, version: str, now: float) -> None:
-    """One more unknown screen."""
+def note(tx: sqlite3.Connection, ui: str, version: str, now: float, *, channel: bool = False) -> None:
+    """One more unknown screen, or answer of a channel."""
     tx.execute(
         """
         insert into unknown_screens (ui, version, count, first_at, last_at) values (?, ?, 1, ?, ?)
         on conflict (ui, version) do update set count = count + 1, last_at = excluded.last_at
         """,
-        (ui, version, now, now),
+        (ui + _CHANNEL if channel else ui, version, now, now),
     )
     tx.execute(
         """
@@ -34,7 +35,16 @@ def note(tx: sqlite3.Connection, ui: str, version: str, now: float) -> None:
     )
 
 
-def all_of(db: sqlite3.Connection) -> list[Drift]:
-    """Every one, the latest first."""
+def screens(db: sqlite3.Connection) -> list[Drift]:
+    """Every UI with unknown screens, the latest first."""
+    return [one for one in _all(db) if not one.ui.endswith(_CHANNEL)]
+
+
+def channels(db: sqlite3.Connection) -> list[Drift]:
+    """Every UI whose channel was not as it was measured, the latest first."""
+    return [one._replace(ui=one.ui.removesuffix(_CHANNEL)) for one in _all(db) if one.ui.endswith(_CHANNEL)]
+
+
+def _all(db: sqlite3.Connection) -> list[Drift]:
     rows = db.execute("select ui, version, count, first_at, last_at from unknown_screens order by last_at desc")
     return [Drift(*row) for row in rows]

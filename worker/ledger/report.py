@@ -183,6 +183,19 @@ def history(db: sqlite3.Connection, agent: str | None, limit: int) -> list[sqlit
     return db.execute(query, (agent, limit)).fetchall()
 
 
+def last_outputs(db: sqlite3.Connection, message: int) -> list[tuple[str, str]]:
+    """Of a message's succeeded deliveries: transport, and what the attempt printed that ended it."""
+    rows = db.execute(
+        """
+        select l.transport, a.output from deliveries d
+        join lanes l on l.id = d.lane join attempts a on a.delivery = d.id and a.starts = d.starts
+        where d.message = ? and d.state = 'succeeded' and a.output is not null
+        """,
+        (message,),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 _HISTORY = """
 select m.id, m.agent, m.stream, m.message_id, m.source, m.class, m.state, m.received_at, m.finished_at,
        (select group_concat(l.transport || '=' || d.state, ' ')

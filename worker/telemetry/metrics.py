@@ -98,6 +98,12 @@ class MetricsFile(Observer):
             ("ui", "version"),
             registry=registry,
         )
+        self._unknown_channels = Counter(
+            "bus_watch_unknown_channels",
+            "Times that an agent's channel was not as it was measured: the agent may have changed.",
+            ("ui", "version"),
+            registry=registry,
+        )
         self._latency = Histogram(
             "bus_watch_wake_latency_seconds",
             "From a message's arrival in the ledger to the start of its first attempt.",
@@ -118,6 +124,10 @@ class MetricsFile(Observer):
     def unknown_screen(self, ui: str, version: str) -> None:
         """Count it."""
         self._unknown.labels(ui, version).inc()
+
+    def unknown_channel(self, ui: str, version: str) -> None:
+        """Count it."""
+        self._unknown_channels.labels(ui, version).inc()
 
     def configured(self, settings: Settings) -> None:
         """Its lanes and inboxes are those of these settings."""

@@ -33,6 +33,9 @@ class Observer:
     def unknown_screen(self, ui: str, version: str) -> None:
         """A transport met a screen that the profile `ui` does not explain, of the agent's `version` (or "")."""
 
+    def unknown_channel(self, ui: str, version: str) -> None:
+        """The channel of the agent `ui`, of that version (or ""), was not as it was measured."""
+
     def expired(self, agent: str, transport: str, message_id: str) -> None:
         """A delivery went dead without an attempt: it was too old when its turn came."""
 

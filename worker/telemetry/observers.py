@@ -29,6 +29,11 @@ class Observers(Observer):
         for one in self._all:
             one.unknown_screen(ui, version)
 
+    def unknown_channel(self, ui: str, version: str) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.unknown_channel(ui, version)
+
     def expired(self, agent: str, transport: str, message_id: str) -> None:
         """Tell all."""
         for one in self._all:

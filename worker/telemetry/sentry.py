@@ -89,14 +89,21 @@ class SentryReporter(Observer):
 
     def unknown_screen(self, ui: str, version: str) -> None:
         """Report it, once an hour for each version; no word of the screen goes along."""
-        if self._quota.allows(f"unknown screen {ui} {version}", DRIFTS_AN_HOUR):
-            words = f"{ui} {version or '(version unknown)'} shows a screen that its profile does not explain"
+        self._drift("unknown-screen", ui, version, "shows a screen that its profile does not explain")
+
+    def unknown_channel(self, ui: str, version: str) -> None:
+        """Report it, once an hour for each version."""
+        self._drift("unknown-channel", ui, version, "has a channel that is not as it was measured")
+
+    def _drift(self, kind: str, ui: str, version: str, what: str) -> None:
+        if self._quota.allows(f"{kind} {ui} {version}", DRIFTS_AN_HOUR):
+            words = f"{ui} {version or '(version unknown)'} {what}"
             sentry_sdk.capture_event(
                 {
                     "level": "warning",
                     "logger": "bus_watch.deliver",
                     "message": words,
-                    "fingerprint": ["unknown-screen", ui, version],
+                    "fingerprint": [kind, ui, version],
                     "tags": {"ui": ui, "ui_version": version},
                 }
             )

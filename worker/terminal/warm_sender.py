@@ -33,6 +33,7 @@ from worker.terminal import (  # noqa: F401 - all that a send imports; only rare
     wake,
 )
 from worker.terminal.channels import chain  # noqa: F401
+from worker.terminal.channels.sites import preload
 
 VERSION = "1"
 _ADOPTED_WITHIN = 1.0  # seconds for the kernel to hand a new process to the launcher
@@ -54,6 +55,7 @@ def serve(descriptor: int, version: str, launcher: int) -> None:
     """
     if version != VERSION or os.getppid() != launcher:
         return
+    preload()
     channel = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
     loaded = _files()

@@ -11,15 +11,17 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.fakes.channels import WORLDS, Claude, World
+from tests.fakes.channels import WORLDS, Claude, Codex, World
 from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
 from worker.doctor.transports import _way as way
 from worker.settings import AgentSettings
 from worker.terminal.channels.chain import deliver
+from worker.terminal.channels.names import NOT_MEASURED
 from worker.terminal.submit import Options, Outcome
 
 TEXTS = {
@@ -115,6 +117,7 @@ def test_what_is_not_sure_to_arrive_is_typed_and_says_why(world: World, mode: st
     outcome = wake(world, "hello")
     assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
     assert outcome.passed[0].startswith(f"{world.name}: "), outcome
+    assert outcome.passed[0].startswith(f"{world.name}: {NOT_MEASURED}") is (mode == "drifted"), outcome
     assert (world.turns(), agent.submitted()) == ([], ["hello"])
 
 
@@ -310,3 +313,13 @@ def test_a_look_and_doctor_say_which_way_a_message_would_go(world: World, monkey
     (found,) = way("transport tmux", agent, command)
     assert (found.state, "typed (not by " in found.text) == ("ok", True), found
     assert (world.turns(), world.terminal.agents[0].submitted()) == ([], [])
+
+
+def test_a_record_that_names_no_turn_is_not_trusted(terminal: Terminal) -> None:
+    with contextlib.closing(Codex(terminal)) as world:
+        agent = world.open("a")
+        said = {"type": "event_msg", "payload": {"type": "task_complete"}}
+        Path(world.daemon.threads[0]["path"]).write_text(json.dumps(said) + "\n")
+        outcome = wake(world, "hello")
+        assert NOT_MEASURED in outcome.passed[0]
+        assert (world.turns(), agent.submitted()) == ([], ["hello"])

@@ -57,7 +57,7 @@ def test_show(desk: Desk) -> None:
     assert deliveries["does"]["words"] == "done, in attempt 1"
     assert deliveries["drops"]["words"] == "dropped by a person"
     (attempt,) = deliveries["dies"]["attempts"]
-    assert set(attempt) == {"attempt", "started_at", "ended_at", "seconds", "result", "output"}
+    assert set(attempt) == {"attempt", "started_at", "ended_at", "seconds", "result", "output", "channel", "proof"}
     assert attempt["result"] == "exit 65: no such pane"
     text = desk.run("show", f"{MS}-0").out
     assert "last words" in text
@@ -89,12 +89,26 @@ def test_history(desk: Desk) -> None:
     assert [row["key"] for row in found] == [SECOND, FIRST]
     assert set(found[0]) == {
         "key", "agent", "stream", "id", "source", "class", "state", "received_at", "finished_at", "deliveries",
+        "ways",
     }  # fmt: skip
     assert found[1]["deliveries"]["does"] == "succeeded"
     assert len(desk.run("history", "-n", "1", "--json").json) == 1
     assert desk.run("history", "--agent", "carol", "--json").json == []
     assert desk.run("history", "--agent", "carol").out == "no messages yet\n"
     assert FIRST in desk.run("history").out
+
+
+def test_history_and_show_say_by_which_channel_it_went(desk: Desk) -> None:
+    said = "queued %3 (codex 0.171.0) via codex: it waits behind a turn [codex's queue has it] (not opencode: other)"
+    with closing(sqlite3.connect(desk.ledger)) as db, db:
+        db.execute("update attempts set output = ? where result = 'exit 0'", (f"a warning\n{said}\n",))
+    way = {"channel": "codex", "proof": "codex's queue has it"}
+    assert desk.run("history", "--json").json[1]["ways"] == {"does": way}
+    assert "does=succeeded by codex" in desk.run("history").out
+    deliveries = {one["transport"]: one for one in desk.run("show", FIRST, "--json").json["deliveries"]}
+    (attempt,) = deliveries["does"]["attempts"]
+    assert {key: attempt[key] for key in way} == way
+    assert ", by codex [codex's queue has it]" in desk.run("show", FIRST).out
 
 
 def test_retry(desk: Desk) -> None:

@@ -121,6 +121,11 @@ NOW_AND_AGAIN: list[tuple[str, str, str]] = [
         "update unknown_screens set last_at = unixepoch() - 3601",
     ),
     (
+        "insert into unknown_screens values ('codex channel', '0.172.0', 3, unixepoch() - 600, unixepoch())",
+        "codex 0.172.0: its channel was not as it was measured, 3 times since 10 min ago",
+        "update unknown_screens set last_at = unixepoch() - 3601",
+    ),
+    (
         "update inboxes set failures = 9, error = 'nobody answers', failing_since = unixepoch() - 120",
         "no mail for 2 min: nobody answers",
         "update inboxes set failures = 0, error = null, failing_since = null",

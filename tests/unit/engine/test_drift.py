@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.world.engine import running
-from worker.engine.drift import unknown_screen
+from worker.engine.drift import unexplained
 from worker.ledger import drift
 from worker.terminal.command import look_command, report
 from worker.terminal.submit import Outcome
@@ -31,17 +31,57 @@ OPTIONS = Namespace(agent="", socket_name="", socket_path="/tmp/x y/sock")
     ],
 )
 def test_what_send_message_prints_is_read(
-    capsys: pytest.CaptureFixture[str], as_json: bool, host: str, verdict: str, reason: str, version: str, found: object
+    capsys: pytest.CaptureFixture[str],
+    as_json: bool,
+    host: str,
+    verdict: str,
+    reason: str,
+    version: str,
+    found: tuple[str, str] | None,
 ) -> None:
     outcome = Outcome(verdict, reason, agent="codex", pane="%3", host=host, version=version, measured="0.171.0")
     report(outcome, as_json=as_json, look=look_command(OPTIONS, host, "%3"))
     said = capsys.readouterr()
-    assert unknown_screen("a warning\n" + said.out + said.err) == found
+    assert unexplained("a warning\n" + said.out + said.err) == ([(*found, False)] if found else [])
 
 
-@pytest.mark.parametrize("output", ["", "{", "[1]", '{"agent": 3}', json.dumps({"agent": "x\x1b", "reason": NOBOX})])
+@pytest.mark.parametrize(
+    "output", ["", "{", "[1]", '{"agent": 3}', json.dumps({"verdict": "deferred", "agent": "x\x1b", "reason": NOBOX})]
+)
 def test_other_output_is_nothing(output: str) -> None:
-    assert unknown_screen(output) is None
+    assert unexplained(output) == []
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("passed", "found"),
+    [
+        (("codex: not as measured: its server lists threads in a way that is not known",), ("codex", "0.172.0", True)),
+        (("type: draft", "codex: not as measured: (x) [y]"), ("codex", "0.172.0", True)),
+        (("codex: 2 codex run: which is whose is not certain",), None),
+        (("codex: the server says not as measured: x",), None),
+        ((), None),
+    ],
+)
+@pytest.mark.parametrize("verdict", ["submitted", "refused"])
+def test_a_channel_that_was_not_as_measured(
+    capsys: pytest.CaptureFixture[str], as_json: bool, verdict: str, passed: tuple[str, ...], found: object
+) -> None:
+    outcome = Outcome(verdict, "its record has it", agent="codex", pane="%3", version="0.172.0", passed=passed)
+    outcome.proof = "record /home/x/rollout (not ours).jsonl"
+    report(outcome, as_json=as_json, look=look_command(OPTIONS, "", "%3"))
+    said = capsys.readouterr()
+    assert unexplained(said.out + said.err) == ([found] if found else [])
+
+
+def test_the_worker_counts_channels_apart(tmp_path: Path) -> None:
+    said = "submitted %3 (codex 0.172.0): the record has it [record /r] (not codex: not as measured: no cwd)"
+    with running(tmp_path, script=f"echo '{said}'; exit 0") as rig:
+        rig.take()
+        rig.run()
+        (one,) = rig.engine.db.read(drift.channels)
+        assert rig.engine.db.read(drift.screens) == []
+    assert (one.ui, one.version, one.times) == ("codex", "0.172.0", 1)
 
 
 def test_the_worker_counts_it(tmp_path: Path) -> None:
@@ -52,7 +92,7 @@ def test_the_worker_counts_it(tmp_path: Path) -> None:
         rig.take()
         rig.run()
         rig.pass_time(30.0)
-        (one,) = rig.engine.db.read(drift.all_of)
+        (one,) = rig.engine.db.read(drift.screens)
     assert (one.ui, one.version) == ("codex", "0.172.0")
     assert one.times == len(seen) > 1
     assert one.last_at > one.first_at
@@ -62,5 +102,5 @@ def test_made_up_versions_do_not_fill_the_ledger(tmp_path: Path) -> None:
     with running(tmp_path) as rig:
         for number in range(200):
             rig.engine.db.write(lambda tx, n=number: drift.note(tx, "x", f"1.{n}", float(n)))  # type: ignore[misc]
-        kept = rig.engine.db.read(drift.all_of)
+        kept = rig.engine.db.read(drift.screens)
     assert [one.version for one in kept] == [f"1.{n}" for n in range(199, 149, -1)]

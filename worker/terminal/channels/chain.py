@@ -28,7 +28,9 @@ from worker.terminal.profiles import Profile
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import LocalRunner
 from worker.terminal.submit import HandedOverError, Options, Outcome, checked, prepared, submit
+from worker.terminal.target import Agent
 from worker.terminal.tmux import SENT, Look, PaneLock, Server
+from worker.terminal.versions import version_of
 from worker.terminal.visit import DeferredError
 
 _ENTRY = re.compile(r"([0-9a-f]{32})\.([a-z]+)\.(\d{1,12})")
@@ -64,6 +66,7 @@ class _Chain:
         self._passed: list[str] = []
         self._pane = ""
         self._resolved: Pane | None = None
+        self._agent: Agent | None = None
 
     def run(self) -> Outcome:
         """The first link that takes it; the outcome says why better ones did not."""
@@ -91,12 +94,13 @@ class _Chain:
         except BusWatchError as why:
             return self._type() if self._via in {"auto", TYPE} else self._none(str(why))
         self._pane, self._resolved = pane.id, pane
+        self._agent = agent
         if agent.process is None:
             return self._type()
         group = processes.foreground(self._server.runner, pane.tty, pane.pid)
         site = site_of(self._server, pane, look, agent.process, group)
         if (known := self._earlier(site, look)) is not None:
-            return self._outcome(agent.profile.name, known[0], known[1])
+            return self._outcome(known[0], known[1])
         return self._by_turns(pane, site, agent.profile)
 
     def _by_turns(self, pane: Pane, site: Site, profile: Profile) -> Outcome:
@@ -118,7 +122,8 @@ class _Chain:
 
     def _none(self, why: str) -> Outcome:
         reasons = "; ".join(filter(None, [why, *self._passed]))
-        return Outcome("refused", f"no channel took it: {reasons}", pane=self._pane, host=self._server.runner.host)
+        outcome = Outcome("refused", f"no channel took it: {reasons}", pane=self._pane, host=self._server.runner.host)
+        return self._named(outcome)
 
     def _type(self, handed: str = "") -> Outcome:
         left = self._deadline - time.monotonic()
@@ -162,10 +167,10 @@ class _Chain:
                 session = module(link).find(site, self._deadline - self._reserve)
                 step("channel.found")
                 if (known := session.lookup(self._message) if self._options.key else None) is not None:
-                    return self._outcome(link, link, known)
+                    return self._outcome(link, known)
                 if self._options.when_idle and session.busy:
                     raise DeferredError("busy: a turn runs")
-                return self._outcome(link, link, self._send(link, session, lock, look))
+                return self._outcome(link, self._send(link, session, lock, look))
             finally:
                 if session is not None:
                     session.close()
@@ -175,7 +180,7 @@ class _Chain:
             self._say(f"{link} steps aside: {why}")
             return None
         except DeferredError as why:
-            return self._outcome(link, link, Verdict("deferred", str(why)))
+            return self._outcome(link, Verdict("deferred", str(why)))
         except BusWatchError as why:
             self._passed.append(f"{link}: {why}")
             return None
@@ -214,17 +219,25 @@ class _Chain:
             time.sleep(0.05)
         return look
 
-    def _outcome(self, agent: str, channel: str, verdict: Verdict) -> Outcome:
+    def _outcome(self, channel: str, verdict: Verdict) -> Outcome:
         took = round(time.monotonic() - self._began, 3)
-        return Outcome(
+        outcome = Outcome(
             verdict.verdict,
             verdict.reason,
-            agent=agent,
             pane=self._pane,
             proof=verdict.proof,
             timings={"end": took},
             channel=channel,
         )
+        return self._named(outcome)
+
+    def _named(self, outcome: Outcome) -> Outcome:
+        """With the agent's name and version."""
+        if self._agent is not None:
+            profile = self._agent.profile
+            outcome.agent, outcome.measured = profile.name, profile.measured
+            outcome.version = version_of(self._agent.process, profile.commands)
+        return outcome
 
     def _say(self, what: str) -> None:
         self._options.narrate(f"{time.monotonic() - self._began:6.2f} s  {what}")

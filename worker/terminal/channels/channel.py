@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.errors import BusWatchError
+from worker.terminal.channels.names import NOT_MEASURED
 from worker.terminal.processes import Process
 from worker.terminal.proof import Verdict
 from worker.terminal.transcript import Surroundings
@@ -21,6 +22,15 @@ class AsideError(BusWatchError):
 
     code = "aside"
     exit_status = 69
+
+
+class DriftError(AsideError):
+    """What was met is not what was measured: another version of the agent, perhaps."""
+
+    code = "drift"
+
+    def __str__(self) -> str:
+        return NOT_MEASURED + super().__str__()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from worker import process_table
 from worker.fault_steps import step
 from worker.secret import Secret
 from worker.terminal.channels import owned
-from worker.terminal.channels.channel import AsideError, Message, Site
+from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
 from worker.terminal.proof import Verdict
 
 _BYPASS = re.compile(r"--dangerously-skip-permissions|--allow-dangerously-skip-permissions|bypassPermissions")
@@ -51,7 +51,7 @@ def find(site: Site, until: float) -> "ClaudeSession":
         raise AsideError(f"{len(keys)} keys are there for its inbox")
     key = _json(owned.content(keys[0], secret=True)).get("peerToken")
     if not isinstance(key, str) or not key:
-        raise AsideError("the key of its inbox is of a kind that is not known")
+        raise DriftError("the key of its inbox is of a kind that is not known")
     link = owned.connected(path, until)
     folder = re.sub(r"[^A-Za-z0-9]", "-", str(known["cwd"]))
     return ClaudeSession(link, path, Secret(key), known, f"{base}/projects/{folder}")
@@ -61,7 +61,8 @@ def _described(base: str, pids: list[int]) -> dict[str, Any]:
     """What the session of one of the processes says of itself.
 
     Raises:
-        AsideError: there is none, or it is not of the shape that was measured.
+        AsideError: there is none.
+        DriftError: it is not of the shape that was measured.
     """
     for pid in pids:
         path = f"{base}/sessions/{pid}.json"
@@ -69,11 +70,11 @@ def _described(base: str, pids: list[int]) -> dict[str, Any]:
             known = _json(owned.content(path))
             shape = {"pid": int, "sessionId": str, "cwd": str, "status": str}
             if any(not isinstance(known.get(name), kind) for name, kind in shape.items()) or known["pid"] != pid:
-                raise AsideError(f"sessions/{pid}.json is of a shape that is not known")
-            if known.get("peerProtocol") != 1 or known.get("kind") != "interactive":
-                raise AsideError(
-                    f"its session is {known.get('kind')!r} and speaks protocol {known.get('peerProtocol')!r}, not 1"
-                )
+                raise DriftError(f"sessions/{pid}.json is of a shape that is not known")
+            if (protocol := known.get("peerProtocol")) != 1:
+                raise DriftError(f"its session speaks protocol {str(protocol)[:20]!r}, not 1")
+            if known.get("kind") != "interactive":
+                raise AsideError(f"its session is {str(known.get('kind'))[:20]!r}, and no terminal shows it")
             return known
     raise AsideError("there is no session file of this process: it is older than 2.1.224, or just starting")
 

@@ -15,16 +15,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from worker import process_table
 from worker.fault_steps import step
 from worker.terminal.channels import owned
-from worker.terminal.channels.channel import AsideError, Message, Site
-from worker.terminal.channels.jsonrpc import JsonRpc, RefusedCallError
-from worker.terminal.channels.websocket import BrokenError, WebSocket
+from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
+from worker.terminal.channels.jsonrpc import JsonRpc, RefusedCallError, UnknownCallError
+from worker.terminal.channels.websocket import BrokenError, ShapeError, WebSocket
 from worker.terminal.processes import names_of
 from worker.terminal.proof import Verdict
 from worker.terminal.text import squeeze
@@ -33,6 +33,7 @@ SOCKET = "app-server-control/app-server-control.sock"
 PREFIX = "bus-watch:"
 """Of the ids that we give to turns."""
 _REMOTE = re.compile(r"--remote[= ]unix://(/\S+)")
+_PROVEN = b'"UserMessage"'
 _GLANCE = 0.03
 _UNTAKEN = 0.4  # seconds after which the queue of an idle thread has stopped: else a turn begins within 0.1
 _SETTLED = 0.3  # seconds for which a message must wait in the queue of a busy thread
@@ -68,13 +69,18 @@ def find(site: Site, until: float) -> "CodexSession":
         )
         rpc.notify("initialized", until)
         _check_home(greeting, home)
-        return CodexSession(rpc, _only(_loaded(rpc, until), site, _interfaces(home, remote)))
+        session = CodexSession(rpc, _only(_loaded(rpc, until), site, _interfaces(home, remote)))
+        session.check(until)
+    except (ShapeError, UnknownCallError) as why:
+        link.close()
+        raise DriftError(f"its server: {why}") from None
     except (RefusedCallError, BrokenError) as why:
         link.close()
         raise AsideError(f"its server: {why}") from None
     except BaseException:
         link.close()
         raise
+    return session
 
 
 def _home(environment: Mapping[str, str], home: str) -> str:
@@ -82,7 +88,9 @@ def _home(environment: Mapping[str, str], home: str) -> str:
 
 
 def _check_home(greeting: Mapping[str, Any], home: str) -> None:
-    if os.path.realpath(str(greeting.get("codexHome"))) != os.path.realpath(home):
+    if not isinstance(greeting.get("codexHome"), str):
+        raise DriftError("the server at its socket does not say whose it is")
+    if os.path.realpath(greeting["codexHome"]) != os.path.realpath(home):
         raise AsideError("the server at its socket is of another CODEX_HOME")
 
 
@@ -90,11 +98,13 @@ def _loaded(rpc: JsonRpc, until: float) -> list[_Thread]:
     """The threads that terminal UIs have open on this server."""
     ids = rpc.call("thread/loaded/list", until).get("data")
     if not isinstance(ids, list):
-        raise AsideError("its server lists threads in a way that is not known")
+        raise DriftError("its server lists threads in a way that is not known")
     found = []
     for one in ids:
         try:
             thread = rpc.call("thread/read", until, threadId=str(one)).get("thread")
+        except UnknownCallError:
+            raise
         except RefusedCallError:  # it has just been closed
             continue
         if (known := _read(thread)) is not None:
@@ -106,7 +116,7 @@ def _read(thread: Any) -> _Thread | None:
     """A person's own thread in a terminal UI; None for another kind (an agent's side thread, a title's).
 
     Raises:
-        AsideError: it is not of the shape that was measured.
+        DriftError: it is not of the shape that was measured.
     """
     shape: dict[str, type | tuple[type, ...]] = {
         "id": str,
@@ -118,7 +128,7 @@ def _read(thread: Any) -> _Thread | None:
         "name": (str, type(None)),
     }
     if not isinstance(thread, dict) or any(not isinstance(thread.get(key, 0), kind) for key, kind in shape.items()):
-        raise AsideError("its server describes a thread in a way that is not known")
+        raise DriftError("its server describes a thread in a way that is not known")
     if thread["originator"] != "codex-tui" or thread["ephemeral"] or thread.get("parentThreadId"):
         return None
     active = thread["status"].get("type") != "idle"
@@ -192,6 +202,24 @@ class CodexSession:
         self._rpc, self._thread = rpc, thread
         self._read = 0
         self.busy = thread.active
+
+    def check(self, until: float) -> None:
+        """Whether its queue and its record can prove a message.
+
+        Raises:
+            DriftError: the record has turns, and none is written down in the way that was measured.
+            BrokenError: see `JsonRpc.call`; RefusedCallError: the same.
+        """
+        self._queued(until)
+        ended = known = False
+        for line in self._lines():
+            known = known or (_PROVEN in line and b'"client_id"' in line)
+            ended = ended or b'"task_complete"' in line
+            if known:
+                break
+        self._read = 0
+        if ended and not known:
+            raise DriftError("its record does not say which turn was whose")
 
     def lookup(self, message: Message) -> Verdict | None:
         """See `channel.Session.lookup`."""
@@ -275,7 +303,7 @@ class CodexSession:
             page = self._rpc.call("thread/queue/list", until, threadId=self._thread.id, cursor=cursor)
             data = page.get("data")
             if not isinstance(data, list) or any(not isinstance(one, dict) or "id" not in one for one in data):
-                raise BrokenError("codex lists its queue in a way that is not known")
+                raise ShapeError("codex lists its queue in a way that is not known")
             found += data
             cursor = page.get("nextCursor")
             if not cursor:
@@ -287,18 +315,20 @@ class CodexSession:
     def _recorded(self, message: Message) -> bool:
         """Whether the thread's record has the message as the start of a turn; what was read is not read again."""
         wanted = (PREFIX + message.id).encode()
+        return any(wanted in line and _is_turn(line, wanted.decode()) for line in self._lines())
+
+    def _lines(self) -> Iterator[bytes]:
+        """The record's lines that were not read yet."""
         try:
             with open(self._thread.rollout, "rb") as file:  # noqa: PTH123 - as above
                 file.seek(self._read)
                 for line in file:
                     if not line.endswith(b"\n"):
-                        break
+                        return
                     self._read += len(line)
-                    if wanted in line and _is_turn(line, wanted.decode()):
-                        return True
+                    yield line
         except OSError:
-            return False
-        return False
+            return
 
 
 def _is_turn(line: bytes, client_id: str) -> bool:

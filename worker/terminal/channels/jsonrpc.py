@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 from worker.errors import BusWatchError
-from worker.terminal.channels.websocket import BrokenError, WebSocket
+from worker.terminal.channels.websocket import ShapeError, WebSocket
+
+_NO_METHOD = -32601  # JSON-RPC 2.0, 5.1
 
 
 class RefusedCallError(BusWatchError):
@@ -12,6 +14,12 @@ class RefusedCallError(BusWatchError):
 
     code = "refused"
     exit_status = 69
+
+
+class UnknownCallError(RefusedCallError):
+    """The server does not know such a request, or not with these parameters."""
+
+    code = "unknown_call"
 
 
 class JsonRpc:
@@ -25,7 +33,9 @@ class JsonRpc:
 
         Raises:
             RefusedCallError: the server's error.
-            BrokenError: silence, a broken connection, or an answer of another shape.
+            UnknownCallError: the server does not know such a request.
+            BrokenError: silence, or a broken connection.
+            ShapeError: an answer of another shape.
         """
         self._number += 1
         self._stream.send(json.dumps({"id": self._number, "method": method, "params": params}), until)
@@ -33,14 +43,16 @@ class JsonRpc:
             try:
                 answer = json.loads(self._stream.receive(until))
             except (ValueError, RecursionError):
-                raise BrokenError(f"the answer to {method} is no JSON") from None
+                raise ShapeError(f"the answer to {method} is no JSON") from None
             if not isinstance(answer, dict) or answer.get("id") != self._number or "method" in answer:
                 continue
             if isinstance(answer.get("error"), dict):
                 words = " ".join(str(answer["error"].get("message")).split())
-                raise RefusedCallError(f"{method} was refused: {words[:200]}")
+                unknown = answer["error"].get("code") == _NO_METHOD or "unknown variant" in words
+                refusal = UnknownCallError if unknown else RefusedCallError
+                raise refusal(f"{method} was refused: {words[:200]}")
             if not isinstance(answer.get("result"), dict):
-                raise BrokenError(f"the answer to {method} has no result")
+                raise ShapeError(f"the answer to {method} has no result")
             result: dict[str, Any] = answer["result"]
             return result
 

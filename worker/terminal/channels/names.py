@@ -8,6 +8,8 @@ PEER = ("claude",)
 CHANNELS = (*OWN_TURN, *PEER)
 VIA = ("auto", "native", TYPE, *CHANNELS)
 AUTHORITY = ("any", "user", "peer")
+NOT_MEASURED = "not as measured: "
+"""What the reason of a link begins with that met another version or shape than it knows."""
 
 
 def links(agent: str, via: str, authority: str = "any") -> list[str]:

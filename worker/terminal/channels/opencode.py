@@ -5,7 +5,7 @@ Facts are 1.18.33's, found by running it. No request says which session a TUI sh
 `OpenCode`, as is the home screen: that is typed into. The id of a message is ours, so it is found again.
 """
 
-from worker.terminal.channels.channel import AsideError, Site
+from worker.terminal.channels.channel import AsideError, DriftError, Site
 from worker.terminal.channels.plugin import LostError, Plugin, PluginSession
 
 _TITLED = "OC | "
@@ -21,6 +21,8 @@ def find(site: Site, until: float) -> PluginSession:
         said = plugin.ask(until, op="look", title=title, suffix="")
     except LostError as why:
         raise AsideError(str(why)) from None
-    if said.get("sessions") != 1 or not isinstance(said.get("session"), str):
+    if not isinstance(said.get("sessions"), int):
+        raise DriftError("the plugin's answer has not the shape that is known")
+    if said["sessions"] != 1 or not isinstance(said.get("session"), str):
         raise AsideError(f"{said.get('sessions')} sessions have the pane's title: which is meant is not certain")
     return PluginSession(plugin, said["session"], busy=bool(said.get("busy")))

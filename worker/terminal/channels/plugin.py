@@ -12,7 +12,7 @@ from typing import Any
 from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.terminal.channels import owned
-from worker.terminal.channels.channel import AsideError, Message, Site
+from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
 from worker.terminal.proof import Verdict
 
 VERSION = 1
@@ -50,7 +50,8 @@ class Plugin:
         """The answer to one question.
 
         Raises:
-            AsideError: nobody listens, or it is not what was measured.
+            AsideError: nobody listens, or it is another's.
+            DriftError: it is of another version.
             PluginRefusedError: it was answered with an error.
             LostError: the question was sent, and no answer came.
         """
@@ -64,7 +65,7 @@ class Plugin:
             except (OSError, ValueError) as why:
                 raise LostError(f"the plugin did not answer: {why}") from None
         if not isinstance(answer, dict) or (answer.get("version"), answer.get("agent")) != (VERSION, self._agent):
-            raise AsideError("the plugin is of another version: bus-watch agent setup writes today's")
+            raise DriftError("the plugin is of another version: bus-watch agent setup writes today's")
         if answer.get("pid") != self._pid:
             raise AsideError("the plugin at its socket is another process's")
         if "error" in answer:

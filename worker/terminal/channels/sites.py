@@ -1,5 +1,6 @@
 """Where an agent was found, and which channels would reach it there. Sends nothing."""
 
+import contextlib
 import importlib
 import time
 from typing import cast
@@ -26,6 +27,14 @@ def module(channel: str) -> Module:
     if channel not in CHANNELS:
         raise ModuleNotFoundError(f"there is no channel {channel}")
     return cast("Module", importlib.import_module(f"worker.terminal.channels.{channel}"))
+
+
+def preload() -> None:
+    """Load every channel's module, and what they load late, for a process that is about to be forked for sends."""
+    for name in CHANNELS:
+        module(name)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("wsproto")
 
 
 def offered(agent: str, site: Site) -> dict[str, str]:

@@ -7,7 +7,7 @@ import socket
 import time
 
 from worker.errors import BusWatchError
-from worker.terminal.channels.channel import AsideError
+from worker.terminal.channels.channel import AsideError, DriftError
 
 _MAX_MESSAGE = 64 * 1024 * 1024  # characters; the list of a long thread's turns is some of them
 
@@ -19,6 +19,12 @@ class BrokenError(BusWatchError):
     exit_status = 76
 
 
+class ShapeError(BrokenError):
+    """What came is not of the shape that was measured."""
+
+    code = "shape"
+
+
 class WebSocket:
     """One connection, as a client."""
 
@@ -26,7 +32,8 @@ class WebSocket:
         """Shake hands, by `until` on the monotonic clock.
 
         Raises:
-            AsideError: `wsproto` is not installed, or the other end does not speak WebSocket.
+            AsideError: `wsproto` is not installed, or the other end does not answer.
+            DriftError: it does not speak WebSocket.
         """
         try:
             from wsproto import ConnectionType, WSConnection, events  # noqa: PLC0415 - an extra, and slow to load
@@ -42,6 +49,8 @@ class WebSocket:
             self._write(self._protocol.send(events.Request(host="localhost", target="/")), until)
             while not self._accepted:
                 self._read(until)
+        except ShapeError as why:
+            raise DriftError(str(why)) from None
         except BrokenError as why:
             raise AsideError(str(why)) from None
 
@@ -81,7 +90,7 @@ class WebSocket:
         except BrokenError:
             raise
         except Exception as why:  # noqa: BLE001 - wsproto and h11 raise many kinds for what is no WebSocket
-            raise BrokenError(f"what came is no WebSocket: {type(why).__name__}") from None
+            raise ShapeError(f"what came is no WebSocket: {type(why).__name__}") from None
         if not data:
             raise BrokenError("the other end closed the connection")
 
@@ -93,7 +102,9 @@ class WebSocket:
             self._take(event.data, finished=event.message_finished)
         elif isinstance(event, events.Ping):
             self._write(self._protocol.send(event.response()), until)
-        elif isinstance(event, events.CloseConnection | events.RejectConnection):
+        elif isinstance(event, events.RejectConnection):
+            raise ShapeError(f"it refuses to speak WebSocket (HTTP {event.status_code})")
+        elif isinstance(event, events.CloseConnection):
             raise BrokenError("the other end closed the connection")
 
     def _take(self, part: str, *, finished: bool) -> None:
