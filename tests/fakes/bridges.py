@@ -83,6 +83,7 @@ class FakeBridge(ThreadingHTTPServer):
         self.keepalive = keepalive
         self.streams = streams or Streams(clock)
         self.clock = clock
+        self.dated = True  # whether its answers have a Date
         self.stopping = threading.Event()
         self.requests: list[Request] = []
         self.registry: dict[str, dict[str, Any]] = {}
@@ -158,6 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string(self.server.clock() if timestamp is None else timestamp)
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Date" or self.server.dated:
+            super().send_header(keyword, value)
 
     def do_GET(self) -> None:
         self._serve("")

@@ -25,6 +25,8 @@ class Fault:
     - redirect: 302 to `value`
     - slow_headers, slow_body: one byte each `value` seconds (default 1)
     - huge, endless: 200 with `value` bytes (default 200 MB), or for ever
+    - rubbish: 200 with the piece `value` again and again after the beginning of a list, 1 MB a second
+    - paced: 200 with the text `value`, 150 kB a second
     - hang: not a byte; the connection stays open
     - silent: on /watch, headers and then nothing
     """
@@ -151,6 +153,21 @@ def _endless(fault: Fault, handler: BaseHTTPRequestHandler, server: Faulty) -> N
         handler.wfile.write(_BLOCK)
 
 
+def _rubbish(fault: Fault, handler: BaseHTTPRequestHandler, server: Faulty) -> None:
+    _answer(handler, 200, b'{"messages": [', length=-1)
+    piece = fault.value.encode()
+    while not server.stopping.wait(0.05):
+        handler.wfile.write(piece * (50_000 // len(piece)))
+
+
+def _paced(fault: Fault, handler: BaseHTTPRequestHandler, server: Faulty) -> None:
+    body = fault.value.encode()
+    _answer(handler, 200, b"", length=len(body))
+    for at in range(0, len(body), 15_000):
+        handler.wfile.write(body[at : at + 15_000])
+        server.stopping.wait(0.1)
+
+
 def _hang(fault: Fault, handler: BaseHTTPRequestHandler, server: Faulty) -> None:
     server.stopping.wait(3600)
 
@@ -179,6 +196,8 @@ _KINDS: dict[str, Callable[[Fault, BaseHTTPRequestHandler, Faulty], None]] = {
     "slow_body": _slow_body,
     "huge": _huge,
     "endless": _endless,
+    "rubbish": _rubbish,
+    "paced": _paced,
     "hang": _hang,
     "silent": _silent,
 }

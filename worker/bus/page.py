@@ -25,6 +25,9 @@ _ENTRY_COSTS = 500  # bytes that an entry takes beside what was sent
 _BATCH = 500  # entries, or
 _BATCH_BYTES = 512 * 1024  # so many bytes of them, for which the ledger is asked at a time
 _MOST_REASONS = 1000
+_MOST_ENTRIES = 1_000_000  # no bridge sends more than the widest page that is ever asked for
+_MANY_STREAMS = 1000
+_MOST_FIELDS = 1000  # beside the list of messages; bridges send two
 
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["{}\[\],]', re.DOTALL)
 _BLANK = b" \t\r\n"
@@ -40,8 +43,8 @@ class Page:
     `messages` are oldest first by (ms, seq, stream). `raw_count` counts the items as sent, malformed and known ones
     included: it is what tells a full page. `malformed` holds one reason an item, without its text. `names_streams`
     is true when any item named its stream, which no bridge of the oldest generation does; `streams` is how many there
-    are. `oldest` is the smallest id of all. `more`: newer ones were left out because there was no room. `size` is that
-    of the answer, in bytes.
+    are, counted to a thousand. `oldest` is the smallest id of all. `more`: newer ones were left out because there was
+    no room. `size` is that of the answer, in bytes.
     """
 
     messages: tuple[InboxMessage, ...]
@@ -84,11 +87,17 @@ class PageReader:
         self._key: str | None = None
         self._value_at = 0  # where the value of `_key`, or the next item of the list, begins
         self._in_list = self._had_list = self._had_no_list = False
+        self._fields = 0
+
+    @property
+    def progress(self) -> int:
+        """How many bytes of the answer were worth waiting for: messages, and what may become one. Rubbish is not."""
+        return self._entries.size + len(self._buffer)
 
     def feed(self, chunk: bytes) -> None:
         """Read on.
 
-        Raises TooLargeError when something in the answer has no end, and what `known` raises.
+        Raises TooLargeError when something in the answer has no end, or the answer itself, and what `known` raises.
         """
         self._size += len(chunk)
         self._buffer += chunk
@@ -182,6 +191,9 @@ class PageReader:
             self._key = None
 
     def _end_field(self, raw: bytes) -> None:
+        self._fields += 1
+        if self._fields > _MOST_FIELDS:
+            raise TooLargeError(f"The bus sent more than {_MOST_FIELDS:,} fields beside its messages; it was cut off.")
         if self._key == "messages":
             self._had_no_list = True
         elif self._key == "project":
@@ -204,6 +216,7 @@ class _Entries:
         self._batch_size = 0
         self._malformed: list[str] = []
         self._raw_count = 0
+        self.size = 0  # bytes of those that are messages
         self._names_streams = False
         self._oldest: Id | None = None
         self._streams: set[str] = set()
@@ -219,6 +232,8 @@ class _Entries:
     def add(self, raw: bytes) -> None:
         """One item as it was sent."""
         self._raw_count += 1
+        if self._raw_count > _MOST_ENTRIES:
+            raise TooLargeError(f"The bus sent more than {_MOST_ENTRIES:,} entries in one answer; it was cut off.")
         try:
             item = decode_item(raw)
             self._names_streams = self._names_streams or item.get("stream") is not None
@@ -227,7 +242,9 @@ class _Entries:
             if len(self._malformed) < _MOST_REASONS:
                 self._malformed.append(f"item {self._raw_count} of the page {reason}")
             return
-        self._streams.add(message.stream)
+        self.size += len(raw)
+        if len(self._streams) < _MANY_STREAMS:  # a hostile bus may name a new one in each entry
+            self._streams.add(message.stream)
         self._oldest = min(self._oldest or (message.ms, message.seq), (message.ms, message.seq))
         self._batch.setdefault(message.key, (message, len(raw) + _ENTRY_COSTS))
         self._batch_size += len(raw)

@@ -35,7 +35,8 @@ _CONNECT_TIMEOUT = 5.0
 _HEALTH_TIMEOUT = 10.0
 _SMALL_ANSWER = 1024 * 1024
 _ERROR_ANSWER = 16 * 1024
-_SLOWEST_BYTES_A_SECOND = 64 * 1024  # a long answer that comes faster than this is waited for
+_SLOWEST_BYTES_A_SECOND = 64 * 1024  # a long answer that comes faster than this is waited for ...
+_LONGEST_EXTENSION = 3600.0  # ... for so many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +122,11 @@ class BusRequests:
 
         def take(response: httpx.Response) -> None:
             begins(date_of(response.headers))
-            started, size = time.monotonic(), 0
+            started = time.monotonic()
             for chunk in response.iter_raw():
                 reader.feed(chunk)
-                size += len(chunk)
-                self._deadline.extend(started + endpoint.request_timeout + size / _SLOWEST_BYTES_A_SECOND)
+                longer = min(reader.progress / _SLOWEST_BYTES_A_SECOND, _LONGEST_EXTENSION)
+                self._deadline.extend(started + endpoint.request_timeout + longer)
 
         try:
             self._exchange(endpoint, "GET", "/inbox", params=params, take=take)
@@ -200,6 +201,7 @@ class BusRequests:
             )
         except (httpx.InvalidURL, ValueError):
             raise UnsendableError("bridge_url is not a usable address.") from None
+        started = time.monotonic()
         try:
             with self._deadline.within(endpoint.request_timeout):
                 # httpx.Auth() does nothing: without it httpx would take credentials out of the address.
@@ -215,9 +217,8 @@ class BusRequests:
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError) as error:
             raise why_unreachable(error) from None
         except (httpcore.TimeoutException, TimeoutError):
-            raise TooSlowError(
-                f"The bus did not complete its answer within {endpoint.request_timeout:g} s. Retrying."
-            ) from None
+            waited = max(endpoint.request_timeout, round(time.monotonic() - started))
+            raise TooSlowError(f"The bus did not complete its answer within {waited:g} s. Retrying.") from None
         except (httpcore.NetworkError, httpcore.RemoteProtocolError):
             raise ClosedError(_closed(endpoint.bridge_url)) from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.HTTPError):

@@ -23,6 +23,8 @@ class LookBack:
         self._bus_offset: float | None = None
         self._small = False
         self._gap = SHORTEST_SECONDS
+        self._rung_due = float("inf")  # when it is due because the bus rang
+        self._at_once = True  # whether the bus's word is worth more than the cost
 
     def is_due(self, now: float) -> bool:
         """Whether the next poll is to look back."""
@@ -37,6 +39,24 @@ class LookBack:
         self._gap = SHORTEST_SECONDS
         self._due = min(self._due, max(now, self._not_before))
 
+    def rang(self, now: float, *, brought: bool) -> None:
+        """The bus rang, and the poll `brought` something, which may not be all; or nothing, and something is there."""
+        if brought:
+            self._rung_due = max(now + SHORTEST_SECONDS, self._not_before)
+            self._due = min(self._due, self._rung_due)
+        else:
+            self.hurry(now)
+            self._rung_due = self._due
+
+    def may_begin_at_once(self) -> bool:
+        """Whether a ring for nothing is worth looking back now, whatever that costs: not if the last one lied."""
+        may, self._at_once = self._at_once, False
+        return may
+
+    def rung_in(self, now: float) -> float:
+        """In how many seconds a ring wants it; endless where none does."""
+        return self._rung_due - now
+
     def bus_says(self, bus_time: float, now: float) -> None:
         """What time it is on the bus (epoch seconds). A clock that was set back is a reason to hurry."""
         offset = bus_time - now
@@ -46,6 +66,8 @@ class LookBack:
 
     def done(self, size: int, now: float, *, found: bool) -> None:
         """It was, and took an answer of so many bytes. Where it `found` nothing, the next one may come later."""
+        self._rung_due = float("inf")
+        self._at_once = self._at_once or found
         self._small = size <= SMALL_BYTES
         cost = size / BYTES_A_SECOND
         self._not_before = now + max(HURRIED_SECONDS, min(cost, LONGEST_SECONDS))

@@ -15,6 +15,7 @@ from worker.bus.backoff import poll_delay
 from worker.bus.client import Collected
 from worker.bus.errors import BusError, PageIncompleteError, UnauthorizedError
 from worker.bus.page import Id
+from worker.bus.trust import GRACE_SECONDS
 from worker.bus.wire import InboxMessage
 from worker.classes import CLASSES
 from worker.engine.identity import Identity
@@ -216,18 +217,37 @@ class Poller:
         return seconds
 
     def _read(self, agent: AgentSettings, turn: "_Turn", slots: Slots, *, rung: bool) -> Taken:
-        """Take in what is new, a page after the other while there is more."""
-        name, began = agent.agent, time.monotonic()
+        """Take in what is new; and look back at once where the bus rang for something that an ordinary poll misses."""
+        name, began, pace = agent.agent, time.monotonic(), turn.pace
         memory = self._memories.setdefault(name, InboxMemory(BusClock(clock=self.clock)))
-        looked_from = self.db.read(lambda db: history.looked_from(db, name))
-        whole = looked_from is None or memory.look_back.is_due(time.monotonic())
-        if looked_from is None:
+        look_back = memory.look_back
+        quiet = pace.brought_at is None or not 0 <= self.clock() - pace.brought_at < GRACE_SECONDS
+        first = self.db.read(lambda db: history.looked_from(db, name)) is None
+        whole = first or look_back.is_due(time.monotonic())
+        taken, brought = self._read_on(agent, turn, slots, memory, first=first, whole=whole)
+        if turn.inbox.failures and not whole:  # a bus that was down may have lost its data
+            look_back.hurry(time.monotonic())
+        if rung and not whole:
+            look_back.rang(time.monotonic(), brought=taken.new > 0)
+            if quiet and not taken.new and look_back.may_begin_at_once():
+                taken, brought = self._read_on(agent, turn, slots, memory, first=False, whole=True)
+        self.trust.polled(name, began, brought=brought)
+        wanted = self.clock() + max(agent.poll_interval, look_back.rung_in(time.monotonic()))
+        pace.next_poll_at = min(pace.next_poll_at, wanted)
+        return taken
+
+    def _read_on(
+        self, agent: AgentSettings, turn: "_Turn", slots: Slots, memory: InboxMemory, *, first: bool, whole: bool
+    ) -> tuple[Taken, bool]:
+        """Take in what is new, a page after the other while there is more; and whether any of it should have rung."""
+        name = agent.agent
+        if first:
             collected = self._first_look(agent, memory, slots)
         else:
             collected = self._collect(agent, self._view(agent, memory, slots, whole=whole), slots)
             self._heed_bus_clock(name, memory)
         size = collected.size
-        self.trust.polled(name, began, brought=any(rings(name, message) for message in collected.messages))
+        brought = any(rings(name, message) for message in collected.messages)
         taken = self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive)
         while collected.more and collected.messages:
             last = collected.messages[-1]
@@ -243,9 +263,7 @@ class Poller:
             taken = taken.and_then(self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive))
         if whole:
             memory.look_back.done(size, time.monotonic(), found=taken.new > 0)
-        elif (rung and not taken.new) or turn.inbox.failures:  # a bus that was down may have lost its data
-            memory.look_back.hurry(time.monotonic())
-        return taken
+        return taken, brought
 
     def _collect(self, agent: AgentSettings, view: InboxView, slots: Slots) -> Collected:
         collected = self.inboxes.collect(agent, view, slots.wait)

@@ -1,5 +1,6 @@
 """Each row of the failure table: what the caller is told, and that the next poll loses nothing."""
 
+import json
 import os
 import re
 import subprocess
@@ -149,6 +150,40 @@ def test_a_request_takes_its_time_and_no_longer(client: BusClient, kind: str) ->
         error = failure(client, endpoint_of(bridge, request_timeout=1.0))
         assert type(error) is errors.TooSlowError
         assert 0.9 <= time.monotonic() - started < 5.0
+
+
+@pytest.mark.parametrize(
+    "piece", ["0, ", "{}, ", '{"id": "1-0", "stream": ""}, ', '], "a": [', '], "a": 1, "messages": ["", ']
+)
+def test_an_endless_list_of_rubbish_takes_no_longer(client: BusClient, piece: str) -> None:
+    with FakeBridge("C") as bridge:
+        bridge.fault("rubbish", value=piece)
+        started = time.monotonic()
+        error = failure(client, endpoint_of(bridge, request_timeout=1.0))
+        assert type(error) in {errors.TooSlowError, errors.TooLargeError}
+        assert time.monotonic() - started < 5.0
+
+
+def test_an_endless_list_of_messages_ends_too(client: BusClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.bus.page._MOST_ENTRIES", 50_000)
+    with FakeBridge("C") as bridge:
+        bridge.fault("rubbish", value='{"id": "1-0", "text": ""}, ')
+        assert type(failure(client, endpoint_of(bridge))) is errors.TooLargeError
+    with FakeBridge("C") as bridge:
+        monkeypatch.setattr("worker.bus.requests._LONGEST_EXTENSION", 0.5)
+        bridge.fault("rubbish", value=json.dumps({"id": "1-0", "text": "x" * 40_000}) + ", ")
+        assert type(failure(client, endpoint_of(bridge, request_timeout=0.5))) is errors.TooSlowError
+
+
+def test_a_long_page_that_comes_slowly_is_waited_for(client: BusClient) -> None:
+    """Four times as long as a request may take: 600 kB that are worth it."""
+    with FakeBridge("C") as bridge:
+        endpoint = endpoint_of(bridge, request_timeout=1.0, limit=100)
+        page = [{"id": f"{number}-0", "source": "agent:alice", "text": "x" * 16_000} for number in range(1, 38)]
+        bridge.fault("paced", value=json.dumps({"agent": "bob", "messages": page[::-1]}))
+        started = time.monotonic()
+        assert len(client.collect(endpoint, MemoryLedger(), lambda: None).messages) == 37
+        assert time.monotonic() - started > 3.0
 
 
 @pytest.mark.parametrize("kind", ["huge", "endless"])

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, cast
 import pytest
 
 from tests.fakes.bridges import FakeBridge
+from tests.fakes.streams import Generation, Streams
 from worker.bus.client import BusClient, Collected, KnownInbox
 from worker.bus.errors import BusError, IdentityError, RateLimitedError
 from worker.bus.requests import Endpoint
@@ -395,3 +397,66 @@ def test_a_message_wakes_its_lane_once_it_is_in_the_ledger(make: Make, clock: Cl
     worker.wake_ups.queue = cast("Any", SimpleNamespace(deliver=deliver))
     worker.poller.poll("bob")
     assert woken == [(1, 1)]
+
+
+def undated(clock: Clock, make: Make, client: BusClient, bridge: FakeBridge) -> Engine:
+    """A worker that has looked at the inbox of a bus that says nothing about its clock, and has one message of it."""
+    bridge.dated = False
+    bridge.add_token("bob", token=os.environ["HOME"])
+    worker = make(client, bridge_url=bridge.url, announce=False)
+    for number in range(3):
+        bridge.streams.add("bob", f"before {number}", ms=int(clock.now * 1000) - 400_000 + 180_000 * number)
+    worker.poller.poll("bob")
+    clock.now += 60
+    return worker
+
+
+@pytest.mark.parametrize("generation", ["B", "C"])
+def test_a_ring_that_a_poll_does_not_confirm_is_looked_for_at_once(
+    make: Make, clock: Clock, generation: Generation
+) -> None:
+    """The bus's clock was set back five minutes, and its answers have no Date. Then its bell lies."""
+    with FakeBridge(generation, clock=clock) as bridge, BusClient(max_connections=2) as client:
+        worker = undated(clock, make, client, bridge)
+        for number in range(3):
+            bridge.streams = Streams(clock)  # as a bus that lost its data and its time
+            bridge.streams.add("bob", f"after {number}", ms=int(clock.now * 1000) - 300_000 + number)
+            taken, _ = worker.poller.poll("bob", rung=True)
+            assert taken is not None
+            assert taken.new == 1
+            clock.now += 20
+        bridge.requests.clear()
+        for _ in range(3):
+            worker.poller.poll("bob", rung=True)
+            clock.now += 20
+        assert [query["since"] == "0-0" for query in (request.query for request in bridge.requests)] == [
+            False,
+            True,  # nothing is there: from now on it is looked for when the cost allows
+            False,
+            False,
+        ]
+
+
+def test_what_hides_behind_a_message_that_came_is_found_soon(
+    make: Make, clock: Clock, bell: Bell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.engine.look_back.SHORTEST_SECONDS", 0.2)
+    bell.proven = True
+    with FakeBridge("C", clock=clock) as bridge, BusClient(max_connections=2) as client:
+        worker = undated(clock, make, client, bridge)
+        worker.poller._memories["bob"].look_back._due = time.monotonic() + 600  # it has been quiet for long
+        worker.poller._memories["bob"].look_back._not_before = 0.0
+        bridge.streams.add("bob", "after", project=None, ms=int(clock.now * 1000))
+        taken, due = worker.poller.poll("bob", rung=True)
+        assert taken is not None
+        assert taken.new == 1
+        assert due - clock.now <= 3.0
+        bridge.streams = Streams(clock)
+        bridge.streams.add("bob", "late", ms=int(clock.now * 1000) - 300_000)
+        clock.now = due
+        threading.Event().wait(0.25)
+        taken, due = worker.poller.poll("bob")
+        assert taken is not None
+        assert taken.new == 1
+        clock.now += 20
+        assert worker.poller.poll("bob", rung=False)[1] - clock.now > 3.0
