@@ -2,8 +2,8 @@
 
 Run in a pane: `python standin.py LOG CONTROL [RECORD]`. LOG gets one JSON object a line for whatever happened:
 `submit`, `queue`, `approve` (a dialog was answered), `stray` (keys into a dialog), `swallowed`, `ready`. CONTROL is a
-FIFO that takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `slow
-SECONDS` (an Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is
+FIFO that takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `line-feed
+N` (they become line feeds), `slow SECONDS` (an Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is
 drawn at the next key only), `deaf` (pastes vanish), `title TEXT`, `exit`. While busy, Tab queues as Enter does; a
 dialog ignores it.
 `rewrite`: Enter shows the draft in other words and submits nothing; `error WORDS`: it answers each prompt with them.
@@ -36,6 +36,7 @@ class StandIn:
         self.error = ""
         self.swallow = 0
         self.slow = self.lag = 0.0
+        self.line_feeds = 0
         self.pasted_at = 0.0
         self.input = b""
         self.commands = b""
@@ -101,6 +102,9 @@ class StandIn:
         elif self.swallow:
             self.swallow -= 1
             self.log("swallowed")
+        elif self.line_feeds:
+            self.line_feeds -= 1
+            self.draft += "\n"
         elif self.rewrite and self.draft:
             self.draft = f"({len(self.draft)} characters)"
         elif time.monotonic() - self.pasted_at < self.slow:
@@ -162,6 +166,8 @@ class StandIn:
             self.draft = rest
         elif word == "swallow":
             self.swallow = int(rest)
+        elif word == "line-feed":
+            self.line_feeds = int(rest)
         elif word == "slow":
             self.slow = float(rest)
         elif word == "lag":

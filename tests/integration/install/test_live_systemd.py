@@ -113,13 +113,7 @@ def installed(service: Service, port: int, *options: str) -> None:
 
 
 def test_a_worker_of_the_user(box: SystemdBox) -> None:
-    user = box.user("ann")
-    user.write("wake", WAKE, 0o755)
-    box.run("loginctl", "enable-linger", "ann")
-    until(
-        lambda: user.try_("systemctl", "--user", "is-system-running").stdout.strip() in {"running", "degraded"},
-        "the user's manager",
-    )
+    user = long_running(box, "ann")
     service = Service(user, system=False)
     installed(service, 6381, "--transport", f"wake={user.home}/wake {{text}}")
     service.send("first")
@@ -188,6 +182,125 @@ def test_a_worker_of_the_user(box: SystemdBox) -> None:
     service.systemctl("disable", "--now", UNIT, "bus-watch-bus.service")
     user.run("bus-watch", "uninstall")
     assert list(user.path(".config/systemd/user").glob("*.service")) == []
+
+
+def long_running(box: SystemdBox, name: str) -> BoxUser:
+    """A user whose manager runs without a login, and who has the transport."""
+    user = box.user(name)
+    user.write("wake", WAKE, 0o755)
+    box.run("loginctl", "enable-linger", name)
+    until(
+        lambda: user.try_("systemctl", "--user", "is-system-running").stdout.strip() in {"running", "degraded"},
+        "the user's manager",
+    )
+    return user
+
+
+def test_a_transport_that_outlasts_the_manager_of_its_user(box: SystemdBox) -> None:
+    """It is killed at the log-out, as all of the user's is: then it begins again, or a person is asked."""
+    user = long_running(box, "dan")
+    service = Service(user, system=False)
+    installed(service, 6383, "--transport", f"wake={user.home}/wake {{text}}")
+
+    def log_out_and_in() -> None:
+        box.run("loginctl", "disable-linger", "dan")
+        until(lambda: manager(user) == "inactive", "the end of the user's manager")
+        assert box.run("sh", "-c", "pgrep -a -u dan || true") == "", "what outlasts the manager"
+        box.run("loginctl", "enable-linger", "dan")
+        until(lambda: manager(user) == "active", "the next login")
+        service.restarted(0)
+
+    command = command_of(user.path(f".config/systemd/user/{UNIT}"))
+    impatient = re.sub(r"-t \d+", "-t 1", command)
+    service.drop_in("RestartSec=1", "ExecStart=", f"ExecStart={impatient}")
+    service.systemctl("restart", UNIT)
+    service.begun("long one")
+    service.send("behind it")
+    log_out_and_in()
+    until(lambda: service.wakes().count("begin long one") == 2, f"the next attempt\n{service.log()}")
+    user.write("release", "")
+    service.delivered("behind it")
+    assert service.wakes() == ["begin long one", "begin long one", "end long one", "begin behind it", "end behind it"]
+
+    # Who would rather be asked is.
+    config = user.path(".sos/bus-watch.json")
+    changed = json.loads(config.read_text())
+    changed["transports"][0]["on_unknown"] = "hold"
+    user.write(".sos/bus-watch.json", json.dumps(changed))
+    user.path("release").unlink()
+    service.systemctl("restart", UNIT)
+    service.begun("long two")
+    service.send("behind that")
+    log_out_and_in()
+    service.delivered("behind that")
+    assert service.wakes().count("begin long two") == 1
+    status = user.try_("bus-watch", "status")
+    assert (status.returncode, "! 1 held: nobody knows" in status.stdout) == (1, True), status.stdout
+    service.systemctl("disable", "--now", UNIT, "bus-watch-bus.service")
+
+
+@pytest.mark.parametrize("system", [False, True], ids=["user", "system"])
+def test_a_token_that_systemd_hands_over(box: SystemdBox, *, system: bool) -> None:
+    """LoadCredential: the worker reads what its user may not, and a new one after a restart."""
+    name = "eve" if system else "fay"
+    user = long_running(box, name)
+    service = Service(user, system=system)
+    port = 6384 + system
+    how = ("--system", "--user", name, "--profile", "local") if system else ()
+    wake = ("--transport", f"wake={user.home}/wake {{text}}")
+    if system:  # a hardened unit writes below no home
+        service.drop_in(f"ReadWritePaths={user.home}")
+    installed(service, port, *wake, *how)
+    service.send("first")
+    service.delivered("first")
+    token = user.path(".sos/token")
+    secret = "/root/secret" if system else f"{user.home}/secret"
+    (box.run if system else user.run)("mkdir", "-m", "700", secret)
+    box.path(f"{secret}/token").write_bytes(token.read_bytes())
+    box.path(f"{secret}/token").chmod(0o600)
+    if not system:
+        os.chown(box.path(f"{secret}/token"), user.uid, user.uid)
+    token.unlink()
+    install = (
+        "bus-watch",
+        "install",
+        "--agent",
+        "bob",
+        "--credential",
+        f"{secret}/token",
+        "--systemd",
+        *how,
+        "--force",
+    )
+    (box.run if system else user.run)(
+        *(f"/opt/bus-watch/bin/{word}" if word == "bus-watch" else word for word in install)
+    )
+    assert json.loads(user.path(".sos/bus-watch.json").read_text())["token_file"] == "$CREDENTIALS_DIRECTORY/token"
+    service.systemctl("daemon-reload")
+    service.systemctl("restart", UNIT)
+    until(lambda: service.shown("ActiveState") == "active", f"the worker\n{service.log()}")
+
+    def send(text: str) -> None:
+        """As somebody does who may read the token, with a configuration of their own."""
+        box.path("/tmp/sender.json").write_text(
+            json.dumps(
+                {
+                    "agent": "bob",
+                    "token_file": f"{secret}/token",
+                    "bridge_url": f"http://127.0.0.1:{port}",
+                    "state_path": "/root/sender/state.json",
+                    "transports": [{"name": "t", "command": ["/bin/true"]}],
+                }
+            )
+        )
+        box.run("/opt/bus-watch/bin/bus-watch", "test-send", "--config", "/tmp/sender.json", "--text", text)
+
+    send("by credential")
+    service.delivered("by credential")
+    box.path(f"{secret}/token").write_text("rotated, and wrong")
+    service.systemctl("restart", UNIT)
+    until(lambda: "no mail for" in user.try_("bus-watch", "status").stdout, f"status says so\n{service.log()}")
+    service.systemctl("disable", "--now", UNIT, "bus-watch-bus.service")
 
 
 def manager(user: BoxUser) -> str:
