@@ -2,10 +2,10 @@
 
 Run in a pane: `python standin.py LOG CONTROL [RECORD]`. LOG gets one JSON object a line for whatever happened:
 `submit`, `queue`, `approve` (a dialog was answered), `stray` (keys into a dialog), `swallowed`, `ready`. CONTROL is a
-FIFO that takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing), `line-feed
-N` (they become line feeds), `slow SECONDS` (an Enter so soon after a paste becomes a line feed), `dialog-on-paste`, `undrawn` (the dialog listens, but is
-drawn at the next key only), `deaf` (pastes vanish), `title TEXT`, `exit`. While busy, Tab queues as Enter does; a
-dialog ignores it.
+FIFO that takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the next N Enters do nothing),
+`line-feed N` (they become line feeds), `slow SECONDS` (an Enter so soon after a paste becomes a line feed),
+`dialog-on-paste`, `undrawn` (the dialog listens, but is drawn at the next key only), `deaf` (pastes vanish), `title
+TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
 `rewrite`: Enter shows the draft in other words and submits nothing; `error WORDS`: it answers each prompt with them.
 `lag SECONDS`: what is typed shows, and what is submitted is recorded, so much later.
 Ctrl-U takes the last line of the draft out.

@@ -343,7 +343,7 @@ def test_a_send_runs_tmux_and_nothing_else_once_a_step(terminal: Terminal, monke
     assert {argv[0] for argv in ran} == ({"tmux"} if process_table.HAS_PROC else {"tmux", "ps"})
     ran = [argv for argv in ran if argv[0] == "tmux"]
     looks = [argv for argv in ran if argv[4] == "display-message" and "capture-pane" in argv]
-    # list-panes, lock, paste, Enter, release; each look is one command line, too. Without /proc tmux says where it runs.
+    # list-panes, lock, paste, Enter, release; each look is one command line. Without /proc tmux says where it is.
     assert len(ran) - len(looks) == (5 if process_table.HAS_PROC else 6), "\n".join(map(str, ran))
 
 
