@@ -67,6 +67,11 @@ class TransportSettings(_Model):
     """Over it, messages wait."""
     max_wakes_per_source: Annotated[int, Field(ge=1)] | None = None
     """The same for each sender."""
+    coalesce: PositiveDuration | None = None
+    """The shortest time between two wakes: what waits when its lane's turn comes is one wake, each message with its
+    own preamble. Unset: a wake for each message."""
+    coalesce_max: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 32 * 1024
+    """Bytes of text, preambles included, that go together at most; a longer message goes alone."""
     give_up_after: PositiveDuration = 5 * 86400.0
     """Dead after so long of failing, whatever the reason."""
     expires_after: PositiveDuration | None = None
@@ -104,6 +109,11 @@ class TransportSettings(_Model):
     def wants_message_file(self) -> bool:
         """Whether the command names `{message_file}`."""
         return any("message_file" in one.fields for one in self.templates)
+
+    @cached_property
+    def text_is_argument(self) -> bool:
+        """Whether the command names `{text}`."""
+        return any("text" in one.fields for one in self.templates)
 
     @cached_property
     def retry_policy(self) -> RetryPolicy:

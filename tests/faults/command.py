@@ -17,12 +17,14 @@ from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, Step, kill_at_rando
 from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
 from tests.faults.scale import build, compare, measure, table
+from tests.faults.storm import Storm
 from tests.world.waiting import until
 
 EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3                one consumer, about 10 minutes
   ops/faults kills --kills 500 --messages 5000 --lanes 3 --consumers 2  two on one ledger
   ops/faults kills --reloads                                            the configuration changes in between
+  ops/faults storm --kills 20                                           200 messages in a minute to a busy agent
   ops/faults steps --times 20                                           a kill at each named step, about 15 minutes
   ops/faults power --times 20 --on-unknown hold                         the power fails
   ops/faults locked --seconds 15                                        the ledger's write lock is taken
@@ -49,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     kills.add_argument("--lanes", type=int, default=3)
     kills.add_argument("--consumers", type=int, default=1)
     kills.add_argument("--reloads", action="store_true", help="the configuration changes once in each life")
+    storm = commands.add_parser("storm", help="kill -9 while a storm of messages coalesces into few wakes")
+    storm.add_argument("--kills", type=int, default=20)
+    storm.add_argument("--messages", type=int, default=200)
+    storm.add_argument("--seconds", type=float, default=60.0, help="in which they come")
+    storm.add_argument("--coalesce", type=float, default=30.0)
+    storm.add_argument("--most", type=int, default=10, help="wakes that are few")
     steps = commands.add_parser("steps", help="kill -9 at each named step of worker and launcher")
     steps.add_argument("--times", type=int, default=20)
     steps.add_argument("--only", metavar="STEP", help="one step, for example worker.settled")
@@ -81,6 +89,7 @@ def _run(args: argparse.Namespace, home: Path) -> int:
     begun = time.monotonic()
     runs = {
         "kills": _kills,
+        "storm": _storm,
         "steps": _steps,
         "power": _power,
         "locked": _locked,
@@ -104,6 +113,13 @@ def _kills(args: argparse.Namespace, home: Path) -> bool:
             world, kills=args.kills, messages=args.messages, consumers=args.consumers, reloads=args.reloads, say=True
         )
         return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
+
+
+def _storm(args: argparse.Namespace, home: Path) -> bool:
+    with Storm(home, coalesce=args.coalesce, busy=4, seed=args.seed) as world:
+        found = world.weather(messages=args.messages, seconds=args.seconds, kills=args.kills)
+        print(f"{args.kills} kills: {found.words()}; deliveries {world.states()}", flush=True)
+        return found.clean and len(found.wakes) <= args.most
 
 
 def _steps(args: argparse.Namespace, home: Path) -> bool:

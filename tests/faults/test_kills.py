@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
+from tests.faults.storm import Storm
 
 pytestmark = pytest.mark.timeout(400)  # some two dozen consumers start, one after the other
 
@@ -17,6 +18,13 @@ def test_kills_at_random_moments(tmp_path: Path, consumers: int, reloads: bool) 
         verdict = kill_at_random(world, kills=6, messages=60, consumers=consumers, reloads=reloads)
         assert verdict.clean, verdict.words()
         assert verdict.runs == verdict.kept == 60
+
+
+def test_a_storm_that_coalesces_through_kills(tmp_path: Path) -> None:
+    with Storm(tmp_path, coalesce=3.0, busy=2) as world:
+        found = world.weather(messages=60, seconds=9.0, kills=4)
+        assert found.clean, found.words()
+        assert len(found.wakes) <= 10, found.words()
 
 
 @pytest.mark.usefixtures("without_proc")

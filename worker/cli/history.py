@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
         ways = {
             r["id"]: {transport: way(printed) for transport, printed in report.last_outputs(db, r["id"])} for r in rows
         }
+        together = {r["id"]: report.last_together(db, r["id"]) for r in rows}
     if args.json:
         output.print_json(
             [
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
                     "finished_at": times.stamp(r["finished_at"]),
                     "deliveries": dict(word.rpartition("=")[::2] for word in (r["deliveries"] or "").split()),
                     "ways": ways[r["id"]],
+                    "together": together[r["id"]],
                 }
                 for r in rows
             ]
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             output.one_line(r["source"], 30),
             r["class"] or "-",
             r["state"],
-            _deliveries(r["deliveries"], ways[r["id"]]),
+            _deliveries(r["deliveries"], ways[r["id"]], together[r["id"]]),
         )
         for r in rows
     ]
@@ -64,12 +66,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _deliveries(states: str | None, ways: dict[str, dict[str, str]]) -> str:
-    """Each delivery's state, and by which channel it went, e.g. `tmux=succeeded by codex`."""
+def _deliveries(states: str | None, ways: dict[str, dict[str, str]], together: dict[str, list[str]]) -> str:
+    """Each delivery's state, by which channel it went and with whom, e.g. `tmux=succeeded by codex (one of 3)`."""
     if not states:
         return "logged, nobody woken"
     found = []
     for word in states.split():
-        channel = ways.get(word.rpartition("=")[0], {}).get("channel")
-        found.append(f"{word} by {channel}" if channel else word)
+        transport = word.rpartition("=")[0]
+        channel = ways.get(transport, {}).get("channel")
+        ids = together.get(transport)
+        found.append(word + (f" by {channel}" if channel else "") + (f" (one of {len(ids)})" if ids else ""))
     return " ".join(found)

@@ -59,13 +59,14 @@ def run(args: argparse.Namespace) -> int:
                 "words": sentence(d, lanes[d.lane], now),
                 "attempts": [
                     {
-                        "attempt": a["starts"],
+                        "attempt": a["own_starts"],
                         "started_at": times.stamp(a["started_at"]),
                         "ended_at": times.stamp(a["ended_at"]),
                         "seconds": None if a["ended_at"] is None else round(a["ended_at"] - a["started_at"], 3),
                         "result": a["result"],
                         "output": a["output"],
                         **way(a["output"]),
+                        "together": report.together(db, a["id"]),
                     }
                     for a in report.attempts(db, d.id)
                 ],
@@ -94,11 +95,14 @@ def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
     for delivery in deliveries:
         lines.append(f"{delivery['transport']}: {delivery['state']}: {output.one_line(delivery['words'], 1000)}")
         for attempt in delivery["attempts"]:
+            ids = attempt["together"]
             took = "" if attempt["seconds"] is None else f" after {attempt['seconds']} s"
             result = output.one_line(attempt["result"] or "running", FIELD_SHOWN)
             by = f", by {attempt['channel']}" if attempt["channel"] else ""
             by += f" [{output.one_line(attempt['proof'], FIELD_SHOWN)}]" if attempt["proof"] else ""
             lines.append(f"  attempt {attempt['attempt']} at {attempt['started_at']}: {result}{took}{by}")
+            if ids:
+                lines.append(f"    one wake for {len(ids)} messages: {output.one_line(', '.join(ids), FIELD_SHOWN)}")
             printed = attempt["output"] or ""
             lines += [f"    > {output.one_line(part, 200)}" for part in printed.splitlines()[-10:]]
     return "\n".join(lines) + "\n"

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.delivery import Ending, State
+from worker.engine.coalescing import envelope_of, key_of, text_of
 from worker.engine.endings import Endings, Written
 from worker.engine.hand_off import HandOff, HandOffs, NextStep, Report
 from worker.engine.identity import Identity
@@ -33,7 +34,6 @@ from worker.transports.command import (
     CannotRun,
     CommandMissing,
     CommandNotAllowed,
-    Envelope,
     prepare,
     write_message_file,
 )
@@ -129,26 +129,21 @@ class Dispatcher:
         """What to ask the launcher for; or how the attempt ended without it."""
         hand_off.claim = claim
         step("claimed")
-        key = key_of(claim)
         settings, transport = _claimed_under(hand_off, claim)
-        logger.info("attempt %d of %s by %s starts", claim.attempt, key, claim.transport, extra=fields_of(claim))
-        self.observer.started(claim.agent, claim.transport, claim.attempt, self.clock() - claim.received_at)
-        envelope = Envelope(
-            agent=claim.agent,
-            project=claim.project or "",
-            stream=claim.stream,
-            message_id=claim.message_id,
-            source=claim.source,
-            text=claim.text,
-            message_class=claim.message_class or "",
-            timestamp=claim.sent_at or "",
-            key=key,
-            attempt=claim.attempt,
+        more = f" and {len(claim.together) - 1} more" if claim.together else ""
+        logger.info(
+            "attempt %d of %s%s by %s starts",
+            claim.attempt,
+            key_of(claim),
+            more,
+            claim.transport,
+            extra=fields_of(claim),
         )
+        self.observer.started(claim.agent, claim.transport, claim.attempt, self.clock() - claim.received_at)
         try:
             prepared = prepare(
                 transport.templates,
-                envelope,
+                envelope_of(claim),
                 allowlist=settings.allowlist,
                 extra_env=transport.env,
                 stdin=transport.stdin,
@@ -169,7 +164,7 @@ class Dispatcher:
         if not transport.wants_message_file:
             return None
         path = path_of(self.identity.files, claim.attempt_id, MESSAGE_SUFFIX)  # removed with the attempt's other files
-        write_message_file(path, claim.text)
+        write_message_file(path, text_of(claim))
         return path
 
     def runs_ended(self, ended: Sequence[RunEnded]) -> None:
@@ -275,11 +270,6 @@ def ending_of(outcome: RunResult) -> Ending:
     """The rules' word for what the launcher saw."""
     detail = os.strerror(outcome.code) if outcome.kind in {"spawn_error", "not_started"} else ""
     return Ending(outcome.kind, outcome.code, detail)
-
-
-def key_of(claim: Claim) -> str:
-    """The message's key, for people and for SOS_MESSAGE_KEY."""
-    return f"{claim.agent}/{claim.stream}/{claim.message_id}"
 
 
 def fields_of(claim: Claim) -> dict[str, object]:

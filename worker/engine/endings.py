@@ -87,30 +87,35 @@ class Endings:
         settled = written.settled
         if settled is None:
             return
-        _log(settled, report)
-        for one in written.unknown:
-            (self.observer.unknown_channel if one.channel else self.observer.unknown_screen)(one.ui, one.version)
-        self.observer.ended(
-            Ended(
-                agent=settled.agent,
-                transport=report.transport.name,
-                message_id=settled.message_id,
-                delivery=report.delivery,
-                attempt=settled.attempt,
-                meaning=meaning(report.ending, report.transport.retry_policy),
-                cause=describe(report.ending),
-                state=settled.state,
-                began_failing=settled.began_failing,
+        for drifted in written.unknown:
+            tell = self.observer.unknown_channel if drifted.channel else self.observer.unknown_screen
+            tell(drifted.ui, drifted.version)
+        for one in (settled, *settled.others):
+            _log(one, report)
+            self.observer.ended(
+                Ended(
+                    agent=one.agent,
+                    transport=report.transport.name,
+                    message_id=one.message_id,
+                    delivery=one.delivery,
+                    attempt=one.attempt,
+                    meaning=meaning(report.ending, report.transport.retry_policy),
+                    cause=describe(report.ending),
+                    state=one.state,
+                    reason=one.reason,
+                    began_failing=one.began_failing,
+                    is_companion=one is not settled,
+                )
             )
-        )
 
     def follow_up(self, report: Report, written: Written) -> None:
         """Wake-ups, the finalizer, the attempt's files. What fails here the sweep does."""
         self.wake_ups.send(written.wakes)
         if written.settled is None:
             return
-        if written.settled.finished:
-            self.wake_ups.finalize(written.settled.message)
+        for one in (written.settled, *written.settled.others):
+            if one.finished:
+                self.wake_ups.finalize(one.message)
         step("before_unlink")
         # A void note must outlive the launcher that may still come to it: see the sweep.
         if report.ending.kind != "void":
@@ -142,7 +147,7 @@ def _log(settled: Settled, report: Report) -> None:
         "agent": settled.agent,
         "message_id": settled.message_id,
         "transport": report.transport.name,
-        "delivery": report.delivery,
+        "delivery": settled.delivery,
         "attempt": settled.attempt,
         "state": str(settled.state),
     }

@@ -3,9 +3,11 @@
 import sqlite3
 
 from worker.ledger import lanes
-from worker.ledger.claims import LaneSettings
+from worker.ledger.groups import LaneSettings
 from worker.ledger.lanes import Lane
 from worker.settings import Settings, TransportSettings
+
+ARGUMENT_BYTES = 96 * 1024  # of a group whose text is an argument: Linux allows 128 KiB, with whatever is around it
 
 
 class LaneLookup:
@@ -46,4 +48,8 @@ def lane_settings_of(transport: TransportSettings) -> LaneSettings:
         max_wakes_per_minute=transport.max_wakes_per_minute,
         max_wakes_per_source=transport.max_wakes_per_source,
         expires_after=transport.expires_after,
+        coalesce=transport.coalesce,
+        coalesce_max=min(transport.coalesce_max, ARGUMENT_BYTES)
+        if transport.text_is_argument
+        else transport.coalesce_max,
     )

@@ -9,28 +9,20 @@ import random
 import secrets
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker import delivery
-from worker.delivery import Counters, Ending, MessageState, RetryPolicy, State
-from worker.ledger import lanes
+from worker.delivery import Counters, Decision, Ending, MessageState, RetryPolicy, State
+from worker.ledger import groups, lanes
+from worker.ledger.groups import Grouped, LaneSettings
 from worker.ledger.lanes import LaneState
 
 
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """Today's settings of a lane, as far as a claim depends on them. Times in seconds."""
-
-    ordered: bool = True
-    timeout: float = 30.0
-    max_wakes_per_minute: int | None = None
-    max_wakes_per_source: int | None = None
-    expires_after: float | None = None
-
-
 class Claim(NamedTuple):
-    """A delivery that is ours to run, with all that its transport needs."""
+    """A delivery that is ours to run, with all that its transport needs.
+
+    `together`: where several go in one attempt, all of them in inbox order, this one included; else empty.
+    """
 
     delivery: int
     attempt_id: str
@@ -47,12 +39,13 @@ class Claim(NamedTuple):
     project: str | None
     sent_at: str | None
     received_at: float
+    together: tuple[Grouped, ...] = ()
 
 
 class NotClaimed(NamedTuple):
     """Why a claim failed.
 
-    `wake`: nobody else will wake the lane, because the delivery was throttled, or expired instead of being claimed;
+    `wake`: nobody else will wake the lane, because the delivery was put off, or expired instead of being claimed;
     `expired`: then its agent, transport and message id; `finished`: that ended its message too.
     """
 
@@ -69,8 +62,10 @@ class Settled(NamedTuple):
     """What a settle did. `finished` is true where it was the one that finished the message.
 
     `began_failing`: it failed, and what its lane had done before succeeded: a new episode of trouble.
+    `others`: the deliveries that went together with this one, and ended with it.
     """
 
+    delivery: int
     state: State
     reason: str
     lane: int
@@ -80,6 +75,7 @@ class Settled(NamedTuple):
     agent: str
     message_id: str
     began_failing: bool
+    others: "tuple[Settled, ...]" = ()
 
 
 def new_attempt_id(now: float) -> str:
@@ -116,7 +112,8 @@ def claim(
 ) -> Claim | NotClaimed:
     """Claim a delivery for this worker, or say why not.
 
-    A failed claim changes nothing, but that a throttled delivery gets its next time and an expired one ends.
+    Where its transport coalesces, what is due behind it is claimed with it. A failed claim changes nothing, but that a
+    delivery that is put off gets its next time, and an expired one ends.
     """
     row = tx.execute(which.query, {"number": which.number}).fetchone()
     if row is None:
@@ -129,15 +126,18 @@ def claim(
     why = lanes.obstacle(state, delivery_id, row["next_at"], ordered=found.ordered, now=now)
     if why is not None:
         return NotClaimed(why, delivery_id, row["lane"])
-    if now >= delivery.expires_at(_age_counts_from(row, now), found.expires_after):
+    if now >= delivery.expires_at(groups.age_counts_from(row, now), found.expires_after):
         return _expire(tx, row, now)
-    if (until := _throttled_until(tx, row, found, now)) is not None:
-        tx.execute("update deliveries set next_at = ?, reason = ? where id = ?", (until, _THROTTLED, delivery_id))
-        return NotClaimed(_THROTTLED, delivery_id, row["lane"], wake=True)
-    tx.execute(
-        "update deliveries set state = 'running', attempt_id = ?, starts = starts + 1, next_at = null where id = ?",
-        (attempt_id, delivery_id),
-    )
+    together: tuple[Grouped, ...] = ()
+    put_off = _throttled_until(tx, row, found, now), _THROTTLED
+    if put_off[0] is None and found.coalesce is not None:
+        group = groups.gather(tx, row, found, now)
+        together = group.members if len(group.members) > 1 else ()
+        put_off = groups.gathers_until(tx, row, found, group, now), groups.GATHERING
+    if put_off[0] is not None:
+        tx.execute("update deliveries set next_at = ?, reason = ? where id = ?", (*put_off, delivery_id))
+        return NotClaimed(put_off[1], delivery_id, row["lane"], wake=True)
+    tx.execute(_RUN, (attempt_id, delivery_id))
     tx.execute(
         """
         insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout)
@@ -147,6 +147,10 @@ def claim(
             attempt_id, delivery_id, row["lane"], row["starts"] + 1, worker, boot_id, row["source"], now, found.timeout,
         ),
     )  # fmt: skip
+    for one in together:
+        if one.delivery != delivery_id:
+            tx.execute(_RUN, (attempt_id, one.delivery))
+            groups.note_companion(tx, attempt_id, one.delivery)
     return Claim(
         delivery=delivery_id,
         attempt_id=attempt_id,
@@ -163,25 +167,19 @@ def claim(
         project=row["project"],
         sent_at=row["sent_at"],
         received_at=row["received_at"],
+        together=together,
     )
 
 
-def _age_counts_from(row: sqlite3.Row, now: float) -> float:
-    """When the message came, or a person last asked for it again.
-
-    Never before it was sent: our clock may have been behind then, and right since.
-    """
-    sent: float = row["ms"] / 1000.0
-    received: float = row["received_at"]
-    return max(received, row["renewed_at"] or 0.0, sent if sent <= now else 0.0)
+_RUN = "update deliveries set state = 'running', attempt_id = ?, starts = starts + 1, next_at = null where id = ?"
 
 
 _THROTTLED = "deferred: its transport has had its wakes for this minute"
 
 _CLAIMABLE = """
-select d.id, d.lane, d.message, d.ms, d.starts, d.next_at, d.reason, d.renewed_at, l.agent, l.transport, l.paused,
-       l.broken_since, l.running, l.head, m.stream, m.message_id, m.source, m.text, m.class, m.project, m.sent_at,
-       m.received_at
+select d.id, d.lane, d.message, d.ms, d.starts, d.burnt, d.next_at, d.reason, d.renewed_at, l.agent, l.transport,
+       l.paused, l.broken_since, l.running, l.head, m.stream, m.message_id, m.source, m.text, m.class, m.project,
+       m.sent_at, m.received_at
 from deliveries d join lane_heads l on l.lane = d.lane join messages m on m.id = d.message
 where d.state in ('waiting', 'retrying') and d.id =
 """
@@ -238,24 +236,54 @@ def settle(
     output: str = "",
 ) -> Settled | None:
     """Write down how an attempt ended. None: somebody else has settled it."""
-    row = tx.execute(
-        """
-        select d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, d.renewed_at, m.received_at, m.ms,
-               m.agent, m.message_id, l.broken_since
-        from deliveries d join messages m on m.id = d.message join lanes l on l.id = d.lane
-        where d.id = ? and d.state = 'running' and d.attempt_id = ?
-        """,
-        (delivery_id, attempt_id),
-    ).fetchone()
-    if row is None:
+    row = tx.execute(_SETTLED + "d.id = ? and d.state = 'running' and d.attempt_id = ?", (delivery_id, attempt_id))
+    head = row.fetchone()
+    if head is None:
         return None
-    before = Counters(row["burnt"], row["frees"], row["voids"], _age_counts_from(row, now))
-    decision = delivery.decide(ending, before, policy, now=now, cancelled=bool(row["cancel"]), rng=rng)
-    after = decision.counters
-    next_at = decision.next_at
-    if next_at is not None:  # one that expires frees its lane then, and not when its backoff is over
-        next_at = min(next_at, max(now, delivery.expires_at(before.first_seen, policy.expires_after)))
+    rows = [head]
+    if head["accompanied"]:
+        rows += tx.execute(_SETTLED + groups.COMPANIONS, {"attempt": attempt_id}).fetchall()
+    decisions = [
+        delivery.decide(
+            ending,
+            Counters(row["burnt"], row["frees"], row["voids"], groups.age_counts_from(row, now)),
+            policy,
+            now=now,
+            cancelled=bool(row["cancel"]),
+            rng=rng,
+        )
+        for row in rows
+    ]
+    # What goes on goes on together. One that expires frees its lane then, and not when its backoff is over.
+    first = next(((n, at) for n, d in enumerate(decisions) if (at := d.next_at) is not None), None)
+    next_at = None
+    if first is not None:
+        expires = delivery.expires_at(groups.age_counts_from(rows[first[0]], now), policy.expires_after)
+        next_at = min(first[1], max(now, expires))
+    settled = [_settle_one(tx, *pair, next_at, now) for pair in zip(rows, decisions, strict=True)]
+    tx.execute(
+        "update attempts set ended_at = ?, result = ?, output = ? where id = ?",
+        (now, delivery.describe(ending), output or None, attempt_id),
+    )
+    lanes.note_circuit(tx, head["lane"], ending, now, broken=head["broken_since"] is not None)
+    began_failing = delivery.is_failure(ending) and not lanes.was_failing(tx, head["lane"], attempt_id)
+    return settled[0]._replace(began_failing=began_failing, others=tuple(settled[1:]))
+
+
+_SETTLED = """
+select d.id, d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, d.renewed_at, m.received_at, m.ms,
+       m.agent, m.message_id, l.broken_since,
+       exists (select 1 from companions c where c.attempt = d.attempt_id) as accompanied
+from deliveries d join messages m on m.id = d.message join lanes l on l.id = d.lane
+where
+"""
+
+
+def _settle_one(
+    tx: sqlite3.Connection, row: sqlite3.Row, decision: Decision, next_at: float | None, now: float
+) -> Settled:
     final = decision.state in delivery.FINAL
+    after = decision.counters
     tx.execute(
         """
         update deliveries set state = ?, burnt = ?, frees = ?, voids = ?, next_at = ?, reason = ?, attempt_id = null,
@@ -263,16 +291,12 @@ def settle(
         where id = ?
         """,
         (
-            decision.state, after.burnt, after.frees, after.voids, next_at, decision.reason,
-            now if final else None, delivery_id,
+            decision.state, after.burnt, after.frees, after.voids, None if decision.next_at is None else next_at,
+            decision.reason, now if final else None, row["id"],
         ),
     )  # fmt: skip
-    tx.execute(
-        "update attempts set ended_at = ?, result = ?, output = ? where id = ?",
-        (now, delivery.describe(ending), output or None, attempt_id),
-    )
-    lanes.note_circuit(tx, row["lane"], ending, now, broken=row["broken_since"] is not None)
     return Settled(
+        delivery=row["id"],
         state=decision.state,
         reason=decision.reason,
         lane=row["lane"],
@@ -281,7 +305,7 @@ def settle(
         attempt=row["starts"],
         agent=row["agent"],
         message_id=row["message_id"],
-        began_failing=delivery.is_failure(ending) and not lanes.was_failing(tx, row["lane"], attempt_id),
+        began_failing=False,
     )
 
 

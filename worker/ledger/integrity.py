@@ -25,8 +25,9 @@ def problems(db: sqlite3.Connection) -> list[str]:
 
 _RULES = (
     (
-        "lane(s) with more than one running delivery",
-        "select count(*) from (select 1 from deliveries where state = 'running' group by lane having count(*) > 1)",
+        "lane(s) with more than one running attempt",
+        """select count(*) from (select 1 from deliveries where state = 'running'
+           group by lane having count(distinct coalesce(attempt_id, id)) > 1)""",
     ),
     (
         "running deliveries without an attempt",

@@ -72,7 +72,8 @@ def _lane(db: sqlite3.Connection, row: sqlite3.Row) -> LaneReport:
     )
     now = db.execute(
         """
-        select l.running, m.received_at from lane_heads l
+        select (select count(*) from deliveries r indexed by deliveries_running
+                where r.lane = l.lane and r.state = 'running') as running, m.received_at from lane_heads l
         left join deliveries d on d.id = l.head left join messages m on m.id = d.message where l.lane = ?
         """,
         (row["id"],),
@@ -86,7 +87,7 @@ def _lane(db: sqlite3.Connection, row: sqlite3.Row) -> LaneReport:
         broken_reason=row["broken_reason"],
         waiting=pending.get("waiting", 0),
         retrying=pending.get("retrying", 0),
-        running=int(now["running"] is not None),
+        running=now["running"],
         held=stuck.get("held", 0),
         dead=stuck.get("dead", 0),
         oldest=now["received_at"],
@@ -102,8 +103,10 @@ left join attempts a on a.id = d.attempt_id
 
 
 def running(db: sqlite3.Connection, lane: int) -> list[DeliveryReport]:
-    """What runs in a lane: at most one."""
-    query = _DELIVERY.format(index="") + "where d.id = (select running from lane_heads where lane = ?)"  # noqa: S608 - our own words
+    """What runs in a lane: at most one attempt, with all that goes together in it."""
+    query = _DELIVERY.format(index="indexed by deliveries_running") + (
+        "where d.lane = ? and d.state = 'running' order by d.ms, d.seq, d.id"
+    )
     return _deliveries(db.execute(query, (lane,)))
 
 
@@ -170,8 +173,47 @@ def message(db: sqlite3.Connection, message_row: int) -> sqlite3.Row:
 
 
 def attempts(db: sqlite3.Connection, delivery: int) -> list[sqlite3.Row]:
-    """The attempts of a delivery, oldest first."""
-    return db.execute("select * from attempts where delivery = ? order by starts", (delivery,)).fetchall()
+    """The attempts of a delivery, oldest first; `own_starts`: which of its attempts each one was."""
+    return db.execute(
+        """
+        select a.*, a.starts as own_starts from attempts a where a.delivery = :delivery
+        union all
+        select a.*, c.starts as own_starts from companions c join attempts a on a.id = c.attempt
+        where c.delivery = :delivery
+        order by own_starts
+        """,
+        {"delivery": delivery},
+    ).fetchall()
+
+
+def together(db: sqlite3.Connection, attempt_id: str) -> list[str]:
+    """The ids of the messages that went together in an attempt, in inbox order; empty where one went alone."""
+    rows = db.execute(
+        """
+        select m.message_id, d.ms, d.seq, d.id from attempts a join deliveries d on d.id = a.delivery
+        join messages m on m.id = d.message where a.id = :attempt
+        union all
+        select m.message_id, d.ms, d.seq, d.id from companions c join deliveries d on d.id = c.delivery
+        join messages m on m.id = d.message where c.attempt = :attempt
+        order by 2, 3, 4
+        """,
+        {"attempt": attempt_id},
+    ).fetchall()
+    return [row["message_id"] for row in rows] if len(rows) > 1 else []
+
+
+def last_together(db: sqlite3.Connection, message: int) -> dict[str, list[str]]:
+    """For each transport that a message went by together with others: their ids, in its last attempt."""
+    found = {}
+    rows = db.execute(
+        "select d.id, l.transport from deliveries d join lanes l on l.id = d.lane where d.message = ? order by d.id",
+        (message,),
+    ).fetchall()
+    for row in rows:
+        made = attempts(db, row["id"])
+        if made and (ids := together(db, made[-1]["id"])):
+            found[row["transport"]] = ids
+    return found
 
 
 def history(db: sqlite3.Connection, agent: str | None, limit: int) -> list[sqlite3.Row]:
@@ -188,7 +230,9 @@ def last_outputs(db: sqlite3.Connection, message: int) -> list[tuple[str, str]]:
     rows = db.execute(
         """
         select l.transport, a.output from deliveries d
-        join lanes l on l.id = d.lane join attempts a on a.delivery = d.id and a.starts = d.starts
+        join lanes l on l.id = d.lane join attempts a on a.id = coalesce(
+          (select o.id from attempts o where o.delivery = d.id and o.starts = d.starts),
+          (select c.attempt from companions c where c.delivery = d.id and c.starts = d.starts))
         where d.message = ? and d.state = 'succeeded' and a.output is not null
         """,
         (message,),

@@ -181,5 +181,15 @@ create table unknown_screens (          -- screens that a profile did not explai
 ) without rowid;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9)
+_V10 = """
+create table companions (               -- deliveries that an attempt made together with its own: one wake for them all
+  attempt  text not null references attempts (id) on delete cascade,
+  delivery integer not null references deliveries (id) on delete cascade,
+  starts   integer not null,            -- which attempt of that delivery it was
+  primary key (attempt, delivery)
+) without rowid;
+create index companions_of_delivery on companions (delivery);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
 VERSION = len(MIGRATIONS)

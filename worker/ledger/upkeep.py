@@ -86,12 +86,12 @@ def forget_workers(tx: sqlite3.Connection, before: float) -> None:
 
 
 def running_attempts(db: sqlite3.Connection) -> list[RunningAttempt]:
-    """All attempts that the ledger believes to be running; at most one a lane."""
+    """All attempts that the ledger believes to be running; at most one a lane, whatever number of messages it has."""
     rows = db.execute(
         """
         select a.id, a.delivery, l.agent, l.transport, a.worker, a.boot_id, a.started_at, a.timeout
         from deliveries d indexed by deliveries_running
-        join attempts a on a.id = d.attempt_id join lanes l on l.id = d.lane
+        join attempts a on a.id = d.attempt_id and a.delivery = d.id join lanes l on l.id = d.lane
         where d.state = 'running'
         """
     )

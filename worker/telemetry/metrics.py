@@ -119,6 +119,8 @@ class MetricsFile(Observer):
 
     def ended(self, what: Ended) -> None:
         """Count it."""
+        if what.is_companion:
+            return
         self._attempts.labels(what.agent, what.transport, str(what.meaning)).inc()
 
     def unknown_screen(self, ui: str, version: str) -> None:

@@ -8,7 +8,11 @@ from worker.settings import Settings
 
 
 class Ended(NamedTuple):
-    """How an attempt ended and what became of its delivery. `cause` holds nothing that the transport printed."""
+    """How an attempt ended and what became of a delivery by it.
+
+    `cause` holds nothing that the transport printed, `reason` may. `is_companion`: it is not the one that the attempt
+    was begun for, but went together with it.
+    """
 
     agent: str
     transport: str
@@ -19,6 +23,8 @@ class Ended(NamedTuple):
     cause: str
     state: State
     began_failing: bool
+    reason: str = ""
+    is_companion: bool = False
 
 
 class Observer:
@@ -28,7 +34,7 @@ class Observer:
         """An attempt starts, `waited` seconds after its message came."""
 
     def ended(self, what: Ended) -> None:
-        """An attempt was settled."""
+        """An attempt was settled; comes once for each delivery that it made."""
 
     def unknown_screen(self, ui: str, version: str) -> None:
         """A transport met a screen that the profile `ui` does not explain, of the agent's `version` (or "")."""

@@ -51,11 +51,14 @@ def _main(argv: "Sequence[str] | None") -> int:
 def from_bus(text: str, variable: "Callable[[str, str], str]") -> str:
     """The line for a message of the bus: our own preamble, made from the transport's environment.
 
-    The address in a body is never trusted: every line of it that looks like a preamble is quoted.
+    The address in a body is never trusted: every line of it that looks like a preamble is quoted. Where several
+    messages come together the worker has done all this (`worker.engine.coalescing`); no message can set that variable.
     """
     from worker.terminal import preamble
     from worker.terminal.text import sanitise
 
+    if variable("SOS_MESSAGE_COUNT", ""):
+        return sanitise(text)
     body = preamble.quote_forged(sanitise(text))
     given = variable("SOS_MESSAGE_CLASS", "")
     chosen = given if given in CLASSES else None

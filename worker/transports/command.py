@@ -50,7 +50,10 @@ class CannotRun(BusWatchError):  # noqa: N818 - a verdict, read as a sentence
 
 
 class Envelope(NamedTuple):
-    """A message as its transports see it; `key` is the message's KEY, `attempt` counts from 1."""
+    """A message as its transports see it; `key` is the message's KEY, `attempt` counts from 1.
+
+    `messages`: how many it is, each with its own preamble in `text` where there are several.
+    """
 
     agent: str
     project: str
@@ -62,6 +65,7 @@ class Envelope(NamedTuple):
     timestamp: str
     key: str
     attempt: int
+    messages: int = 1
 
 
 class Prepared(NamedTuple):
@@ -162,6 +166,7 @@ def _argument(template: Template, values: Mapping[str, str]) -> bytes:
 def _environment(envelope: Envelope, values: Mapping[str, str], extra_env: Mapping[str, str]) -> dict[str, str]:
     """All variables but the text; ours come last, so that a declared one never hides them."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    group = {"SOS_MESSAGE_COUNT": str(envelope.messages)} if envelope.messages > 1 else {}
     return {
         **inherited,
         **extra_env,
@@ -173,6 +178,7 @@ def _environment(envelope: Envelope, values: Mapping[str, str], extra_env: Mappi
         "SOS_MESSAGE_TIMESTAMP": _word(envelope.timestamp),
         "SOS_MESSAGE_KEY": _word(envelope.key),
         "SOS_DELIVERY_ATTEMPT": str(envelope.attempt),
+        **group,
     }
 
 

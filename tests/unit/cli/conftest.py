@@ -17,8 +17,9 @@ from worker.cli.main import main
 from worker.configuration import load
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
-from worker.ledger.claims import Claim, LaneSettings
+from worker.ledger.claims import Claim
 from worker.ledger.database import Database
+from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
 from worker.transports.locks import hold_lock
 

@@ -57,7 +57,9 @@ def test_show(desk: Desk) -> None:
     assert deliveries["does"]["words"] == "done, in attempt 1"
     assert deliveries["drops"]["words"] == "dropped by a person"
     (attempt,) = deliveries["dies"]["attempts"]
-    assert set(attempt) == {"attempt", "started_at", "ended_at", "seconds", "result", "output", "channel", "proof"}
+    assert set(attempt) == {
+        "attempt", "started_at", "ended_at", "seconds", "result", "output", "channel", "proof", "together",
+    }  # fmt: skip
     assert attempt["result"] == "exit 65: no such pane"
     text = desk.run("show", f"{MS}-0").out
     assert "last words" in text
@@ -89,7 +91,7 @@ def test_history(desk: Desk) -> None:
     assert [row["key"] for row in found] == [SECOND, FIRST]
     assert set(found[0]) == {
         "key", "agent", "stream", "id", "source", "class", "state", "received_at", "finished_at", "deliveries",
-        "ways",
+        "ways", "together",
     }  # fmt: skip
     assert found[1]["deliveries"]["does"] == "succeeded"
     assert len(desk.run("history", "-n", "1", "--json").json) == 1
@@ -316,7 +318,7 @@ def test_ledger_check_finds_what_contradicts_itself(desk: Desk) -> None:
     assert said.status == 1
     problems = "\n".join(said.json["problems"])
     assert "2 finished message(s) with a delivery that is not final" in problems
-    assert "1 lane(s) with more than one running delivery" in problems
+    assert "1 lane(s) with more than one running attempt" in problems
     assert "running deliveries without an attempt" in problems
     assert desk.run("ledger", "check").out.splitlines()[-1] == "FAIL 3 problem(s)"
 

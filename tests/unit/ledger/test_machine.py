@@ -15,15 +15,18 @@ from tests.fakes.inbox import message
 from worker import delivery
 from worker.delivery import Counters, Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
-from worker.ledger.claims import Claim, LaneSettings, NotClaimed
+from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.database import Database
+from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
 
 POLICY = RetryPolicy(max_attempts=3, retry_max_delay=30.0, give_up_after=1e12)
 HOLD = replace(POLICY, on_unknown="hold")
-ORDERED = {"first": True, "second": False}  # transports
-POLICY_OF = {"first": HOLD, "second": POLICY}
+ORDERED = {"first": True, "second": False, "grouped": True, "loose": False}  # transports
+GROUPED = {"grouped", "loose"}
+POLICY_OF = {"first": HOLD, "second": POLICY, "grouped": POLICY, "loose": HOLD}
 FINAL = {"succeeded", "dead", "cancelled"}
+GATHERS = 0.001  # seconds between two wakes of a transport that coalesces
 CHOSEN = st.builds(Chosen, st.sampled_from([None, *ORDERED]), st.booleans())
 
 
@@ -42,6 +45,7 @@ class Model:
     next_at: float | None = None
     cancel: bool = False
     attempt: str | None = None
+    failed_with: frozenset[int] = frozenset()  # the deliveries of its last attempt
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -54,6 +58,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model: dict[int, Model] = {}  # by delivery
         self.paused: set[str] = set()
         self.broken: set[str] = set()
+        self.began: dict[str, float] = {}  # by attempt
+        self.woken: dict[str, float] = {}  # by transport: when its last successful attempt began
         self.sent: set[tuple[int, int]] = set()
         self.count = 0
         self.rng = random.Random(0)
@@ -94,16 +100,43 @@ class LedgerMachine(RuleBasedStateMachine):
         result = self.db.write(
             lambda tx: claims.claim(
                 tx, claims.this(chosen), attempt_id=attempt, worker="w", boot_id="b", now=self.now,
-                settings=lambda _, transport: LaneSettings(ordered=ORDERED[transport]),
+                settings=lambda _, transport: LaneSettings(
+                    ordered=ORDERED[transport], coalesce=GATHERS if transport in GROUPED else None
+                ),
             )
         )  # fmt: skip
-        if self._claimable(one, chosen):
+        gathers = one.transport in GROUPED and not one.burnt and self.woken.get(one.transport) == self.now
+        if self._claimable(one, chosen) and not gathers:
             assert isinstance(result, Claim)
-            one.state, one.attempt, one.next_at = "running", attempt, None
-            one.starts += 1
+            group = self._group(one, chosen)
+            assert [member.delivery for member in result.together] == (group if len(group) > 1 else [])
+            for number in group:
+                member = self.model[number]
+                member.state, member.attempt, member.next_at = "running", attempt, None
+                member.starts += 1
+                member.failed_with = frozenset(group)
+            self.began[attempt] = self.now
             assert result.attempt == one.starts
         else:
             assert isinstance(result, NotClaimed), result
+            if self._claimable(one, chosen):
+                one.next_at = self.now + GATHERS
+
+    def _group(self, head: Model, chosen: int) -> list[int]:
+        """What goes together with a delivery that is claimed, in inbox order."""
+        if head.transport not in GROUPED:
+            return [chosen]
+        group = []
+        for number, one in sorted(self.model.items(), key=lambda item: (item[1].key, item[0])):
+            if one.transport != head.transport or one.state not in {"waiting", "retrying"}:
+                continue
+            due = one.next_at is None or one.next_at <= self.now
+            again = number in head.failed_with if head.burnt else not one.burnt
+            if number == chosen or (due and again):
+                group.append(number)
+            elif ORDERED[head.transport]:
+                break
+        return group
 
     def _claimable(self, one: Model, chosen: int) -> bool:
         lane = [(other.key, number) for number, other in self.model.items() if other.transport == one.transport]
@@ -123,13 +156,11 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(data=st.data(), code=st.sampled_from([0, 0, 1, 65, 69, 75, 76, "void", "timeout", "interrupted"]))
     def settle(self, data: st.DataObject, code: Any) -> None:
         """A run has ended, or a sweep found out how; and who comes second changes nothing."""
-        chosen = data.draw(st.sampled_from(sorted(n for n, one in self.model.items() if one.state == "running")))
-        one = self.model[chosen]
+        attempt = data.draw(st.sampled_from(sorted({one.attempt for one in self.model.values() if one.attempt})))
+        (chosen,) = (row["delivery"] for row in self.rows(f"select delivery from attempts where id = '{attempt}'"))
         ending = Ending(code) if isinstance(code, str) else Ending("exit", code)  # type: ignore[arg-type]
-        policy = POLICY_OF[one.transport]
-        before = Counters(one.burnt, one.frees, one.voids, self.now)
-        decision = delivery.decide(ending, before, policy, now=self.now, cancelled=one.cancel, rng=random.Random(7))
-        attempt = one.attempt or ""
+        policy = POLICY_OF[self.model[chosen].transport]
+        group = sorted((n for n, one in self.model.items() if one.attempt == attempt), key=lambda n: n != chosen)
 
         def write(tx: sqlite3.Connection, *, given: str) -> claims.Settled | None:
             return claims.settle(tx, chosen, given, ending, policy, now=self.now, rng=random.Random(7))
@@ -137,15 +168,29 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.db.write(lambda tx: write(tx, given="f" * 32)) is None
         settled = self.db.write(lambda tx: write(tx, given=attempt))
         assert settled is not None
-        assert settled.state == decision.state
         assert self.db.write(lambda tx: write(tx, given=attempt)) is None
-        one.state, one.next_at, one.attempt, one.cancel = str(decision.state), decision.next_at, None, False
-        one.burnt, one.frees, one.voids = decision.counters.burnt, decision.counters.frees, decision.counters.voids
+        written = {one.delivery: one for one in (settled, *settled.others)}
+        assert written.keys() == set(group), "an ending counts for all that went together"
+        due = {row["id"]: row["next_at"] for row in self.rows("select id, next_at from deliveries")}
+        for number in group:
+            one = self.model[number]
+            before = Counters(one.burnt, one.frees, one.voids, self.now)
+            decision = delivery.decide(ending, before, policy, now=self.now, cancelled=one.cancel, rng=random.Random(7))
+            assert written[number].state == decision.state
+            one.state, one.attempt, one.cancel = str(decision.state), None, False
+            one.next_at = decision.next_at if len(group) == 1 else due[number]
+            assert (one.next_at is None) == (decision.next_at is None)
+            one.burnt, one.frees, one.voids = decision.counters.burnt, decision.counters.frees, decision.counters.voids
+        assert len({due[n] for n in group if due[n] is not None}) <= 1, "what goes on goes on together"
+        transport = self.model[chosen].transport
+        if code == 0:
+            self.woken[transport] = self.began[attempt]
         if code == 69:
-            self.broken.add(one.transport)
+            self.broken.add(transport)
         elif code not in {"void", "interrupted"}:
-            self.broken.discard(one.transport)
-        assert settled.finished == self._over(one.message)
+            self.broken.discard(transport)
+        finished = {self.model[n].message for n in group if written[n].finished}
+        assert finished == {m for n in group if self._over(m := self.model[n].message)}
 
     # -- what people do ------------------------------------------------------------------------------------------------
 
@@ -204,7 +249,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (row["state"], row["starts"], row["burnt"], row["voids"], row["next_at"], bool(row["cancel"])) == (
                 one.state, one.starts, one.burnt, one.voids, one.next_at, one.cancel,
             )  # fmt: skip
-        for row in self.rows("select delivery, count(*) as n, sum(ended_at is null) as open from attempts group by 1"):
+        made = """
+            select delivery, ended_at from attempts
+            union all select c.delivery, a.ended_at from companions c join attempts a on a.id = c.attempt
+            """
+        for row in self.rows(f"select delivery, count(*) as n, sum(ended_at is null) as open from ({made}) group by 1"):
             one = self.model[row["delivery"]]
             assert (row["n"], row["open"]) == (one.starts, int(one.state == "running"))
         for row in self.rows("select id, state from messages"):

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from worker.ledger import claims
-from worker.ledger.claims import Claim, LaneSettings
+from worker.ledger.claims import Claim
 from worker.ledger.database import Database
+from worker.ledger.groups import LaneSettings
 from worker.ledger.schema import MIGRATIONS, VERSION
 
 ROWS = """

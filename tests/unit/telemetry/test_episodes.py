@@ -9,8 +9,9 @@ import pytest
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake
-from worker.ledger.claims import Claim, LaneSettings, NotClaimed
+from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.database import Database
+from worker.ledger.groups import LaneSettings
 
 NOW = 1_795_000_000.0
 
