@@ -1,5 +1,6 @@
 """A storm of messages to one busy agent whose transport coalesces, while the consumer is killed again and again."""
 
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -53,19 +54,25 @@ class Storm(Lanes):
         super().__init__(home, lanes=1, seed=seed, transport=transport, settings={"allowlist": ["/bin/sh"]})
 
     def weather(self, *, messages: int, seconds: float, kills: int, patience: float = 180.0) -> Weathered:
-        """So many messages come evenly in so many seconds, and the consumer is killed so often meanwhile."""
-        begun = time.monotonic()
-        process = self.start_worker()
-        killed = 0
-        for number in range(messages):
-            time.sleep(max(0.0, begun + seconds * number / messages - time.monotonic()))
-            self.feed(1, text=f"#{number}")
-            if number >= (killed + 1) * messages / (kills + 1):
-                process.kill()
-                process.wait()
-                process = self.start_worker()
-                killed += 1
+        """So many messages come evenly in so many seconds, while the consumer is killed so often, in the midst of it."""
+        storm = threading.Thread(target=self._blow, args=(messages, seconds))
+        storm.start()
+        for _ in range(kills):
+            process = self.start_worker()
+            until(self.serving, "a consumer to start")
+            time.sleep(self.random.uniform(0.0, 2.0 * seconds / kills))
+            process.kill()
+            process.wait()
+            until(lambda: not self.serving(), "its launcher to end")
+        self.start_worker()
+        storm.join()
         until(self.drained, "all messages to be over", patience)
         lines = [line.split() for line in self.told.read_text().splitlines()]
         wakes = [[int(word) for word in numbers] for what, *numbers in lines if what == "start"]
         return Weathered(messages, wakes, sum(what == "end" for what, *_ in lines))
+
+    def _blow(self, messages: int, seconds: float) -> None:
+        begun = time.monotonic()
+        for number in range(messages):
+            time.sleep(max(0.0, begun + seconds * number / messages - time.monotonic()))
+            self.feed(1, text=f"#{number}")

@@ -57,7 +57,7 @@ def from_bus(text: str, variable: "Callable[[str, str], str]") -> str:
     from worker.terminal import preamble
     from worker.terminal.text import sanitise
 
-    if variable("SOS_MESSAGE_COUNT", ""):
+    if variable("SOS_MESSAGE_COUNT", "").isdigit():
         return sanitise(text)
     body = preamble.quote_forged(sanitise(text))
     given = variable("SOS_MESSAGE_CLASS", "")
