@@ -54,7 +54,7 @@ class Storm(Lanes):
         super().__init__(home, lanes=1, seed=seed, transport=transport, settings={"allowlist": ["/bin/sh"]})
 
     def weather(self, *, messages: int, seconds: float, kills: int, patience: float = 180.0) -> Weathered:
-        """So many messages come evenly in so many seconds, while the consumer is killed so often, in the midst of it."""
+        """So many messages come evenly in so many seconds, and the consumer is killed so often meanwhile."""
         storm = threading.Thread(target=self._blow, args=(messages, seconds))
         storm.start()
         for _ in range(kills):
