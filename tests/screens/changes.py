@@ -7,7 +7,8 @@ changed.
 import random
 import re
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.terminal.tmux import Look
 

@@ -158,16 +158,12 @@ def _run_program(program: str, target: str, line: str, options: "argparse.Namesp
 
 
 def _parser() -> "argparse.ArgumentParser":
-    import argparse
-
     from worker.terminal import command
 
-    parser = command.Parser(
-        prog="agent-send",
-        description="Send an addressed message to the agent in a tmux session, here or over ssh.",
-        epilog=EXAMPLES + "\n" + command.DETAILS + f"  {BAD_CLASS}   -C is not one of the classes; nothing was sent",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = command.parser(
+        "agent-send", "Send an addressed message to the agent in a tmux session, here or over ssh.", EXAMPLES
     )
+    parser.epilog = f"{parser.epilog}  {BAD_CLASS}   -C is not one of the classes; nothing was sent"
     parser.add_argument(
         "-s",
         "--session",

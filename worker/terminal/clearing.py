@@ -6,7 +6,8 @@ with a person's words beside it, stay as they are, and the message waits.
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.terminal import screen
 from worker.terminal.leftover import Leftover, PasteNote, with_fate

@@ -40,6 +40,35 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
+class _Layout(argparse.RawDescriptionHelpFormatter):
+    """argparse makes one for each option that is added, and looks up the terminal's size each time."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=78)
+
+
+def parser(prog: str, description: str, examples: str) -> Parser:
+    """The parser of one of the commands, as yet without options."""
+    return Parser(prog=prog, description=description, epilog=f"{examples}\n{DETAILS}", formatter_class=_Layout)
+
+
+def pane_parser(
+    prog: str,
+    description: str,
+    examples: str,
+    *,
+    via: str = TYPE,
+    more: "Callable[[Parser], None]" = lambda _: None,
+) -> Parser:
+    """The parser of a command that wants one pane and one text; `more` adds what only this one has."""
+    made = parser(prog, description, examples)
+    _add_target(made)
+    add_text_options(made)
+    more(made)
+    add_pane_options(made, via)
+    return made
+
+
 def glued(argv: "Sequence[str] | None") -> list[str]:
     """`argv` (None: this process's) with each message and each session's name in one word with its option.
 
@@ -63,7 +92,7 @@ def add_text_options(parser: argparse.ArgumentParser) -> None:
     source.add_argument("-b", "--base64", metavar="BASE64", help="the text in base64")
 
 
-def add_target(parser: argparse.ArgumentParser) -> None:
+def _add_target(parser: argparse.ArgumentParser) -> None:
     """-t, the pane."""
     parser.add_argument(
         "-t",

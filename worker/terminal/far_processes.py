@@ -5,7 +5,8 @@ The scripts are for any POSIX shell, in one line, and take what they need as arg
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.terminal.runner import Runner
 
@@ -34,8 +35,7 @@ LIFE = (
 (`none`: it is dead, or that is unknowable), and the time in seconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One process."""
 
     pid: int

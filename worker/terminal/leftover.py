@@ -10,7 +10,9 @@ Promises: nothing here presses a key or fails on what somebody else wrote into t
 import hashlib
 import os
 import re
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from worker.terminal import ours
 from worker.terminal.profiles import Composer
@@ -23,8 +25,7 @@ _FATE = re.compile(r"([0-9a-f]{16})\.(submitted|queued)\.(\d{1,12})")
 _KEPT = 8  # fates that a pane remembers
 
 
-@dataclass(frozen=True, slots=True)
-class PasteNote:
+class PasteNote(Struct, frozen=True):
     """What was pasted into a pane."""
 
     id: str
@@ -71,8 +72,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(Struct, frozen=True):
     """A noted text that the box still holds, or held."""
 
     note: PasteNote

@@ -7,14 +7,14 @@ a prefix, never a pattern, and never another pane than the one whose name was sa
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _PANE_ID = re.compile(r"%\d+")
 _CHANGED = re.compile(r"\\[nt]|[.:\s\\]")  # tmux 3.3a: `.` and `:` become `_`, the others are escaped
 
 
-@dataclass(frozen=True, slots=True)
-class Pane:
+class Pane(Struct, frozen=True):
     """One pane at one place, as `list-panes` has it; a pane in several sessions has a place in each."""
 
     id: str

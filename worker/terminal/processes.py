@@ -8,8 +8,9 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from worker import process_table
 from worker.process_table import ENDED, FOREGROUND, GROUP, HAS_PROC, START, STATE, TERMINAL
@@ -36,8 +37,7 @@ _SUFFIX = re.compile(r"\.(?:[cm]?js|ts|py|rb)$")
 _OPTIONS_WITH_VALUE = frozenset(["-r", "--require", "--import", "--loader", "-X", "-W", "-C", "--conditions"])
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """One process of the foreground group."""
 
     pid: int

@@ -5,7 +5,8 @@ Enter is repeated only while our own text is seen in the input box; text is neve
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.terminal import ours, screen
 from worker.terminal.pace import SLOWEST, pace
@@ -20,8 +21,7 @@ _FAILING = 5.0  # seconds to wait for the next error of an agent whose last prom
 _NO_RECORD = 1.5  # seconds to wait for a record of which there is no file yet
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """`submitted`, `queued`, `unproven`, `refused` (not woken by it) or `gone`, why, and what proves it."""
 
     verdict: str
@@ -29,8 +29,7 @@ class Verdict:
     proof: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(Struct, frozen=True):
     """What was entered into what."""
 
     text: str

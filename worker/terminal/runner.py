@@ -9,12 +9,12 @@ connection serves the whole exchange, and when it breaks that `sh`, whose pid th
 import math
 import os
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from worker.errors import UsageError
 from worker.terminal.ssh import EXTRA_PATH, HostError, check_destination, connected, ssh_argv
@@ -22,8 +22,7 @@ from worker.terminal.ssh import EXTRA_PATH, HostError, check_destination, connec
 __all__ = ["HostError", "LocalRunner", "Result", "Runner", "SshRunner", "check_destination", "ssh_argv"]
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """How a command ended: its exit status and its output, standard error included."""
 
     status: int
@@ -68,18 +67,13 @@ class LocalRunner:
         self._environment = dict(os.environ if environment is None else environment)
         path = self._environment.get("PATH", "")
         self._environment["PATH"] = f"{path}:{EXTRA_PATH}" if path else EXTRA_PATH
-        self._programs: dict[str, str] = {}
 
     def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
         """See `Runner.run`."""
         timeout = _within(timeout, self.deadline)
-        program = self._programs.get(argv[0]) or shutil.which(argv[0], path=self._environment["PATH"])
-        if program is None:
-            return Result(127, f"{argv[0]}: not found in {self._environment['PATH']}".encode())
-        self._programs[argv[0]] = program
         try:
             done = subprocess.run(
-                [program, *argv[1:]],
+                argv,  # looked for in the PATH of `env`
                 input=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -89,6 +83,8 @@ class LocalRunner:
             )
         except subprocess.TimeoutExpired:
             raise HostError(f"`{argv[0]}` did not answer within {timeout:.1f} s") from None
+        except OSError as why:
+            return Result(127, f"{argv[0]}: {why.strerror} in {self._environment['PATH']}".encode())
         return Result(done.returncode, done.stdout)
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ Promises:
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from worker.terminal.box import Box, find
 from worker.terminal.cells import Row, rows_of
@@ -34,8 +35,7 @@ _LAST = 20  # rows at the screen's end that are searched for the words of a dial
 _LOADS = 60.0  # seconds: an agent older than this has loaded, whatever its screen looks like
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """What a screen means, and why."""
 
     state: str
@@ -43,7 +43,7 @@ class Judgement:
     busy: bool
     queued: bool
     box: Box | None
-    rows: Sequence[Row] = field(repr=False, default=())
+    rows: Sequence[Row] = ()
 
     @property
     def outside(self) -> str:

@@ -42,9 +42,17 @@ def _main(argv: "Sequence[str] | None") -> int:
         return look_report.run(options)
     if options.from_bus and (options.message is not None or options.base64 is not None):
         raise UsageError("--from-bus takes the text from standard input or -f")
-    text = command.read_text(options)
     if options.from_bus:
-        text = from_bus(text, os.environ.get)
+        return send_from_bus(options)
+    text = command.read_text(options)
+    return command.send(options, options.target, lambda _server: text)
+
+
+def send_from_bus(options: "argparse.Namespace") -> int:
+    """Send a message of the bus as the options say; gives the exit status."""
+    from worker.terminal import command
+
+    text = from_bus(command.read_text(options), os.environ.get)
     return command.send(options, options.target, lambda _server: text)
 
 
@@ -67,25 +75,23 @@ def from_bus(text: str, variable: "Callable[[str, str], str]") -> str:
 
 
 def _parser() -> "argparse.ArgumentParser":
-    import argparse
-
     from worker.terminal import command
 
-    parser = command.Parser(
-        prog="send-message",
-        description="Submit one text to the agent in one tmux pane, as one prompt, and prove it. "
+    def more(parser: command.Parser) -> None:
+        parser.add_argument(
+            "--look",
+            action="store_true",
+            help="type nothing: say who and what is in the pane, and why; for bug reports",
+        )
+        parser.add_argument("--from-bus", action="store_true", help="put the preamble of a bus message in front")
+
+    return command.pane_parser(
+        "send-message",
+        "Submit one text to the agent in one tmux pane, as one prompt, and prove it. "
         "It never types into a shell, a dialog or somebody's draft.",
-        epilog=EXAMPLES + "\n" + command.DETAILS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
+        more=more,
     )
-    command.add_target(parser)
-    command.add_text_options(parser)
-    parser.add_argument(
-        "--look", action="store_true", help="type nothing: say who and what is in the pane, and why; for bug reports"
-    )
-    parser.add_argument("--from-bus", action="store_true", help="put the preamble of a bus message in front")
-    command.add_pane_options(parser)
-    return parser
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ box.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from worker.errors import BusWatchError
 from worker.terminal import clearing, screen, target
@@ -37,8 +38,7 @@ class TextError(BusWatchError):
     exit_status = 65
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What the caller wants."""
 
     agent: str = ""
@@ -58,8 +58,7 @@ class Options:
     narrate: Callable[[str], None] = lambda _: None
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """What became of a message."""
 
     verdict: str
@@ -68,7 +67,7 @@ class Outcome:
     pane: str = ""
     proof: str = ""
     host: str = ""
-    timings: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, float] = {}
     """Seconds from the start at which each step was done; `window`: seconds at most from the last look to Enter."""
     version: str = ""
     """Of the agent that runs, where it can be told."""

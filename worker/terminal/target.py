@@ -1,6 +1,6 @@
 """Which pane a target means, and whether what runs in its foreground may be typed into. Fails closed."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from worker.terminal import processes
 from worker.terminal.catalogue import Catalogue
@@ -10,8 +10,7 @@ from worker.terminal.profiles import Profile, ProfileError
 from worker.terminal.tmux import RefusedError, Server, describe
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(Struct, frozen=True):
     """Who reads what is typed into a pane."""
 
     profile: Profile

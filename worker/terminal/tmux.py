@@ -11,7 +11,8 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker import process_table
 from worker.errors import BusWatchError
@@ -67,8 +68,7 @@ class UnsentError(TmuxError):
     """tmux failed before anything reached the pane."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """What a pane showed at one moment; columns and rows count from 0."""
 
     dead: bool

@@ -11,9 +11,10 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec import Struct
 
 from worker import process_table
 from worker.terminal.profiles import Entry, Record
@@ -24,8 +25,7 @@ _LATEST = 64 * 1024  # bytes at a record's end that tell how the last prompt far
 _VARIABLE = re.compile(r"\{env:([A-Za-z0-9_]+)\|((?:[^{}]|\{home\})*)\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """Where the agent's process lives, which decides where its record lies."""
 
     home: str
@@ -33,8 +33,7 @@ class Surroundings:
     environment: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """An entry that is our message: what it says of it, and in which file it stands."""
 
     verdict: str

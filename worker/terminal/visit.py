@@ -6,7 +6,8 @@ same step. Enter is pressed only while our own text, and nothing else, is seen i
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from worker.errors import BusWatchError
 from worker.terminal import ours, screen, target
@@ -32,8 +33,7 @@ class DeferredError(BusWatchError):
     exit_status = 75
 
 
-@dataclass(frozen=True, slots=True)
-class Pasted:
+class Pasted(Struct, frozen=True):
     """What was pasted into which box, and the pane as it was before."""
 
     text: str
@@ -45,8 +45,7 @@ class Pasted:
     """What the agent takes for the message: without what was put in front while it was busy."""
 
 
-@dataclass(frozen=True, slots=True)
-class SendOptions:
+class SendOptions(Struct, frozen=True):
     """What the caller says about who is in the pane, and how often Enter may be repeated."""
 
     agent: str

@@ -28,32 +28,25 @@ def _main(argv: "Sequence[str] | None") -> int:
     import os
 
     from worker.terminal import command
-    from worker.terminal.send_message import from_bus
+    from worker.terminal.send_message import send_from_bus
 
     options = _parser().parse_args(command.glued(argv))
     command.check_options(options)
     if os.environ.get("SOS_MESSAGE_CLASS") == "human" and options.authority == "any":
         options.authority = "user"  # a person's own words
-    text = from_bus(command.read_text(options), os.environ.get)
-    return command.send(options, options.target, lambda _server: text)
+    return send_from_bus(options)
 
 
 def _parser() -> "argparse.ArgumentParser":
-    import argparse
-
     from worker.terminal import command
 
-    parser = command.Parser(
-        prog="wake",
-        description="Wake the agent in one tmux pane with a message of the bus: by a channel of the agent's own, which "
+    return command.pane_parser(
+        "wake",
+        "Wake the agent in one tmux pane with a message of the bus: by a channel of the agent's own, which "
         "does not touch its screen, where one surely reaches the session that the pane shows; else by typing it.",
-        epilog=EXAMPLES + "\n" + command.DETAILS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLES,
+        via="auto",
     )
-    command.add_target(parser)
-    command.add_text_options(parser)
-    command.add_pane_options(parser, via="auto")
-    return parser
 
 
 if __name__ == "__main__":

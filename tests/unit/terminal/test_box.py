@@ -1,9 +1,9 @@
 """The box is where the cursor is: constructed screens of each kind of box, and that nothing makes the reading fail."""
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.screens import corpus
 from tests.screens.drawn import look

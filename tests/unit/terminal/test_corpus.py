@@ -1,9 +1,9 @@
 """The whole corpus, judged with the shipped profiles: as it was recorded, and changed by a program."""
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.screens import changes, corpus
 from tests.screens.corpus import Screen

@@ -1,9 +1,9 @@
 """Whose text stands in a box, by difference: ours and nothing else."""
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tests.screens import corpus
 from worker.terminal import ours

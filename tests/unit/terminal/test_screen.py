@@ -1,8 +1,7 @@
 """Screens as tmux captures them, judged by profiles: the states of a box, and what must never pass for idle."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.screens.drawn import look
 from worker.terminal import cells, ours, screen

@@ -13,7 +13,8 @@ import hashlib
 import os
 import re
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from worker.errors import BusWatchError
 from worker.fault_steps import step
