@@ -254,8 +254,8 @@ def status(engine: Engine) -> None:
             report.running(db, lane.id)
             report.pending(db, lane.id, 20)
             report.stuck(db, lane.id, 20)
-        report.history(db, None, 20)
-        report.history(db, "a2", 20)
+        report.history(db, report.Wanted(), 20)
+        report.history(db, report.Wanted(frozenset({"a2"})), 20)
 
     engine.db.read(ask)
 

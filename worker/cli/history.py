@@ -1,15 +1,25 @@
-"""List messages that came, newest first, with what became of them."""
+"""List messages that came, newest first, with what became of them and their first line.
+
+STATE is the message's: open, delivered, failed or logged; or a delivery's: succeeded, waiting, retrying, running, held,
+dead or cancelled, which finds the messages that have such a delivery.
+"""
 
 import argparse
+import time
+from datetime import UTC, datetime
+from typing import Any
 
 from worker import times
-from worker.cli import ledger_view, options, output
-from worker.cli.words import way
-from worker.ledger import report
+from worker.cli import options, output
+from worker.ledger.report import STATES, Wanted
+from worker.setting_types import parse_duration
+from worker.view.messages import newest
 
 EXAMPLES = """examples:
   bus-watch history                    the last 20
   bus-watch history -n 100 --agent hadi-codex
+  bus-watch history --state dead --since 24h
+  bus-watch history --source mumega --since 2026-11-26T08:00
 """
 
 
@@ -17,63 +27,72 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     options.add_config(parser)
     options.add_json(parser)
+    options.add_color(parser)
+    options.add_agents(parser)
     parser.add_argument("-n", "--limit", type=options.count, default=20, metavar="N", help="how many (default: 20)")
-    parser.add_argument("--agent", metavar="NAME", help="only this agent's")
+    parser.add_argument("--source", metavar="NAME", help="only what this sender sent")
+    parser.add_argument(
+        "--since", type=_moment, metavar="WHEN", help="only what came since: an age (90m, 24h) or a date (UTC)"
+    )
+    parser.add_argument("--state", choices=STATES, metavar="STATE", help="only messages in this state; see above")
+
+
+def _moment(value: str) -> float:
+    """For argparse: an age, or a date with or without a time (UTC unless it says otherwise), as epoch seconds."""
+    seconds = parse_duration(value)
+    if isinstance(seconds, float):
+        return time.time() - seconds
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is neither an age (90m, 24h) nor a date (2026-11-26)") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    with ledger_view.ledger_of(options.settings(args)) as db:
-        rows = report.history(db, args.agent, args.limit)
-        ways = {
-            r["id"]: {transport: way(printed) for transport, printed in report.last_outputs(db, r["id"])} for r in rows
-        }
-        together = {r["id"]: report.last_together(db, r["id"]) for r in rows}
+    settings = options.settings(args)
+    chosen = Wanted(options.agents(args, settings), args.source, args.since, args.state)
+    found = newest(settings, chosen, args.limit)
     if args.json:
-        output.print_json(
-            [
-                {
-                    "key": f"{r['agent']}/{r['message_id']}",
-                    "agent": r["agent"],
-                    "stream": r["stream"],
-                    "id": r["message_id"],
-                    "source": r["source"],
-                    "class": r["class"],
-                    "state": r["state"],
-                    "received_at": times.stamp(r["received_at"]),
-                    "finished_at": times.stamp(r["finished_at"]),
-                    "deliveries": dict(word.rpartition("=")[::2] for word in (r["deliveries"] or "").split()),
-                    "ways": ways[r["id"]],
-                    "together": together[r["id"]],
-                }
-                for r in rows
-            ]
-        )
-        return 0
-    cells = [
-        (
-            times.ago(r["received_at"]),
-            f"{r['agent']}/{r['message_id']}",
-            output.one_line(r["source"], 30),
-            r["class"] or "-",
-            r["state"],
-            _deliveries(r["deliveries"], ways[r["id"]], together[r["id"]]),
-        )
-        for r in rows
-    ]
-    headings = ("CAME", "MESSAGE", "FROM", "CLASS", "STATE", "DELIVERIES")
-    output.write((output.table(cells, headings) if cells else "no messages yet") + "\n")
+        output.print_json(found)
+    elif found:
+        output.write(_text(found) + "\n", args.color)
+    else:
+        output.write("no such messages\n" if chosen.narrow else "no messages yet\n")
     return 0
 
 
-def _deliveries(states: str | None, ways: dict[str, dict[str, str]], together: dict[str, list[str]]) -> str:
+def _text(found: list[dict[str, Any]]) -> str:
+    """A line for each message, below it its first line and why it is not done."""
+    rows = [
+        (
+            f"{times.span(one['received_seconds_ago'])} ago",
+            one["key"],
+            one["state"],
+            output.one_line(one["source"], 30),
+            one["class"] or "-",
+            _deliveries(one) or "logged, nobody woken",
+        )
+        for one in found
+    ]
+    below = [
+        [
+            output.one_line(f"| {one['first_line']}" if one["first_line"] is not None else "| (text cleared)", 100),
+            *(f"{name}: {reason}" for name, reason in one["reasons"].items()),
+        ]
+        for one in found
+    ]
+    return output.table(rows, ("CAME", "MESSAGE", "STATE", "FROM", "CLASS", "DELIVERIES"), below)
+
+
+def _deliveries(one: dict[str, Any]) -> str:
     """Each delivery's state, by which channel it went and with whom, e.g. `tmux=succeeded by codex (one of 3)`."""
-    if not states:
-        return "logged, nobody woken"
     found = []
-    for word in states.split():
-        transport = word.rpartition("=")[0]
-        channel = ways.get(transport, {}).get("channel")
-        ids = together.get(transport)
-        found.append(word + (f" by {channel}" if channel else "") + (f" (one of {len(ids)})" if ids else ""))
+    for transport, state in one["deliveries"].items():
+        channel = one["ways"].get(transport, {}).get("channel")
+        ids = one["together"].get(transport)
+        found.append(
+            f"{transport}={state}" + (f" by {channel}" if channel else "") + (f" (one of {len(ids)})" if ids else "")
+        )
     return " ".join(found)

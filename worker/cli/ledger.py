@@ -9,9 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-from worker.cli import ledger_view, options, output
+from worker.cli import options, output
 from worker.ledger import integrity
 from worker.ledger.errors import LedgerCorruptError
+from worker.view import access
 
 EXAMPLES = """examples:
   bus-watch ledger check
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             return 64
         return _backup(settings.ledger_file, args.file)
     try:
-        with ledger_view.ledger_of(settings) as db:
+        with access.ledger_of(settings) as db:
             problems = integrity.problems(db)
     except LedgerCorruptError as error:  # so much that it cannot even be looked at
         problems = [str(error)]

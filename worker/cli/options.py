@@ -3,10 +3,14 @@
 import argparse
 import contextlib
 
+from worker.cli.color import CHOICES
+from worker.cli.guess import did_you_mean
 from worker.configuration import load
-from worker.errors import TokenError
+from worker.errors import TokenError, UsageError
+from worker.ledger import report
 from worker.setting_types import parse_duration
 from worker.settings import Settings
+from worker.view.access import ledger_of
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +23,45 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """The `--json` that every command with something to say has."""
     parser.add_argument("--json", action="store_true", help="print JSON for scripts; its keys only ever grow")
+
+
+def add_color(parser: argparse.ArgumentParser) -> None:
+    """The `--color` of every command with columns."""
+    parser.add_argument(
+        "--color",
+        choices=CHOICES,
+        default="auto",
+        help="colour it (default: auto: on a terminal, unless NO_COLOR is set)",
+    )
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    """`--watch`, and `--color`, which goes with it."""
+    add_color(parser)
+    parser.add_argument("--watch", action="store_true", help="show it live, until Ctrl-C")
+
+
+def add_agents(parser: argparse.ArgumentParser) -> None:
+    """`--agent`, which may be repeated."""
+    parser.add_argument(
+        "--agent", action="append", default=[], metavar="NAME", help="only this agent's; may be repeated"
+    )
+
+
+def agents(args: argparse.Namespace, settings: Settings) -> frozenset[str]:
+    """The agents that `--agent` names; empty: all.
+
+    Raises:
+        UsageError: one of them is neither in the configuration nor in the ledger.
+    """
+    chosen = frozenset(args.agent)
+    known = {agent.agent for agent in settings.agents}
+    if chosen - known:
+        with ledger_of(settings) as db:
+            known.update(report.inboxes(db))
+    for name in sorted(chosen - known):
+        raise UsageError(f"there is no agent {name!r}{did_you_mean(name, known)}; see bus-watch agent list")
+    return chosen
 
 
 def count(value: str) -> int:

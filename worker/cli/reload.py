@@ -10,11 +10,12 @@ import sys
 import time
 from typing import Any
 
-from worker.cli import ledger_view, options, output
+from worker.cli import options, output
 from worker.errors import ConfigError
 from worker.ledger import moved
 from worker.ledger.sweep_signal import RELOAD, send
 from worker.settings import Settings
+from worker.view import access
 
 EXAMPLES = """examples:
   bus-watch reload                     after an edit: is it in force?
@@ -65,8 +66,8 @@ def _consumers(settings: Settings) -> dict[str, Any]:
     """The rows of the workers that live, by id."""
     if not settings.ledger_file.exists():
         return {}
-    with ledger_view.ledger_of(settings) as db:
-        return {row["id"]: row for row in ledger_view.living_workers(db, settings) if row["kind"] == "consumer"}
+    with access.ledger_of(settings) as db:
+        return {row["id"]: row for row in access.living_workers(db, settings) if row["kind"] == "consumer"}
 
 
 def _answers(settings: Settings, before: dict[str, Any], patience: float) -> list[dict[str, Any]]:

@@ -4,13 +4,10 @@ KEY is AGENT/ID, AGENT/STREAM/ID where that is ambiguous, or a bare id that is u
 """
 
 import argparse
-import time
 from typing import Any
 
-from worker import times
-from worker.cli import ledger_view, options, output
-from worker.cli.words import sentence, way
-from worker.ledger import operate, report
+from worker.cli import options, output
+from worker.view.messages import story
 
 EXAMPLES = """examples:
   bus-watch show hadi-codex/1795300087770-0
@@ -26,73 +23,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     options.add_config(parser)
     options.add_json(parser)
+    options.add_color(parser)
     parser.add_argument("key", metavar="KEY", help="the message: AGENT/ID, AGENT/STREAM/ID, or an id")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = options.settings(args)
-    with ledger_view.ledger_of(settings) as db:
-        message = operate.find_message(db, args.key)
-        row = report.message(db, message)
-        workers = frozenset(str(w["id"]) for w in ledger_view.living_workers(db, settings))
-        lanes = {lane.id: ledger_view.lane_of(db, settings, lane, workers) for lane in report.lanes(db)}
-        now = time.time()
-        story: dict[str, object] = {
-            "key": f"{row['agent']}/{row['stream']}/{row['message_id']}",
-            "agent": row["agent"],
-            "stream": row["stream"],
-            "id": row["message_id"],
-            "source": row["source"],
-            "class": row["class"],
-            "project": row["project"],
-            "state": row["state"],
-            "sent_at": row["sent_at"],
-            "received_at": times.stamp(row["received_at"]),
-            "finished_at": times.stamp(row["finished_at"]),
-            "text": row["text"],
-        }
-        deliveries: list[dict[str, Any]] = [
-            {
-                "transport": d.transport,
-                "state": d.state,
-                "words": sentence(d, lanes[d.lane], now),
-                "attempts": [
-                    {
-                        "attempt": a["own_starts"],
-                        "started_at": times.stamp(a["started_at"]),
-                        "ended_at": times.stamp(a["ended_at"]),
-                        "seconds": None if a["ended_at"] is None else round(a["ended_at"] - a["started_at"], 3),
-                        "result": a["result"],
-                        "output": a["output"],
-                        **way(a["output"]),
-                        "together": report.together(db, a["id"]),
-                    }
-                    for a in report.attempts(db, d.id)
-                ],
-            }
-            for d in report.of_message(db, message)
-        ]
-    story["deliveries"] = deliveries
+    found = story(options.settings(args), args.key)
     if args.json:
-        output.print_json(story)
+        output.print_json(found)
     else:
-        output.write(_text(story, deliveries))
+        output.write(_text(found), args.color)
     return 0
 
 
-def _text(story: dict[str, object], deliveries: list[dict[str, Any]]) -> str:
-    lines = [f"{name}: {output.one_line(story[name], FIELD_SHOWN)}" for name in FIELDS if story[name]]
-    if story["text"] is None:
+def _text(found: dict[str, Any]) -> str:
+    lines = [f"{name}: {output.one_line(found[name], FIELD_SHOWN)}" for name in FIELDS if found[name]]
+    if found["text"] is None:
         lines.append("text: cleared by retention")
     else:
-        text = str(story["text"])
+        text = found["text"]
         lines += ["text:", *(f"  | {output.one_line(part, 200)}" for part in text[:TEXT_SHOWN].split("\n"))]
         if len(text) > TEXT_SHOWN:
             lines.append(f"  | ... {len(text)} characters in all")
-    if not deliveries:
+    if not found["deliveries"]:
         lines.append("no delivery: its class is only logged")
-    for delivery in deliveries:
+    for delivery in found["deliveries"]:
         lines.append(f"{delivery['transport']}: {delivery['state']}: {output.one_line(delivery['words'], 1000)}")
         for attempt in delivery["attempts"]:
             ids = attempt["together"]

@@ -4,17 +4,11 @@ Exit status: 0 healthy, 1 degraded (the lines marked with ! say why), 2 not runn
 """
 
 import argparse
-import time
-from pathlib import Path
 from typing import Any
 
 from worker import times
-from worker.cli import ledger_view, options, output
-from worker.doctor.troubles import troubles
-from worker.errors import ConfigError
-from worker.ledger import disk, drift, moved, report
-from worker.ledger.errors import LedgerError
-from worker.settings import AgentSettings, Settings
+from worker.cli import options, output
+from worker.view.overview import overview
 
 EXAMPLES = """examples:
   bus-watch status && echo healthy
@@ -27,151 +21,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     options.add_config(parser)
     options.add_json(parser)
-    parser.add_argument("--watch", action="store_true", help="show it live, until Ctrl-C")
+    options.add_watch(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.watch:
-        return output.watch(lambda: text(collect(args)))
-    found = collect(args)
+        return output.watch(lambda: text(overview(lambda: options.settings(args))), args.color)
+    found = overview(lambda: options.settings(args))
     if args.json:
         output.print_json(found)
     else:
-        output.write(text(found))
+        output.write(text(found), args.color)
     return int(found["exit_status"])
-
-
-def collect(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that `status` tells, as its JSON has it."""
-    try:
-        settings = options.settings(args)
-    except ConfigError as error:
-        problems = str(error).splitlines()
-        return {"running": False, "problems": problems, "config_errors": problems, "agents": [], "exit_status": 2}
-    found: dict[str, Any] = {
-        "running": False,
-        "problems": [],
-        "config_errors": [],
-        "state_path": str(settings.state_file),
-        "ledger": str(settings.ledger_file),
-        "agents": [],
-        "workers": [],
-    }
-    try:
-        ledger_view.await_sign_of_life(settings)
-        with ledger_view.ledger_of(settings) as db:
-            _read(found, settings, db)
-    except LedgerError as error:
-        found["agents"] = [_agent(agent, None, [], time.time()) for agent in settings.agents]
-        found["problems"].append(str(error))
-    if not found["running"] and (elsewhere := moved.runs_elsewhere(settings.files_dir)) is not None:
-        found["problems"].append(moved.sentence(elsewhere))
-    _disk(found, settings.ledger_file)
-    found["config_errors"] = [
-        f"agent {agent.agent}: no transport is configured, so it is not polled"
-        for agent in settings.agents
-        if not agent.transports
-    ]
-    found["problems"] += found["config_errors"]
-    if len(settings.agents) == 1:
-        one = found["agents"][0]
-        found |= {key: one[key] for key in ("agent", "project", "bridge_url", "transports")}
-    found["exit_status"] = 2 if not found["running"] else int(bool(found["problems"]))
-    return found
-
-
-def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
-    now = time.time()
-    workers = ledger_view.living_workers(db, settings)
-    lanes = report.lanes(db)
-    inboxes = report.inboxes(db)
-    found["workers"] = [_worker(row, now) for row in workers]
-    found["running"] = any(row["kind"] == "consumer" for row in workers)
-    for agent in settings.agents:
-        mine = [lane for lane in lanes if lane.agent == agent.agent]
-        found["agents"].append(_agent(agent, inboxes.get(agent.agent), mine, now))
-    for state in ("waiting", "retrying", "held", "dead"):
-        found[state] = sum(getattr(lane, state) for lane in lanes)
-    found["in_progress"] = sum(lane.running for lane in lanes)
-    found["backlog"] = found["waiting"] + found["retrying"] + found["in_progress"]
-    heads = [head for lane in lanes if (head := report.head(db, lane.id)) is not None]
-    oldest = min(heads, key=lambda head: head.received_at, default=None)
-    found["oldest_waiting_seconds"] = round(now - oldest.received_at, 1) if oldest else None
-    found["oldest_waiting"] = {"key": ledger_view.key_of(oldest), "transport": oldest.transport} if oldest else None
-    found["paused"] = [f"{lane.agent} {lane.transport}" for lane in lanes if lane.paused]
-    found["orphaned"] = [
-        f"{lane.agent} {lane.transport}"
-        for lane in lanes
-        if settings.transport(lane.agent, lane.transport) is None and lane.waiting + lane.retrying + lane.held
-    ]
-    found["unknown_screens"] = [_drift(one, now) for one in drift.screens(db)]
-    found["unknown_channels"] = [_drift(one, now) for one in drift.channels(db)]
-    found["problems"] += troubles(db, settings, workers, lanes, now)
-
-
-def _drift(one: drift.Drift, now: float) -> dict[str, Any]:
-    return {
-        "ui": one.ui,
-        "version": one.version,
-        "count": one.times,
-        "first": times.stamp(one.first_at),
-        "last": times.stamp(one.last_at),
-        "last_seconds_ago": round(now - one.last_at, 1),
-    }
-
-
-def _worker(row: Any, now: float) -> dict[str, Any]:
-    return {
-        "pid": row["pid"],
-        "kind": row["kind"],
-        "version": row["version"],
-        "since": times.stamp(row["started_at"]),
-        "swept_at": times.stamp(row["swept_at"]),
-        "up_seconds": round(now - row["started_at"], 1),
-    }
-
-
-def _agent(agent: AgentSettings, inbox: Any, lanes: list[report.LaneReport], now: float) -> dict[str, Any]:
-    polled = inbox["polled_at"] if inbox else None
-    failing = inbox["failing_since"] if inbox else None
-    error = inbox["error"] if inbox else None
-    return {
-        "agent": agent.agent,
-        "project": agent.project,
-        "bridge_url": agent.bridge_url,
-        "transports": [t.name for t in agent.transports],
-        "bus": "unknown" if polled is None and not error else ("failing" if error else "ok"),
-        "bus_error": error,
-        "bus_failing_since": times.stamp(failing),
-        "last_poll": times.stamp(polled),
-        "last_poll_seconds_ago": None if polled is None else round(now - polled, 1),
-        "malformed": inbox["malformed"] if inbox else 0,
-        "bus_clock_ahead_seconds": inbox["bus_ahead"] if inbox else None,
-        "lanes": [
-            {
-                "transport": lane.transport,
-                "waiting": lane.waiting,
-                "retrying": lane.retrying,
-                "running": lane.running,
-                "held": lane.held,
-                "dead": lane.dead,
-                "paused": lane.paused,
-                "circuit_broken_since": times.stamp(lane.broken_since),
-            }
-            for lane in lanes
-        ],
-    }
-
-
-def _disk(found: dict[str, Any], ledger: Path) -> None:
-    try:
-        free = disk.free_bytes(ledger)
-    except OSError:
-        return
-    found["disk_free_bytes"] = free
-    if free < disk.LOW_BYTES:
-        found["problems"].append(f"only {free // 2**20} MiB free on the ledger's disk: new mail will wait on the bus")
 
 
 def text(found: dict[str, Any]) -> str:

@@ -216,13 +216,50 @@ def last_together(db: sqlite3.Connection, message: int) -> dict[str, list[str]]:
     return found
 
 
-def history(db: sqlite3.Connection, agent: str | None, limit: int) -> list[sqlite3.Row]:
-    """The newest messages, newest first, with the states of their deliveries as `transport=state` words."""
-    if agent is None:
-        return db.execute(_HISTORY + "order by m.id desc limit ?", (limit,)).fetchall()
-    # By its id's time: an agent that is rarely written to is not searched for in everybody's history.
-    query = _HISTORY + "indexed by messages_by_time where m.agent = ? order by m.ms desc, m.id desc limit ?"
-    return db.execute(query, (agent, limit)).fetchall()
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages `history` lists; what is empty or None does not narrow it."""
+
+    agents: frozenset[str] = frozenset()
+    source: str | None = None
+    since: float | None = None  # epoch seconds
+    state: str | None = None  # one of STATES
+
+    @property
+    def narrow(self) -> bool:
+        """Whether it lists fewer than all."""
+        return self != Wanted()
+
+
+MESSAGE_STATES = ("open", "delivered", "failed", "logged")
+STATES = (*MESSAGE_STATES, "succeeded", "waiting", "retrying", "running", "held", "dead", "cancelled")
+
+
+def history(db: sqlite3.Connection, wanted: Wanted, limit: int) -> list[sqlite3.Row]:
+    """The newest of the wanted messages, newest first."""
+    conditions, values = list[str](), list[object]()
+    index, order = "", "m.id desc"
+    if wanted.agents:
+        conditions.append(f"m.agent in ({', '.join('?' * len(wanted.agents))})")
+        values += sorted(wanted.agents)
+        if len(wanted.agents) == 1:
+            # By its id's time: an agent that is rarely written to is not searched for in everybody's history.
+            index, order = "indexed by messages_by_time", "m.ms desc, m.id desc"
+    if wanted.source is not None:
+        conditions.append("m.source = ?")
+        values.append(wanted.source)
+    if wanted.since is not None:
+        conditions.append("m.received_at >= ?")
+        values.append(wanted.since)
+    if wanted.state in MESSAGE_STATES:
+        conditions.append("m.state = ?")
+        values.append(wanted.state)
+    elif wanted.state is not None:
+        conditions.append("exists (select 1 from deliveries d where d.message = m.id and d.state = ?)")
+        values.append(wanted.state)
+    where = f"where {' and '.join(conditions)}" if conditions else ""
+    query = f"select m.* from messages m {index} {where} order by {order} limit ?"  # noqa: S608 - our own words
+    return db.execute(query, (*values, limit)).fetchall()
 
 
 def last_outputs(db: sqlite3.Connection, message: int) -> list[tuple[str, str]]:
@@ -238,14 +275,6 @@ def last_outputs(db: sqlite3.Connection, message: int) -> list[tuple[str, str]]:
         (message,),
     )
     return [(row[0], row[1]) for row in rows]
-
-
-_HISTORY = """
-select m.id, m.agent, m.stream, m.message_id, m.source, m.class, m.state, m.received_at, m.finished_at,
-       (select group_concat(l.transport || '=' || d.state, ' ')
-        from deliveries d join lanes l on l.id = d.lane where d.message = m.id) as deliveries
-from messages m
-"""
 
 
 def inboxes(db: sqlite3.Connection) -> dict[str, sqlite3.Row]:

@@ -90,14 +90,47 @@ def test_history(desk: Desk) -> None:
     found = desk.run("history", "--json").json
     assert [row["key"] for row in found] == [SECOND, FIRST]
     assert set(found[0]) == {
-        "key", "agent", "stream", "id", "source", "class", "state", "received_at", "finished_at", "deliveries",
-        "ways", "together",
+        "key", "agent", "stream", "id", "source", "class", "state", "received_at", "received_seconds_ago",
+        "finished_at", "first_line", "deliveries", "reasons", "ways", "together",
     }  # fmt: skip
     assert found[1]["deliveries"]["does"] == "succeeded"
+    assert found[1]["reasons"]["retries"] == "exit 1: can't find pane"
+    assert "does" not in found[1]["reasons"]
     assert len(desk.run("history", "-n", "1", "--json").json) == 1
-    assert desk.run("history", "--agent", "carol", "--json").json == []
-    assert desk.run("history", "--agent", "carol").out == "no messages yet\n"
-    assert FIRST in desk.run("history").out
+    shown = desk.run("history").out
+    assert FIRST in shown
+    assert "\n    | " in shown
+    assert "\n    retries: exit 1: can't find pane\n" in shown
+
+
+def test_an_unknown_agent_is_a_mistake(desk: Desk) -> None:
+    for command in ("history", "queue"):
+        said = desk.run(command, "--agent", "bobb")
+        assert said.status == 64
+        assert "there is no agent 'bobb' (did you mean bob?)" in said.err
+
+
+def test_history_is_narrowed(desk: Desk) -> None:
+    def keys(*arguments: str) -> list[str]:
+        return [row["key"] for row in desk.run("history", "--json", *arguments).json]
+
+    everything = keys()
+    assert keys("--agent", "bob") == everything
+    assert keys("--state", "open") == everything
+    assert keys("--state", "dead") == [FIRST]
+    assert keys("--state", "delivered") == []
+    source = desk.run("history", "--json").json[0]["source"]
+    assert keys("--source", source) == everything
+    assert keys("--source", "nobody") == []
+    assert keys("--since", "1h") == everything
+    assert keys("--since", "2999-01-01") == keys("--since", "2999-01-01T08:00+02:00") == []
+    assert desk.run("history", "--since", "2999-01-01").out == "no such messages\n"
+    assert "neither an age (90m, 24h) nor a date" in desk.run("history", "--since", "yesterday").err
+
+
+def test_queue_of_one_agent(desk: Desk) -> None:
+    whole = desk.run("queue", "--json").json
+    assert desk.run("queue", "--json", "--agent", "bob").json["counts"] == whole["counts"]
 
 
 def test_history_and_show_say_by_which_channel_it_went(desk: Desk) -> None:

@@ -239,11 +239,11 @@ def _attempt(scene: Scene, code: int, at: float) -> None:
 
 @pytest.mark.parametrize(("code", "why"), [(75, "exit 75"), (1, "failed 1 times: exit 1"), (None, "nobody has tried")])
 def test_a_head_that_does_not_move_is_said(scene: Scene, code: int | None, why: str) -> None:
-    _waiting(scene, 299)
+    _waiting(scene, 200)
     if code is not None:
-        _attempt(scene, code, time.time() - 200)
+        _attempt(scene, code, time.time() - 150)
     scene.is_healthy()
-    scene.sql("update messages set received_at = received_at - 2")
+    scene.sql("update messages set received_at = received_at - 101")
     scene.says(why)
     (problem,) = scene.problems()
     assert "stuck for 5 min" in problem

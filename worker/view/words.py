@@ -62,7 +62,9 @@ def _running(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
         words += "; its worker is gone: a running worker's sweep settles it"
     elif delivery.timeout is not None and since > delivery.timeout + 10:
         words += "; its worker does not answer: is the process stopped?"
-    return words + ("; dropped when it ends, unless it succeeds" if delivery.cancel else "")
+    if delivery.cancel:
+        words += "; dropped when it ends, unless it succeeds"
+    return words + (f"; before: {delivery.reason}" if delivery.reason else "")
 
 
 def _pending(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from worker.cli.words import LaneContext, sentence
 from worker.delivery import State
 from worker.ledger.report import DeliveryReport, LaneReport
+from worker.view.words import LaneContext, sentence
 
 NOW = 1_795_300_000.0
 HEAD_ID, ID = "1795300087770-0", "1795300087771-0"

@@ -1,16 +1,16 @@
-"""What the commands that only look share: the ledger opened for reading, and lanes put together for sentences."""
+"""What all views share: the ledger opened for reading, the workers that live, and lanes put together for sentences."""
 
 import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
 
-from worker.cli.words import LaneContext
 from worker.ledger import report
 from worker.ledger.opening import reading
 from worker.ledger.sweep_signal import send_sweep_signal
 from worker.settings import Settings
 from worker.transports.locks import flock_is_free, worker_lock
+from worker.view.words import LaneContext
 
 FRESH_SECONDS = 5.0  # what a worker wrote about itself so lately needs no asking
 SIGN_SECONDS = 1.0
