@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,9 @@ from ops.trial.stopping import STOPPED, go_on
 from ops.trial.terminal import Screen, Server, end_processes, naming
 from ops.trial.truth import Truth
 from ops.trial.uis import UI
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.recordings import look_of
+from worker.terminal.screen import judge
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -173,16 +177,19 @@ class Session:
         self.server.still(self.pane, quiet=1.0, limit=20)
 
     def clear_draft(self) -> Screen:
-        """Delete a draft as a person would: with backspace, until nothing changes any more; the last screen."""
+        """Delete a draft as a person would: with backspace, until the box is seen to be empty; the last screen."""
         self.server.keys(self.pane, "C-e")
-        screen = self.server.still(self.pane, quiet=0.3, limit=3)
         for _ in range(40):
             self.server.keys(self.pane, "-N", "15", "BSpace")
-            time.sleep(0.2)
-            before, screen = screen, self.server.still(self.pane, quiet=0.3, limit=3)
-            if before == screen:
+            screen = self.server.still(self.pane, quiet=0.4, limit=1.5)  # a loaded UI draws what keys did later
+            if self._is_empty(screen):
                 break
         return screen
+
+    def _is_empty(self, screen: Screen) -> bool:
+        """Whether the box that the UI's profile finds on `screen` is empty."""
+        box = judge(look_of(asdict(screen)), load(self.ui.name, [SHIPPED])).box
+        return box is not None and box.empty
 
     def mine(self, *texts: str) -> None:
         """Remember texts that belong into the conversation; what else turns up there is a stray."""

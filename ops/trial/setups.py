@@ -207,7 +207,8 @@ def vibe(home: Path, cwd: Path, base: str) -> Start:
 def hermes(home: Path, cwd: Path, base: str) -> Start:
     """Hermes Agent: OpenAI chat completions."""
     del cwd
-    config = {"model": {"default": "fake", "provider": "custom", "base_url": f"{base}/v1", "api_key": KEY}}
+    model = {"default": "fake", "provider": "custom", "base_url": f"{base}/v1", "api_key": KEY}
+    config = {"model": model, "approvals": {"timeout": 900}}  # by default it denies itself after a minute
     write(home / ".hermes" / "config.yaml", config)  # JSON is YAML
     return Start([], {"OPENAI_API_KEY": KEY})
 

@@ -9,6 +9,7 @@ from ops.trial.recording import save
 from ops.trial.sessions import Session
 from ops.trial.terminal import Screen
 from ops.trial.uis import UI
+from worker.terminal.profile_files import SHIPPED, load
 
 PASTED = "\n".join(f"line {n} of something that a person pasted and has not sent yet" for n in range(40))
 
@@ -38,7 +39,8 @@ class _Recorder:
         self._drafts("after a turn")
         self._keep("idle", "a draft was typed and deleted")
         self._busy()
-        self._dialog()
+        if self._s.ui.asks:
+            self._dialog()
         self._copy_mode()
         self._overlays()
         return self._paths
@@ -113,12 +115,16 @@ class _Recorder:
         server.keys(pane, "-N", "20", "BSpace")
         time.sleep(0.7)
         self._now("busy", "an answer streams, a draft was deleted")
+        if load(self._s.ui.name, [SHIPPED]).typing.busy == "type":
+            self._queued()
+        server.still(pane, quiet=6, limit=60)
+        self._keep("idle", "after a long turn")
+
+    def _queued(self) -> None:
         self._say("next one, M00000003Z", 1.5)
         self._now("queued", "one message was sent while an answer streams")
         self._say("two lines, M00000004Z\nof text", 1.5)
         self._now("queued", "two messages were sent while an answer streams")
-        server.still(pane, quiet=6, limit=60)
-        self._keep("idle", "after a long turn and queued messages")
 
     def _dialog(self) -> None:
         server, pane = self._s.server, self._s.pane

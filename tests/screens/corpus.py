@@ -21,7 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from worker.terminal.profiles import SHIPPED, Profile, load
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.profiles import Profile
 from worker.terminal.screen import Judgement
 from worker.terminal.tmux import Look
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     import os
     import re
 
-    from worker.terminal.profiles import user_directory
+    from worker.terminal.profile_files import user_directory
 
     if re.fullmatch(r"[A-Za-z0-9][\w-]{0,39}", args.name) is None:
         raise UsageError(f"{args.name!r} is no name for a profile: letters, digits, - and _")

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from worker.terminal.processes import Process, match
-from worker.terminal.profiles import SHIPPED, Profile, ProfileError, names, parse, path_of, user_directory
+from worker.terminal.profile_files import SHIPPED, names, path_of, read, user_directory
+from worker.terminal.profiles import Profile, ProfileError, parse
 
 _MATCHED = re.compile(r"\b(?:commands|scripts)\s*=\s*\[(.*?)\]", re.DOTALL)
 _QUOTED = re.compile(r"""["']([^"'\n]+)["']""")
@@ -107,8 +108,10 @@ class Catalogue(Mapping[str, Profile]):
     def _may_match(self, name: str, group: list[Process]) -> bool:
         """Whether the file names what could match; to read all of a file costs ten times as much."""
         if (words := self._words.get(name)) is None:
-            lists = _MATCHED.findall(self._text(name)[1])
-            # A file that misspells even these is at least for the agent that it is called after.
+            lists: list[str] = []
+            with contextlib.suppress(ProfileError):  # it is told to whoever needs it
+                lists = _MATCHED.findall(self._text(name)[1])
+            # A file that misspells even these, or that cannot be read, is at least for the agent it is called after.
             words = frozenset(word for one in lists for word in _QUOTED.findall(one)) if lists else frozenset([name])
             self._words[name] = words
         return any(words & one.names or any(word in one.script for word in words if one.script) for one in group)
@@ -116,10 +119,7 @@ class Catalogue(Mapping[str, Profile]):
     def _text(self, name: str) -> tuple[Path, str]:
         if name not in self._texts:
             path = path_of(name, self._directories)
-            try:
-                self._texts[name] = path, path.read_text(encoding="utf-8")
-            except (OSError, ValueError) as why:
-                raise ProfileError(f"{path}: cannot be read: {why}") from None
+            self._texts[name] = path, read(path)
         return self._texts[name]
 
 

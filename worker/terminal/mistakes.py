@@ -1,7 +1,8 @@
 """A mistake in a profile file, in the words of somebody who writes one.
 
 msgspec says what is wrong and where, as `$.table[2].key`. Promises: `explained` names the key and what it can be, with
-the nearest one for a key that does not exist; `line_in` gives `:LINE` where that can be told, else nothing. Pure.
+the nearest one for a key that does not exist; `line_of` gives `:LINE` of a key where that can be told, else nothing.
+Pure.
 """
 
 import re
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+_PATH = re.compile(r" - at `\$(.*)`$", re.DOTALL)
 _INDEX = re.compile(r"\[[^\]]*\]")
 _HEADER = re.compile(r"\s*\[+([^\[\]]+)\]+\s*(?:#.*)?$")
 
@@ -34,7 +36,8 @@ class Mistake:
     @classmethod
     def of(cls, said: str) -> "Mistake":
         """From the text of a `msgspec.ValidationError`."""
-        what, _, path = said.rstrip("`").partition(" - at `$")
+        found = _PATH.search(said)
+        what, path = (said[: found.start()], found.group(1)) if found is not None else (said, "")
         words = [one for one in _INDEX.sub("", path).split(".") if one]
         unknown = _UNKNOWN.match(what)
         words += [unknown.group(1)] if unknown is not None else []
@@ -73,15 +76,23 @@ class Mistake:
 
     def line_in(self, text: str) -> str:
         """`:LINE` of the key in the file, or nothing."""
-        header, seen = "", -1
-        for line, row in enumerate(text.splitlines(), 1):
-            if (table := _HEADER.match(row)) is not None:
-                header = table.group(1).strip()
-                seen += header == self.table
-            here = header == self.table and seen in {-1, self.number}
-            if here and self.key and re.match(rf"\s*[\"']?{re.escape(self.key)}[\"']?\s*[.=]", row):
+        return line_of(text, self.table, self.key, self.number)
+
+
+def line_of(text: str, table: str, key: str, number: int = 0) -> str:
+    """`:LINE` of a key, or nothing; of the table's header if the key is empty; `number`: which table of the name."""
+    header, seen = "", -1
+    whole = f"{table}.{key}" if table and key else table or key
+    for line, row in enumerate(text.splitlines(), 1):
+        if (found := _HEADER.match(row)) is not None:
+            header = found.group(1).strip()
+            seen += header == table
+            if header == whole and seen in {-1, number}:  # the key is a table itself, or it is the table that is meant
                 return f":{line}"
-        return ""
+        here = header == table and seen in {-1, number}
+        if here and key and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", row):
+            return f":{line}"
+    return ""
 
 
 def _lowered(sentence: str) -> str:

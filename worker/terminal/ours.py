@@ -14,6 +14,7 @@ import re
 from typing import NamedTuple
 
 from worker.terminal.cells import rows_of
+from worker.terminal.patience import limited
 from worker.terminal.profiles import Composer
 from worker.terminal.screen import Judgement
 from worker.terminal.text import squeeze
@@ -87,9 +88,17 @@ def ours_on(look: Look, seen: Judgement, text: str, how: Composer, before: Look 
         how: the profile's composer.
         before: the pane when the box was seen empty, before the paste. None: it was not; then an end of our text proves
             nothing, nor does a marker that names no size.
+
+    Raises:
+        ProfileError: one of the composer's patterns takes too long.
     """
     if seen.box is not None and seen.box.empty:
         return ""
+    with limited():
+        return _ours_on(look, seen, text, how, before)
+
+
+def _ours_on(look: Look, seen: Judgement, text: str, how: Composer, before: Look | None) -> str:
     told = compare(seen.box.draft, text, how, empty_before=before is not None) if seen.box is not None else ""
     if seen.box is None or not told:
         return _upwards(look, text, how, before) if before is not None else ""

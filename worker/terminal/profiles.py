@@ -1,29 +1,26 @@
 """Agent profiles: what one agent's UI looks like and how it wants to be typed into, as data.
 
-One TOML file per agent; `profiles/README.md` documents every key. The shipped ones lie beside that page, a
-user's own in `~/.config/bus-watch/profiles/`, where a file of the same name replaces the shipped one.
+`profiles/README.md` documents every key, `worker.terminal.profile_files` finds and reads the files.
 `worker.terminal.box` and `worker.terminal.screen` give the composer and the signs their meaning,
 `worker.terminal.submit` uses the rest.
 
-Promises: what `load` gives is checked to the last key, with every pattern compiled; a mistake is a `ProfileError` that
-names the file, the line where it can be told, and the key.
+Promises: what `parse` gives is checked to the last key, with every pattern compiled; a mistake is a `ProfileError` that
+names the file, the line where it can be told, and the key. Pure.
 """
 
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from worker.errors import ConfigError
 from worker.terminal.old_profiles import modern
 
-SHIPPED = Path(__file__).with_name("profiles")
-
 Shown = Literal["dialog", "busy", "queued"]
 Pattern = re.Pattern[str]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=600)]
 
 _RULE = re.compile(r"[╭╰┌└├]?[─━═▀▄▔╌]{2,}")
 _RIGHT = re.compile(r"\s*[│┃]?\s*$")
@@ -36,6 +33,11 @@ _CLEARING = frozenset(["BSpace", "DC", "Escape"])
 _INTERPRETER = re.compile(
     r"(?:node|nodejs|bun|bunx|deno|tsx|ts-node|python|pypy|ruby|perl|php|java|npm|npx|pnpm|yarn|uv|uvx|pipx|env|sudo|doas"
     r"|(?:ba|da|z|k|fi|tc|c)?sh)[\d.]*"
+)
+# Folders of a path that say nothing of what runs.
+_ANYWHERE = re.compile(
+    r"\.{0,2}|~|usr|opt|home|root|local|\.local|share|s?bin|\.bin|lib|lib64|libexec|src|dist|build|out|node_modules"
+    r"|site-packages|dist-packages|venv|\.venv|env|python[\d.]*|node|versions?|v?[\d.]+|(?:cli|index|main)(?:\.\w+)?"
 )
 
 
@@ -56,7 +58,7 @@ class Sign(_Table, frozen=True, kw_only=True):
     state: Shown
     title: Pattern | None = None
     screen: Pattern | None = None
-    lines: int = 15
+    lines: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 15
     composer: Literal["", "present", "absent"] = ""
     cursor: Literal["", "on", "off", "outside"] = ""
 
@@ -94,14 +96,14 @@ class Composer(_Table, frozen=True, kw_only=True):
 class Typing(_Table, frozen=True, kw_only=True):
     """How the UI wants to be typed into; times in seconds."""
 
-    pause: float = 0.3
+    pause: Seconds = 0.3
     enter: str = "Enter"
     enter_busy: str = ""
     """The keys that submit while the agent is busy, when a dialog can open under them; empty: `enter`."""
-    still: float = 0.04
+    still: Seconds = 0.04
     """How long an empty box must be seen unchanged before anything is pasted into it."""
-    young: float = 6.0
-    young_still: float = 1.5
+    young: Seconds = 6.0
+    young_still: Seconds = 1.5
     clear: str = ""
     """The keys that take text out of the box, pressed until it is empty; empty: it cannot be taken out."""
     dialog_safe: Literal["yes", "no"] = "no"
@@ -109,10 +111,10 @@ class Typing(_Table, frozen=True, kw_only=True):
     busy: Literal["type", "wait"] = "type"
     front_busy: str = ""
     """What goes in front of a text while the agent is busy, and only then; its record does not have it."""
-    tabs: int = 0
+    tabs: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     leading: Mapping[str, str] = {}
     trailing: Mapping[str, str] = {}
-    max_chars: int = 0
+    max_chars: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Entry(_Table, frozen=True, kw_only=True):
@@ -133,12 +135,12 @@ class Record(_Table, frozen=True, kw_only=True):
     """json: the dotted key of the list whose elements are looked through; empty: the document is that list."""
     wrapper: Pattern | None = None
     """Matched in full: what the agent puts around a prompt; the group `text` is the prompt."""
-    wait: float = 4.0
+    wait: Seconds = 4.0
     entries: tuple[Entry, ...] = ()
     query: str = ""
     errors: tuple[Entry, ...] = ()
     """Lines behind a prompt that say why it woke nobody; `verdict` means nothing there."""
-    error_wait: float = 0.5
+    error_wait: Seconds = 0.5
     """Seconds for which one is waited for, behind a prompt."""
 
 
@@ -184,6 +186,16 @@ TABLES: Mapping[str, type[msgspec.Struct]] = {
 }
 
 
+class _Wrong(NamedTuple):
+    """A mistake that no key shows by itself: where, and what it is."""
+
+    table: str
+    key: str
+    words: str
+    number: int = 0
+    """Which of several tables of that name, from 0."""
+
+
 def parse(name: str, text: str, where: str) -> Profile:
     """Read one profile.
 
@@ -195,12 +207,9 @@ def parse(name: str, text: str, where: str) -> Profile:
     Raises:
         ProfileError: a key is unknown, missing or of the wrong kind.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as why:
-        raise ProfileError(f"{where}: {why}") from None
+    data = _tables(text, where)
     if data.get("name") != name:
-        raise ProfileError(f'{where}: `name` must be "{name}", like the file')
+        raise _mistaken(where, text, _Wrong("", "name", f'`name` must be "{name}", like the file'))
     try:
         profile = msgspec.convert(modern(data), Profile, dec_hook=_pattern)
     except msgspec.ValidationError as why:
@@ -208,8 +217,25 @@ def parse(name: str, text: str, where: str) -> Profile:
 
         mistake = Mistake.of(str(why))
         raise ProfileError(f"{where}{mistake.line_in(text)}: {mistake.explained(data, TABLES)}") from None
-    _check(profile, where)
+    if wrong := next(_wrong(profile), None):
+        raise _mistaken(where, text, wrong)
     return profile
+
+
+def _tables(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as why:
+        line = re.search(r" \(at line (\d+), column \d+\)$", str(why))
+        raise ProfileError(f"{where}{f':{line.group(1)}' if line else ''}: {why}") from None
+    except (ValueError, RecursionError) as why:  # a number of 5,000 digits, 1,000 brackets
+        raise ProfileError(f"{where}: no TOML that can be read: {why}") from None
+
+
+def _mistaken(where: str, text: str, wrong: _Wrong) -> ProfileError:
+    from worker.terminal.mistakes import line_of  # noqa: PLC0415 - only a mistake pays for it
+
+    return ProfileError(f"{where}{line_of(text, wrong.table, wrong.key, wrong.number)}: {wrong.words}")
 
 
 def _pattern(kind: type, value: object) -> object:
@@ -220,34 +246,32 @@ def _pattern(kind: type, value: object) -> object:
         raise ValueError("must be a regular expression in quotes")  # noqa: TRY004 - msgspec turns a ValueError into its own
     try:
         return re.compile(value)
-    except re.error as why:
+    except (re.error, OverflowError, RecursionError) as why:
         raise ValueError(f"no regular expression: {why}") from None
 
 
-def _check(profile: Profile, where: str) -> None:
-    """What one key alone cannot say.
-
-    Raises:
-        ProfileError: keys contradict each other, or one has a value that makes no sense.
-    """
-    wrong = [
-        *_wrong_process(profile),
-        *(_wrong_composer(profile.composer, profile.typing) if profile.composer is not None else []),
-        *_wrong_signs(profile.signs),
-        *_wrong_keys(profile.typing),
-        *(_wrong_record(profile.record) if profile.record is not None else []),
-    ]
-    if wrong:
-        raise ProfileError(f"{where}: {wrong[0]}")
+def _wrong(profile: Profile) -> Iterator[_Wrong]:
+    """What one key alone cannot say: keys that contradict each other, or a value that makes no sense."""
+    yield from _wrong_process(profile)
+    if profile.composer is not None:
+        yield from _wrong_composer(profile.composer, profile.typing)
+    yield from _wrong_signs(profile.signs)
+    yield from _wrong_keys(profile.typing)
+    yield from _wrong_guards(profile.typing)
+    if profile.record is not None:
+        yield from _wrong_record(profile.record)
 
 
-def _wrong_process(profile: Profile) -> Iterator[str]:
+def _wrong_process(profile: Profile) -> Iterator[_Wrong]:
     if profile.composer is None and (profile.commands or profile.scripts):
-        yield "a [composer] is needed, or nothing would ever be seen"
+        yield _Wrong("process", "", "a [composer] is needed, or nothing would ever be seen")
     if vague := [one for one in profile.commands if is_vague(one)]:
-        yield f"[process]: {min(vague)!r} runs everything; name the script, or its module"
-    if short := [one for one in profile.scripts if not one.strip("/. ")]:
-        yield f"[process]: the script {short[0]!r} is part of every path; name a folder that only this agent has"
+        words = f"[process]: {min(vague)!r} runs everything; name the script, or its module"
+        yield _Wrong("process", "commands", words)
+    for one in profile.scripts:
+        if all(_ANYWHERE.fullmatch(part.strip()) for part in one.split("/")):
+            words = f"[process]: the script {one!r} is part of many paths; name a folder that only this agent has"
+            yield _Wrong("process", "scripts", words)
 
 
 def is_vague(command: str) -> bool:
@@ -255,80 +279,57 @@ def is_vague(command: str) -> bool:
     return _INTERPRETER.fullmatch(command) is not None
 
 
-def _wrong_composer(how: Composer, typing: Typing) -> Iterator[str]:
+def _wrong_composer(how: Composer, typing: Typing) -> Iterator[_Wrong]:
     if how.start is None and (not how.ruled or how.frame is not None):
-        yield "[composer]: give `start`, or `ruled = true` for a box between two rules"
+        yield _Wrong("composer", "", "[composer]: give `start`, or `ruled = true` for a box between two rules")
     if how.gone == "busy" and typing.busy != "wait":
-        yield '[composer]: `gone = "busy"` needs `busy = "wait"` in [typing], or a paste could go anywhere'
+        words = '[composer]: `gone = "busy"` needs `busy = "wait"` in [typing], or a paste could go anywhere'
+        yield _Wrong("composer", "gone", words)
 
 
-def _wrong_signs(signs: Iterable[Sign]) -> Iterator[str]:
-    for number, sign in enumerate(signs, 1):
+def _wrong_signs(signs: Iterable[Sign]) -> Iterator[_Wrong]:
+    for number, sign in enumerate(signs):
         if not (sign.title or sign.screen or sign.composer or sign.cursor):
-            yield f"[[signs]] {number}: a sign needs a condition, or it would always hold"
+            words = f"[[signs]] {number + 1}: a sign needs a condition, or it would always hold"
+            yield _Wrong("signs", "state", words, number)
 
 
-def _wrong_keys(typing: Typing) -> Iterator[str]:
+def _wrong_keys(typing: Typing) -> Iterator[_Wrong]:
     for key, keys in (("enter", typing.enter), ("enter_busy", typing.enter_busy)):
         if not keys and key == "enter":
-            yield "[typing]: `enter` names no key"
+            yield _Wrong("typing", key, "[typing]: `enter` names no key")
         for one in keys.split(" ") if keys else []:
             if not _KEY.fullmatch(one) or one in _NO_KEY:
-                yield f"[typing]: `{key}` is {keys!r}: {one!r} is no key that submits"
+                yield _Wrong("typing", key, f"[typing]: `{key}` is {keys!r}: {one!r} is no key that submits")
     for one in typing.clear.split(" ") if typing.clear else []:
         if not _KEY.fullmatch(one) and one not in _CLEARING:
-            yield f"[typing]: `clear` is {typing.clear!r}: {one!r} is no key that tmux knows"
+            words = f"[typing]: `clear` is {typing.clear!r}: {one!r} is no key that tmux knows"
+            yield _Wrong("typing", "clear", words)
 
 
-def _wrong_record(record: Record) -> Iterator[str]:
+def _wrong_guards(typing: Typing) -> Iterator[_Wrong]:
+    """What is put around a text is pasted as it stands, and a control character in a paste is a key."""
+    given = {"leading": typing.leading, "trailing": typing.trailing, "front_busy": {"": typing.front_busy}}
+    for key, guards in given.items():
+        if bad := next((one for one in guards.values() if not one.isprintable()), ""):
+            yield _Wrong(
+                "typing", key, f"[typing]: `{key}` has {bad!r}: only characters that can be seen are put there"
+            )
+
+
+def _wrong_record(record: Record) -> Iterator[_Wrong]:
     if not (record.paths and (record.entries or record.query or record.format == "strings")):
-        yield "[record]: needs `paths`, and `entries` (jsonl, json) or a `query` (sqlite)"
+        words = "[record]: needs `paths`, and `entries` (jsonl, json) or a `query` (sqlite)"
+        yield _Wrong("record", "format", words)
     if record.items and record.format != "json":
-        yield '[record]: `items` is for `format = "json"`'
+        yield _Wrong("record", "items", '[record]: `items` is for `format = "json"`')
     if record.wrapper is not None and "text" not in record.wrapper.groupindex:
-        yield "[record]: `wrapper` needs a group `(?P<text>...)` for the prompt"
-    if not all(one.text for one in record.entries):
-        yield "[[record.entries]]: `text` says which key holds the prompt"
-    if not all(one.text and one.where for one in record.errors):
-        yield "[[record.errors]]: `where` says which lines are errors, `text` which key holds the words"
-
-
-def user_directory(environment: Mapping[str, str]) -> Path:
-    """Where a person keeps profiles of their own."""
-    base = environment.get("XDG_CONFIG_HOME", "")
-    home = environment.get("HOME") or "~"
-    return (Path(base) if base.startswith("/") else Path(home).expanduser() / ".config") / "bus-watch/profiles"
-
-
-def path_of(name: str, directories: Iterable[Path]) -> Path:
-    """The file of the profile called `name`, in the first of the directories that has it.
-
-    Raises:
-        ProfileError: there is none.
-    """
-    searched = list(directories)
-    for directory in searched:
-        path = directory / f"{name}.toml"
-        if "/" not in name and path.is_file():
-            return path
-    known = ", ".join(names(searched))
-    raise ProfileError(f"no profile is called {name!r}; there are: {known}")
-
-
-def load(name: str, directories: Iterable[Path]) -> Profile:
-    """The profile called `name`, from the first of the directories that has it.
-
-    Raises:
-        ProfileError: there is none, or it cannot be used.
-    """
-    path = path_of(name, directories)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as why:
-        raise ProfileError(f"{path}: cannot be read: {why}") from None
-    return parse(name, text, str(path))
-
-
-def names(directories: Iterable[Path]) -> list[str]:
-    """Every profile's name, sorted."""
-    return sorted({path.stem for one in directories if one.is_dir() for path in one.glob("*.toml")})
+        yield _Wrong("record", "wrapper", "[record]: `wrapper` needs a group `(?P<text>...)` for the prompt")
+    for number, one in enumerate(record.entries):
+        if not one.text:
+            words = "[[record.entries]]: `text` says which key holds the prompt"
+            yield _Wrong("record.entries", "where", words, number)
+    for number, one in enumerate(record.errors):
+        if not (one.text and one.where):
+            words = "[[record.errors]]: `where` says which lines are errors, `text` which key holds the words"
+            yield _Wrong("record.errors", "where", words, number)

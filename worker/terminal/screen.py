@@ -4,7 +4,8 @@ Promises:
 - Only `idle` and `busy` may be typed into. Both say that the cursor is in an input box into which nothing was typed.
 - A title, or a phrase in the transcript, is nothing by itself: without a box an agent is never `busy`, unless its
   profile says that it has no box while it works, and that it is waited for (`gone = "busy"`: REPLs).
-- `judge` is a function of one look and the profile, and never fails, whatever the screen holds.
+- `judge` is a function of one look and the profile, and never fails, whatever the screen holds, but for patterns that
+  take for ever on it (`patience`).
 """
 
 import re
@@ -14,6 +15,7 @@ from msgspec import Struct
 
 from worker.terminal.box import Box, find
 from worker.terminal.cells import Row, rows_of
+from worker.terminal.patience import limited
 from worker.terminal.profiles import Composer, Profile, Sign
 from worker.terminal.text import squeeze
 from worker.terminal.tmux import Look
@@ -58,10 +60,18 @@ def judge(look: Look, profile: Profile, *, age: float = 0.0) -> Judgement:
         look: the pane.
         profile: how its agent looks.
         age: seconds for which the agent has been running; 0: not known, and then it may still be loading.
+
+    Raises:
+        ProfileError: one of its patterns takes too long.
     """
     how = profile.composer
     if how is None:
         raise ValueError(f"the profile {profile.name} has no composer to look for")
+    with limited():
+        return _judge(look, profile, how, age)
+
+
+def _judge(look: Look, profile: Profile, how: Composer, age: float) -> Judgement:
     rows = rows_of(look.screen)
     box = find(look, rows, how)
     lowest = [one for one in _outside(rows, box) if one.strip()]

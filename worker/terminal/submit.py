@@ -170,7 +170,7 @@ class _Submission:
         except RefusedError as why:
             self._end("unproven" if self.typed else "refused", self._after(str(why)))
         except (DeferredError, ProfileError) as why:
-            self._end("deferred", str(why))
+            self._end("unproven" if self.typed else "deferred", self._after(str(why)))
         except TextError:
             raise
         except Exception as why:  # after the paste even our own bug must not read as "try it again"

@@ -9,7 +9,8 @@ from tests.screens import corpus
 from tests.screens.drawn import look
 from worker.terminal import cells
 from worker.terminal.box import Box, find
-from worker.terminal.profiles import SHIPPED, Profile, load, parse
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.profiles import Profile, parse
 from worker.terminal.screen import judge
 from worker.terminal.tmux import Look
 

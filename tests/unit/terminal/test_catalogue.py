@@ -6,7 +6,8 @@ import pytest
 
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.processes import Process
-from worker.terminal.profiles import SHIPPED, ProfileError, load
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.profiles import ProfileError
 
 GOOD = 'name = "{}"\n[process]\ncommands = ["{}"]\n[composer]\nstart = "^> "\n'
 
@@ -42,7 +43,7 @@ def test_a_typo_is_named_with_its_line_and_the_nearest_key(tmp_path: Path) -> No
         ("[typing]\npause = 'long'\n", 7, "`pause` in [typing] is 'long'"),
         ("[[signs]]\nstate = 'busy'\ntitle = 'x'\n[[signs]]\nstate = 'tired'\ntitle = 'x'\n", 10, "'tired'"),
         ("[record]\npaths = ['x']\n[[record.entries]]\ntext = 3\n", 9, "`text`"),
-        ("[typing.leading]\n'!' = 1\n", 0, "must map texts to texts"),
+        ("[typing.leading]\n'!' = 1\n", 6, "must map texts to texts"),
         ("right = '('\n", 6, "no regular expression"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.terminal.profiles import SHIPPED, load
+from worker.terminal.profile_files import SHIPPED, load
 from worker.terminal.proof import Entered, Prover, Verdict
 from worker.terminal.target import Agent
 from worker.terminal.text import guard, squeeze

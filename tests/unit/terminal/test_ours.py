@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from tests.screens import corpus
 from worker.terminal import ours
-from worker.terminal.profiles import SHIPPED, Composer, load
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.profiles import Composer
 from worker.terminal.screen import judge
 from worker.terminal.tmux import Look
 

@@ -11,7 +11,7 @@ from tests.world.waiting import until
 from worker import process_table
 from worker.terminal import processes
 from worker.terminal.processes import Process, names_of
-from worker.terminal.profiles import SHIPPED, load
+from worker.terminal.profile_files import SHIPPED, load
 from worker.terminal.runner import LocalRunner, Result
 
 

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from worker.terminal import profiles
-from worker.terminal.profiles import SHIPPED, ProfileError
+from worker.terminal import profile_files, profiles
+from worker.terminal.profile_files import SHIPPED
+from worker.terminal.profiles import ProfileError
 
 GOOD = "name = 'x'\n[process]\ncommands = ['x']\n[composer]\nstart = '^> '\n"
 
 
-@pytest.mark.parametrize("name", profiles.names([SHIPPED]))
+@pytest.mark.parametrize("name", profile_files.names([SHIPPED]))
 def test_shipped_profiles_load(name: str) -> None:
-    profile = profiles.load(name, [SHIPPED])
+    profile = profile_files.load(name, [SHIPPED])
     assert profile.about
     assert name == "generic" or profile.measured
     assert name == "generic" or profile.composer is not None
@@ -21,19 +22,19 @@ def test_shipped_profiles_load(name: str) -> None:
 
 def test_all_are_there() -> None:
     wanted = {"claude", "codex", "gemini", "opencode", "pi", "aider", "ipython", "ptpython", "generic"}
-    assert wanted <= set(profiles.names([SHIPPED]))
+    assert wanted <= set(profile_files.names([SHIPPED]))
 
 
 def test_a_users_own_replaces_the_shipped_one(tmp_path: Path) -> None:
     (tmp_path / "codex.toml").write_text(GOOD.replace("'x'", "'codex'", 1))
-    assert profiles.load("codex", [tmp_path, SHIPPED]).commands == {"x"}
-    assert profiles.load("claude", [tmp_path, SHIPPED]).commands == {"claude"}
+    assert profile_files.load("codex", [tmp_path, SHIPPED]).commands == {"x"}
+    assert profile_files.load("claude", [tmp_path, SHIPPED]).commands == {"claude"}
 
 
 def test_where_a_users_own_lie() -> None:
-    assert profiles.user_directory({"HOME": "/h"}) == Path("/h/.config/bus-watch/profiles")
-    assert profiles.user_directory({"HOME": "/h", "XDG_CONFIG_HOME": "/c"}) == Path("/c/bus-watch/profiles")
-    assert profiles.user_directory({"HOME": "/h", "XDG_CONFIG_HOME": "c"}) == Path("/h/.config/bus-watch/profiles")
+    assert profile_files.user_directory({"HOME": "/h"}) == Path("/h/.config/bus-watch/profiles")
+    assert profile_files.user_directory({"HOME": "/h", "XDG_CONFIG_HOME": "/c"}) == Path("/c/bus-watch/profiles")
+    assert profile_files.user_directory({"HOME": "/h", "XDG_CONFIG_HOME": "c"}) == Path("/h/.config/bus-watch/profiles")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_mistakes_are_named(text: str, says: str) -> None:
 @pytest.mark.parametrize("name", ["nobody", "../codex", ""])
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(ProfileError, match="no profile is called"):
-        profiles.load(name, [SHIPPED])
+        profile_files.load(name, [SHIPPED])
 
 
 def test_the_readme_explains_every_key() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from worker.terminal.profiles import SHIPPED, Profile, load
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.profiles import Profile
 from worker.terminal.recordings import look_of
 from worker.terminal.screen import Judgement, judge
 from worker.terminal.tmux import Look

@@ -5,7 +5,8 @@ from msgspec.structs import replace
 
 from tests.screens.drawn import look
 from worker.terminal import cells, ours, screen
-from worker.terminal.profiles import SHIPPED, Profile, load, parse
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.profiles import Profile, parse
 from worker.terminal.tmux import Look
 
 RULE = "─" * 40

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.terminal.profiles import SHIPPED, load, names
+from worker.terminal.profile_files import SHIPPED, load, names
 from worker.terminal.text import LEADING as DEFAULT
 from worker.terminal.text import decode, guard, is_command, sanitise, squeeze
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from worker.terminal import transcript
-from worker.terminal.profiles import SHIPPED, Entry, Record, load
+from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.profiles import Entry, Record
 from worker.terminal.transcript import Surroundings, Watch, expand
 
 
