@@ -13,6 +13,7 @@ from typing import Any
 from worker.cli import options, output
 from worker.errors import ConfigError
 from worker.ledger import moved
+from worker.ledger.living import living_workers
 from worker.ledger.sweep_signal import RELOAD, send
 from worker.settings import Settings
 from worker.view import access
@@ -67,7 +68,7 @@ def _consumers(settings: Settings) -> dict[str, Any]:
     if not settings.ledger_file.exists():
         return {}
     with access.ledger_of(settings) as db:
-        return {row["id"]: row for row in access.living_workers(db, settings) if row["kind"] == "consumer"}
+        return {row["id"]: row for row in living_workers(db, settings) if row["kind"] == "consumer"}
 
 
 def _answers(settings: Settings, before: dict[str, Any], patience: float) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from worker.doctor import (
     panes,
     profiles,
     programs,
+    running,
     stopping,
     transports,
 )
@@ -39,6 +40,7 @@ def examine(config: Path, *, offline: bool, probe: bool = False) -> Iterator[Fin
         yield from _guarded("unit", lambda: stopping.check(settings))
         yield from _guarded("disk", lambda: ledger.room(settings))
         yield from _guarded("ledger", lambda: ledger.check(settings))
+        yield from _guarded("now", lambda: running.check(settings))
         environment = dict(os.environ)
         yield from _guarded("token", lambda: bus.tokens(settings, offline=offline, environment=environment))
         if not offline:

@@ -14,6 +14,7 @@ from worker.settings import Settings
 from worker.times import ago, span
 
 SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a line; sooner where `stuck_after` is shorter
+UNANSWERED_SECONDS = 120.0  # a poll that has neither been answered nor failed for so long, beyond its interval
 STALE_SWEEP_SECONDS = leases.RENEW_SECONDS + 60.0  # a sweep that finds nothing to do is written down so often
 CLOCK_SECONDS = 5.0
 MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line for so long
@@ -26,13 +27,21 @@ OVERDUE_SECONDS = 10.0  # a transport that has run longer than its time-out by t
 def troubles(
     db: sqlite3.Connection, settings: Settings, workers: Sequence[sqlite3.Row], lanes: Sequence[LaneReport], now: float
 ) -> list[str]:
-    """All of it, worst first. `workers` are those that live."""
+    """What keeps messages from arriving, worst first. `workers` are those that live."""
     return [
         *_of_workers(workers, settings, now),
-        *_of_inboxes(report.inboxes(db), settings, now),
+        *_of_inboxes(report.inboxes(db), settings, workers, now),
         *_of_lanes(db, lanes, settings, now),
         *_of_screens(db, now),
     ]
+
+
+def left_over(lanes: Sequence[LaneReport]) -> Iterator[str]:
+    """What did not arrive, and waits for a person; it keeps nothing else."""
+    if held := sum(lane.held for lane in lanes):
+        yield f"{held} held: nobody knows whether they were done; see bus-watch queue"
+    if dead := sum(lane.dead for lane in lanes):
+        yield f"{dead} dead: bus-watch queue says why; retry or drop them"
 
 
 def _of_workers(workers: Sequence[sqlite3.Row], settings: Settings, now: float) -> Iterator[str]:
@@ -67,7 +76,10 @@ def _not_the_same(serves: dict[str, list[str]], settings: Settings) -> Iterator[
             yield f"{agent}: the running worker has other transports ({', '.join(differ)}): bus-watch reload"
 
 
-def _of_inboxes(inboxes: dict[str, sqlite3.Row], settings: Settings, now: float) -> Iterator[str]:
+def _of_inboxes(
+    inboxes: dict[str, sqlite3.Row], settings: Settings, workers: Sequence[sqlite3.Row], now: float
+) -> Iterator[str]:
+    began = min((row["started_at"] for row in workers if row["kind"] == "consumer"), default=now)
     for agent in settings.agents:
         row = inboxes.get(agent.agent)
         if row is None:
@@ -77,6 +89,12 @@ def _of_inboxes(inboxes: dict[str, sqlite3.Row], settings: Settings, now: float)
         silent = min([SILENT_SECONDS, *(transport.stuck_after for transport in agent.transports)])
         if row["error"] and (refused or row["polled_at"] is None or failing > silent):
             yield f"{agent.agent}: no mail for {span(failing)}: {row['error']}"
+        silence = now - max(row["polled_at"] or 0.0, began)
+        if not row["error"] and silence > max(agent.poll_interval, agent.broadcast_wait) + UNANSWERED_SECONDS:
+            yield (
+                f"{agent.agent}: no mail for {span(silence)}: the bus has begun an answer and does not end it, or its "
+                "poll hangs; restart the worker if this lasts"
+            )
         if row["malformed_at"] is not None and 0 <= now - row["malformed_at"] < MALFORMED_SECONDS:
             count = max(1, row["malformed"])
             yield (
@@ -117,8 +135,6 @@ def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[str]:
 
 
 def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[str]:
-    held = sum(lane.held for lane in lanes)
-    dead = sum(lane.dead for lane in lanes)
     for lane in lanes:
         transport = settings.transport(lane.agent, lane.transport)
         if transport is None:
@@ -130,12 +146,19 @@ def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Set
         elif lane.broken_since is not None and not lane.paused:
             since = span(now - lane.broken_since)
             yield f"{lane.agent} {lane.transport}: nobody there since {since} ({lane.broken_reason}); messages wait"
-        elif not lane.paused:
+        elif lane.paused:
+            yield from _paused(db, lane, transport.stuck_after, now)
+        else:
             yield from _stuck(db, lane, transport.stuck_after, now)
-    if held:
-        yield f"{held} held: nobody knows whether they were done; see bus-watch queue"
-    if dead:
-        yield f"{dead} dead: bus-watch queue says why; retry or drop them"
+
+
+def _paused(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[str]:
+    """A pause that somebody has forgotten, maybe."""
+    head = report.head(db, lane.id)
+    if head is not None and (since := now - report.head_since(db, head)) >= after:
+        count = lane.waiting + lane.retrying
+        wait = f"{count} message waits" if count == 1 else f"{count} messages wait"
+        yield f"{lane.agent} {lane.transport}: paused, and {wait}, {span(since)}: bus-watch resume {lane.transport}"
 
 
 def _stuck(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[str]:

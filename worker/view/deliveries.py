@@ -5,6 +5,7 @@ from typing import Any
 
 from worker import times
 from worker.ledger import report
+from worker.ledger.living import living_workers
 from worker.settings import Settings
 from worker.view import access
 from worker.view.words import sentence
@@ -23,7 +24,7 @@ def not_done(settings: Settings, limit: int, agents: frozenset[str] = frozenset(
     counts = dict.fromkeys(COUNTED, 0)
     lanes: list[dict[str, Any]] = []
     with access.ledger_of(settings) as db:
-        workers = frozenset(str(row["id"]) for row in access.living_workers(db, settings))
+        workers = frozenset(str(row["id"]) for row in living_workers(db, settings))
         for summary in report.lanes(db):
             if agents and summary.agent not in agents:
                 continue

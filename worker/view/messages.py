@@ -6,6 +6,7 @@ from typing import Any
 
 from worker import times
 from worker.ledger import operate, report
+from worker.ledger.living import living_workers
 from worker.settings import Settings
 from worker.view import access
 from worker.view.words import sentence, way
@@ -54,7 +55,7 @@ def story(settings: Settings, key: str) -> dict[str, Any]:
     with access.ledger_of(settings) as db:
         message = operate.find_message(db, key)
         row = report.message(db, message)
-        workers = frozenset(str(w["id"]) for w in access.living_workers(db, settings))
+        workers = frozenset(str(w["id"]) for w in living_workers(db, settings))
         lanes = {lane.id: access.lane_of(db, settings, lane, workers) for lane in report.lanes(db)}
         now = time.time()
         return {

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from worker import times
-from worker.doctor.troubles import troubles
+from worker.doctor.troubles import left_over, troubles
 from worker.errors import ConfigError
 from worker.ledger import disk, drift, moved, report
 from worker.ledger.errors import LedgerError
+from worker.ledger.living import await_sign_of_life, living_workers
 from worker.settings import AgentSettings, Settings
 from worker.view import access
 
@@ -31,7 +32,7 @@ def overview(load: Callable[[], Settings]) -> dict[str, Any]:
         "workers": [],
     }
     try:
-        access.await_sign_of_life(settings)
+        await_sign_of_life(settings)
         with access.ledger_of(settings) as db:
             _read(found, settings, db)
     except LedgerError as error:
@@ -55,7 +56,7 @@ def overview(load: Callable[[], Settings]) -> dict[str, Any]:
 
 def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     now = time.time()
-    workers = access.living_workers(db, settings)
+    workers = living_workers(db, settings)
     lanes = report.lanes(db)
     inboxes = report.inboxes(db)
     found["workers"] = [_worker(row, now) for row in workers]
@@ -79,7 +80,7 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     ]
     found["unknown_screens"] = [_drift(one, now) for one in drift.screens(db)]
     found["unknown_channels"] = [_drift(one, now) for one in drift.channels(db)]
-    found["problems"] += troubles(db, settings, workers, lanes, now)
+    found["problems"] += [*troubles(db, settings, workers, lanes, now), *left_over(lanes)]
 
 
 def _drift(one: drift.Drift, now: float) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -13,11 +14,16 @@ from tests.unit.cli.conftest import Desk, try_head
 from worker import __version__
 from worker.configuration import load
 from worker.delivery import Ending
-from worker.ledger import intake, upkeep
+from worker.ledger import disk, intake, upkeep
 from worker.ledger.database import Database
 from worker.transports.locks import hold_lock, worker_lock
 
 Change = Callable[[Any], object]
+
+
+def timeless(sentences: Iterable[str]) -> set[str]:
+    """Without the spans in them, which grow."""
+    return {re.sub(r"\d+(\.\d+)? (s|min|h)\b", "a while", sentence) for sentence in sentences}
 
 
 class Scene:
@@ -55,10 +61,19 @@ class Scene:
         shown = self.desk.run("status").out
         assert shown.count("\n! ") == len(problems)
         assert all(len(line) <= 80 for line in shown.splitlines() if line.startswith(("! ", "  ")))
+        checks = self.desk.run("doctor", "--offline", "--json").json["checks"]
+        assert timeless(problems) <= timeless(check["text"] for check in checks), "doctor finds them, too"
         return problems
 
     def says(self, part: str) -> None:
         (problem,) = self.problems()
+        assert part in problem
+
+    def says_in_status(self, part: str) -> None:
+        """What `doctor` says in words of its own."""
+        said = self.desk.run("status", "--json")
+        (problem,) = said.json["problems"]
+        assert said.status == 1
         assert part in problem
 
     def is_healthy(self) -> None:
@@ -130,6 +145,11 @@ NOW_AND_AGAIN: list[tuple[str, str, str]] = [
         "no mail for 2 min: nobody answers",
         "update inboxes set failures = 0, error = null, failing_since = null",
     ),
+    (
+        "update inboxes set polled_at = unixepoch() - 181",
+        "no mail for 3 min: the bus has begun an answer and does not end it",
+        "update inboxes set polled_at = unixepoch() - 170",
+    ),
 ]
 
 
@@ -172,6 +192,35 @@ def test_a_line_of_a_lane_comes_and_goes(scene: Scene, breaks: str, says: str, m
     scene.sql(breaks)
     scene.says(says)
     scene.sql(mends)
+    scene.is_healthy()
+
+
+def test_a_pause_that_was_forgotten_is_said(scene: Scene) -> None:
+    _waiting(scene, 200)
+    scene.sql("update lanes set paused = 1")
+    scene.is_healthy()
+    scene.sql("update messages set received_at = received_at - 200")
+    scene.says(f"bob {scene.names[0]}: paused, and 1 message waits, 7 min: bus-watch resume {scene.names[0]}")
+    scene.desk.run("resume", scene.names[0])
+    scene.says("stuck for 7 min")
+
+
+def test_an_agent_without_a_transport_is_said(scene: Scene) -> None:
+    document = json.loads(scene.desk.config.read_text())
+    scene.desk.config.write_text(json.dumps(document | {"transports": []}))
+    scene.write(lambda tx: upkeep.note_serves(tx, "w", {"bob": []}, (), time.time()))
+    scene.says_in_status("agent bob: no transport is configured, so it is not polled")
+    scene.desk.config.write_text(json.dumps(document))
+    scene.write(lambda tx: upkeep.note_serves(tx, "w", {"bob": scene.names}, (), time.time()))
+    scene.is_healthy()
+
+
+def test_a_disk_that_is_nearly_full_is_said(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = disk.free_bytes
+    monkeypatch.setattr(disk, "free_bytes", lambda _: 9 * 2**20)
+    scene.says_in_status("only 9 MiB free on the ledger's disk: new mail will wait on the bus")
+    assert "FAIL disk" in scene.desk.run("doctor", "--offline").out
+    monkeypatch.setattr(disk, "free_bytes", free)
     scene.is_healthy()
 
 

@@ -1,0 +1,35 @@
+"""The check of `doctor` on what runs already: everything that the lines of `status` with a `!` say."""
+
+import time
+from collections.abc import Iterator
+
+from worker.doctor.finding import Finding
+from worker.doctor.troubles import left_over, troubles
+from worker.ledger import moved, report
+from worker.ledger.errors import LedgerError
+from worker.ledger.living import await_sign_of_life, living_workers
+from worker.ledger.opening import reading
+from worker.settings import Settings
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """What keeps messages from arriving now; nothing where there is no ledger yet, or one that cannot be read."""
+    if not settings.ledger_file.exists():
+        return
+    try:
+        await_sign_of_life(settings)
+        with reading(settings.ledger_file) as db:
+            workers = living_workers(db, settings)
+            lanes = report.lanes(db)
+            found = troubles(db, settings, workers, lanes, time.time())
+    except LedgerError:
+        return  # the check of the ledger has said so
+    runs = any(row["kind"] == "consumer" for row in workers)
+    if not runs and (elsewhere := moved.runs_elsewhere(settings.files_dir)) is not None:
+        found.append(moved.sentence(elsewhere))
+    for sentence in found:
+        yield Finding("FAIL", "now", sentence)
+    for sentence in left_over(lanes):
+        yield Finding("note", "now", sentence)
+    if runs and not found:
+        yield Finding("ok", "now", "a worker runs, and nothing is stuck")
