@@ -28,6 +28,7 @@ from worker.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.engine.retention import retain
 from worker.errors import BusWatchError
+from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.ledger.sweep_signal import RELOAD, stamp
@@ -71,7 +72,7 @@ class HueyQueue:
         if self._finalizer.add(message):
             self.finalize_task()
 
-    def may_claim_next(self, seconds: float) -> bool:
+    def may_claim_next(self, seconds: float, after: Settled) -> bool:  # noqa: ARG002 - Queue has it
         """While nobody waits for a thread, or for a moment: no busy lane keeps a thread that others wait for."""
         return seconds < LANE_SECONDS or self._huey.storage.somebody_idles(Band.DELIVER)
 

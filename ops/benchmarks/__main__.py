@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from ops.benchmarks import idle, lanes, latency, overhead, scale, sending, startup, table, throughput, wakes
+from ops.benchmarks import idle, lanes, latency, once, overhead, scale, sending, startup, table, throughput, wakes
 from ops.benchmarks.world import ROOT
 
 PARTS = {
@@ -16,6 +16,7 @@ PARTS = {
     "overhead": overhead.run,
     "latency": latency.run,
     "lanes": lanes.run,
+    "once": once.run,
     "scale": scale.run,
     "idle": idle.run,
     "startup": startup.run,

@@ -41,6 +41,23 @@ def _twenty_by_run_once(world: World, bridge: FakeBridge) -> None:
     assert_within_budget(bridge)
 
 
+def test_once_goes_on_by_itself_and_tries_each_once(world: World, bridge_of: BridgeOf) -> None:
+    """Though the lane is busy for longer than the one that fails waits to be tried again."""
+    bridge = bridge_of("C")
+    fails = 'case "$SOS_MESSAGE_TEXT" in 1) exit 1;; esac; sleep 0.05'
+    loose = {**world.transport("loose", before=fails), "ordered": False, "retry_delay": 0.01}
+    world.configure(world.agent(bridge, "bob", loose, world.transport("strict")))
+    for number in range(12):
+        bridge.streams.add("bob", str(number))
+    done = world.bus_watch("run", "--once", "--json")
+    told = json.loads(done.stdout)
+    assert (told["delivered"], told["dead"], told["errors"]) == (11, [], [])
+    assert len(told["retrying"]) == 1
+    assert "by loose is retrying: exit 1" in told["retrying"][0]
+    assert world.seen("loose") == [str(number) for number in range(12) if number != 1]
+    assert world.seen("strict") == [str(number) for number in range(12)]
+
+
 def test_once_says_what_has_expired(world: World, bridge_of: BridgeOf) -> None:
     bridge = bridge_of("C")
     world.configure(world.agent(bridge, "bob", {**world.transport("one"), "expires_after": 0.001}))

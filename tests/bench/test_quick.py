@@ -16,6 +16,7 @@ PARTS = {
     "overhead": {"commits"},
     "latency": {"latency"},
     "lanes": {"lanes"},
+    "once": {"once"},
     "scale": {"scale"},
     "idle": {"idle"},
     "startup": {"start-up"},

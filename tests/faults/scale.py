@@ -20,6 +20,7 @@ from worker.engine import Engine
 from worker.engine.inbox_view import BusClock, InboxMemory, InboxView
 from worker.engine.retention import retain
 from worker.ledger import claims, history, intake, lanes, leases, operate, report
+from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.operate import Chosen
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -102,7 +103,7 @@ class Silent:
     def deliver(self, delivery: int, at: float | None) -> None:
         pass
 
-    def may_claim_next(self, seconds: float) -> bool:
+    def may_claim_next(self, seconds: float, after: Settled) -> bool:
         return False
 
     def finalize(self, message: int) -> None:

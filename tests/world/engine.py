@@ -13,6 +13,7 @@ from tests.world.waiting import PATIENCE
 from worker.bus.client import BusClient, Collected
 from worker.engine import Engine, sweeping
 from worker.engine.finalizing import finalize
+from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.settings import AgentSettings, Settings, TransportSettings
 
@@ -60,7 +61,7 @@ class Rig:
     def finalize(self, message: int) -> None:
         self.finished.append(message)
 
-    def may_claim_next(self, seconds: float) -> bool:
+    def may_claim_next(self, seconds: float, after: Settled) -> bool:
         return self.goes_on
 
     # -- the bus -------------------------------------------------------------------------------------------------------

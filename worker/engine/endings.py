@@ -75,7 +75,7 @@ class Endings:
         unknown = unexplained(report.output)
         for one in unknown:
             drift.note(tx, one.ui, one.version, self.clock(), channel=one.channel)
-        if hand_off is not None and self.wake_ups.queue.may_claim_next(time.monotonic() - hand_off.began):
+        if hand_off is not None and self.wake_ups.queue.may_claim_next(time.monotonic() - hand_off.began, settled):
             following = self.hand_offs.claim(tx, hand_off, claims.head_of(settled.lane))
             if isinstance(following, Claim) or following.wake:
                 return Written(settled, [], following, unknown)

@@ -1,6 +1,7 @@
 """`run --once`: poll each inbox, deliver what can be delivered now straight from the ledger, and end.
 
-It never touches the queue, and has a worker row and a launcher of its own, so that it is safe beside a consumer.
+It never touches the queue, and has a worker row and a launcher of its own, so that it is safe beside a consumer. A
+thread goes on with its lane by itself, as in the consumer; each delivery is tried once.
 """
 
 import sqlite3
@@ -8,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from worker.bus.client import BusClient
-from worker.delivery import State
+from worker.delivery import FINAL, State
 from worker.engine.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.ledger import intake, lanes
@@ -16,7 +17,7 @@ from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
 from worker.settings import Settings
-from worker.telemetry.observer import Observer
+from worker.telemetry.observer import Ended, Observer
 from worker.telemetry.observers import Observers, observe
 from worker.telemetry.redact import redact
 
@@ -36,6 +37,8 @@ class _NoQueue:
 
     def __init__(self) -> None:
         self.finished: list[int] = []
+        self.is_over = False
+        self._failed: set[int] = set()  # lanes with a delivery that would come up again
 
     def deliver(self, delivery: int, at: float | None) -> None:
         """Nothing to do."""
@@ -44,19 +47,31 @@ class _NoQueue:
         """Remember what this run finished."""
         self.finished.append(message)
 
-    def may_claim_next(self, seconds: float) -> bool:  # noqa: ARG002 - Queue has it
-        """No: this run picks what comes next, and counts how each one ended."""
-        return False
+    def may_claim_next(self, seconds: float, after: Settled) -> bool:  # noqa: ARG002 - Queue has it
+        """While nothing of the lane could be tried twice."""
+        if any(one.state not in FINAL for one in (after, *after.others)):
+            self._failed.add(after.lane)
+        return not self.is_over and after.lane not in self._failed
 
 
-class _Expiries(Observer):
-    """What goes dead without an attempt, for the result: no ending tells of it."""
+class _Outcomes(Observer):
+    """How each delivery ended, for the result."""
 
     def __init__(self, result: OnceResult) -> None:
         self._result = result
+        self.tried: set[int] = set()
+
+    def ended(self, what: Ended) -> None:
+        """Remember it."""
+        self.tried.add(what.delivery)
+        words = f"delivery of message {what.agent}/{what.message_id} by {what.transport} is {what.state}: {what.reason}"
+        if what.state is State.DEAD:
+            self._result.dead.append(words)
+        elif what.state in {State.RETRYING, State.HELD}:
+            self._result.retrying.append(words)
 
     def expired(self, agent: str, transport: str, message_id: str) -> None:
-        """Remember it."""
+        """Remember it: it goes dead without an attempt."""
         self._result.dead.append(f"delivery of message {agent}/{message_id} by {transport} is dead: expired")
 
 
@@ -69,6 +84,7 @@ def run_once(settings: Settings) -> OnceResult:
     import_old_state(database, settings)
     queue = _NoQueue()
     result = OnceResult()
+    outcomes = _Outcomes(result)
     engine = Engine(
         settings=settings,
         db=database,
@@ -76,14 +92,19 @@ def run_once(settings: Settings) -> OnceResult:
         bus=BusClient(max_connections=len(settings.agents) + 2),
         kind="once",
         redact=redact.tail,
-        observer=Observers([observe(settings, None), _Expiries(result)]),
+        observer=Observers([observe(settings, None), outcomes]),
     )
     engine.start()
     try:
         engine.sweeper.sweep()
         with ThreadPoolExecutor(max_workers=settings.workers) as pool:
-            _poll_all(engine, pool, result)
-            _deliver_all(engine, pool, result)
+            try:
+                _poll_all(engine, pool, result)
+                _deliver_all(engine, pool, outcomes.tried)
+            finally:
+                queue.is_over = True  # where it is interrupted, the pool waits for what runs, and for no more
+        if engine.stopping.is_set():
+            result.errors.append("the launcher died; run it again")
         for message in queue.finished:
             state = finalize(database, message, engine.clock())
             result.delivered += state == "delivered"
@@ -104,44 +125,29 @@ def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: OnceResult) -> N
             result.errors.append(f"{agent.agent}: {error}")
 
 
-def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, result: OnceResult) -> None:
+def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, tried: set[int]) -> None:
     """Keep the pool busy with due heads until there is none; each is tried once in this run."""
     busy: dict[Future[Settled | None], int] = {}
-    tried: set[int] = set()
-    while True:
-        for lane, delivery in engine.db.read(lambda db: _due_heads(engine, db)):
+    while not engine.stopping.is_set():
+        for lane, delivery in engine.db.read(lambda db: _due_heads(engine, db, tried)):
             if lane not in busy.values() and delivery not in tried:
                 tried.add(delivery)
                 busy[pool.submit(engine.dispatcher.deliver, delivery)] = lane
         if not busy:
             return
-        done, _ = wait(busy, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in wait(busy, return_when=FIRST_COMPLETED).done:
             del busy[future]
-            settled = future.result()
-            if settled is not None:
-                _note(settled, result)
-        if engine.stopping.is_set():
-            result.errors.append("the launcher died; run it again")
-            return
+            future.result()
 
 
-def _due_heads(engine: Engine, db: sqlite3.Connection) -> list[tuple[int, int]]:
+def _due_heads(engine: Engine, db: sqlite3.Connection, tried: set[int]) -> list[tuple[int, int]]:
     now = engine.clock()
     heads = []
     for lane in lanes.every(db):
         settings = engine.lanes.claim_settings(lane.agent, lane.transport)
         if settings is None:
             continue
-        found = lanes.candidate(db, lane.id, ordered=settings.ordered, now=now)
+        found = lanes.candidate(db, lane.id, ordered=settings.ordered, now=now, but=tried)
         if found is not None and (found.next_at is None or found.next_at <= now):
             heads.append((lane.id, found.delivery))
     return heads
-
-
-def _note(settled: Settled, result: OnceResult) -> None:
-    words = f"delivery of message {settled.message} is {settled.state}: {settled.reason}"
-    if settled.state is State.DEAD:
-        result.dead.append(words)
-    elif settled.state in {State.RETRYING, State.HELD}:
-        result.retrying.append(words)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from worker.engine.lane_lookup import LaneLookup
 from worker.ledger import lanes
+from worker.ledger.claims import Settled
 from worker.ledger.lanes import Wake
 
 logger = logging.getLogger("bus_watch.engine")
@@ -25,8 +26,11 @@ class Queue(Protocol):
         """Do what is owed once a message is over."""
         ...
 
-    def may_claim_next(self, seconds: float) -> bool:
-        """Whether a thread that has been busy with a lane for so long may claim the lane's next head itself."""
+    def may_claim_next(self, seconds: float, after: Settled) -> bool:
+        """Whether a thread that has been busy with a lane for so long may claim the lane's next head itself.
+
+        `after`: how it has just settled the one before.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ What a lane's head is, is said in one place: the view `lane_heads` (see `schema`
 """
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -101,8 +102,13 @@ def find(db: sqlite3.Connection, lane: int) -> Lane | None:
     return Lane(*row) if row else None
 
 
-def candidate(db: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -> Candidate | None:
-    """What the lane would run next, due or not; None while it is paused, running or empty."""
+def candidate(
+    db: sqlite3.Connection, lane: int, *, ordered: bool, now: float, but: Collection[int] = ()
+) -> Candidate | None:
+    """What the lane would run next, due or not; None while it is paused, running or empty.
+
+    `but`: deliveries that are passed over where order does not matter, as long as something else is due.
+    """
     row = db.execute(_HEAD, (lane,)).fetchone()
     if row is None:
         return None
@@ -111,12 +117,20 @@ def candidate(db: sqlite3.Connection, lane: int, *, ordered: bool, now: float) -
         return None
     if not keeps_order(state, ordered=ordered):
         row = db.execute(_SOONEST, {"lane": lane, "now": now}).fetchone()
+        if row["id"] in but:
+            due = db.execute(_DUE, {"lane": lane, "now": now})
+            row = next((one for one in due if one["id"] not in but), row)
     return Candidate(row["id"], row["next_at"], row["woken_at"])
 
 
 _HEAD = """
 select l.paused, l.broken_since, l.running, d.id as head, d.id, d.next_at, d.woken_at
 from lane_heads l left join deliveries d on d.id = l.head where l.lane = ?
+"""
+
+_DUE = """
+select id, next_at, woken_at from deliveries indexed by deliveries_pending
+where lane = :lane and state in ('waiting', 'retrying') and (next_at is null or next_at <= :now) order by ms, seq, id
 """
 
 # Where order does not matter: what is due goes first, in inbox order; else what will be due soonest.

@@ -15,6 +15,7 @@ from tests.fakes.streams import GENERATIONS, Generation, Streams
 from worker.bus.client import BusClient
 from worker.configuration import load
 from worker.engine import Engine
+from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 
 HOUR = 3600.0
@@ -24,7 +25,7 @@ DAY = 24 * HOUR
 class NoQueue:
     def deliver(self, delivery: int, at: float | None) -> None: ...
     def finalize(self, message: int) -> None: ...
-    def may_claim_next(self, seconds: float) -> bool: ...  # type: ignore[empty-body]  # never asked here
+    def may_claim_next(self, seconds: float, after: Settled) -> bool: ...  # type: ignore[empty-body]  # never asked here
 
 
 @dataclass

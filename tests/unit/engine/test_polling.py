@@ -24,6 +24,7 @@ from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.engine import Engine
 from worker.engine.polling import YOUNG_SECONDS
+from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 
 START = 1_795_300_000.0
@@ -75,7 +76,7 @@ class Bus:
 class NoQueue:
     def deliver(self, delivery: int, at: float | None) -> None: ...
     def finalize(self, message: int) -> None: ...
-    def may_claim_next(self, seconds: float) -> bool: ...  # type: ignore[empty-body]  # never asked here
+    def may_claim_next(self, seconds: float, after: Settled) -> bool: ...  # type: ignore[empty-body]  # never asked here
 
 
 Make = Callable[..., Engine]
