@@ -8,6 +8,8 @@ FIFO that takes lines: `busy`, `idle`, `dialog`, `draft TEXT`, `swallow N` (the 
 TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
 `rewrite`: Enter shows the draft in other words and submits nothing; `error WORDS`: it answers each prompt with them.
 `lag SECONDS`: what is typed shows, and what is submitted is recorded, so much later.
+`spin WHERE`: it redraws for ever, 50 times a second, with something that changes `above` the box, `below` it, in its
+`rule`, its `placeholder` or the `title`; or the box `moves` up and down; or the cursor is `elsewhere` half of the time.
 Ctrl-U takes the last line of the draft out.
 """
 
@@ -33,7 +35,8 @@ class StandIn:
         self.history: list[str] = []
         self.queue: list[str] = []
         self.busy = self.dialog = self.dialog_on_paste = self.undrawn = self.deaf = self.rewrite = False
-        self.error = ""
+        self.error = self.spin = ""
+        self.turn = 0
         self.swallow = 0
         self.slow = self.lag = 0.0
         self.line_feeds = 0
@@ -47,9 +50,15 @@ class StandIn:
 
     def draw(self) -> None:
         width, height = shutil.get_terminal_size()
+        self.turn += bool(self.spin)
+        now = f"{self.turn:06}"
         rule = "─" * width
+        upper = f"── {now} " + rule[10:] if self.spin == "rule" else rule
         said = [line for text in self.history for line in f"> {text}".split("\n")]
         lines = [line[at : at + width] for line in said for at in range(0, len(line) or 1, width)]
+        lines += [f"* {now}"] * (self.spin == "above") + [""] * (self.turn % 2 if self.spin == "moves" else 0)
+        if self.spin == "title":
+            os.write(1, f"\x1b]2;{now}\x07".encode())
         if self.busy:
             lines.append("* Working (esc to interrupt)")
         drawn = self.dialog and not self.undrawn
@@ -65,13 +74,17 @@ class StandIn:
                 shown = shown.replace(self.pasted, mark)
             rows = shown.split("\n")
             wrapped = [row[at : at + width - 2] for row in rows for at in range(0, len(row) or 1, width - 2)]
-            placeholder = "" if self.draft else "\x1b[2mTry something\x1b[0m"
+            idea = now if self.spin == "placeholder" else "something"
+            placeholder = "" if self.draft else f"\x1b[2mTry {idea}\x1b[0m"
             box = [(f"{PROMPT} " if number == 0 else "  ") + row for number, row in enumerate(wrapped)]
             column = len(box[-1].expandtabs())
-            lines += [rule, *box[:-1], box[-1] + placeholder, rule, "  ? for shortcuts"]
+            below = now if self.spin == "below" else "? for shortcuts"
+            lines += [upper, *box[:-1], box[-1] + placeholder, rule, f"  {below}"]
         lines = lines[-height:]
         row = len(lines) - 2 if not drawn else len(lines)
         body = "\r\n".join(lines)
+        if self.spin == "elsewhere" and self.turn % 2:
+            row, column = 1, 30
         os.write(1, f"\x1b[?25l\x1b[H\x1b[2J{body}\x1b[{row};{column + 1}H\x1b[?25h".encode())
 
     def submit(self) -> None:
@@ -172,8 +185,8 @@ class StandIn:
             self.slow = float(rest)
         elif word == "lag":
             self.lag = float(rest)
-        elif word == "error":
-            self.error = rest
+        elif word in {"error", "spin"}:
+            setattr(self, word, rest)
         elif word == "title":
             os.write(1, f"\x1b]2;{rest}\x07".encode())
         elif word == "exit":
@@ -188,7 +201,7 @@ class StandIn:
             self.draw()
             self.log("ready")
             while True:
-                ready = select.select([0, self.control], [], [])[0]
+                ready = select.select([0, self.control], [], [], 0.02 if self.spin else None)[0]
                 if 0 in ready:
                     data = os.read(0, 65536)
                     if not data:

@@ -18,6 +18,7 @@ from worker.terminal.transcript import Watch
 _SHOWN = 0.08  # seconds for which an emptied box must stay so, if the text, or work on it, is seen outside it
 _SETTLED = 1.0  # seconds for which an emptied box must stay so, if the text is not seen above it
 _FAILING = 5.0  # seconds to wait for the next error of an agent whose last prompt met one
+_GLIMPSED = 0.3  # seconds for which a box that was seen empty may be out of sight: a UI that draws for ever
 _NO_RECORD = 1.5  # seconds to wait for a record of which there is no file yet
 
 
@@ -65,6 +66,7 @@ class Prover:
         self._again = self._began + self._gap
         self._presses = 1
         self._emptied = 0.0
+        self._empty_at = 0.0
         self._last = "nothing was seen"
 
     def run(self) -> Verdict:
@@ -134,7 +136,8 @@ class Prover:
                 self._gap *= 2
                 self._again = now + self._gap
         elif seen.state in {"dialog", "unknown"}:
-            self._emptied = 0.0
+            if seen.state == "dialog" or now - self._empty_at > _GLIMPSED:
+                self._emptied = 0.0
             return before  # it covers what was seen, and takes nothing back
         elif seen.box is not None and not seen.box.empty:
             self._emptied = 0.0  # what stands there may be our text, as this UI shows it
@@ -146,6 +149,7 @@ class Prover:
             )
         else:
             self._emptied = self._emptied or now
+            self._empty_at = now
             shown = self._shown(seen)
             if not shown and entered.watch is not None and entered.watch.available:
                 # A command of the UI's own empties the box too; gemini 0.61 trims ` /help` and runs it.

@@ -319,8 +319,9 @@ class _Submission:
         """
         agent, typing = visit.agent, visit.profile.typing
         born = self.started - agent.process.age if agent.process else 0.0
-        began = since = time.monotonic()
+        began = since = fit_since = fit_at = time.monotonic()
         last: object = None
+        last_fit: object = None
         while True:
             if agent.profile.composer is None:
                 return None, look
@@ -333,19 +334,23 @@ class _Submission:
             if sign != last:
                 last, since = sign, now
                 self._say(f"{seen.state}: {seen.why}")
-            missing = since + (typing.young_still if young else typing.still) - now
             waits = seen.state == "busy" and (typing.busy == "wait" or self.options.when_idle)
             fit = seen.state in {"idle", "busy"} and not waits
+            # A UI that draws for ever has its cursor elsewhere now and then: such a look says nothing of the box.
+            if sign != last_fit and (fit or young or seen.state != "unknown"):
+                last_fit, fit_since = sign, now
+            fit_at = now if fit else fit_at
+            missing = fit_since + (typing.young_still if young else typing.still) - now
             if fit and missing <= 0:
                 return seen, look
             settled = now - since >= _BARRED and not young
             in_time = now < self.deadline - self.reserve
             ours = settled and in_time and look.note != "" and seen.state in {"draft", "unknown"}
             if ours and self._tidy(visit, look, agent.profile.composer, note):
-                began = since = time.monotonic()
+                began = since = fit_at = time.monotonic()
                 look = visit.alive()
                 continue
-            lost = settled and seen.state == "unknown" and now - began > _PATIENCE
+            lost = settled and seen.state == "unknown" and now - fit_at > _PATIENCE
             barred = settled and seen.state in {"draft", "dialog"}
             if lost or barred or now > self.deadline - self.reserve:
                 raise DeferredError(f"{seen.state}: {seen.why}")

@@ -426,3 +426,19 @@ def test_an_agent_that_answers_with_an_error_has_refused(terminal: Terminal) -> 
     assert (outcome.verdict, outcome.exit_status) == ("refused", 69), outcome
     assert "Not logged in" in outcome.reason
     assert "window" in outcome.timings
+
+
+@pytest.mark.parametrize(
+    ("where", "record"),
+    [(where, False) for where in ("above", "below", "rule", "placeholder", "title", "moves", "elsewhere")]
+    + [("elsewhere", True)],
+)
+def test_a_ui_that_never_holds_still_is_typed_into(terminal: Terminal, where: str, record: bool) -> None:
+    """A spinner, a clock: the box itself is still."""
+    agent = terminal.agent("a", record=record)
+    agent.tell(f"spin {where}")
+    outcome = terminal.submit("a", "one")
+    assert outcome.verdict == "submitted", outcome
+    agent.tell("draft a person's half")
+    assert terminal.submit("a", "two").verdict == "deferred"
+    assert agent.submitted() == ["one"]
