@@ -116,7 +116,7 @@ class Session:
             self.ready()
             self._ready_as = self.look
 
-    def ready(self, limit: float = 90.0) -> Screen:
+    def ready(self, limit: float = 300.0) -> Screen:
         """Wait until the UI shows something and stands still; its screen."""
         end = time.monotonic() + limit
         while time.monotonic() < end:

@@ -10,6 +10,7 @@ TEXT`, `exit`. While busy, Tab queues as Enter does; a dialog ignores it.
 `lag SECONDS`: what is typed shows, and what is submitted is recorded, so much later.
 `spin WHERE`: it redraws for ever, 50 times a second, with something that changes `above` the box, `below` it, in its
 `rule`, its `placeholder` or the `title`; or the box `moves` up and down; or the cursor is `elsewhere` half of the time.
+`scramble`: it shows what is typed the wrong way round.
 Ctrl-U takes the last line of the draft out.
 """
 
@@ -34,7 +35,7 @@ class StandIn:
         self.draft = self.pasted = ""
         self.history: list[str] = []
         self.queue: list[str] = []
-        self.busy = self.dialog = self.dialog_on_paste = self.undrawn = self.deaf = self.rewrite = False
+        self.busy = self.dialog = self.dialog_on_paste = self.undrawn = self.deaf = self.rewrite = self.scramble = False
         self.error = self.spin = ""
         self.turn = 0
         self.swallow = 0
@@ -72,7 +73,7 @@ class StandIn:
             if len(self.pasted) > 800 or self.pasted.count("\n") > 8:
                 mark = f"[Pasted text #1 +{self.pasted.count(chr(10)) + 1} lines]"
                 shown = shown.replace(self.pasted, mark)
-            rows = shown.split("\n")
+            rows = (shown[::-1] if self.scramble else shown).split("\n")
             wrapped = [row[at : at + width - 2] for row in rows for at in range(0, len(row) or 1, width - 2)]
             idea = now if self.spin == "placeholder" else "something"
             placeholder = "" if self.draft else f"\x1b[2mTry {idea}\x1b[0m"
@@ -171,7 +172,7 @@ class StandIn:
                 self.history.append(text)
                 self.log("submit", text)
             self.queue = []
-        elif word in {"busy", "dialog", "undrawn", "deaf", "rewrite"}:
+        elif word in {"busy", "dialog", "undrawn", "deaf", "rewrite", "scramble"}:
             setattr(self, word, True)
         elif word == "dialog-on-paste":
             self.dialog_on_paste = True

@@ -64,6 +64,26 @@ def away(visit: Visit, left: Leftover, composer: Composer, until: float) -> Verd
     return Verdict("gone", "it was taken out of the input box, for Enter did not submit it")
 
 
+def withdrawn(visit: Visit, at: int, until: float) -> bool:
+    """Take out of the box what our own paste has put there, though it is not recognised: the box was empty before.
+
+    Only if nobody has pressed a key in any client of the pane's server since `at`, in seconds since 1970, and for as
+    long as the box becomes emptier. False: something still stands there.
+    """
+    keys, size = visit.profile.typing.clear, 0
+    while keys and time.monotonic() < until and visit.server.last_activity() < at:
+        look = visit.alive()
+        seen = screen.judge(look, visit.profile)
+        if seen.box is not None and seen.box.empty:
+            return True
+        if seen.box is None or seen.state != "draft" or 0 < size < len(seen.box.draft):
+            return False
+        size = len(seen.box.draft)
+        if visit.press(keys, seen, look) and not _changes(visit.alive, look):
+            return False
+    return False
+
+
 def _seen(visit: Visit, left: Leftover, composer: Composer) -> tuple[Look, screen.Judgement, str]:
     look = visit.alive()
     seen = screen.judge(look, visit.profile)

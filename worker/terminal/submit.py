@@ -20,10 +20,10 @@ from worker.terminal.places import Pane
 from worker.terminal.profiles import Composer, Profile, ProfileError
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import HostError, LocalRunner
-from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise
+from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise, squeeze
 from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError, UnsentError
 from worker.terminal.versions import version_of
-from worker.terminal.visit import DeferredError, Pasted, SendOptions, Visit
+from worker.terminal.visit import DeferredError, Pasted, SendOptions, UnseenError, Visit
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
 
@@ -109,6 +109,8 @@ def checked(message: str) -> str:
     text = sanitise(message)
     if not text.strip():
         raise TextError("the text is empty: there is nothing to send")
+    if not squeeze(text):  # it could never be told from an empty box, nor be taken out again
+        raise TextError("the text has nothing but marks that no screen shows: there is nothing to send")
     if len(text.encode()) > MAX_BYTES:
         raise TextError(f"the text has more than {MAX_BYTES} bytes: send a file's name instead")
     return text
@@ -258,7 +260,13 @@ class _Submission:
             self._end("unproven", "pasted and entered on the caller's word, without looking")
             return
         what = Pasted(pasted_text, profile.composer, empty, pasted, said=text)
-        verdict = visit.enter(what, was_busy=was_busy, until=self.deadline, step=self._step)
+        try:
+            verdict = visit.enter(what, was_busy=was_busy, until=self.deadline, step=self._step)
+        except UnseenError as why:
+            if not (why.steady and clearing.withdrawn(visit, note.at, self.deadline)):
+                raise
+            self.settled = note.buffer  # it would have held up the lane for ever: no later sender recognises it, either
+            raise RefusedError(f"{why}; it was taken out of the input box again") from None
         self.outcome.timings["window"] = visit.window
         self._end(verdict.verdict, verdict.reason, verdict.proof)
         if verdict.verdict != "unproven":  # else whoever sends next sees whether it still stands there

@@ -204,8 +204,12 @@ class Server:
             return ""
 
     def last_activity(self) -> int:
-        """When a key was last pressed in any client, in seconds since 1970 by the host's clock; 0: there is none."""
-        said = self.call("list-clients", "-F", "#{client_activity}").split()
+        """When a key was last pressed in any client, in seconds since 1970 by the host's clock; 0: there is none.
+
+        A client that has gone meanwhile has left it in its session.
+        """
+        clients = ("list-clients", "-F", "#{client_activity}")
+        said = self.call(*clients, ";", "list-sessions", "-F", "#{session_activity}").split()
         return max((int(one) for one in said if one.isdigit()), default=0)
 
     def leave_mode(self, pane: str) -> None:

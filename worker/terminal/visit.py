@@ -26,6 +26,20 @@ from worker.terminal.transcript import Watch, surroundings
 _MIXED = 0.4
 
 
+_STEADY = 2.0  # seconds for which a box that does not show our text must not change, to be ours all the same
+
+
+class UnseenError(RefusedError):
+    """Our text is not recognised in the box, so Enter was not pressed.
+
+    `steady`: what stands there came with our paste, as far as can be seen, and has not changed since.
+    """
+
+    def __init__(self, why: str, *, steady: bool) -> None:
+        super().__init__(why)
+        self.steady = steady
+
+
 class DeferredError(BusWatchError):
     """Nothing was typed, and later it may be possible."""
 
@@ -176,16 +190,21 @@ class Visit:
         """Wait until our own text, and nothing else, is seen in the input box.
 
         Raises:
-            RefusedError: it is not; Enter must not be pressed.
+            RefusedError: other words stand with it; Enter must not be pressed.
+            UnseenError: it is not seen at all.
         """
         pause = self.profile.typing.pause
         limit = max(what.at + pause, patience)
-        alone = time.monotonic()
+        alone = drawn_since = time.monotonic()
+        drawn = ""
         while True:
             look = self.alive()
             seen = screen.judge(look, self.profile)
             told = self._told(what, look, seen)
             now = time.monotonic()
+            shown = seen.box.draft if seen.box is not None and seen.state == "draft" else ""
+            if shown != drawn:
+                drawn, drawn_since = shown, now
             if told != "mixed":
                 alone = now
             elif now - alone > _MIXED:
@@ -198,7 +217,8 @@ class Visit:
                 break
             time.sleep(left if told and left > 0 else pace(now - what.at))
         why = seen.why if seen.state == "dialog" else f"our text was not seen in the input box ({seen.state})"
-        raise RefusedError(f"{why}, so Enter was not pressed")
+        steady = drawn != "" and now - drawn_since >= _STEADY
+        raise UnseenError(f"{why}, so Enter was not pressed", steady=steady)
 
     @staticmethod
     def _told(what: Pasted, look: Look, seen: screen.Judgement) -> str:

@@ -1,8 +1,12 @@
 """Text of ours that an earlier sender left in the box: it comes once or goes, and the next message arrives."""
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -132,3 +136,38 @@ def test_what_stands_in_the_note_can_be_anything(terminal: Terminal) -> None:
         terminal.tmux("set-option", "-p", "-t", agent.pane, "@bus_watch_pasted", value)
         assert terminal.submit("a", "must wait").verdict == "deferred"
     assert agent.submitted() == []
+
+
+def test_what_no_sender_would_recognise_is_taken_out_again(terminal: Terminal) -> None:
+    """A UI that shows a text in a way that nobody has thought of: that text is unproven, and the lane goes on."""
+    agent = terminal.agent("a")
+    agent.tell("scramble")
+    until(lambda: terminal.server.last_activity() < int(time.time()), "the session is a second old")
+    outcome = terminal.submit("a", "one\nand two", timeout=8)
+    assert (outcome.verdict, "taken out" in outcome.reason) == ("unproven", True), outcome
+    nothing_is_left(terminal, agent)
+    assert terminal.submit("a", "racecar").verdict == "submitted"
+    assert agent.submitted() == ["racecar"]
+
+
+def test_it_stays_if_anybody_may_have_typed(terminal: Terminal) -> None:
+    agent = terminal.agent("a")
+    agent.tell("scramble")
+    pid, tty = os.forkpty()
+    if pid == 0:
+        os.execvpe("tmux", ["tmux", "-S", terminal.socket, "attach", "-t", "a"], terminal.environment)
+    try:
+        until(lambda: terminal.tmux("list-clients") != "", "a person looks")
+        with after_paste(terminal, "run-shell 'sleep 1.2'"):
+            typing = threading.Timer(1.0, os.write, (tty, b"x"))
+            until(lambda: "Try" in terminal.screen(agent.pane), "the box is drawn")
+            sender = threading.Thread(target=typing.run)
+            sender.start()
+            outcome = terminal.submit("a", "one two three", timeout=8)
+            sender.join()
+        assert (outcome.verdict, "taken out" in outcome.reason) == ("unproven", False), outcome
+        assert "x" in terminal.screen(agent.pane)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(tty)
