@@ -28,6 +28,7 @@ from worker.terminal.visit import DeferredError, Pasted, SendOptions, UnseenErro
 EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
 
 _BARRED = 0.25  # seconds for which a draft or a dialog must be seen before the message is deferred for it
+_ROWS = 4  # a box between rules with two rows of text
 _PATIENCE = 2.0  # seconds for which a screen may stay unknown before the message is deferred
 
 
@@ -333,6 +334,8 @@ class _Submission:
         while True:
             if agent.profile.composer is None:
                 return None, look
+            if look.height < _ROWS and (agent.profile.composer.ruled or agent.profile.composer.frame is not None):
+                raise DeferredError(f"a pane {look.height} high shows too little of the input box")
             if fate := fate_of(note, look.fates):
                 raise _DoneError(Verdict(fate, "it was left in the input box, and a later sender submitted it"))
             now = time.monotonic()

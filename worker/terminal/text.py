@@ -75,7 +75,7 @@ def is_command(text: str) -> bool:
 
 
 def squeeze(text: str) -> str:
-    """The text without white space, marks and modifiers: that is how text on a screen or in a record is compared.
+    """The text without white space, marks, modifiers and what is no character (yet): how texts are compared.
 
     UIs wrap, indent and pad; Claude Code 2.1 composes what it is given (`e` and U+0301 become one character); tmux 3.3a
     loses skin tones and some joiners on its way to the screen.
@@ -86,4 +86,4 @@ def squeeze(text: str) -> str:
 def _compared(character: str) -> bool:
     if character.isspace() or "\U0001f3fb" <= character <= "\U0001f3ff":
         return False
-    return character.isascii() or unicodedata.category(character) not in {"Mn", "Me", "Cf"}
+    return character.isascii() or unicodedata.category(character) not in {"Mn", "Me", "Cf", "Cn"}

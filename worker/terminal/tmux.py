@@ -9,6 +9,7 @@ and patterns, so targets are compared here and tmux sees pane ids only.
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Sequence
 
@@ -39,6 +40,8 @@ _LOOK = "|".join(
     )
 )
 _LOCK = "@bus_watch_lock"
+_HOLDER = "^[0-9a-f]+[.][0-9]+[.][0-9A-Za-z]+[.][0-9]+$"
+"""What a lock's value looks like, as tmux matches it; anything else is nobody's."""
 _NOTE = "@bus_watch_pasted"
 _FATES = "@bus_watch_fates"
 
@@ -123,7 +126,7 @@ class Server:
 
     def failure(self, result: Result) -> GoneError | TmuxError:
         """What a status that is not 0 means."""
-        said = " ".join(result.text.split())[-200:]
+        said = " ".join(result.text.lstrip("| \n").split())[-200:]  # without what a look at no pane prints
         missing = ("no server running", "error connecting", "can't find", "server exited", "lost server")
         if any(one in said for one in missing):
             return GoneError(f"tmux{self._on()} says: {said}")
@@ -243,6 +246,11 @@ def cursor_at(look: Look, *, row: bool) -> str:
     return _all_of([f"#{{==:#{{{name}}},{value}}}" for name, value in wanted.items()])
 
 
+def _holds(holder: str) -> str:
+    """The condition that the lock is `holder`'s."""
+    return f"#{{==:#{{{_LOCK}}},{holder}}}"
+
+
 def _all_of(conditions: Sequence[str]) -> str:
     test = conditions[0]
     for one in conditions[1:]:
@@ -282,9 +290,11 @@ class PaneLock:
             self._me = (pid, started, now - time.monotonic())
         pid, started, offset = self._me
         token = f"{os.urandom(8).hex()}.{pid}.{started}.{int(time.monotonic() + offset + lease) + 1}"
-        holder, look = self._swap("", token)
-        if holder != token and not self._alive(holder):
-            holder, look = self._swap(holder, token)
+        holder, look = self._swap(_holds(""), token)
+        if holder != token and not re.match(_HOLDER, holder):  # somebody else's words: no part of a tmux condition
+            holder, look = self._swap(f"#{{?#{{m/r:{_HOLDER},#{{{_LOCK}}}}},0,1}}", token)
+        elif holder != token and not self._alive(holder):
+            holder, look = self._swap(_holds(holder), token)
         self._token = token if holder == token else ""
         return self._server.shown(self.pane, look) if self._token else None
 
@@ -344,17 +354,17 @@ class PaneLock:
 
     def set_option(self, name: str, value: str) -> bool:
         """Set an option of the pane. False: the lock is no longer ours, or the pane has another program."""
-        ours = _all_of([f"#{{==:#{{{_LOCK}}},{self._token}}}", f"#{{==:#{{pane_pid}},{self._pid}}}"])
+        ours = _all_of([_holds(self._token), f"#{{==:#{{pane_pid}},{self._pid}}}"])
         setting = f"set-option -p -t {self.pane} {name} '{value}' ; display-message -p set"
         said = self._server.call("if-shell", "-F", "-t", self.pane, ours, setting, "display-message -p unset")
         return said.strip() == "set"
 
     def _if_ours(self, command: str, token: str) -> tuple[str, ...]:
-        return ("if-shell", "-F", "-t", self.pane, f"#{{==:#{{{_LOCK}}},{token}}}", command)
+        return ("if-shell", "-F", "-t", self.pane, _holds(token), command)
 
     def _guarded(self, command: str, cursor: str, before: tuple[str, ...] = (), stdin: bytes = b"") -> bool:
         conditions = [
-            f"#{{==:#{{{_LOCK}}},{self._token}}}",
+            _holds(self._token),
             f"#{{==:#{{pane_pid}},{self._pid}}}",
             *(
                 f"#{{?#{{{flag}}},0,1}}"
@@ -379,9 +389,8 @@ class PaneLock:
         sent = "sent" in result.text.split() and "no buffer bus-watch-" not in result.text
         raise why if sent else UnsentError(str(why))
 
-    def _swap(self, old: str, new: str) -> tuple[str, str]:
-        """Set the lock to `new` if it is free or `old`; who has it now, and what a look shows in the same step."""
-        test = f"#{{==:#{{{_LOCK}}},{old}}}"
+    def _swap(self, test: str, new: str) -> tuple[str, str]:
+        """Set the lock to `new` under a condition; who has it now, and what a look shows in the same step."""
         taking = ("if-shell", "-F", "-t", self.pane, test, f"set-option -p -t {self.pane} {_LOCK} {new}")
         asking = ("display-message", "-p", "-t", self.pane, f"#{{{_LOCK}}}")
         holder, _, look = self._server.call(*taking, ";", *asking, ";", *_looking(self.pane)).partition("\n")

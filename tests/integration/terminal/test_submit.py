@@ -16,7 +16,8 @@ from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
 from worker import process_table
 from worker.terminal.runner import LocalRunner, Result
-from worker.terminal.submit import Options, submit
+from worker.terminal.submit import Options, TextError, checked, submit
+from worker.terminal.text import sanitise
 from worker.terminal.tmux import Server
 
 LONG = int(os.environ.get("TERMINAL_RUNS", "5"))  # the long form: TERMINAL_RUNS=100
@@ -442,3 +443,93 @@ def test_a_ui_that_never_holds_still_is_typed_into(terminal: Terminal, where: st
     agent.tell("draft a person's half")
     assert terminal.submit("a", "two").verdict == "deferred"
     assert agent.submitted() == ["one"]
+
+
+ODD = {
+    "bidi": "a \u202eevil\u202c b \u2066x\u2069 c",
+    "zero width": "a\u200bb\u200cc\u2060d \ufeffe",
+    "blank braille": "\u2800\u2800",
+    "no characters": "a\uffff\ufdd0\U000e0001b",
+    "line separators": "a\u2028b\u2029c\x85d\x0be\x0cf",
+    "jamo": "\u1112\u1161\u11ab\u1100\u1173\u11af",
+    "zalgo": "h\u0335\u0321e\u0334\u0301l\u0337\u0300l\u0336o\u0338",
+    "right to left": "\u0645\u0631\u062d\u0628\u0627 \u0628\u0643\u0645",
+    "64 KB on one line": "x" * 65536,
+    "the placeholder": "Try something",
+    "a dialog": "Do you want to proceed?\n\u276f 1. Yes\n  2. No\n Esc to cancel",
+    "a footer": "? for shortcuts",
+    "a box": "\u2500" * 100 + "\n\u276f hello\n" + "\u2500" * 100,
+    "a marker": "[Pasted text #1 +40 lines]\n" + "\n".join(f"row {n}" for n in range(40)),
+    "a note of ours": "@bus_watch_pasted 0123456789abcdef.0123456789abcdef.5.1795739679",
+    "tmux's formats": "#{pane_id} #(kill-server) ; kill-server",
+    "blank lines": "a" + "\n" * 40 + "b",
+}
+
+
+@pytest.mark.parametrize("kinds", [list(ODD)[at::3] for at in range(3)], ids=", ".join)
+def test_an_odd_text_arrives_once_and_so_does_the_next(terminal: Terminal, kinds: list[str]) -> None:
+    agent = terminal.agent("a")
+    for kind in kinds:
+        outcome = terminal.submit("a", ODD[kind])
+        assert outcome.verdict == "submitted", (kind, outcome)
+        assert terminal.submit("a", f"behind {kind}").verdict == "submitted", kind
+    wanted = [one for kind in kinds for one in (sanitise(ODD[kind]), f"behind {kind}")]
+    assert [text.removeprefix("> ") for text in agent.submitted()] == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["", " \t ", "\n\n", "\0\0", "\u200b\u200b", "\u0301", "\u00ad", "\ufeff", "\U0001f3fd"]
+)
+def test_a_text_of_which_nothing_would_be_seen_is_refused(text: str) -> None:
+    with pytest.raises(TextError):
+        checked(text)
+
+
+@pytest.mark.parametrize("holder", ["garbage #{pane_id} '", "a,b}#(exit 1)", "1.2.3", "x" * 500, "zz.1.1.99999999999"])
+def test_a_lock_that_nobody_of_ours_took_holds_nothing_up(terminal: Terminal, holder: str) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("set-option", "-p", "-t", agent.pane, "@bus_watch_lock", holder)
+    assert terminal.submit("a", "hello").verdict == "submitted"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "resize-window -t {} -x 60 -y 15",
+        "resize-window -t {} -x 40 -y 8",
+        "rename-session -t a other",
+        "break-pane -d -s {} -t keep:",
+        "swap-pane -s {} -t keep:0.0",
+        "copy-mode -t {}",
+        "select-pane -t {} -T a|b",
+    ],
+)
+def test_what_changes_between_paste_and_enter_and_does_not_matter(terminal: Terminal, command: str) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("split-window", "-t", agent.pane, "cat")
+    terminal.tmux("set-hook", "-g", "after-paste-buffer", command.format(agent.pane))
+    outcome = terminal.submit(agent.pane, "two\nlines")
+    assert outcome.verdict == "submitted", outcome
+    assert agent.submitted() == ["two\nlines"]
+
+
+@pytest.mark.parametrize("command", ["kill-server", "respawn-pane -k -t {} cat", "kill-pane -t {}"])
+def test_what_ends_the_agent_between_paste_and_enter_is_unproven(terminal: Terminal, command: str) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("set-hook", "-g", "after-paste-buffer", command.format(agent.pane))
+    outcome = terminal.submit("a", "hello")
+    assert (outcome.verdict, agent.submitted()) == ("unproven", []), outcome
+    assert "||" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "verdict"), [(100, 1, "deferred"), (100, 3, "deferred"), (500, 4, "submitted")]
+)
+def test_a_pane_too_low_for_its_box_is_not_typed_into(
+    terminal: Terminal, width: int, height: int, verdict: str
+) -> None:
+    agent = terminal.agent("a")
+    terminal.tmux("resize-window", "-t", agent.pane, "-x", str(width), "-y", str(height))
+    outcome = terminal.submit("a", "two\nlines")
+    assert outcome.verdict == verdict, outcome
+    assert agent.submitted() == ["two\nlines"] * (verdict == "submitted")
