@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -82,12 +83,12 @@ class Session:
         """Where the UI finds its model."""
         return self._model.base(self.tag)
 
-    def start(self) -> None:
-        """Start the UI in a new tmux session, without waiting for it."""
+    def start(self, more: Sequence[str] | None = None) -> None:
+        """Start the UI in a new tmux session, without waiting for it; `more`: instead of its usual arguments."""
         how = self.ui.set_up(self.home, self.cwd, self.base)
         go_on()
         self.look.dress(self.home, self.cwd)
-        argv = [str(self.ui.package.path), *how.args, *self.look.args]
+        argv = [str(self.ui.package.path), *(how.args if more is None else more), *self.look.args]
         env = {**environment(self.home), **how.env, **self.look.env}
         env["PATH"] = f"{self.ui.package.path.parent}{os.pathsep}{env['PATH']}"  # omp's bun is installed beside it
         if how.before:

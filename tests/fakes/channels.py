@@ -7,9 +7,10 @@ import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from tests.fakes.agent_plugin import AgentPlugin
 from tests.fakes.claude_inbox import ClaudeInbox
 from tests.fakes.codex_daemon import CodexDaemon
-from tests.fakes.opencode_plugin import OpencodePlugin
+from tests.fakes.qwen_inbox import QwenInbox
 from tests.fakes.terminals import FAKES, Agent, Terminal
 
 TAG = re.compile(r"\n\n\(message [0-9a-f]{16}\)$")
@@ -96,6 +97,7 @@ class Codex(World):
 class Claude(World):
     name = "claude"
     tells_apart = True
+    inbox = ClaudeInbox
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(terminal)
@@ -105,7 +107,7 @@ class Claude(World):
         del alike  # each process names its session
         agent = self.pane(name)
         pid = int(self.terminal.tmux("display-message", "-p", "-t", agent.pane, "#{pane_pid}"))
-        self.inboxes.append(ClaudeInbox(self.terminal.home, pid, str(Path.cwd())))
+        self.inboxes.append(self.inbox(self.terminal.home, pid, str(Path.cwd())))
         return agent
 
     def mode(self, word: str) -> None:
@@ -130,13 +132,32 @@ class Claude(World):
             one.close()
 
 
+class Qwen(Claude):
+    name = "qwen"
+    inbox = QwenInbox
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal)
+        self.program.write_text(self.program.read_text().replace("esc to interrupt", "esc to cancel"))
+        self.agents: list[Agent] = []
+
+    def open(self, name: str, *, alike: bool = False) -> Agent:
+        self.agents.append(super().open(name, alike=alike))
+        return self.agents[-1]
+
+    def mode(self, word: str) -> None:
+        super().mode(word)
+        for one in self.agents:  # its screen alone says that a turn runs
+            one.tell("busy" if word == "busy" else "idle")
+
+
 class Opencode(World):
     name = "opencode"
     tells_apart = True
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(terminal)
-        self.plugins: list[OpencodePlugin] = []
+        self.plugins: list[AgentPlugin] = []
         self.agents: list[Agent] = []
 
     def open(self, name: str, *, alike: bool = False) -> Agent:
@@ -144,7 +165,7 @@ class Opencode(World):
         agent = self.pane(name)
         agent.tell(f"title OC | work of {name}")
         pid = int(self.terminal.tmux("display-message", "-p", "-t", agent.pane, "#{pane_pid}"))
-        self.plugins.append(OpencodePlugin(self.terminal.home, pid, f"work of {name}"))
+        self.plugins.append(AgentPlugin(self.terminal.home, pid, "opencode", f"work of {name}"))
         self.agents.append(agent)
         return agent
 
@@ -170,4 +191,39 @@ class Opencode(World):
             one.close()
 
 
-WORLDS: tuple[type[World], ...] = (Codex, Claude, Opencode)
+class Pi(World):
+    name = "pi"
+    tells_apart = True
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(terminal)
+        self.plugins: list[AgentPlugin] = []
+
+    def open(self, name: str, *, alike: bool = False) -> Agent:
+        del alike  # each process has a plugin of its own
+        agent = self.pane(name)
+        pid = int(self.terminal.tmux("display-message", "-p", "-t", agent.pane, "#{pane_pid}"))
+        self.plugins.append(AgentPlugin(self.terminal.home, pid, "pi"))
+        return agent
+
+    def mode(self, word: str) -> None:
+        for plugin in self.plugins:
+            if word == "gone":
+                plugin.close()
+            elif word == "exposed":
+                plugin.folder.chmod(0o777)
+            else:
+                plugin.mode(word)
+
+    def end_turn(self) -> None:
+        self.mode("")
+
+    def turns(self) -> list[str]:
+        return [text for one in self.plugins for text in one.turns]
+
+    def close(self) -> None:
+        for one in self.plugins:
+            one.close()
+
+
+WORLDS: tuple[type[World], ...] = (Codex, Claude, Opencode, Pi, Qwen)

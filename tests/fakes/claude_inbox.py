@@ -23,6 +23,11 @@ BELOW = "\n\nThis came from another Claude session — not typed by your user, b
 class ClaudeInbox:
     """The inbox of the process `pid`, which works in `cwd`; its modes are those of `tests.fakes.channels.World`."""
 
+    agent = "claude"
+    protocol = "peerProtocol"
+    transcripts = ""
+    addressee = "session_id"
+
     def __init__(self, home: Path, pid: int, cwd: str) -> None:
         self.turns: list[str] = []
         self.waiting: list[str] = []
@@ -31,31 +36,19 @@ class ClaudeInbox:
         self._last = ""
         self._guard = threading.RLock()
         self.session, self.token = str(uuid.uuid4()), uuid.uuid4().hex
-        self.folder = home / "cc-socks"
+        self.folder = home / f"{self.agent}-socks"
         self.folder.mkdir(mode=0o700, exist_ok=True)
         self.socket = self.folder / f"{pid}.sock"
-        sessions = home / ".claude" / "sessions"
+        self._base = home / f".{self.agent}"
+        sessions = self._base / "sessions"
         sessions.mkdir(parents=True, exist_ok=True, mode=0o700)
         fields = process_table.stat(pid)
         assert fields is not None
         self._file = sessions / f"{pid}.json"
-        self._known: dict[str, Any] = {
-            "pid": pid,
-            "sessionId": self.session,
-            "cwd": cwd,
-            "procStart": fields[process_table.START].decode(),
-            "version": "2.1.332",
-            "peerProtocol": 1,
-            "kind": "interactive",
-            "entrypoint": "cli",
-            "messagingSocketPath": str(self.socket),
-            "status": "idle",
-        }
+        self._known = {"pid": pid, "sessionId": self.session, "cwd": cwd}
+        self._known |= self._describe(sessions, pid, fields[process_table.START].decode())
         self._write()
-        key = sessions / f"{pid}.{uuid.uuid4().hex}.key"
-        key.touch(0o600)
-        key.write_text(json.dumps({"peerToken": self.token, "procStart": self._known["procStart"]}))
-        projects = home / ".claude" / "projects" / re.sub(r"[^A-Za-z0-9]", "-", cwd)
+        projects = self._base / "projects" / re.sub(r"[^A-Za-z0-9]", "-", cwd) / self.transcripts
         projects.mkdir(parents=True, exist_ok=True)
         self._transcript = projects / f"{self.session}.jsonl"
         self._listener = socket.socket(socket.AF_UNIX)
@@ -64,12 +57,28 @@ class ClaudeInbox:
         self._listener.listen(64)
         serve(self._listener, self._talk)
 
+    def _describe(self, sessions: Path, pid: int, start: str) -> dict[str, Any]:
+        """What else stands in the session's file; the key lies beside it."""
+        key = sessions / f"{pid}.{uuid.uuid4().hex}.key"
+        key.touch(0o600)
+        key.write_text(json.dumps({"peerToken": self.token, "procStart": start}))
+        return {
+            "procStart": start,
+            "version": "2.1.332",
+            "peerProtocol": 1,
+            "kind": "interactive",
+            "entrypoint": "cli",
+            "messagingSocketPath": str(self.socket),
+            "status": "idle",
+        }
+
     def mode(self, word: str) -> None:
         with self._guard:
             self._mode = word
-            self._known["status"] = "busy" if word == "busy" else "idle"
+            if "status" in self._known:
+                self._known["status"] = "busy" if word == "busy" else "idle"
             if word == "drifted":
-                self._known["peerProtocol"] = 2
+                self._known[self.protocol] = 2
             if word == "stranger":
                 self._known["procStart"] = "1"
             self._write()
@@ -85,6 +94,7 @@ class ClaudeInbox:
 
     def _write(self) -> None:
         self._file.write_text(json.dumps(self._known))
+        self._file.chmod(0o600)
 
     def _talk(self, link: socket.socket) -> None:
         with link, link.makefile("rb") as lines, contextlib.suppress(OSError):
@@ -93,7 +103,7 @@ class ClaudeInbox:
                 frame = json.loads(line)
                 if frame["type"] == "auth":
                     known = frame["token"] == self.token
-                elif known and frame["session_id"] == self.session:
+                elif known and frame[self.addressee] == self.session:
                     with self._guard:
                         self._receive(frame)
 

@@ -220,10 +220,10 @@ def _setup(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.name!r} has no channel{did_you_mean(args.name, channels.agents())}: {known}")
     setup = channels.setup_of(args.name, os.environ)
     if args.write:
-        channels.write(setup)
+        setup.write()
     elif args.undo:
-        channels.undo(setup)
-    state = channels.state_of(setup)
+        setup.undo()
+    state = setup.state()
     if args.json:
         path = str(setup.path) if setup.path else None
         output.print_json({"agent": args.name, "needs": list(setup.words), "file": path, "state": state})
@@ -233,5 +233,5 @@ def _setup(args: argparse.Namespace) -> int:
     if setup.path is not None:
         print(f"{setup.path}: {state}")
         if state in {"missing", "old"} and not args.undo:
-            print(f"--write makes it:\n\n{setup.content}", end="")
+            print(f"--write makes it:\n\n{setup.content.rstrip()}")
     return 0

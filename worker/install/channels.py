@@ -1,10 +1,12 @@
 """What an agent's own channel needs on this machine, and making and undoing it: `bus-watch agent setup`."""
 
 import importlib.util
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files as resources
 from pathlib import Path
+from typing import Any
 
 from worker.atomic_files import write_atomically
 from worker.install.errors import InstallError
@@ -15,17 +17,114 @@ OURS = "// bus-watch:"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What one agent's channel needs."""
+    """What one agent's channel needs: nothing but what the words say."""
 
     words: tuple[str, ...]
     """For a person, a sentence each."""
     path: Path | None = None
+    """The file that has it."""
     content: str = ""
+    """What is put there."""
+
+    def state(self) -> str:
+        """`none needed`, `missing`, `there`, `old` (another version of ours) or `foreign` (somebody else's).
+
+        Raises:
+            InstallError: the file cannot be read.
+        """
+        return "none needed"
+
+    def write(self) -> None:
+        """Make what is missing. InstallError: it cannot be made, or somebody else's is in its place."""
+
+    def undo(self) -> None:
+        """Take away what `write` made. InstallError: it cannot be, or somebody else's is in its place."""
+
+
+class Plugin(Setup):
+    """A file of ours that the agent loads."""
+
+    def state(self) -> str:
+        """See `Setup.state`."""
+        found = _read(self.path)
+        if found is None:
+            return "missing"
+        if found == self.content:
+            return "there"
+        return "old" if found.startswith(OURS) else "foreign"
+
+    def write(self) -> None:
+        """See `Setup.write`."""
+        if self._ours() != "there":
+            _write(self.path, self.content)
+
+    def undo(self) -> None:
+        """See `Setup.undo`."""
+        if self.path is None or self._ours() == "missing":
+            return
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as why:
+            raise InstallError(f"{self.path}: {why.strerror}") from None
+
+    def _ours(self) -> str:
+        state = self.state()
+        if state == "foreign":
+            raise InstallError(f"{self.path} is not ours: move it away")
+        return state
+
+
+class Setting(Setup):
+    """A key in a section of the agent's own settings; `content` is a JSON document with nothing but that."""
+
+    def state(self) -> str:
+        """See `Setup.state`."""
+        section, key, value = self._wanted()
+        found = self._settings().get(section)
+        there = found.get(key) if isinstance(found, dict) else found
+        return "missing" if there is None else "there" if there == value else "foreign"
+
+    def write(self) -> None:
+        """See `Setup.write`."""
+        section, key, value = self._wanted()
+        state = self.state()
+        if state == "foreign":
+            raise InstallError(f"{section}.{key} is set to something else in {self.path}: change it by hand")
+        if state == "missing":
+            settings = self._settings()
+            settings.setdefault(section, {})[key] = value
+            _write(self.path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+    def undo(self) -> None:
+        """See `Setup.undo`."""
+        section, key, _ = self._wanted()
+        if self.state() != "there":
+            return
+        settings = self._settings()
+        del settings[section][key]
+        if not settings[section]:
+            del settings[section]
+        _write(self.path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+    def _wanted(self) -> tuple[str, str, object]:
+        ((section, keys),) = json.loads(self.content).items()
+        ((key, value),) = keys.items()
+        return section, key, value
+
+    def _settings(self) -> dict[str, Any]:
+        text = _read(self.path)
+        try:
+            found = json.loads(text or "{}")
+        except ValueError:
+            raise InstallError(f"{self.path} has comments, or is no JSON: add it by hand: {self.content}") from None
+        if not isinstance(found, dict):
+            raise InstallError(f"{self.path} holds no settings: add it by hand: {self.content}")
+        return found
 
 
 def agents() -> tuple[str, ...]:
     """The agents that have a channel of their own."""
-    return ("claude", "codex", "opencode")
+    return ("claude", "codex", "opencode", "pi", "qwen")
 
 
 def setup_of(agent: str, environment: Mapping[str, str]) -> Setup:
@@ -41,51 +140,43 @@ def setup_of(agent: str, environment: Mapping[str, str]) -> Setup:
             'other session of yours speak to it: {"crossSessionInbound": "accept"}'
         )
         return Setup(("claude needs no setting of its own, from version 2.1.224 on", accepting))
-    base = environment.get("XDG_CONFIG_HOME", "")
-    folder = (Path(base) if base.startswith("/") else home / ".config") / "opencode" / "plugin"
-    words = ("opencode needs a plugin of ours; it is loaded when opencode starts",)
-    content = resources("worker.terminal.channels").joinpath("plugins", "opencode.js").read_text(encoding="utf-8")
-    return Setup(words, folder / "bus-watch.js", content)
+    if agent == "qwen":
+        accepting = (
+            "qwen holds what comes from outside for review, unless this is in its settings, which lets every other "
+            "session of yours speak to it; it is read when qwen starts"
+        )
+        path = _folder(environment.get("QWEN_HOME", ""), home / ".qwen") / "settings.json"
+        return Setting((accepting,), path, json.dumps({"agents": {"crossSessionInbound": "accept"}}))
+    if agent == "pi":
+        folder = _folder(environment.get("PI_CODING_AGENT_DIR", ""), home / ".pi" / "agent") / "extensions"
+    else:
+        folder = _folder(environment.get("XDG_CONFIG_HOME", ""), home / ".config") / "opencode" / "plugin"
+    words = (f"{agent} needs a plugin of ours; it is loaded when {agent} starts",)
+    content = resources("worker.terminal.channels").joinpath("plugins", f"{agent}.js").read_text(encoding="utf-8")
+    return Plugin(words, folder / "bus-watch.js", content)
 
 
-def state_of(setup: Setup) -> str:
-    """`none needed`, `missing`, `there`, `old` (another version of ours) or `foreign` (somebody else's file)."""
-    if setup.path is None:
-        return "none needed"
+def _folder(named: str, usual: Path) -> Path:
+    return Path(named) if named.startswith("/") else usual
+
+
+def _read(path: Path | None) -> str | None:
+    """The file's text; None: there is none."""
+    if path is None:
+        return None
     try:
-        found = setup.path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        return "missing"
+        return None
     except OSError as why:
-        raise InstallError(f"{setup.path}: {why.strerror}") from None
-    if found == setup.content:
-        return "there"
-    return "old" if found.startswith(OURS) else "foreign"
+        raise InstallError(f"{path}: {why.strerror}") from None
 
 
-def write(setup: Setup) -> None:
-    """Make what is missing. InstallError: somebody else's file is in its place."""
-    if setup.path is None or state_of(setup) == "there":
+def _write(path: Path | None, content: str) -> None:
+    if path is None:
         return
-    _check(setup.path, setup)
     try:
-        setup.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(setup.path, setup.content.encode(), mode=0o600)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content.encode(), mode=0o600)
     except OSError as why:
-        raise InstallError(f"{setup.path}: {why.strerror}") from None
-
-
-def undo(setup: Setup) -> None:
-    """Take away what `write` made. InstallError: somebody else's file is in its place."""
-    if setup.path is None or state_of(setup) == "missing":
-        return
-    _check(setup.path, setup)
-    try:
-        setup.path.unlink(missing_ok=True)
-    except OSError as why:
-        raise InstallError(f"{setup.path}: {why.strerror}") from None
-
-
-def _check(path: Path, setup: Setup) -> None:
-    if state_of(setup) == "foreign":
-        raise InstallError(f"{path} is not ours: move it away")
+        raise InstallError(f"{path}: {why.strerror}") from None

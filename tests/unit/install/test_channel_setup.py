@@ -50,9 +50,9 @@ def test_a_plugin_of_an_older_version_is_replaced(tmp_path: Path) -> None:
     assert setup.path is not None
     setup.path.parent.mkdir(parents=True)
     setup.path.write_text(f"{channels.OURS} of last year\n")
-    assert channels.state_of(setup) == "old"
-    channels.write(setup)
-    assert channels.state_of(setup) == "there"
+    assert setup.state() == "old"
+    setup.write()
+    assert setup.state() == "there"
 
 
 def test_what_needs_no_file_says_so(capsys: pytest.CaptureFixture[str]) -> None:

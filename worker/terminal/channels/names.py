@@ -1,9 +1,9 @@
 """The names of the ways into an agent, and the order in which they are tried. Imports nothing: `--help` has them."""
 
 TYPE = "type"
-OWN_TURN = ("codex", "opencode")
+OWN_TURN = ("codex", "opencode", "pi")
 """Channels whose message is the user's own turn. A channel is called as its agent's profile is."""
-PEER = ("claude",)
+PEER = ("claude", "qwen")
 """Channels whose message reaches the model marked as another session's, without the user's authority."""
 CHANNELS = (*OWN_TURN, *PEER)
 VIA = ("auto", "native", TYPE, *CHANNELS)

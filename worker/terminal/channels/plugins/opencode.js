@@ -42,10 +42,11 @@ export const BusWatch = async ({ client, directory }) => {
   fs.rmSync(path, { force: true })
   const server = net.createServer((link) => {
     let said = ""
+    link.setEncoding("utf8")
     link.on("error", () => {})
     link.on("data", async (part) => {
       said += part
-      if (!said.includes("\n")) return
+      if (!said.endsWith("\n")) return
       let answered
       try {
         answered = await answer(JSON.parse(said))

@@ -1,4 +1,4 @@
-"""A stand-in for our plugin in OpenCode, with the sessions behind it: what the plugin asked of 1.18.33, and was told.
+"""A stand-in for our plugin in OpenCode or pi, with the sessions behind it: what 1.18.33 and 1.5.2 did when it was run.
 
 What it has taken as a prompt stands in `turns`.
 """
@@ -13,20 +13,20 @@ from typing import Any
 from tests.fakes.sockets import serve
 
 
-class OpencodePlugin:
+class AgentPlugin:
     """The plugin in the process `pid`; its modes are those of `tests.fakes.channels.World`."""
 
-    def __init__(self, home: Path, pid: int, title: str) -> None:
+    def __init__(self, home: Path, pid: int, agent: str, title: str = "") -> None:
         self.turns: list[str] = []
         self.word = ""
-        self._pid, self._title = pid, title
+        self._pid, self._agent, self._title = pid, agent, title
         self._messages: dict[str, bool] = {}
         self._waiting: list[tuple[str, str]] = []
         self._guard = threading.RLock()
         self.folder = home / ".local" / "state" / "bus-watch"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder.chmod(0o700)
-        self.socket = self.folder / f"opencode-{pid}.sock"
+        self.socket = self.folder / f"{agent}-{pid}.sock"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket))
         self.socket.chmod(0o600)
@@ -51,11 +51,11 @@ class OpencodePlugin:
                 silent = self.word == "silent" and asked["op"] == "send"
                 version = 2 if self.word == "drifted" else 1
             if not silent:
-                known = {"version": version, "agent": "opencode", "pid": self._pid}
+                known = {"version": version, "agent": self._agent, "pid": self._pid}
                 link.sendall((json.dumps({**known, **answer}) + "\n").encode())
 
     def _look(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if "session" not in asked and asked["title"] != self._title:
+        if "session" not in asked and asked.get("title", "") != self._title:
             return {"sessions": 0}
         found = next((one for one in self._messages if asked["suffix"] and one.endswith(asked["suffix"])), None)
         busy = self.word == "busy"
@@ -63,7 +63,7 @@ class OpencodePlugin:
         return {"sessions": 1, "session": "ses_1", "busy": busy, "found": found is not None, "answered": answered}
 
     def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if self.word == "refuses":
+        if self.word in {"refuses", "stranger"}:
             return {"error": "Error: BadRequest"}
         name = f"msg_{len(self._messages):012x}{asked['suffix']}"
         self._messages[name] = False

@@ -1,0 +1,168 @@
+"""The cases of one UI: what is sent, when, and over what."""
+
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ops.trial.cases import marker
+from ops.trial.native.interrupted import ended, killed, left, resumed
+from ops.trial.native.trial import Case, Run, Trial, mark_of, plain
+
+SPECIAL = (
+    "/clear @@",
+    "!touch stolen @@",
+    "@@ $(touch stolen) `touch stolen`",
+    "@@ ends in @x",
+    "# @@",
+    "> @@",
+    "@@\n\nexit",
+    "@@ ü ∑ 漢字 🙂",
+)
+
+
+def simple(make: Callable[[int], str]) -> Run:
+    """Messages to an idle agent."""
+
+    def run(trial: Trial, case: Case, count: int) -> None:
+        for number in range(count):
+            mark = marker()
+            text = make(number).replace("@@", mark)
+            case.sent.append((text, trial.wake(text)))
+            trial.wait([mark], 10)
+
+    return run
+
+
+def busy(trial: Trial, case: Case, count: int) -> None:
+    """Three messages while a turn runs that the first of them began."""
+    for _ in range(max(1, count // 4)):
+        texts = [f"slow3 {marker()}", *(f"behind {number} {marker()}" for number in range(3))]
+        case.sent += [(text, trial.wake(text)) for text in texts]
+        trial.wait([mark_of(text) for text in texts], 30)
+        trial.idle()
+
+
+def burst(trial: Trial, case: Case, count: int) -> None:
+    """Sixty from six senders, each repeated as the worker does until its verdict is sure."""
+    del count
+    texts = [f"burst {number} {marker()}" for number in range(60)]
+
+    def send(text: str) -> dict[str, object]:
+        key, end = uuid.uuid4().hex, time.monotonic() + 240
+        while (said := trial.wake(text, "--timeout", "60", key=key))["status"] not in {0, 76}:
+            if time.monotonic() > end:
+                break
+            time.sleep(2.0)
+        return said
+
+    with ThreadPoolExecutor(6) as pool:
+        case.sent += list(zip(texts, pool.map(send, texts), strict=True))
+    trial.wait([mark_of(text) for text in texts], 90)
+    trial.idle()
+
+
+def draft(trial: Trial, case: Case, count: int) -> None:
+    """A person's half line stands in the box."""
+    server, pane = trial.session.server, trial.session.pane
+    for number in range(count):
+        words = f"half a line {number}"
+        server.type(pane, words)
+        trial.idle()
+        text = f"hello {marker()}"
+        case.sent.append((text, trial.wake(text)))
+        trial.wait([mark_of(text)], 10)
+        trial.idle()
+        if words not in server.screen(pane).text:
+            case.notes.append("the draft is gone")
+        trial.session.clear_draft()
+
+
+def dialog(answer: str) -> Run:
+    """A message while the UI asks whether a command may run; then somebody answers."""
+
+    def run(trial: Trial, case: Case, count: int) -> None:
+        session = trial.session
+        if not session.ui.asks:
+            case.notes.append("it never asks")
+            return
+        for _ in range(max(1, count // 4)):
+            asking = f"toolcall {marker()}"
+            trial.enter(asking)
+            trial.wait([mark_of(asking)], 10)
+            trial.idle()
+            before = session.server.screen(session.pane).text
+            text = f"hello {marker()}"
+            case.sent.append((text, trial.wake(text)))
+            time.sleep(1.0)
+            if session.approved:
+                case.notes.append("the dialog was answered")
+            if plain(before)[-300:] != plain(session.server.screen(session.pane).text)[-300:]:
+                case.notes.append("the screen changed while the dialog was open")
+            no = {"claude": ("4",), "opencode": ("Right", "Right", "Enter"), "qwen": ("Escape",)}.get(
+                session.ui.name, ("n",)
+            )
+            keys = {"yes": ("Enter",), "no": no, "esc": ("Escape",)}[answer]
+            for key in keys:
+                session.server.keys(session.pane, key)
+                time.sleep(0.3)
+            trial.wait([mark_of(text)], 12)
+            (session.cwd / "approved").unlink(missing_ok=True)
+            trial.idle()
+            if not trial.arrived(mark_of(text)):  # what an interrupted turn holds back goes with the next one
+                trial.enter(f"and now {marker()}")
+                trial.wait([mark_of(text)], 12)
+                case.notes.append("it waited for the person's next turn")
+            trial.idle()
+
+    return run
+
+
+def twice(trial: Trial, case: Case, count: int) -> None:
+    """The same message again, when it has arrived."""
+    for _ in range(count):
+        text, key = f"twice {marker()}", uuid.uuid4().hex
+        trial.wake(text, key=key)
+        trial.wait([mark_of(text)], 10)
+        case.sent.append((text, trial.wake(text, key=key)))
+        time.sleep(0.5)
+
+
+def two(trial: Trial, case: Case, count: int) -> None:
+    """A second UI in the same directory, of the same home: each message must reach the pane that was meant."""
+    session = trial.session
+    panes = {"agent": session.pane, "second": trial.second()}
+    for _ in range(max(2, count // 2)):
+        for name, pane in panes.items():
+            text = f"for {name} {marker()}"
+            session.name = name
+            try:
+                case.sent.append((text, trial.wake(text)))
+            finally:
+                session.name = "agent"
+            trial.wait([mark_of(text)], 10)
+            if mark_of(text) not in plain(session.server.screen(pane).text):
+                case.notes.append(f"not on the screen of {name}")
+    session.server.run("kill-session", "-t", "second")
+    time.sleep(1.0)
+
+
+CASES: dict[str, Run] = {
+    "short": simple(lambda number: f"hello {number} @@"),
+    "5 lines": simple(lambda number: f"one {number} @@\ntwo\n\n\tfour\nfive"),
+    "8 KB": simple(lambda _: "@@ " + "word " * 1640),
+    "100 KB": simple(lambda _: "@@ " + "word " * 20000),
+    "specials": simple(lambda number: SPECIAL[number % len(SPECIAL)]),
+    "busy": busy,
+    "burst of 60": burst,
+    "draft": draft,
+    "dialog, yes": dialog("yes"),
+    "dialog, no": dialog("no"),
+    "dialog, Esc": dialog("esc"),
+    "sent twice": twice,
+    "sender killed": killed,
+    "two in a directory": two,
+    "resumed": resumed,
+    "left before the send": left,
+    "ended": ended,
+}

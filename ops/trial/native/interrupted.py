@@ -1,0 +1,109 @@
+"""Cases in which somebody ends: the sender, at steps and moments, or the session that is written to."""
+
+import contextlib
+import random
+import signal
+import subprocess
+import threading
+import time
+import uuid
+
+from ops.trial.cases import marker
+from ops.trial.native.trial import SURE, Case, Trial, mark_of
+from ops.trial.sending import ROOT
+
+STEPS = ("channel.found", "channel.noted", "channel.sent")
+POINTS = 10
+RESUME = {
+    "codex": ["resume", "--last"],
+    "claude": ["--continue"],
+    "opencode": ["--continue"],
+    "pi": ["--continue"],
+    "qwen": ["--continue"],
+}
+
+
+def killed(trial: Trial, case: Case, count: int) -> None:
+    """The sender is killed at a step or a moment, and the message is sent again under the same key."""
+    for number in range(max(POINTS, count)):
+        text, key = f"killed {number} {marker()}", uuid.uuid4().hex
+        point = number % POINTS
+        if point < len(STEPS):
+            trial.wake(text, key=key, step=f"worker.{STEPS[point]}")
+        else:
+            process = subprocess.Popen(
+                trial.argv(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, cwd=ROOT, env=trial.environment(key)
+            )
+            assert process.stdin is not None
+            process.stdin.write(text.encode())
+            process.stdin.close()
+            time.sleep(0.15 + 0.1 * (point - len(STEPS)) + 0.1 * random.random())
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        case.sent.append((text, _until_sure(trial, text, key)))
+        trial.wait([mark_of(text)], 10)
+
+
+def ended(trial: Trial, case: Case, count: int) -> None:
+    """The UI has ended: nothing may be lost without a word. It is started again, and the message is sent again."""
+    session = trial.session
+    for _ in range(max(1, count // 10)):
+        text, key = f"ended {marker()}", uuid.uuid4().hex
+        session.server.run("respawn-pane", "-k", "-t", session.pane, "--", "sleep", "600")
+        time.sleep(1.0)
+        case.notes.append("after its end: " + str(trial.wake(text, key=key)["verdict"]))
+        session.again()
+        session.ready()
+        case.sent.append((text, _until_sure(trial, text, key)))
+        trial.wait([mark_of(text)], 10)
+
+
+def left(trial: Trial, case: Case, count: int) -> None:
+    """The UI is killed while a sender is between its look and its send; the message is sent again when it is back."""
+    session = trial.session
+    for number in range(max(2, count // 5)):
+        text, key = f"left {marker()}", uuid.uuid4().hex
+        said: list[dict[str, object]] = []
+        sender = threading.Thread(target=lambda t=text, k=key, s=said: s.append(trial.wake(t, key=k)))
+        sender.start()
+        time.sleep(0.25 + 0.1 * number)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            session.server.run("respawn-pane", "-k", "-t", session.pane, "--", "sleep", "600")
+        sender.join()
+        case.notes.append(f"while it ended: {said[0]['verdict']}")
+        session.again()
+        session.ready()
+        report = said[0] if said[0]["status"] in SURE else _until_sure(trial, text, key)
+        case.sent.append((text, report))
+        trial.wait([mark_of(text)], 5)
+
+
+def resumed(trial: Trial, case: Case, count: int) -> None:
+    """The UI is ended and its last session resumed: messages from before are not sent again, new ones arrive."""
+    session = trial.session
+    more = RESUME.get(session.ui.name)
+    if more is None:
+        case.notes.append("it resumes no session")
+        return
+    old, key = f"before {marker()}", uuid.uuid4().hex
+    trial.wake(old, key=key)
+    trial.wait([mark_of(old)], 10)
+    session.stop()
+    how = session.ui.set_up(session.home, session.cwd, session.base)
+    session.start(more=[*more, *how.args] if session.ui.name == "codex" else [*how.args, *more])
+    session.ready()
+    case.sent.append((old, trial.wake(old, key=key)))
+    for _ in range(max(2, count - 1)):
+        text = f"resumed {marker()}"
+        case.sent.append((text, trial.wake(text)))
+        trial.wait([mark_of(text)], 10)
+    session.again()
+    session.ready()
+
+
+def _until_sure(trial: Trial, text: str, key: str) -> dict[str, object]:
+    """Attempt after attempt, as the worker does, until the verdict is one that ends a delivery."""
+    end = time.monotonic() + 60
+    while (said := trial.wake(text, key=key))["status"] not in SURE and time.monotonic() < end:
+        time.sleep(1.0)
+    return said

@@ -1,0 +1,30 @@
+"""The table of a file of results, for docs/channels.md."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def of(path: Path) -> str:
+    """Markdown: a row for each case, a column for each UI; the latest result counts."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        found[one["ui"], one["case"]] = one
+    names = list(dict.fromkeys((f"{one['ui']} {one['version']}") for one in found.values()))
+    cases = list(dict.fromkeys(case for _, case in found))
+    rows = [["case", *names], ["---"] * (len(names) + 1)]
+    rows += [[case, *(_cell(found.get((name.split()[0], case))) for name in names)] for case in cases]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(one: dict[str, Any] | None) -> str:
+    if one is None:
+        return "not run"
+    if "whole" not in one:
+        return f"p50 {one['p50_ms']}, p95 {one['p95_ms']} ms"
+    if not one["sent"]:
+        return ", ".join(one["notes"]) or "none sent"
+    ways = ", ".join(f"{times} {way}" for way, times in one["ways"].items())
+    wrong = f"; **{'; '.join(one['wrong'])}**" if one["wrong"] else ""
+    return f"{one['once']} of {one['sent']} once, {one['whole']} whole ({ways}){wrong}"

@@ -1,0 +1,180 @@
+"""A session that takes other sessions' messages by a socket of its own: what Claude Code and Qwen Code have in common.
+
+A message has no answer on its connection. The session's transcript proves it; what is not taken is said on a socket of
+the sender's, beside the session's. The transcript has not the message's id, so that stands in the text, which is then
+never the same twice.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import re
+import select
+import socket
+import time
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from worker.fault_steps import step
+from worker.terminal.channels.channel import AsideError, Message
+from worker.terminal.proof import Verdict
+
+_DAY = 86400.0
+_GLANCE = 0.03
+_PATIENCE = 3.0  # seconds for which an idle session may keep a message in its queue; it takes 0.1
+_MAX_REPLY = 64 * 1024
+
+
+def dashed(folder: str) -> str:
+    """The name under which both keep what belongs to a folder."""
+    return re.sub(r"[^A-Za-z0-9]", "-", folder)
+
+
+def parsed(data: bytes) -> dict[str, Any]:
+    """A JSON object; empty if it is something else."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def tag(message: Message) -> str:
+    """What tells the message in a transcript, and makes its text another than that of every other message."""
+    return f"(message {message.id[:16]})"
+
+
+class InboxSession(ABC):
+    """One session; see `channel.Session`."""
+
+    agent = ""
+
+    def __init__(self, link: socket.socket, path: str, transcript: str, *, busy: bool) -> None:
+        """`path` is the socket's to which `link` is connected, `transcript` the file of the session that it names."""
+        self._link, self._path, self._transcript = link, path, transcript
+        self.busy = busy
+
+    @abstractmethod
+    def _frames(self, message: Message, text: str, reply: str) -> list[dict[str, Any]]:
+        """What is said to the session; `reply` is where it may answer."""
+
+    @abstractmethod
+    def _state(self, record: dict[str, Any]) -> str:
+        """What a record of the transcript that has the message says: `submitted`, `queued`, or nothing."""
+
+    @abstractmethod
+    def _told(self, frame: dict[str, Any]) -> tuple[str, str]:
+        """What a frame at our socket says of the message: `queued`, `dropped` or `held`, or nothing; and why."""
+
+    def lookup(self, message: Message) -> Verdict | None:
+        """See `channel.Session.lookup`; a conversation that has been cleared since has a transcript of its own."""
+        found = ""
+        folder = glob.escape(os.path.dirname(self._transcript))  # noqa: PTH120 - these commands start without pathlib
+        for path in glob.glob(f"{folder}/*.jsonl"):  # noqa: PTH207 - the same
+            with contextlib.suppress(OSError):
+                if path == self._transcript or time.time() - os.stat(path).st_mtime < _DAY:  # noqa: PTH116 - the same
+                    found = max(found, self._recorded(path, message, 0)[0], key=("", "queued", "submitted").index)
+        return self._verdict(found, "it was handed over earlier") if found else None
+
+    def send(self, message: Message, until: float) -> Verdict:
+        """See `channel.Session.send`."""
+        try:
+            start = os.stat(self._transcript).st_size  # noqa: PTH116 - no pathlib here
+        except OSError:
+            start = 0
+        with _Replies(self._path) as replies:
+            frames = self._frames(message, f"{message.text}\n\n{tag(message)}", replies.path)
+            try:
+                self._link.settimeout(max(0.1, until - time.monotonic()))
+                self._link.sendall("".join(f"{json.dumps(one)}\n" for one in frames).encode())
+            except OSError as why:
+                words = f"it was handed to {self.agent}, then the connection broke: {why.strerror or why}"
+                return Verdict("unproven", words)
+            step("channel.sent")
+            return self._follow(message, replies, start, until)
+
+    def close(self) -> None:
+        """See `channel.Session.close`."""
+        self._link.close()
+
+    def _follow(self, message: Message, replies: "_Replies", start: int, until: float) -> Verdict:
+        began = time.monotonic()
+        seen = ""
+        while time.monotonic() < until:
+            found, start = self._recorded(self._transcript, message, start)
+            seen = found or seen
+            if seen == "submitted" or (seen and (self.busy or time.monotonic() - began > _PATIENCE)):
+                return self._verdict(seen, "its session has it")
+            status, reason = self._told(replies.next(_GLANCE))
+            if status == "queued":
+                seen = status
+            elif status == "dropped" and not seen:
+                raise AsideError(f"the session dropped it: {reason}")
+            elif status == "held":
+                return Verdict("unproven", f"the session says that the message is {reason}")
+        if seen:
+            return self._verdict(seen, "its session has it")
+        return Verdict("unproven", f"it was handed to {self.agent}, but the session's record has it not")
+
+    def _verdict(self, found: str, why: str) -> Verdict:
+        queued = " in its queue, behind what it does" if found == "queued" else ""
+        return Verdict(found, f"{why}{queued}", f"record {self._transcript}")
+
+    def _recorded(self, path: str, message: Message, start: int) -> tuple[str, int]:
+        """What the transcript says of the message behind byte `start`, and how far it was read."""
+        found = ""
+        wanted = tag(message).encode()
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123 - no pathlib here
+                file.seek(start)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    start += len(line)
+                    state = self._state(parsed(line)) if wanted in line else ""
+                    if state == "submitted":
+                        return state, start
+                    found = state or found
+        except OSError:
+            pass
+        return found, start
+
+
+class _Replies:
+    """A socket of our own beside the session's, on which it says what it will not take."""
+
+    def __init__(self, beside: str) -> None:
+        self.path = f"{os.path.dirname(os.path.realpath(beside))}/{os.getpid()}.sock"  # noqa: PTH120 - no pathlib here
+        self._listener = socket.socket(socket.AF_UNIX)
+
+    def __enter__(self) -> Self:
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)  # noqa: PTH108 - of an earlier process with our number
+        try:
+            self._listener.bind(self.path)
+            os.chmod(self.path, 0o600)  # noqa: PTH101 - no pathlib here
+            self._listener.listen(4)
+        except OSError as why:
+            self._listener.close()
+            raise AsideError(f"{self.path}: {why.strerror}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)  # noqa: PTH108 - no pathlib here
+
+    def next(self, seconds: float) -> dict[str, Any]:
+        """The last frame of a connection, if one comes within so long; else nothing."""
+        if not select.select([self._listener], [], [], seconds)[0]:
+            return {}
+        data = b""
+        with contextlib.suppress(OSError):
+            link, _ = self._listener.accept()
+            with link:
+                link.settimeout(0.5)
+                while len(data) < _MAX_REPLY and (part := link.recv(4096)):
+                    data += part
+        lines = data.splitlines()
+        return parsed(lines[-1]) if lines else {}

@@ -1,0 +1,89 @@
+// bus-watch: lets `wake` hand messages to this pi over a Unix socket that only its user can open.
+// Measured with pi 1.5.2. One JSON line asked, one answered; see docs/channels.md.
+import fs from "node:fs"
+import net from "node:net"
+
+export default function (pi) {
+  const folder = `${process.env.HOME}/.local/state/bus-watch`
+  const path = `${folder}/pi-${process.pid}.sock`
+  // /new, /resume and /reload load this file again; what was handed over outlives them.
+  const mine = (globalThis.busWatch ??= { waiting: [], states: new Map() })
+  let ctx, server
+  const next = () => {
+    if (mine.sent || !ctx?.isIdle() || !mine.waiting.length) return
+    mine.sent = { ...mine.waiting.shift(), at: Date.now() }
+    pi.sendUserMessage(mine.sent.text, { deliverAs: "followUp" })
+  }
+  const lost = () => {
+    if (mine.sent) mine.states.delete(mine.sent.suffix)
+    mine.sent = undefined
+  }
+  const recorded = (suffix) => {
+    const dir = ctx.sessionManager.getSessionDir()
+    const late = (name) => name.endsWith(".jsonl") && Date.now() - fs.statSync(`${dir}/${name}`).mtimeMs < 864e5
+    const has = (name) => fs.readFileSync(`${dir}/${name}`, "utf8").includes(`"busWatch":"${suffix}"`)
+    return fs.existsSync(dir) && fs.readdirSync(dir).some((name) => late(name) && has(name))
+  }
+  const look = ({ suffix }) => {
+    if (ctx.isIdle() && mine.sent && Date.now() - mine.sent.at > 5000) lost()
+    const state = suffix && (mine.states.get(suffix) ?? (recorded(suffix) ? "taken" : ""))
+    const busy = !ctx.isIdle() || mine.waiting.length > 0
+    return { session: ctx.sessionManager.getSessionId(), busy, found: !!state, answered: state === "taken" }
+  }
+  const send = ({ session, suffix, text }) => {
+    if (session !== ctx.sessionManager.getSessionId()) throw new Error("another session is open by now")
+    mine.states.set(suffix, "waiting")
+    mine.waiting.push({ suffix, text })
+    next()
+    return {}
+  }
+  const answer = (asked) => {
+    if (asked.op === "look") return look(asked)
+    if (asked.op === "send") return send(asked)
+    throw new Error(`unknown operation ${asked.op}`)
+  }
+  const serve = (link) => {
+    let said = ""
+    link.setEncoding("utf8")
+    link.on("error", () => {})
+    link.on("data", (part) => {
+      said += part
+      if (!said.endsWith("\n")) return
+      let answered
+      try {
+        answered = answer(JSON.parse(said))
+      } catch (why) {
+        answered = { error: String(why).slice(0, 300) }
+      }
+      link.end(JSON.stringify({ version: 1, agent: "pi", pid: process.pid, ...answered }) + "\n")
+    })
+  }
+  pi.on("session_start", (_event, context) => {
+    ctx = context
+    if (!ctx.hasUI) return
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
+    fs.chmodSync(folder, 0o700)
+    fs.rmSync(path, { force: true })
+    server = net.createServer(serve)
+    server.on("error", () => {})
+    server.listen(path, () => fs.chmodSync(path, 0o600))
+    server.unref()
+    setTimeout(next, 100)
+  })
+  pi.on("message_start", ({ message }) => {
+    const parts = typeof message.content === "string" ? [{ text: message.content }] : message.content
+    if (message.role !== "user" || mine.sent?.text !== parts.map((one) => one.text ?? "").join("")) return
+    mine.states.set(mine.sent.suffix, "taken")
+    pi.appendEntry("bus-watch", { busWatch: mine.sent.suffix })
+    mine.sent = undefined
+  })
+  pi.on("agent_settled", (_event, context) => {
+    ctx = context
+    lost()
+    next()
+  })
+  pi.on("session_shutdown", () => {
+    server?.close()
+    fs.rmSync(path, { force: true })
+  })
+}
