@@ -29,7 +29,7 @@ def simple(make: Callable[[int], str]) -> Run:
             mark = marker()
             text = make(number).replace("@@", mark)
             case.sent.append((text, trial.wake(text)))
-            trial.wait([mark], 10)
+            trial.wait([mark], 30)
 
     return run
 
@@ -71,7 +71,7 @@ def draft(trial: Trial, case: Case, count: int) -> None:
         trial.idle()
         text = f"hello {marker()}"
         case.sent.append((text, trial.wake(text)))
-        trial.wait([mark_of(text)], 10)
+        trial.wait([mark_of(text)], 30)
         trial.idle()
         if words not in server.screen(pane).text:
             case.notes.append("the draft is gone")
@@ -123,7 +123,7 @@ def twice(trial: Trial, case: Case, count: int) -> None:
     for _ in range(count):
         text, key = f"twice {marker()}", uuid.uuid4().hex
         trial.wake(text, key=key)
-        trial.wait([mark_of(text)], 10)
+        trial.wait([mark_of(text)], 30)
         case.sent.append((text, trial.wake(text, key=key)))
         time.sleep(0.5)
 
@@ -140,7 +140,7 @@ def two(trial: Trial, case: Case, count: int) -> None:
                 case.sent.append((text, trial.wake(text)))
             finally:
                 session.name = "agent"
-            trial.wait([mark_of(text)], 10)
+            trial.wait([mark_of(text)], 30)
             if mark_of(text) not in plain(session.server.screen(pane).text):
                 case.notes.append(f"not on the screen of {name}")
     session.server.run("kill-session", "-t", "second")

@@ -41,7 +41,7 @@ def killed(trial: Trial, case: Case, count: int) -> None:
             process.send_signal(signal.SIGKILL)
             process.wait()
         case.sent.append((text, _until_sure(trial, text, key)))
-        trial.wait([mark_of(text)], 10)
+        trial.wait([mark_of(text)], 30)
 
 
 def ended(trial: Trial, case: Case, count: int) -> None:
@@ -55,7 +55,7 @@ def ended(trial: Trial, case: Case, count: int) -> None:
         session.again()
         session.ready()
         case.sent.append((text, _until_sure(trial, text, key)))
-        trial.wait([mark_of(text)], 10)
+        trial.wait([mark_of(text)], 30)
 
 
 def left(trial: Trial, case: Case, count: int) -> None:
@@ -96,7 +96,7 @@ def resumed(trial: Trial, case: Case, count: int) -> None:
     for _ in range(max(2, count - 1)):
         text = f"resumed {marker()}"
         case.sent.append((text, trial.wake(text)))
-        trial.wait([mark_of(text)], 10)
+        trial.wait([mark_of(text)], 30)
     session.again()
     session.ready()
 

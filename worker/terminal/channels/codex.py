@@ -25,6 +25,7 @@ from worker.terminal.channels import owned
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
 from worker.terminal.channels.jsonrpc import JsonRpc, RefusedCallError, UnknownCallError
 from worker.terminal.channels.websocket import BrokenError, ShapeError, WebSocket
+from worker.terminal.pace import pace
 from worker.terminal.processes import names_of
 from worker.terminal.proof import Verdict
 from worker.terminal.text import squeeze
@@ -34,7 +35,6 @@ PREFIX = "bus-watch:"
 """Of the ids that we give to turns."""
 _REMOTE = re.compile(r"--remote[= ]unix://(/\S+)")
 _PROVEN = b'"UserMessage"'
-_GLANCE = 0.03
 _UNTAKEN = 0.4  # seconds after which the queue of an idle thread has stopped: else a turn begins within 0.1
 _SETTLED = 0.3  # seconds for which a message must wait in the queue of a busy thread
 
@@ -276,7 +276,7 @@ class CodexSession:
             except BrokenError as broken:
                 why = str(broken)
                 break
-            time.sleep(_GLANCE)
+            time.sleep(pace(waited))
         if self._recorded(message):
             return self._submitted("its turn began")
         return Verdict("unproven", f"it was handed to codex, but {why}")

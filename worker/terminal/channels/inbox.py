@@ -18,10 +18,10 @@ from typing import Any, Self
 
 from worker.fault_steps import step
 from worker.terminal.channels.channel import AsideError, Message
+from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
 
 _DAY = 86400.0
-_GLANCE = 0.03
 _PATIENCE = 3.0  # seconds for which an idle session may keep a message in its queue; it takes 0.1
 _MAX_REPLY = 64 * 1024
 
@@ -106,7 +106,7 @@ class InboxSession(ABC):
             seen = found or seen
             if seen == "submitted" or (seen and (self.busy or time.monotonic() - began > _PATIENCE)):
                 return self._verdict(seen, "its session has it")
-            status, reason = self._told(replies.next(_GLANCE))
+            status, reason = self._told(replies.next(pace(time.monotonic() - began)))
             if status == "queued":
                 seen = status
             elif status == "dropped" and not seen:

@@ -13,10 +13,10 @@ from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.terminal.channels import owned
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
+from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
 
 VERSION = 1
-_GLANCE = 0.05
 _MAX_ANSWER = 1024 * 1024
 
 
@@ -110,12 +110,13 @@ class PluginSession:
         except LostError as why:
             return Verdict("unproven", f"it was handed over, then {why}")
         try:
+            began = time.monotonic()
             while (found := self._look(message, until)) is None or (found.verdict != "submitted" and not self.busy):
                 if found is None and refused:
                     raise AsideError(refused)
                 if time.monotonic() > until:
                     return found or Verdict("unproven", "it was handed over, but its session has it not")
-                time.sleep(_GLANCE)
+                time.sleep(pace(time.monotonic() - began))
         except LostError as why:
             return Verdict("unproven", f"it was handed over, then {why}")
         return found

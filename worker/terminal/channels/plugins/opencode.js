@@ -14,6 +14,17 @@ export const BusWatch = async ({ client, directory }) => {
   // OpenCode sorts messages by id, so ours begins as its own do: with the time.
   const id = (suffix) =>
     "msg_" + ((BigInt(Date.now()) * 0x1000n) & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
+  // What became of ours, by their ids, as OpenCode tells it: the list of a long session is slow to ask for.
+  const mine = new Map()
+  const listed = async (session, suffix) => {
+    const messages = await data(client.session.messages({ path: { id: session } }))
+    const ours = messages.find((one) => one.info.id.endsWith(suffix))
+    return ours && (messages.some((one) => one.info.parentID === ours.info.id) ? "answered" : "found")
+  }
+  const state = async (session, suffix) => {
+    const known = [...mine].find(([name]) => name.endsWith(suffix))
+    return known?.[1] ?? (await listed(session, suffix))
+  }
   const titled = async (title) =>
     (await data(client.session.list())).filter((one) => one.title === title && !one.parentID).map((one) => one.id)
   const look = async (asked) => {
@@ -22,13 +33,13 @@ export const BusWatch = async ({ client, directory }) => {
     if (meant.length !== 1) return { sessions: meant.length }
     const session = meant[0]
     const status = ((await data(client.session.status())) ?? {})[session]
-    const messages = await data(client.session.messages({ path: { id: session } }))
-    const ours = messages.find((one) => suffix && one.info.id.endsWith(suffix))
-    const answered = ours && messages.some((one) => one.info.parentID === ours.info.id)
-    return { sessions: 1, session, busy: !!status && status.type !== "idle", found: !!ours, answered: !!answered }
+    const ours = suffix ? await state(session, suffix) : undefined
+    const busy = !!status && status.type !== "idle"
+    return { sessions: 1, session, busy, found: !!ours, answered: ours === "answered" }
   }
   const send = async ({ session, suffix, text }) => {
     const body = { messageID: id(suffix), parts: [{ type: "text", text }] }
+    mine.set(body.messageID, "")
     await data(client.session.promptAsync({ path: { id: session }, body }))
     return {}
   }
@@ -60,5 +71,12 @@ export const BusWatch = async ({ client, directory }) => {
   server.listen(path, () => fs.chmodSync(path, 0o600))
   server.unref()
   process.on("exit", () => fs.rmSync(path, { force: true }))
-  return {}
+  return {
+    event: async ({ event }) => {
+      const info = event.type === "message.updated" && event.properties.info
+      if (!info) return
+      if (mine.get(info.id) === "") mine.set(info.id, "found")
+      if (mine.has(info.parentID)) mine.set(info.parentID, "answered")
+    },
+  }
 }
