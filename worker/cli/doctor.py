@@ -9,9 +9,12 @@ import argparse
 
 from worker.cli import options, output
 
+_BY = {"type": "typing", "": "no way"}
+
 EXAMPLES = """examples:
   bus-watch doctor
   bus-watch doctor --offline           without the bus
+  bus-watch doctor --channels          which way a message would go to each agent, and why no better one
   bus-watch doctor --probe             has an agent's UI changed? Looks at its pane, types nothing
   bus-watch doctor --json | jq '.checks[] | select(.state == "FAIL")'
 """
@@ -24,6 +27,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--probe", action="store_true", help="look at each pane, too: is its screen one that the profile explains?"
     )
+    parser.add_argument(
+        "--channels", action="store_true", help="only this: which way a message would go to each agent, and why"
+    )
     parser.add_argument("--offline", action="store_true", help="do not ask the bus")
 
 
@@ -32,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     from worker import configuration
     from worker.doctor.examination import examine
 
+    if args.channels:
+        return _channels(args)
     config = configuration.config_path(args.config)
     findings = []
     for finding in examine(config, offline=args.offline, probe=args.probe):
@@ -47,6 +55,34 @@ def run(args: argparse.Namespace) -> int:
             print(f"how to mend what is not said above: {_runbook()}")
         print(f"FAIL {problems} problem(s)" if problems else "OK config valid")
     return 1 if problems else 0
+
+
+def _channels(args: argparse.Namespace) -> int:
+    """The table of `--channels`: a row for each way, and below it why no better one."""
+    import textwrap
+
+    from worker.doctor import ways
+
+    found = list(ways.of_all(options.settings(args)))
+    if args.json:
+        output.print_json([one.as_json() for one in found])
+        return 0
+    if not found:
+        output.write("no transport is a `wake` on this host\n")
+        return 0
+    cells = [
+        (one.agent, " ".join(filter(None, [one.ui, one.version])) or "-", one.pane or "-", _BY.get(one.by, one.by))
+        for one in found
+    ]
+    heading, *rows = output.table(cells, ("AGENT", "WHO IS THERE", "PANE", "BY")).splitlines()
+    lines = [heading]
+    for row, one in zip(rows, found, strict=True):
+        lines.append(row)
+        for why in one.why_not:
+            words = output.one_line(f"not by {why}" if ":" in why and one.by else why, 400)
+            lines += textwrap.wrap(words, 78, initial_indent="    ", subsequent_indent="      ")
+    output.write("\n".join(lines) + "\n")
+    return 0
 
 
 def _runbook() -> str:

@@ -1,11 +1,9 @@
 """The checks of `doctor` on transports: whether each agent can be woken, and by nothing that a message chooses."""
 
-import os
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 
-from worker.doctor import targets
+from worker.doctor import targets, ways
 from worker.doctor.finding import Finding
 from worker.doctor.interpreters import danger
 from worker.doctor.options import may_be_option
@@ -79,30 +77,16 @@ def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) ->
 
 def _way(name: str, agent: AgentSettings, command: Sequence[str]) -> list[Finding]:
     """Which way a message would go now, and why no better one."""
-    from worker.terminal import looking, target  # noqa: PLC0415 - only for this
-    from worker.terminal.catalogue import Catalogue  # noqa: PLC0415 - the same
-    from worker.terminal.channels.names import TYPE, links  # noqa: PLC0415 - the same
-    from worker.terminal.runner import LocalRunner  # noqa: PLC0415 - the same
-    from worker.terminal.tmux import Server  # noqa: PLC0415 - the same
-
-    value = dict(pairwise(command))
-    server = Server(LocalRunner(), socket_path=value.get("--socket-path", ""), socket_name=value.get("-L", ""))
-    profiles = Catalogue.of(os.environ)
-    try:
-        pane = target.resolve(server, value["-t"], profiles)
-        found = looking.examine(server, pane, profiles, value.get("--agent", ""))
-    except BusWatchError as why:
-        return [Finding("note", name, f"nobody to wake now: {why}", agent.agent)]
-    who = found.profile.name if found.profile is not None else "nobody known"
-    passed: list[str] = []
-    for link in links(who, value.get("--via", "auto"), value.get("--authority", "any")):
-        if link == TYPE or not found.channels.get(link, "-"):
-            how = "typed" if link == TYPE else f"by the channel {link}"
-            why_not = f" (not by {'; not by '.join(passed)})" if passed else ""
-            return [Finding("ok", name, f"{who} in {pane.id}: {how}{why_not}", agent.agent)]
-        passed.append(f"{link}: {found.channels.get(link, 'it is another agent')}")
-    reasons = "; ".join(passed) or "it has none"
-    return [Finding("note", name, f"{who} in {pane.id}: no channel takes it: {reasons}", agent.agent)]
+    found = ways.of_command(agent.agent, name, command)
+    who = f"{found.ui or 'nobody known'} in {found.pane}"
+    if not found.pane:
+        return [Finding("note", name, found.why_not[0], agent.agent)]
+    if found.by:
+        how = "typed" if found.by == "type" else f"by the channel {found.by}"
+        why_not = f" (not by {'; not by '.join(found.why_not)})" if any(":" in one for one in found.why_not) else ""
+        return [Finding("ok", name, f"{who}: {how}{why_not}", agent.agent)]
+    reasons = "; ".join(found.why_not) or "it has none"
+    return [Finding("note", name, f"{who}: no channel takes it: {reasons}", agent.agent)]
 
 
 def _says(command: Sequence[str], option: str, value: str) -> bool:
