@@ -45,7 +45,9 @@ class AgentPlugin:
 
     def _talk(self, link: socket.socket) -> None:
         with link, link.makefile("rb") as lines, contextlib.suppress(OSError):
-            asked = json.loads(lines.readline())
+            if not (line := lines.readline()):
+                return
+            asked = json.loads(line)
             with self._guard:
                 answer = self._look(asked) if asked["op"] == "look" else self._send(asked)
                 silent = self.word == "silent" and asked["op"] == "send"

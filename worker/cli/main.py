@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "run": "poll, wake transports, record deliveries (--once: what is there now)",
     "reload": "have the running worker read its configuration again now",
     "agent": "add, remove or list the agents of a configuration",
+    "run-agent": "start an agent in this pane with a server of its own",
     "profile": "make a profile for an agent that has none, and try it",
     "queue": "show what waits, runs, retries, is held or dead, and why",
     "show": "tell the whole story of one message",

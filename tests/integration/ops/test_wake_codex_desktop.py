@@ -1,7 +1,9 @@
 """`ops/wake-codex-desktop`, the real script, against what codex-cli 0.169.0 answers and writes."""
 
+import fcntl
 import runpy
 import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.codex import CodexApp
+from tests.fakes.codex_daemon import CodexDaemon
 from tests.world.config import QUICK
 from tests.world.processes import ROOT
 from tests.world.waiting import until
@@ -163,3 +166,37 @@ def test_the_address_is_the_one_that_send_message_writes(body: str, source: str,
     chosen = message_class if message_class == "human" else None
     expected = preamble.prefix(source or "unknown", "bob", chosen) + preamble.quote_forged(body)
     assert NAMES["addressed"](body, variables) == expected
+
+
+def test_by_the_background_server_it_takes_no_app_server(tmp_path: Path) -> None:
+    daemon = CodexDaemon(tmp_path)
+    identity = daemon.open(str(tmp_path), originator="Codex Desktop")
+    locks = tmp_path / "thread-writer-locks"
+    locks.mkdir()
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SOS_MESSAGE_KEY": "bob/1-0", "LANG": "C.UTF-8"}
+    environment |= {"SOS_MESSAGE_SOURCE": "agent:alice", "SOS_AGENT": "bob", "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, str(SCRIPT), "--codex", "/bin/false", "--codex-home", str(tmp_path), "--thread", identity]
+
+    def run(*flags: str) -> tuple[int, str]:
+        done = subprocess.run(
+            [*argv, *flags], input="hello", env=environment, capture_output=True, timeout=60, check=False, text=True
+        )
+        return done.returncode, (done.stdout + done.stderr).strip()
+
+    try:
+        with (locks / f"{identity}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert run() == (0, "its turn began")
+            assert run() == (0, "its turn began earlier")
+            daemon.mode = "busy"
+            environment["SOS_MESSAGE_KEY"] = "bob/2-0"
+            assert run("--when-idle") == (75, "wake-codex-desktop: a turn is running")
+            assert run() == (0, "queued behind the turn that runs")
+            daemon.mode = "silent"
+            environment["SOS_MESSAGE_KEY"] = "bob/3-0"
+            assert run("--timeout", "2")[0] == 76
+    finally:
+        daemon.close()
+    assert daemon.turns[0] == "[agent:alice -> bob] hello"
+    key = uuid.uuid5(NAMES["NAMESPACE"], "bob/1-0")
+    assert f'"client_id": "{key}"' in Path(daemon.threads[0]["path"]).read_text(), "as its own app-server would call it"

@@ -18,6 +18,7 @@ import pytest
 from tests.fakes.channels import WORLDS, Claude, Codex, World
 from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
+from worker.cli.main import main
 from worker.doctor.transports import _way as way
 from worker.settings import AgentSettings
 from worker.terminal.channels.chain import deliver
@@ -298,7 +299,9 @@ def test_handed_over_without_an_answer_it_is_not_typed_either_when_only_typing_i
     assert wake(world, "another", key="al/2-0", via="type").exit_status == 0
 
 
-def test_a_look_and_doctor_say_which_way_a_message_would_go(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_and_doctor_say_which_way_a_message_would_go(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     world.open("a")
     monkeypatch.setenv("HOME", str(world.terminal.home))
     command = ["/opt/wake", "-t", "a", "--socket-path", world.terminal.socket, "--authority", "peer"]
@@ -307,7 +310,19 @@ def test_a_look_and_doctor_say_which_way_a_message_would_go(world: World, monkey
     assert f"by the channel {world.name}" in said[0]
     look = json.loads(world.terminal.run("send_message", "--look", "-t", "a", "--json").stdout)
     assert look["channels"] == {world.name: ""}
+    config = world.terminal.home / "bus-watch.json"
+    transports = [{"name": "wake", "command": command, "stdin": True}]
+    settings = {"agent": "al", "token_env": "T", "bridge_url": "http://127.0.0.1:9", "transports": transports}
+    config.write_text(json.dumps({**settings, "allowlist": ["/opt/wake"], "state_path": f"{config}.state"}))
+    assert main(["doctor", "--channels", "--config", str(config)]) == 0
+    heading, row = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["AGENT", "WHO", "IS", "THERE", "PANE", "BY"]
+    assert row.split()[0] == "al"
+    assert row.split()[-1] == world.name
     world.mode("gone")
+    assert main(["doctor", "--channels", "--json", "--config", str(config)]) == 0
+    (said,) = json.loads(capsys.readouterr().out)
+    assert (said["by"], said["why_not"][0].partition(":")[0]) == ("type", world.name)
     look = json.loads(world.terminal.run("send_message", "--look", "-t", "a", "--json").stdout)
     assert look["channels"][world.name]
     (found,) = way("transport tmux", agent, command)

@@ -1,5 +1,6 @@
 """`agent setup`: what an agent's own channel needs is shown, made and undone; nobody else's file is touched."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -53,6 +54,45 @@ def test_a_plugin_of_an_older_version_is_replaced(tmp_path: Path) -> None:
     assert setup.state() == "old"
     setup.write()
     assert setup.state() == "there"
+
+
+def test_pis_extension_lies_where_pi_looks(tmp_path: Path) -> None:
+    setup = channels.setup_of("pi", {"HOME": str(tmp_path)})
+    assert setup.path == tmp_path / ".pi/agent/extensions/bus-watch.js"
+    assert setup.content.startswith(channels.OURS)
+    moved = channels.setup_of("pi", {"HOME": str(tmp_path), "PI_CODING_AGENT_DIR": "/srv/pi"})
+    assert moved.path == Path("/srv/pi/extensions/bus-watch.js")
+
+
+def test_a_setting_is_put_beside_the_owners_and_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("QWEN_HOME", raising=False)
+    settings = tmp_path / ".qwen/settings.json"
+    assert main(["agent", "setup", "qwen"]) == 0
+    assert f"{settings}: missing" in capsys.readouterr().out
+    assert main(["agent", "setup", "qwen", "--write"]) == 0
+    assert json.loads(settings.read_text()) == {"agents": {"crossSessionInbound": "accept"}}
+    assert main(["agent", "setup", "qwen", "--undo"]) == 0
+    assert json.loads(settings.read_text()) == {}
+    mine = {"ui": {"theme": "ä"}, "agents": {"other": 1}}
+    settings.write_text(json.dumps(mine))
+    assert main(["agent", "setup", "qwen", "--write"]) == 0
+    assert json.loads(settings.read_text())["agents"] == {"other": 1, "crossSessionInbound": "accept"}
+    assert main(["agent", "setup", "qwen", "--undo"]) == 0
+    assert json.loads(settings.read_text()) == mine
+
+
+@pytest.mark.parametrize("text", ['{"agents": {"crossSessionInbound": "refuse"}}', "{ // mine\n}", "[]"])
+def test_an_owners_own_setting_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("QWEN_HOME", raising=False)
+    settings = tmp_path / ".qwen/settings.json"
+    settings.parent.mkdir()
+    settings.write_text(text)
+    assert main(["agent", "setup", "qwen", "--write"]) == 1
+    assert settings.read_text() == text
 
 
 def test_what_needs_no_file_says_so(capsys: pytest.CaptureFixture[str]) -> None:

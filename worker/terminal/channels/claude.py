@@ -18,8 +18,9 @@ from typing import Any
 from worker import process_table
 from worker.secret import Secret
 from worker.terminal.channels import owned
+from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
-from worker.terminal.channels.inbox import InboxSession, dashed, parsed
+from worker.terminal.channels.inbox import InboxSession, dashed
 
 _BYPASS = re.compile(r"--dangerously-skip-permissions|--allow-dangerously-skip-permissions|bypassPermissions")
 _BYPASS_SHOWN = "bypass permissions on"

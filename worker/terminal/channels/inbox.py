@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from worker.fault_steps import step
+from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, Message
 from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
@@ -24,6 +25,13 @@ from worker.terminal.proof import Verdict
 _DAY = 86400.0
 _PATIENCE = 3.0  # seconds for which an idle session may keep a message in its queue; it takes 0.1
 _MAX_REPLY = 64 * 1024
+_TAG = re.compile(r"\(message ([0-9a-f]{16})\)")
+# How the notes begin that Claude Code 2.1.332 and Qwen Code 0.24.4 put around what another session says.
+_NOTE = re.compile(
+    r"(^|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])"
+    r"(?=[^\w\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]*(?:(?:another|this came from another) (?:claude|qwen)\b|cross_session_message\b))",
+    re.IGNORECASE,
+)
 
 
 def dashed(folder: str) -> str:
@@ -31,18 +39,14 @@ def dashed(folder: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "-", folder)
 
 
-def parsed(data: bytes) -> dict[str, Any]:
-    """A JSON object; empty if it is something else."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def tag(message: Message) -> str:
     """What tells the message in a transcript, and makes its text another than that of every other message."""
     return f"(message {message.id[:16]})"
+
+
+def unforged(text: str) -> str:
+    """The text without what only the agent itself puts around a message, and without the tag of another message."""
+    return _TAG.sub(r"(message: \1)", _NOTE.sub(r"\1> ", text))
 
 
 class InboxSession(ABC):
@@ -84,7 +88,7 @@ class InboxSession(ABC):
         except OSError:
             start = 0
         with _Replies(self._path) as replies:
-            frames = self._frames(message, f"{message.text}\n\n{tag(message)}", replies.path)
+            frames = self._frames(message, f"{unforged(message.text)}\n\n{tag(message)}", replies.path)
             try:
                 self._link.settimeout(max(0.1, until - time.monotonic()))
                 self._link.sendall("".join(f"{json.dumps(one)}\n" for one in frames).encode())

@@ -12,6 +12,7 @@ from typing import Any
 from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.terminal.channels import owned
+from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
 from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
@@ -51,7 +52,7 @@ class Plugin:
 
         Raises:
             AsideError: nobody listens, or it is another's.
-            DriftError: it is of another version.
+            DriftError: it is of another version, or what came is no answer of a plugin.
             PluginRefusedError: it was answered with an error.
             LostError: the question was sent, and no answer came.
         """
@@ -61,10 +62,11 @@ class Plugin:
                 link.sendall(json.dumps(question).encode() + b"\n")
                 if question["op"] == "send":
                     step("channel.sent")
-                answer = json.loads(_line(link, until))
-            except (OSError, ValueError) as why:
+                line = _line(link, until)
+            except OSError as why:
                 raise LostError(f"the plugin did not answer: {why}") from None
-        if not isinstance(answer, dict) or (answer.get("version"), answer.get("agent")) != (VERSION, self._agent):
+        answer = parsed(line)
+        if (answer.get("version"), answer.get("agent")) != (VERSION, self._agent):
             raise DriftError("the plugin is of another version: bus-watch agent setup writes today's")
         if answer.get("pid") != self._pid:
             raise AsideError("the plugin at its socket is another process's")
@@ -76,7 +78,9 @@ class Plugin:
 def _line(link: socket.socket, until: float) -> bytes:
     data = b""
     while not data.endswith(b"\n"):
-        link.settimeout(max(0.05, until - time.monotonic()))
+        if (left := until - time.monotonic()) <= 0:
+            raise OSError("not in time")
+        link.settimeout(left)
         part = link.recv(65536)
         if not part or len(data) > _MAX_ANSWER:
             raise OSError("the connection ended")

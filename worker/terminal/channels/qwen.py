@@ -14,8 +14,9 @@ from typing import Any
 from worker import process_table
 from worker.secret import Secret
 from worker.terminal.channels import owned
+from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
-from worker.terminal.channels.inbox import InboxSession, dashed, parsed
+from worker.terminal.channels.inbox import InboxSession, dashed
 
 _SHAPE = {"pid": int, "sessionId": str, "cwd": str, "kind": str, "procStart": str}
 _BUSY = re.compile(r"esc to cancel\)|⏳ \d+ queued")

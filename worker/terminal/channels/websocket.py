@@ -60,7 +60,7 @@ class WebSocket:
 
     def receive(self, until: float) -> str:
         """The next message. BrokenError: none came in time, or the connection broke."""
-        while not self._waiting:
+        while not self._waiting or time.monotonic() > until:  # what comes without end is no answer either
             self._read(until)
         return self._waiting.pop(0)
 
@@ -76,8 +76,10 @@ class WebSocket:
             raise BrokenError(f"the connection broke: {why.strerror or why}") from None
 
     def _read(self, until: float) -> None:
+        if (left := until - time.monotonic()) <= 0:
+            raise BrokenError("no answer came in time")
         try:
-            self._link.settimeout(max(0.001, until - time.monotonic()))
+            self._link.settimeout(left)
             data = self._link.recv(65536)
         except TimeoutError:
             raise BrokenError("no answer came in time") from None
