@@ -71,7 +71,7 @@ def test_a_pane_that_is_closed_ends_the_server(home: Path, number: signal.Signal
         until((home / "ui").exists, "the UI runs")
         process.send_signal(number)
         assert process.wait(60) == 128 + number
-    os.kill(int((home / "ui").read_text().split()[0]), signal.SIGKILL)
+    until(lambda: not lives(int((home / "ui").read_text().split()[0])), "the UI has ended")
     until(lambda: not lives(int((home / "server").read_text())), "the server has ended")
 
 

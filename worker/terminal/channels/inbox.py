@@ -27,9 +27,10 @@ _PATIENCE = 3.0  # seconds for which an idle session may keep a message in its q
 _MAX_REPLY = 64 * 1024
 _TAG = re.compile(r"\(message ([0-9a-f]{16})\)")
 # How the notes begin that Claude Code 2.1.332 and Qwen Code 0.24.4 put around what another session says.
+_ENDS = r"\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
 _NOTE = re.compile(
-    r"(^|[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029])"
-    r"(?=[^\w\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]*(?:(?:another|this came from another) (?:claude|qwen)\b|cross_session_message\b))",
+    rf"(^|[{_ENDS}])(?=[^\w{_ENDS}]*"
+    r"(?:(?:another|this came from another) (?:claude|qwen)\b|cross_session_message\b))",
     re.IGNORECASE,
 )
 
