@@ -4,6 +4,7 @@ import fcntl
 import runpy
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -168,14 +169,21 @@ def test_the_address_is_the_one_that_send_message_writes(body: str, source: str,
     assert NAMES["addressed"](body, variables) == expected
 
 
-def test_by_the_background_server_it_takes_no_app_server(tmp_path: Path) -> None:
-    daemon = CodexDaemon(tmp_path)
-    identity = daemon.open(str(tmp_path), originator="Codex Desktop")
-    locks = tmp_path / "thread-writer-locks"
+@pytest.fixture
+def short_home() -> Iterator[Path]:
+    """A socket's name is short."""
+    with tempfile.TemporaryDirectory(prefix="bw-") as home:
+        yield Path(home)
+
+
+def test_by_the_background_server_it_takes_no_app_server(short_home: Path) -> None:
+    daemon = CodexDaemon(short_home)
+    identity = daemon.open(str(short_home), originator="Codex Desktop")
+    locks = short_home / "thread-writer-locks"
     locks.mkdir()
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SOS_MESSAGE_KEY": "bob/1-0", "LANG": "C.UTF-8"}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(short_home), "SOS_MESSAGE_KEY": "bob/1-0", "LANG": "C.UTF-8"}
     environment |= {"SOS_MESSAGE_SOURCE": "agent:alice", "SOS_AGENT": "bob", "PYTHONPATH": str(ROOT)}
-    argv = [sys.executable, str(SCRIPT), "--codex", "/bin/false", "--codex-home", str(tmp_path), "--thread", identity]
+    argv = [sys.executable, str(SCRIPT), "--codex", "/bin/false", "--codex-home", str(short_home), "--thread", identity]
 
     def run(*flags: str) -> tuple[int, str]:
         done = subprocess.run(
