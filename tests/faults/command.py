@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.fakes.streams import GENERATIONS
 from tests.faults.flood import flood
-from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
+from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
 from tests.faults.scale import build, compare, measure, table
@@ -123,14 +123,15 @@ def _storm(args: argparse.Namespace, home: Path) -> bool:
 
 
 def _steps(args: argparse.Namespace, home: Path) -> bool:
-    steps = [step for step in (*WORKER_STEPS, *LAUNCHER_STEPS) if args.only in {None, step.name}]
+    steps = [step for step in (*WORKER_STEPS, *LAUNCHER_STEPS, *WARM_STEPS) if args.only in {None, step.name}]
     clean = [_step(args, home / step.name, step) for step in steps]  # all of them, whatever the first one showed
     return all(clean)
 
 
 def _step(args: argparse.Namespace, home: Path, step: Step) -> bool:
     home.mkdir()
-    with Lanes(home, seed=args.seed, longest=0.1, transport={"timeout": 2, "retry_delay": 0.2}) as world:
+    transport = {"timeout": 20 if step.sends else 2, "retry_delay": 0.2}
+    with Lanes(home, seed=args.seed, longest=0.1, transport=transport, sends=step.sends) as world:
         interrupted = kill_at_step(world, step, times=args.times)
         world.start_worker()
         world.drain(300.0)

@@ -93,6 +93,7 @@ class Step:
     least: int = 1
     abandoned: bool = False  # attempts whose worker was killed before, and lanes that wait behind them
     failing: bool = False  # a message that is retried
+    sends: bool = False  # of terminal sends, which are plain until the warm process is ready
 
 
 # Least 2 where a kill at the first pass would void the same head in every life: five voids are a dead letter.
@@ -127,6 +128,7 @@ LAUNCHER_STEPS = tuple(
         "after_receipt_fsync",
     )
 )
+WARM_STEPS = tuple(Step(f"launcher.{name}", passes=3, sends=True) for name in ("after_warm_asked", "after_warm_named"))
 
 
 def kill_at_step(world: Lanes, step: Step, *, times: int = 1) -> Counter[str]:
@@ -151,7 +153,7 @@ def kill_at_step(world: Lanes, step: Step, *, times: int = 1) -> Counter[str]:
             )
             abandoned.kill()
             abandoned.wait()
-        world.feed(3 * step.passes + 1 if not step.failing else 3, failing=step.failing)
+        world.feed(24 if step.sends else 3 if step.failing else 3 * step.passes + 1, failing=step.failing)
         kill = ":kill" if step.name.startswith("launcher.") else ""
         armed = f"{step.name}{kill}:{world.random.randint(step.least, step.passes)}"
         process = world.start_worker(step=armed)

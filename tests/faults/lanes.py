@@ -1,6 +1,7 @@
 """Lanes to break: transports that keep a record, what each is owed, and the verdict on what they did."""
 
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
@@ -22,9 +23,23 @@ sleep "$2"
 echo "$SOS_MESSAGE_KEY $SOS_DELIVERY_ATTEMPT end" >> "$1"
 """
 
+# A tmux for `send-message --look`, which asks it for the panes once: that is the run. The record is its "socket".
+_TMUX = """
+case "$4" in
+list-panes)
+  echo "$SOS_MESSAGE_KEY $SOS_DELIVERY_ATTEMPT start" >> "$3"
+  sleep "$SOS_MESSAGE_TEXT"
+  echo "$SOS_MESSAGE_KEY $SOS_DELIVERY_ATTEMPT end" >> "$3"
+  echo "%1:0:1:/dev/none:0:0:session::window";;
+*) echo "0|0|0|0|1|/dev/none|0|0|1|80|24||||title";;
+esac
+"""
+
 
 class Lanes(World):
     """`lanes` agents with one recording transport each (or one agent with as many transports), on one bridge.
+
+    `sends`: the transports are terminal sends, so that a warm process runs them.
 
     The text of a message is how long its transports last, in seconds. Everything random comes from `seed`.
     """
@@ -36,6 +51,7 @@ class Lanes(World):
         lanes: int = 3,
         seed: int = 1,
         one_agent: bool = False,
+        sends: bool = False,
         longest: float = 0.3,
         transport: dict[str, Any] | None = None,
         settings: dict[str, Any] | None = None,
@@ -45,7 +61,8 @@ class Lanes(World):
         self.random = random.Random(seed)
         self.longest = longest
         self.bridge = FakeBridge("C")
-        self.wake = self.script("wake", _TRANSPORT)
+        self.wake = self.script("tmux", _TMUX) if sends else self.script("wake", _TRANSPORT)
+        self._sends = sends
         self.sent: dict[Path, list[str]] = {}
         self.lanes: dict[str, list[Path]] = {}
         names = ["a0"] if one_agent else [f"a{n}" for n in range(lanes)]
@@ -57,12 +74,17 @@ class Lanes(World):
         self.lanes[name] = [self.home / f"{name}-{n}.record" for n in range(transports)]
         self.sent.update({record: [] for record in self.lanes[name]})
         chosen = [
-            {"name": f"t{n}", "command": [self.wake, str(record), "{text}"], **extra}
-            for n, record in enumerate(self.lanes[name])
+            {"name": f"t{n}", "command": self._command(record), **extra} for n, record in enumerate(self.lanes[name])
         ]
         token_file = self.config.with_name(f"{name}.token")
         self.write_private(token_file, self.bridge.add_token(name))
         return {"agent": name, "bridge_url": self.bridge.url, "token_file": str(token_file), "transports": chosen}
+
+    def _command(self, record: Path) -> list[str]:
+        if not self._sends:
+            return [self.wake, str(record), "{text}"]
+        program = str(Path(sys.executable).with_name("send-message"))
+        return [program, "--look", "-t", "%1", "--tmux", self.wake, "--socket-path", str(record)]
 
     def __enter__(self) -> Self:
         self.bridge.__enter__()

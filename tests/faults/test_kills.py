@@ -1,11 +1,12 @@
 """Nothing lost, nothing twice, in order: the short forms of `ops/faults`, whose long forms take an hour."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.faults.kills import LAUNCHER_STEPS, WORKER_STEPS, kill_at_random, kill_at_step, lose_power
+from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
 from tests.faults.storm import Storm
 
@@ -52,6 +53,18 @@ def test_a_kill_at_each_named_step_of_the_launcher(tmp_path: Path) -> None:
         interrupted = sum((kill_at_step(world, step) for step in LAUNCHER_STEPS), Counter[str]())
         world.start_worker()
         world.drain()
+        verdict = world.verdict(interrupted=interrupted)
+        assert verdict.clean, verdict.words()
+        assert set(world.states()) == {"succeeded"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every send is started in the plain way")
+def test_a_kill_at_each_named_step_of_a_warm_start(tmp_path: Path) -> None:
+    transport = {"timeout": 20, "retry_delay": 0.2}
+    with Lanes(tmp_path, seed=6, longest=0.05, transport=transport, sends=True) as world:
+        interrupted = sum((kill_at_step(world, step) for step in WARM_STEPS), Counter[str]())
+        world.start_worker()
+        world.drain(200.0)  # what the dead launcher had asked for is waited for until its time-out
         verdict = world.verdict(interrupted=interrupted)
         assert verdict.clean, verdict.words()
         assert set(world.states()) == {"succeeded"}
