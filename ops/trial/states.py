@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from ops.trial.recording import save
@@ -10,6 +11,8 @@ from ops.trial.sessions import Session
 from ops.trial.terminal import Screen
 from ops.trial.uis import UI
 from worker.terminal.profile_files import SHIPPED, load
+from worker.terminal.recordings import look_of
+from worker.terminal.screen import judge
 
 PASTED = "\n".join(f"line {n} of something that a person pasted and has not sent yet" for n in range(40))
 
@@ -29,12 +32,14 @@ class _Recorder:
         self._s = session
         self._folder = folder
         self._version = session.ui.package.version
+        self._profile = load(session.ui.name, [SHIPPED])
         self._paths: list[Path] = []
 
     def all(self) -> list[Path]:
         self._starting()
         self._drafts("before the first message", few=True)
-        self._say("hello M00000001Z", 1.5)
+        self._say("hello M00000001Z")
+        self._until("ok M00000001Z")
         self._keep("idle", "after a short turn")
         self._drafts("after a turn")
         self._keep("idle", "a draft was typed and deleted")
@@ -46,17 +51,43 @@ class _Recorder:
         return self._paths
 
     def _keep(self, state: str, about: str, screen: Screen | None = None) -> None:
-        shown = screen or self._s.server.still(self._s.pane, quiet=0.6, limit=5)
+        """Record the pane's screen, or `screen`.
+
+        A loaded UI shows a state seconds after the keys for it: it is waited for. If it does not come, what the UI
+        shows is recorded all the same, and the tests tell that its profile does not explain it.
+        """
+        shown = screen or self._once_it_shows(state)
         self._paths.append(
             save(shown, profile=self._s.ui.name, state=state, version=self._version, about=about, folder=self._folder)
         )
 
-    def _now(self, state: str, about: str) -> None:
-        """As `_keep`, without waiting for a screen that stands still: a busy one never does."""
-        self._keep(state, about, self._s.server.screen(self._s.pane))
+    def _once_it_shows(self, state: str) -> Screen:
+        server, pane = self._s.server, self._s.pane
+        end = time.monotonic() + 40
+        while time.monotonic() < end:
+            # One that works never stands still.
+            shown = server.screen(pane) if state in {"busy", "queued"} else server.still(pane, quiet=0.8, limit=4)
+            if self._is_as(state, shown):
+                break
+            time.sleep(0.3)
+        return shown
+
+    def _is_as(self, state: str, screen: Screen) -> bool:
+        seen = judge(look_of(asdict(screen)), self._profile)
+        if state == "unknown":
+            return seen.state not in {"idle", "busy"}
+        if state == "queued":
+            return seen.state == "busy" and seen.queued
+        return state in {"copy-mode", seen.state}
+
+    def _until(self, words: str) -> None:
+        """Wait until the UI shows `words`, or long enough."""
+        end = time.monotonic() + 30
+        while words not in self._s.server.screen(self._s.pane).text and time.monotonic() < end:
+            time.sleep(0.2)
 
     def _starting(self) -> None:
-        self._now("unknown", "the moment it was started")
+        self._keep("unknown", "the moment it was started", self._s.server.screen(self._s.pane))
         loading = None
         while not self._s.loaded(screen := self._s.server.still(self._s.pane, quiet=0, limit=1)):
             loading = screen if screen.text.strip() else loading
@@ -91,49 +122,42 @@ class _Recorder:
             server.type(pane, text)
             self._keep(state, f"{what}, {when}")
             server.keys(pane, "Escape")
-            time.sleep(0.7)
             self._s.clear_draft()
 
-    def _say(self, text: str, after: float) -> None:
+    def _say(self, text: str) -> None:
         server, pane = self._s.server, self._s.pane
         server.paste(pane, text)
-        time.sleep(0.6)
-        server.keys(pane, "Enter")
-        time.sleep(after)
+        self._once_it_shows("draft")
+        server.keys(pane, *self._profile.typing.enter.split())
 
     def _busy(self) -> None:
         server, pane = self._s.server, self._s.pane
-        self._say("slow25 M00000002Z", 0.15)
-        self._now("busy", "right after Enter")
-        time.sleep(3)
-        self._now("busy", "an answer streams")
+        self._say("slow60 M00000002Z")
+        self._until("M00000002Z w2")
+        self._keep("busy", "an answer streams")
         time.sleep(1)
-        self._now("busy", "an answer streams, a second later")
+        self._keep("busy", "an answer streams, a second later")
         server.type(pane, "and then")
-        time.sleep(0.7)
-        self._now("draft", "half a line while an answer streams")
-        server.keys(pane, "-N", "20", "BSpace")
-        time.sleep(0.7)
-        self._now("busy", "an answer streams, a draft was deleted")
-        if load(self._s.ui.name, [SHIPPED]).typing.busy == "type":
-            self._queued()
+        self._keep("draft", "half a line while an answer streams")
+        self._s.clear_draft()
+        self._keep("busy", "an answer streams, a draft was deleted")
+        if self._profile.typing.busy == "type":
+            self._say("next one, M00000003Z")
+            self._keep("queued", "one message was sent while an answer streams")
+            self._say("two lines, M00000004Z\nof text")
+            self._keep("queued", "two messages were sent while an answer streams")
+        self._until("ok M00000004Z" if self._profile.typing.busy == "type" else "w239")
         server.still(pane, quiet=6, limit=60)
         self._keep("idle", "after a long turn")
 
-    def _queued(self) -> None:
-        self._say("next one, M00000003Z", 1.5)
-        self._now("queued", "one message was sent while an answer streams")
-        self._say("two lines, M00000004Z\nof text", 1.5)
-        self._now("queued", "two messages were sent while an answer streams")
-
     def _dialog(self) -> None:
         server, pane = self._s.server, self._s.pane
-        self._say("toolcall please, M00000005Z", 4)
+        self._say("toolcall please, M00000005Z")
         self._keep("dialog", "it asks whether it may run a command")
         server.keys(pane, "Down")
+        time.sleep(1)
         self._keep("dialog", "it asks, and the second answer is chosen")
         server.keys(pane, "Escape")
-        time.sleep(3)
         server.still(pane, quiet=2)
         self._keep("idle", "the question was answered with Escape")
         if self._s.approved:

@@ -81,6 +81,25 @@ def test_the_file_tells_backlog_results_latency_dead_letters_lanes_and_poll_age(
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_screens_that_no_profile_explains_are_counted_by_agent_and_version(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "bus-watch.prom"
+    says = (
+        "deferred %3 (codex 0.172.0, measured on 0.171.0): unknown: the codex profile finds no input box at the cursor"
+    )
+    with FakeBridge("B") as bridge:
+        configure(
+            world, bridge, {"drifted": world.script("drifted", f"echo '{says}' >&2; exit 75")}, metrics_file=str(path)
+        )
+        bridge.streams.add("bob", "4711")
+        consumer = world.start_consumer("-g", "TERM")
+        try:
+            unknown = {"ui": "codex", "version": "0.172.0"}
+            until(lambda: (value(path, "bus_watch_unknown_screens_total", **unknown) or 0) >= 2, "counted again", 60)
+        finally:
+            consumer.stop(signal.SIGTERM)
+    assert "input box" not in path.read_text()
+
+
 def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(world: World, tmp_path: Path) -> None:
     with FakeBridge("B") as bridge:
         configure(world, bridge, {"good": "/bin/true"}, metrics_file=str(tmp_path / "nowhere" / "m.prom"))

@@ -199,6 +199,26 @@ def test_a_fault_of_a_task_is_reported_without_its_arguments(world: World, tmp_p
     assert TEXT not in consumer.log()
 
 
+def test_an_unknown_screen_is_reported_once_an_hour_for_each_version_without_a_word_of_it(
+    world: World, ingest: FakeSentry
+) -> None:
+    says = f"deferred %3 (codex 0.172.0): unknown: the codex profile finds no input box at the cursor {TEXT}"
+    with FakeBridge("B") as bridge:
+        configure(world, bridge, world.script("drifted", f"echo '{says}' >&2; exit 75"), sentry_dsn=ingest.dsn)
+        bridge.streams.add("bob", TEXT)
+        consumer = world.start_consumer("-g", "TERM")
+        try:
+            ingest.wait_for(1)
+            unknown = "select sum(count) from unknown_screens"
+            until(lambda: (world.rows(unknown)[0][0] or 0) >= 3, "it was seen again", 60)
+        finally:
+            consumer.stop(signal.SIGTERM)
+    (event,) = [one for one in ingest.events() if one["fingerprint"][0] == "unknown-screen"]
+    assert event["message"] == "codex 0.172.0 shows a screen that its profile does not explain"
+    assert event["tags"] | {"ui": "codex", "ui_version": "0.172.0"} == event["tags"]
+    assert TEXT not in b"".join(ingest.raw).decode()
+
+
 def test_an_expired_delivery_is_a_dead_letter(reporter: SentryReporter, ingest: FakeSentry) -> None:
     reporter.expired("bob", "wake", "1-0")
     sentry_sdk.flush(5)
