@@ -47,6 +47,7 @@ SHELL_TOOLS: dict[str, Json] = {
     "Bash": {"command": "COMMAND", "description": "trial"},
     "bash": {"command": "COMMAND", "description": "trial"},
     "run_shell_command": {"command": "COMMAND", "description": "trial"},
+    "execute_bash": {"command": "COMMAND"},
     "run_commands": {"commands": ["COMMAND"], "requires_approval": True},
     "execute_command": {"command": "COMMAND", "requires_approval": True},
     "terminal": {"command": "bash -c 'COMMAND'"},  # Hermes asks about dangerous commands only, and that is one

@@ -217,6 +217,7 @@ def omp(home: Path, cwd: Path, base: str) -> Start:
     """Oh My Pi, a fork of pi that runs under bun."""
     pi(home, cwd, base)
     write(home / ".omp" / "agent" / "models.json", (home / ".pi" / "agent" / "models.json").read_text())
+    write(home / ".omp" / "agent" / "config.yml", "setupVersion: 2\n")  # else five pages come some time after its box
     return Start(["--provider", "fake", "--model", "fake"], {"PI_OFFLINE": "1"})
 
 

@@ -201,7 +201,6 @@ UIS = {
             loaded=r"^╰─",
             changes=_no_tabs,
             own_texts=(r"<system-reminder>",),
-            asks_at_first=((r"Setup step \d", ESCAPE),),
             asks=False,
         ),
         UI(

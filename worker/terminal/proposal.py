@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from worker.terminal.cells import Row, Style, is_gray, rows_of
-from worker.terminal.profiles import Composer
+from worker.terminal.profiles import Composer, parse
+from worker.terminal.screen import judge
 from worker.terminal.tmux import Look
 
 FIVE_LINES = "first of five lines\nsecond of five lines\nthird of five lines\nfourth of five lines\nfifth of five lines"
@@ -21,9 +22,14 @@ OPEN = (
     'enter while busy: does it queue the text, steer, or interrupt? If it interrupts: busy = "wait"',
     "a dialog that opens in the last moment: does Enter approve it? Then look for a key that does not (enter_busy)",
     "texts with / ! # @ in front or \\ behind: try each with send-message -v; see leading and trailing",
+    "8 KB: does the agent get all of it, or does its marker name another size than 8099? Then max_chars",
     "the agent's own record of prompts, if it has one: [record]; it is the best proof",
 )
 """What is left to decide."""
+
+
+_SIZE = re.compile(r"\(\?P<\w+>\\d\+\)")
+_SPINNER = "[⠁-⣿◐◓◑◒]"
 
 
 @dataclass(slots=True)
@@ -57,6 +63,15 @@ class Proposal:
         lines += ["", "[typing]", "pause = 0.3", ""]
         return "\n".join(lines)
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is a profile that can be judged by."""
+        return bool(self.commands or self.scripts) and bool(self.start or self.ruled)
+
+    def judges(self, look: Look) -> str:
+        """What it takes a screen for."""
+        return judge(look, parse("x", self.toml("x", ""), "x")).state
+
 
 def propose(screens: dict[str, Look], commands: Sequence[str], scripts: Sequence[str]) -> Proposal:
     """Make a draft.
@@ -78,17 +93,54 @@ def propose(screens: dict[str, Look], commands: Sequence[str], scripts: Sequence
     around = [rows[at].text.lstrip() for at in (y - 1, y + 1) if 0 <= at < len(rows)]
     made.ruled = any(rule.match(one) for one in around)
     behind = "".join(cell.char for cell in row.cells if cell.column >= x and not _faint(cell.style))
+    behind_all = "".join(cell.char for cell in row.cells if cell.column >= x)
     words = Composer().right.sub("", behind).strip()
     if words:
         made.placeholder = _escaped(words)
+    if (half := screens.get("half a line")) is not None and made.start:
+        made.start = _start(made.start, before, behind_all.strip(), half, made)
     if not made.cursor and "dialog" in screens and screens["dialog"].cursor_on != idle.cursor_on:
         made.cursor = "on" if idle.cursor_on else "off"
     if (five := screens.get("five lines")) is not None:
         made.line = _line(rows_of(five.screen))
     for step, text in (("8 KB", LONG), ("five lines", FIVE_LINES)):
         if (look := screens.get(step)) is not None and (mark := _marker(look, made, text)):
-            made.collapsed.append(mark)
+            _add_marker(made, mark)
+    if (busy := screens.get("busy")) is not None and made.is_usable and made.judges(busy) != "busy":
+        made.busy = _working(idle, busy)
     return made
+
+
+def _start(start: str, before: str, words: str, half: Look, made: Proposal) -> str:
+    """The prompt's pattern, if a box with text in it starts otherwise: `words` stand behind it in an empty one."""
+    rows = rows_of(half.screen)
+    y = _cursor(half, rows, made)[1]
+    typed = rows[y].text if y < len(rows) else ""
+    pairs = zip(before, typed, strict=False)
+    common = before[: next((at for at, (one, other) in enumerate(pairs) if one != other), len(before))]
+    if common in {"", before} or not common.strip():
+        return start
+    only = f"(?={_escaped(words[:12])})" if words else ""
+    return f"^{_escaped(common)}(?:{_escaped(before[len(common) :])}{only})?"
+
+
+def _add_marker(made: Proposal, mark: str) -> None:
+    """Keep a marker's pattern; of two alike the one that names the size, as it tells a paste that was cut."""
+    shape = _SIZE.sub(r"\\d+", mark)
+    alike = next((one for one in made.collapsed if _SIZE.sub(r"\\d+", one) == shape), "")
+    if not alike:
+        made.collapsed.append(mark)
+    elif alike == shape:
+        made.collapsed[made.collapsed.index(alike)] = mark
+
+
+def _working(idle: Look, busy: Look) -> str:
+    """The pattern of a row that shows only while it works: one with a spinner, or that says what Escape does."""
+    known = {row.text.strip() for row in rows_of(idle.screen)}
+    for row in reversed([row for row in rows_of(busy.screen) if row.text.strip()][-15:]):
+        if row.text.strip() not in known and re.search(rf"(?i){_SPINNER}|\besc\b", row.text):
+            return "^" + re.sub(r"\d+", r"\\d+", re.sub(_SPINNER, _SPINNER, _escaped(row.text.rstrip()[:30])))
+    return ""
 
 
 def _faint(style: Style) -> bool:
