@@ -14,9 +14,11 @@ from pydantic import ValidationError
 
 from worker.errors import ConfigError
 from worker.file_modes import exposed
+from worker.plain_files import read_plain
 from worker.settings import DEFAULT_CONFIG, ENV_PREFIX, AgentSettings, Settings, TransportSettings
 
 CONFIG_VARIABLE = "BUS_WATCH_CONFIG"
+LONGEST = 16 * 1024 * 1024  # bytes; a thousand agents take 1 MB
 
 _AGENT_KEYS = frozenset(AgentSettings.model_fields)
 _TOP_KEYS = frozenset(Settings.model_fields) - {"config_path"}
@@ -52,15 +54,25 @@ def check(data: dict[str, Any], where: Path) -> Settings:
     """
     environment = _environment()
     try:
-        return Settings(**_put_together(data, where, environment), config_path=where)
+        settings = Settings(**_put_together(data, where, environment), config_path=where)
+        os.fsencode(settings.state_file)
     except ValidationError as error:
         raise ConfigError("\n".join(_problems(error, where, environment))) from None
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{where}: state_path has characters that this process's locale ({error.encoding}) cannot write: "
+            "run it with LC_ALL=C.UTF-8"
+        ) from None
+    return settings
 
 
 def read(where: Path) -> dict[str, Any]:
     """The JSON object in the file, unchecked; ConfigError where there is none."""
     try:
-        data = json.loads(where.read_bytes())
+        raw = read_plain(where, LONGEST + 1)
+        if len(raw) > LONGEST:
+            raise ConfigError(f"{where} is larger than {LONGEST // 2**20} MiB: is it the configuration?")
+        data = json.loads(raw)
     except FileNotFoundError:
         raise ConfigError(f"{where} does not exist; write one with: bus-watch install --agent NAME") from None
     except OSError as error:
@@ -117,6 +129,8 @@ def variable_of(key: str) -> str:
 
 
 def _unknown(key: str, known: frozenset[str]) -> str:
+    if key in TransportSettings.model_fields and key not in known:
+        return f"unknown key {key!r} here: it belongs into a transport"
     near = difflib.get_close_matches(key, known, n=1)
     return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.errors import TokenError
+from worker.plain_files import read_plain
 from worker.secret import Secret
 
 MAX_TOKEN_BYTES = 16_384
@@ -63,9 +64,8 @@ class TokenSource:
             now = path.stat()
             stamp = (now.st_ino, now.st_mtime_ns, now.st_size)
             if self._cached is None or stamp != self._stamp:
-                with path.open("rb") as stream:
-                    raw = stream.read(MAX_TOKEN_BYTES)
-                self._cached = checked(raw.decode("utf-8", "replace"), str(path), self.agent)
+                raw = read_plain(path, MAX_TOKEN_BYTES)
+                self._cached = checked(raw.decode("utf-8-sig", "replace"), str(path), self.agent)
                 self._stamp = stamp
         except OSError as error:
             shown = path if "/" in (self.file or "") else NOT_SHOWN

@@ -97,6 +97,21 @@ def test_output_that_cannot_be_written(world: World, bridge_of: Callable[[Genera
         assert done.returncode == 1, arguments
 
 
+def test_streams_that_are_closed(world: World, bridge_of: Callable[[Generation], FakeBridge]) -> None:
+    """They lead nowhere, and no file that is opened later takes their place."""
+    world.configure(world.agent(bridge_of("C"), "bob"))
+    for closed, arguments, status in (
+        (">&-", "status", 2),
+        ("2>&-", "queue --nonsense", 64),
+        ("<&-", "install --agent x --token-stdin", 1),
+        (">&- 2>&- <&-", "run --once", 0),
+    ):
+        line = f"exec {program('bus-watch')} {arguments} {closed}"
+        done = subprocess.run(["sh", "-c", line], env=world.env, capture_output=True, timeout=60, check=False)
+        assert b"Traceback" not in done.stderr, closed
+        assert done.returncode == status, (closed, done)
+
+
 def test_texts_of_any_language_on_a_terminal_of_ascii(
     world: World, bridge_of: Callable[[Generation], FakeBridge]
 ) -> None:

@@ -111,6 +111,7 @@ def command_parser(name: str, *, add_help: bool = True) -> CommandParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    _open_standard_streams()
     arguments = _config_behind(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else ""
     for stream in (sys.stdout, sys.stderr):
@@ -142,6 +143,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _open_standard_streams() -> None:
+    """What was closed (`>&-`) leads nowhere: else the next file that is opened would stand in its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            try:
+                os.fstat(number)
+            except OSError:
+                os.dup2(nowhere := os.open(os.devnull, os.O_RDWR), number)
+                if nowhere > 2:
+                    os.close(nowhere)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))  # noqa: SIM115 - a descriptor, for as long as we live
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

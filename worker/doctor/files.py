@@ -27,9 +27,10 @@ def check(settings: Settings) -> Iterator[Finding]:
         if path is None or agent.token_file is None or "$CREDENTIALS_DIRECTORY" in agent.token_file:
             continue
         try:
-            mode = stat.S_IMODE(path.stat().st_mode)
+            found = path.stat().st_mode
         except OSError:
             continue  # the check of the token says so
-        if mode & 0o077:
+        mode = stat.S_IMODE(found)
+        if mode & 0o077 and stat.S_ISREG(found):
             text = f"others can read {path} (mode {mode:04o}): chmod 600 {path}"
             yield Finding("FAIL", "token file", text, agent.agent)

@@ -28,6 +28,9 @@ def check(settings: Settings) -> Iterator[Finding]:
     if not os.access(folder, os.W_OK | os.X_OK):
         yield Finding("FAIL", "ledger", f"{folder} cannot be written: chown or chmod it, or change state_path")
         return
+    if (in_the_way := _in_the_way(settings)) is not None:
+        yield Finding("FAIL", "ledger", in_the_way)
+        return
     if not path.exists():
         yield Finding("ok", "ledger", f"{path} will be made")
         if (other := other_ledger(settings)) is not None:
@@ -52,3 +55,14 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", "ledger", f"others can read {others[0]}: chmod 600 {others[0]}")
         return
     yield Finding("ok", "ledger", str(path))
+
+
+def _in_the_way(settings: Settings) -> str | None:
+    """What stands where ledger, queue or their folder should, and is none."""
+    try:
+        for file in (settings.ledger_file, settings.queue_file):
+            opening.refuse_no_file(file)
+    except BusWatchError as error:
+        return str(error)
+    folder = settings.files_dir
+    return f"{folder} should be a folder of the ledger's: move it away" if folder.is_file() else None

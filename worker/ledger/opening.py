@@ -12,12 +12,14 @@ from worker import durable
 from worker.ledger.errors import (
     PUT_A_BACKUP,
     LedgerCorruptError,
+    LedgerError,
     LedgerMissingError,
     LedgerTooNewError,
     from_os,
     translated,
 )
 from worker.ledger.schema import MIGRATIONS, VERSION
+from worker.plain_files import no_file
 
 BUSY_TIMEOUT_MS = 10_000
 MINIMUM_SQLITE = (3, 35, 0)  # RETURNING
@@ -31,6 +33,7 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises LedgerMissingError, LedgerTooNewError and the other LedgerErrors.
     """
+    refuse_no_file(path)
     if not path.exists():
         raise LedgerMissingError(f"there is no ledger at {path} yet; start the worker with: bus-watch run")
     _refuse_emptied(path)
@@ -52,12 +55,23 @@ def create_private(path: Path) -> None:
     """The folder 0700 where we make it, the file 0600 from its first byte on; SQLite's -wal and -shm follow it."""
     if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
         raise LedgerCorruptError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed")
+    refuse_no_file(path)
     _refuse_emptied(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
         raise from_os(error, path) from error
+
+
+def refuse_no_file(path: Path) -> None:
+    """LedgerError where something stands at the ledger's place that is no file, or a link to nothing."""
+    try:
+        kind = no_file(path.stat().st_mode)
+    except OSError:
+        kind = f"it is a link to {path.readlink()}, which is not there" if path.is_symlink() else None
+    if kind is not None:
+        raise LedgerError(f"{path} should be the ledger, but {kind}: move it away, or change state_path")
 
 
 def _refuse_emptied(path: Path) -> None:
