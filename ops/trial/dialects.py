@@ -233,7 +233,7 @@ class Messages(Dialect):
             role = "tool" if results else {"assistant": "model"}.get(message.get("role"), str(message.get("role")))
             if role == "system" and (queued := [found for text in texts for found in self.MEANWHILE.findall(text)]):
                 role, texts = "user", queued
-            if role == "user":
+            if role in {"user", "tool"}:  # what was queued stands beside the result of a tool, in one message
                 texts = [one for text in texts for one in self.MEANWHILE.findall(text) or [text]]
                 texts = [self.PASTED.sub(r"\2", text) for text in texts]
             turns.append(Said(role, texts))

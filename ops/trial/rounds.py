@@ -5,6 +5,7 @@ nobody approved) becomes an outcome's `notes` and makes it fail through `times` 
 `plan.py` says which rounds there are, and in which look of the UI.
 """
 
+import math
 import random
 import re
 import time
@@ -152,19 +153,24 @@ def dialog(session: Session, count: int) -> list[Outcome]:
 
 
 def opening(session: Session, count: int) -> list[Outcome]:
-    """Messages at the moment at which the UI begins to ask: anywhere before it, and every second one close to it."""
+    """Messages at the moment at which the UI begins to ask: anywhere before it, and every second one close to it.
+
+    The moment is as far off as a call takes on this machine: on a slow one every call would come after it.
+    """
     sent = []
+    first = None
     for number in range(count):
-        primer = plain("slow3 toolcall @@")()
+        ahead = max(3, math.ceil(1.5 * first.seconds) if first is not None else 3)
+        primer = plain(f"slow{ahead} toolcall @@")()
         session.mine(primer.text)
         first = deliver(session, primer.text)
         if not judge(session, primer, first).once:
             raise BrokenError(f"the question could not be provoked: {first}")
-        time.sleep(random.uniform(2.0 if number % 2 else 0.0, 3.0))
+        time.sleep(random.uniform(max(0.0, ahead - 1.0 - first.seconds / 2) if number % 2 else 0.0, ahead))
         message = plain("y yes @@ 1")()
         outcome = deliver(session, message.text, patience=0, wanted="either")
         # Codex begins its answer anew at each message, so the question may come only now.
-        session.server.still(session.pane, quiet=1.5, limit=6)
+        session.server.still(session.pane, quiet=1.5, limit=6 + 2 * ahead)
         if session.approved:
             raise BrokenError(f"the command ran: the dialog was answered by {outcome}")
         session.approve_as_a_person()

@@ -159,6 +159,21 @@ def test_what_claude_code_says_around_a_message_in_the_middle_of_a_turn_is_taken
     assert log(tmp_path)[0]["new"] == ["go", "M00000001Z"]
 
 
+def test_such_a_message_beside_the_result_of_a_tool_is_one_too(model: StandIn, tmp_path: Path) -> None:
+    """Claude Code 2.1.332, once a question is answered: both in one message."""
+    said = (
+        "The user sent a new message while you were working:\nM00000001Z\n\nThis is how Claude Code surfaces messages "
+    )
+    body = messages("go")
+    result = {"type": "tool_result", "tool_use_id": "1", "content": "done"}
+    body["messages"] += [
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "1", "name": "Bash", "input": {}}]},
+        {"role": "user", "content": [result, {"type": "text", "text": said}]},
+    ]
+    ask(model, "/v1/messages", body)
+    assert log(tmp_path)[0]["new"] == ["M00000001Z"]
+
+
 def test_a_ui_without_tools_has_no_side_requests_and_gets_a_shell_block(tmp_path: Path) -> None:
     with StandIn(tmp_path / "truth.jsonl", tools=False) as server:
         thread = threading.Thread(target=server.serve_forever)
