@@ -8,7 +8,20 @@ import sys
 import time
 from pathlib import Path
 
-from ops.benchmarks import idle, lanes, latency, once, overhead, scale, sending, startup, table, throughput, wakes
+from ops.benchmarks import (
+    idle,
+    lanes,
+    latency,
+    once,
+    overhead,
+    peers,
+    scale,
+    sending,
+    startup,
+    table,
+    throughput,
+    wakes,
+)
 from ops.benchmarks.world import ROOT
 
 PARTS = {
@@ -22,6 +35,7 @@ PARTS = {
     "startup": startup.run,
     "sending": sending.run,
     "wakes": wakes.run,
+    "peers": peers.run,
 }
 
 

@@ -22,6 +22,7 @@ PARTS = {
     "startup": {"start-up"},
     "sending": {"agent-send"},
     "wakes": {"wakes"},
+    "peers": {"peers", "peers lost", "peers syncs"},
 }
 
 
