@@ -1,8 +1,8 @@
 """One peer at work, in an environment that has it: `python peer_worker.py NAME fill|work PLACE COUNT THREADS SECONDS`.
 
 Each is used as its own documentation shows it: one process, so many threads or tasks at a time. The work is to start a
-process (/bin/true; or `sleep SECONDS`) and then to append `NUMBER TIME` to PLACE/record, as one write. Nothing of ours is
-imported. Where its data is comes from the environment: PEER_DSN (PostgreSQL), PEER_REDIS (a port).
+process (/bin/true; or `sleep SECONDS`) and then to append `NUMBER TIME` to PLACE/record, as one write. Nothing of ours
+is imported. Where its data is comes from the environment: PEER_DSN (PostgreSQL), PEER_REDIS (a port).
 """
 
 # ruff: noqa: PLC0415 - only one of the peers is imported, and only where it is installed

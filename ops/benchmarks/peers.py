@@ -1,8 +1,8 @@
 """Stock job queues on the same work: starting a process for each job, everything durable, quiet and beside a load.
 
-Each in turn, by pinned versions, as its documentation uses it (see `peer_worker`): one worker process, 16 at a time. Then
-kill -9 in the midst of it, and another worker: what was lost, and what was done twice. What a peer finds again only later
-than PATIENCE seconds counts as lost. The short form needs no network: it takes stock huey, which is here.
+Each in turn, by pinned versions, as its documentation uses it (see `peer_worker`): one process, 16 at a time. Then
+kill -9 in the midst of it, and another worker: what was lost, and what was done twice. What a peer finds again only
+later than PATIENCE seconds counts as lost. The short form needs no network: it takes stock huey, which is here.
 """
 
 import contextlib
