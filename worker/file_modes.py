@@ -10,7 +10,7 @@ import functools
 import os
 import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 
 def exposed(path: str | os.PathLike[str], user: int | None = None) -> str | None:
@@ -21,7 +21,40 @@ def exposed(path: str | os.PathLike[str], user: int | None = None) -> str | None
     looked at, is for others to say.
     """
     user = os.geteuid() if user is None else user
+    path = os.fspath(path)
+    known = _fine.get((path, user))
+    if known is not None and known == _marks(known):
+        return None
+    seen: list[str] = []
+    reason = _exposed(path, user, seen)
+    if reason is None:
+        _fine[path, user] = _marks(dict.fromkeys(seen))
+    else:
+        _fine.pop((path, user), None)
+    return reason
+
+
+_fine: dict[tuple[str, int], dict[str, "_Mark | None"]] = {}  # how all on the way was when all was well
+_Mark = tuple[int, int, int, int, int]
+
+
+def _marks(places: Iterable[str]) -> dict[str, _Mark | None]:
+    """All that a verdict depends on: as long as this is the same, so is that. It is asked at every delivery."""
+    found: dict[str, _Mark | None] = {}
+    for place in places:
+        try:
+            status = os.lstat(place)
+        except OSError:
+            found[place] = None
+            continue
+        changed = status.st_ctime_ns if stat.S_ISLNK(status.st_mode) else 0  # where it leads to
+        found[place] = (status.st_mode, status.st_uid, status.st_dev, status.st_ino, changed)
+    return found
+
+
+def _exposed(path: str, user: int, seen: list[str]) -> str | None:
     for place in _places(os.path.abspath(path)):  # noqa: PTH100 - links are looked at one by one
+        seen.append(place)
         try:
             status = os.lstat(place)
         except OSError:

@@ -7,7 +7,7 @@ Rendering puts values in and never looks into them: braces in a message stay bra
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.errors import ConfigError
 
@@ -29,11 +29,12 @@ class Template:
 
     argument: str
     pieces: tuple[tuple[bool, str], ...]
+    fields: frozenset[str] = field(init=False)
+    """The names that `render` needs values for."""
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """The names that `render` needs values for."""
-        return frozenset(piece for is_field, piece in self.pieces if is_field)
+    def __post_init__(self) -> None:
+        """Say once what is asked at every delivery."""
+        object.__setattr__(self, "fields", frozenset(piece for is_field, piece in self.pieces if is_field))
 
     def render(self, values: Mapping[str, str]) -> str:
         """The argument with its values put in as they are; KeyError for a name that `values` lacks."""

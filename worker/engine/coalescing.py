@@ -21,8 +21,10 @@ def text_of(claim: Claim) -> str:
 
 def envelope_of(claim: Claim) -> Envelope:
     """What its transport sees. A group has the ids of the message that was claimed, and what all of it agree in."""
-    sources = {one.source for one in claim.together} or {claim.source}
-    classes = {one.message_class for one in claim.together} or {claim.message_class}
+    sources, classes = {claim.source}, {claim.message_class}
+    for one in claim.together:
+        sources.add(one.source)
+        classes.add(one.message_class)
     return Envelope(
         agent=claim.agent,
         project=claim.project or "",

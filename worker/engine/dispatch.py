@@ -130,15 +130,9 @@ class Dispatcher:
         hand_off.claim = claim
         step("claimed")
         settings, transport = _claimed_under(hand_off, claim)
-        more = f" and {len(claim.together) - 1} more" if claim.together else ""
-        logger.info(
-            "attempt %d of %s%s by %s starts",
-            claim.attempt,
-            key_of(claim),
-            more,
-            claim.transport,
-            extra=fields_of(claim),
-        )
+        if logger.isEnabledFor(logging.INFO):
+            key = key_of(claim) + (f" and {len(claim.together) - 1} more" if claim.together else "")
+            logger.info("attempt %d of %s by %s starts", claim.attempt, key, claim.transport, extra=fields_of(claim))
         self.observer.started(claim.agent, claim.transport, claim.attempt, self.clock() - claim.received_at)
         try:
             prepared = prepare(

@@ -20,6 +20,7 @@ MAX_STRING = 131_072 if sys.platform == "linux" else sys.maxsize
 """Bytes of one argument or variable with its NUL: MAX_ARG_STRLEN (Linux, uapi/linux/binfmts.h)."""
 
 INHERITED = ("PATH", "HOME", "LANG", "TERM", "USER")
+_INHERITED = tuple(name.encode() for name in INHERITED)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SLACK = 4096  # what the kernel itself puts on the new stack: the path, the auxiliary vector
@@ -127,8 +128,7 @@ def prepare(
         "message_file": str(message_file) if message_file else "",
     }
     argv = [_argument(template, values) for template in command]
-    variables = _environment(envelope, values, extra_env)
-    env = {os.fsencode(name): _encode(value) for name, value in variables.items()}
+    env = _environment(envelope, values, extra_env)
     encoded_text = _encode(text)
     room = os.sysconf("SC_ARG_MAX") - _SLACK - _size(argv) - _size(env)
     name = b"SOS_MESSAGE_TEXT"
@@ -163,27 +163,28 @@ def _argument(template: Template, values: Mapping[str, str]) -> bytes:
     return argument
 
 
-def _environment(envelope: Envelope, values: Mapping[str, str], extra_env: Mapping[str, str]) -> dict[str, str]:
+def _environment(envelope: Envelope, values: Mapping[str, str], extra_env: Mapping[str, str]) -> dict[bytes, bytes]:
     """All variables but the text; ours come last, so that a declared one never hides them."""
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    group = {"SOS_MESSAGE_COUNT": str(envelope.messages)} if envelope.messages > 1 else {}
-    return {
-        **inherited,
-        **extra_env,
-        "SOS_AGENT": envelope.agent,
-        "SOS_PROJECT": values["project"],
-        "SOS_MESSAGE_STREAM_ID": values["stream_id"],
-        "SOS_MESSAGE_SOURCE": values["source"],
-        "SOS_MESSAGE_CLASS": values["class"],
-        "SOS_MESSAGE_TIMESTAMP": _word(envelope.timestamp),
-        "SOS_MESSAGE_KEY": _word(envelope.key),
-        "SOS_DELIVERY_ATTEMPT": str(envelope.attempt),
-        **group,
-    }
+    env = {name: os.environb[name] for name in _INHERITED if name in os.environb}
+    for name, value in extra_env.items():
+        env[os.fsencode(name)] = _encode(value)
+    env[b"SOS_AGENT"] = _encode(envelope.agent)
+    env[b"SOS_PROJECT"] = _encode(values["project"])
+    env[b"SOS_MESSAGE_STREAM_ID"] = _encode(values["stream_id"])
+    env[b"SOS_MESSAGE_SOURCE"] = _encode(values["source"])
+    env[b"SOS_MESSAGE_CLASS"] = _encode(values["class"])
+    env[b"SOS_MESSAGE_TIMESTAMP"] = _encode(_word(envelope.timestamp))
+    env[b"SOS_MESSAGE_KEY"] = _encode(_word(envelope.key))
+    env[b"SOS_DELIVERY_ATTEMPT"] = b"%d" % envelope.attempt
+    if envelope.messages > 1:
+        env[b"SOS_MESSAGE_COUNT"] = b"%d" % envelope.messages
+    return env
 
 
 def _word(value: str) -> str:
     """A short field of the message, fit for an argument: NUL and lone surrogates become U+FFFD."""
+    if value.isascii() and "\0" not in value:
+        return value
     return _SURROGATE.sub("\ufffd", value.replace("\0", "\ufffd"))
 
 

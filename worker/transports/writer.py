@@ -20,6 +20,7 @@ from worker.transports.locks import boot_id
 from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
 
 SYNC_AFTER = 0.1  # seconds
+SYNC_TOGETHER = 0.05  # and so much later at most, so that under load not each receipt wakes this process once more
 WRITE_AGAIN = 1.0  # seconds between two tries to write a receipt that the disk refuses
 WRITE_TRIES = 60
 
@@ -97,7 +98,7 @@ class Writer:
     def alarms(self, now: float) -> list[float]:
         """When `keep_time` wants to be called next."""
         again = [now + WRITE_AGAIN] if self._unwritten else []
-        return [*again, self._unsynced[0][0]] if self._unsynced else again
+        return [*again, max(self._unsynced[0][0], now + SYNC_TOGETHER)] if self._unsynced else again
 
     def keep_time(self, now: float) -> None:
         """Write again what the disk refused, and fsync what is due; `inf` for all that is left."""
