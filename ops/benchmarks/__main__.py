@@ -19,6 +19,7 @@ from ops.benchmarks import (
     sending,
     startup,
     table,
+    threads,
     throughput,
     wakes,
 )
@@ -26,6 +27,7 @@ from ops.benchmarks.world import ROOT
 
 PARTS = {
     "throughput": throughput.run,
+    "threads": threads.run,
     "overhead": overhead.run,
     "latency": latency.run,
     "lanes": lanes.run,

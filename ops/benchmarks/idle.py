@@ -45,7 +45,7 @@ class Counted:
 def run(*, quick: bool) -> list[Row]:
     """The rows of this part."""
     sizes = (1, 10) if quick else tuple(map(int, os.environ.get("BENCH_IDLE_AGENTS", "1,10,100,1000").split(",")))
-    settle = 2.0 if quick else SETTLE_SECONDS
+    settle = 2.0 if quick else float(os.environ.get("BENCH_IDLE_SETTLE", SETTLE_SECONDS))
     seconds = 2.0 if quick else float(os.environ.get("BENCH_IDLE_SECONDS", "600"))
     rows = []
     for agents in sizes:

@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-from ops.benchmarks.table import Row, in_turn, median_row, ratios
+from ops.benchmarks.table import Row, in_turn, median_row, ratios, rounds_of
 from ops.benchmarks.world import PATIENCE, World, paging_bus, true_agents
 
 
 def run(*, quick: bool) -> list[Row]:
     """The rows of this part."""
-    rounds, each, lanes, threads = (1, 10, 4, 4) if quick else (3, 200, 8, 4)
+    rounds, each, lanes, threads = (1, 10, 4, 4) if quick else (rounds_of(3), 200, 8, 4)
     with paging_bus(0) as url:
         once, consumer = in_turn(
             rounds, lambda: _once(each, lanes, threads, url), lambda: _consumer(each, lanes, threads, url)

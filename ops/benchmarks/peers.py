@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ops.benchmarks import peer_services
-from ops.benchmarks.table import Row, in_turn, median_row, ratios
+from ops.benchmarks.table import Row, in_turn, median_row, ratios, rounds_of
 from ops.benchmarks.world import World, paging_bus, true_agents
 
 PEERS = ("huey", "pgqueuer", "dramatiq", "procrastinate")
@@ -51,6 +51,8 @@ def run(*, quick: bool) -> list[Row]:
         rows = _speed("quiet", where, peers, url, quick=quick)
         with busy(1 if quick else BUSY):
             rows += _speed(f"beside {1 if quick else BUSY} busy processes", where, peers, url, quick=quick)
+        if "BENCH_SPEED_ONLY" in os.environ:
+            return rows
         for peer in peers:
             rows += _kills(peer, where, quick=quick)
             rows += _syncs(peer, where, 40 if quick else 400)
@@ -58,7 +60,7 @@ def run(*, quick: bool) -> list[Row]:
 
 
 def _speed(title: str, where: Where, peers: tuple[str, ...], url: str, *, quick: bool) -> list[Row]:
-    rounds, count, threads = (1, 64, 8) if quick else (int(os.environ.get("BENCH_ROUNDS", "3")), 1600, 16)
+    rounds, count, threads = (1, 64, 8) if quick else (rounds_of(3), 1600, 16)
     variants: list[Callable[[], float]] = [lambda: _ours(count, 8 if quick else LANES, threads, url)]
     variants += [lambda peer=peer: _rate(peer, where, count, threads) for peer in peers]  # type: ignore[misc]
     ours, *others = in_turn(rounds, *variants)

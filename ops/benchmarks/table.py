@@ -37,6 +37,11 @@ def median_row(part: str, what: str, samples: Sequence[float], unit: str = "", g
     return Row(part, what, statistics.median(samples), unit, goal, list(samples))
 
 
+def rounds_of(usual: int) -> int:
+    """How often everything runs in turn: BENCH_ROUNDS, or what is usual."""
+    return int(os.environ.get("BENCH_ROUNDS", usual))
+
+
 def in_turn(rounds: int, *variants: Callable[[], float]) -> list[list[float]]:
     """Run the variants one after the other, again and again: what disturbs one disturbs all. A list for each."""
     found: list[list[float]] = [[] for _ in variants]

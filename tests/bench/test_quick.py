@@ -13,6 +13,7 @@ from ops.benchmarks.world import World, true_agents
 ROOT = Path(__file__).parents[2]
 PARTS = {
     "throughput": {"throughput", "overhead", "one lane"},
+    "threads": {"threads"},
     "overhead": {"commits"},
     "latency": {"latency"},
     "lanes": {"lanes"},

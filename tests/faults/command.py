@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from ops.benchmarks.rivals import bare
 from tests.fakes.streams import GENERATIONS
 from tests.faults.flood import flood
 from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
@@ -30,6 +31,7 @@ EXAMPLES = """examples:
   ops/faults locked --seconds 15                                        the ledger's write lock is taken
   ops/faults pair                                                       one consumer against two
   ops/faults flood --messages 100000                                    all at once: intake, delivery, memory
+  ops/faults flood --messages 10000 --first-start --bare                against as many bare starts
   ops/faults flood --messages 1150 --size 16000 --online
   ops/faults scale --rows 1000000                                       what a long history costs
 """
@@ -73,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     floods.add_argument("--size", type=int, default=200, metavar="BYTES", help="of each")
     floods.add_argument("--generation", choices=GENERATIONS, default="C")
     floods.add_argument("--online", action="store_true", help="they come while the worker polls")
+    floods.add_argument("--first-start", action="store_true", help="there is no ledger yet")
+    floods.add_argument("--bare", action="store_true", help="compare with as many bare process starts")
     floods.add_argument("--taken-in", action="store_true", help="look at the intake only: the transport is paused")
     scale = commands.add_parser("scale", help="a ledger with very many delivered messages")
     scale.add_argument("--rows", type=int, default=1_000_000)
@@ -212,9 +216,16 @@ def _flood(args: argparse.Namespace, home: Path) -> bool:
         generation=args.generation,
         online=args.online,
         deliver=not args.taken_in,
+        first_start=args.first_start,
         say=lambda line: print(line, flush=True),
     )
     print(f"{args.messages} of {args.size} bytes, generation {args.generation}: {found.words()}", flush=True)
+    if args.bare and found.delivered is not None:
+        seconds = [args.messages / bare(args.messages, threads) for threads in (1, 4)]
+        print(
+            f"{args.messages} bare starts: {seconds[0]:.1f} s one after the other, {seconds[1]:.1f} s from 4 threads; "
+            f"delivered in {found.delivered / seconds[0]:.2f} and {found.delivered / seconds[1]:.2f} times that"
+        )
     return not found.wrong
 
 
