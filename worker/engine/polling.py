@@ -307,7 +307,10 @@ class Poller:
             view.skipped.clear()
             collected = self._collect(agent, view, slots)
         floor, seen_from = view.found_floor(), view.since[0] if collected.count else None
-        self.db.write(lambda tx: history.note_first_look(tx, name, floor, seen_from, view.skipped))
+        # An inbox on which nothing ever was is looked at like this every time.
+        known = self.db.read(lambda db: (history.floor_of(db, name), history.looked_from(db, name)))
+        if view.skipped or known != (floor, seen_from):
+            self.db.write(lambda tx: history.note_first_look(tx, name, floor, seen_from, view.skipped))
         return collected
 
     def _heed_bus_clock(self, name: str, memory: InboxMemory) -> None:

@@ -99,6 +99,10 @@ class WatchHuey(Huey):
             return cast("WakeupStorage", self.get_immediate_storage())
         return WakeupStorage(self.name, filename=self.filename)
 
+    def is_revoked(self, task: Task, timestamp: Any = None, peek: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - huey's signature
+        """Never: what a person takes back is dropped in the ledger. huey would ask SQLite at each task, polls too."""
+        return False
+
     def try_enqueue(self, task: Task) -> bool:
         """Enqueue a task that comes again by itself; False if the queue's disk is full, or fails."""
         try:
