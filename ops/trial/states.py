@@ -80,9 +80,9 @@ class _Recorder:
             return seen.state == "busy" and seen.queued
         return state in {"copy-mode", seen.state}
 
-    def _until(self, words: str) -> None:
+    def _until(self, words: str, limit: float = 60) -> None:
         """Wait until the UI shows `words`, or long enough."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + limit
         while words not in self._s.server.screen(self._s.pane).text and time.monotonic() < end:
             time.sleep(0.2)
 
@@ -132,7 +132,7 @@ class _Recorder:
 
     def _busy(self) -> None:
         server, pane = self._s.server, self._s.pane
-        self._say("slow60 M00000002Z")
+        self._say("slow150 M00000002Z")
         self._until("M00000002Z w2")
         self._keep("busy", "an answer streams")
         time.sleep(1)
@@ -146,7 +146,7 @@ class _Recorder:
             self._keep("queued", "one message was sent while an answer streams")
             self._say("two lines, M00000004Z\nof text")
             self._keep("queued", "two messages were sent while an answer streams")
-        self._until("ok M00000004Z" if self._profile.typing.busy == "type" else "w239")
+        self._until("ok M00000004Z" if self._profile.typing.busy == "type" else "w599", limit=240)
         server.still(pane, quiet=6, limit=60)
         self._keep("idle", "after a long turn")
 

@@ -199,7 +199,8 @@ UIS = {
             Package("@oh-my-pi/pi-coding-agent", "18.2.3", "omp", beside=("bun@1.4.5",)),
             setups.omp,
             loaded=r"^╰─",
-            changes=_no_tabs,
+            # In front of what comes while it works.
+            changes=lambda text: _no_tabs(re.sub(r"(?s)^<system-notice>.*?</system-notice>\s*", "", text)),
             own_texts=(r"<system-reminder>",),
             asks=False,
         ),
