@@ -21,6 +21,7 @@ The log has one JSON object a line and request:
      "tool_result": false,       it carries what a tool said, not what a person said
      "new": ["..."],             user texts since the model last spoke, one for each content block
      "markers": ["M0a1b2c3dZ"],  every marker in every user text of the whole conversation, in order, repeats kept
+     "back": "ok M0a1b2c3dZ",    what the UI gives back as the model's last turn: less than that if it interrupted it
      "asked": false}             the stand-in answered with a tool call
 
 A text that was submitted twice stands twice in the `markers` of one request, however the UI groups its turns.
@@ -129,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "tool_result": result,
                 "new": new,
                 "markers": markers,
+                "back": next(("\n".join(turn.parts) for turn in reversed(said) if turn.role == "model"), ""),
                 "asked": answer.call is not None,
             }
         )

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from ops.trial.cases import SIMPLE, SPECIAL, Message, marker, plain
+from ops.trial.model import SLOW_STEP
 from ops.trial.sending import TYPED, Outcome, call_from_afar, deliver, judge, look, to_pane
 from ops.trial.sessions import Session
 from tests.fakes.terminals import loopback_sshd
+from worker.terminal.profile_files import SHIPPED, load
 
+BUSY_SECONDS = 5
 Make = Callable[[], Message]
 Round = Callable[[Session, int], list[Outcome]]
 
@@ -42,19 +45,28 @@ def idle(make: Make) -> Round:
 
 
 def busy(make: Make) -> Round:
-    """Messages to an agent that answers another one."""
+    """Messages to an agent that answers another one.
+
+    An agent that a message would interrupt is waited for, so that its answer must stand whole in the conversation.
+    """
 
     def run(session: Session, count: int) -> list[Outcome]:
         sent = []
         for _ in range(count):
-            first = _make_busy(session, 5)
+            first = _make_busy(session, BUSY_SECONDS)
             message = make()
             outcome = deliver(session, message.text, pause=0.5)
             session.truth.refresh()
             sent += [first, (message, judge(session, message, outcome, limit=40))]
             unstick(session, outcome)
             session.server.still(session.pane, quiet=1.2, limit=30)
-        return settle(session, sent)
+        outcomes = settle(session, sent)
+        if load(session.ui.name, [SHIPPED]).typing.busy == "wait":
+            for (first_message, _), outcome in zip(sent[::2], outcomes[1::2], strict=True):
+                if outcome.times and not session.truth.answered(first_message, f"w{int(BUSY_SECONDS / SLOW_STEP) - 1}"):
+                    outcome.intact = False
+                    outcome.notes.append("the answer that it was in the middle of was lost")
+        return outcomes
 
     return run
 

@@ -73,6 +73,16 @@ class Truth:
         )
         return Found(times, intact, "" if intact else " | ".join(sorted(blocks)))
 
+    def answered(self, message: Message, last: str) -> bool:
+        """Whether the model's answer to `message`, which ends with the word `last`, stands whole in a later request.
+
+        True as well for a UI that never gives back what the model said (IPython), of which nobody can tell.
+        """
+        self.refresh()
+        backs = [request["back"] for request in self.main() if request["back"]]
+        answers = [back for back in backs if f"ok {message.marker}" in back]
+        return not backs or any(re.search(rf"\b{last}\b", answer) for answer in answers)
+
     def _alone_in_its_block(self, message: Message, since: int) -> Found:
         """Without a marker it can only be told by being all of what was said."""
         wanted = [self._plain(form) for form in message.forms]
