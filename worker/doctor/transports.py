@@ -90,6 +90,9 @@ def _way(name: str, agent: AgentSettings, command: Sequence[str]) -> list[Findin
 
 
 def _says(command: Sequence[str], option: str, value: str) -> bool:
-    """Whether the command has the option with that value, in one word or in two."""
-    pairs = zip(command, [*command[1:], ""], strict=True)
-    return any(word == f"{option}={value}" or (word == option and behind == value) for word, behind in pairs)
+    """Whether the command has the option with that value, in one word or in two; `--ag` is `--agent` to argparse."""
+    for word, behind in zip(command, [*command[1:], ""], strict=True):
+        name, glued, own = word.partition("=")
+        if len(name) > len("--a") and option.startswith(name) and (own if glued else behind) == value:
+            return True
+    return False

@@ -12,6 +12,8 @@ from tests.unit.cli.conftest import Desk
     [
         ('"--agent", "generic"', True),
         ('"--agent=generic"', True),
+        ('"--ag", "generic"', True),
+        ('"--agen=generic", "--acc", "unproven"', False),
         ('"--agent", "generic", "--accept", "unproven"', False),
         ('"--agent=generic", "--accept=unproven"', False),
         ('"--agent", "codex"', False),
