@@ -359,3 +359,6 @@ def guarded(main: "Callable[[], int]", name: str) -> int:
         return why.exit_status
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `| head` has seen enough; what is still to be flushed must not fail at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

@@ -1,13 +1,15 @@
 """`send-message --look`: says what a message would go by, and leaves the pane as it is."""
 
 import json
+import os
 import re
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-from tests.fakes.terminals import Terminal
+from tests.fakes.terminals import ROOT, Terminal
 from tests.world.waiting import until
 
 
@@ -35,6 +37,16 @@ def test_an_idle_agent(terminal: Terminal) -> None:
     assert agent.submitted() == ["hello"]
     options = terminal.tmux("show-options", "-p", "-t", agent.pane)
     assert "@bus_watch_lock" not in options, "it takes no lock"
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure_of_ours(terminal: Terminal) -> None:
+    terminal.agent("a")
+    read, write = os.pipe()
+    os.close(read)
+    argv = [sys.executable, "-m", "worker.terminal.send_message", "--socket-path", terminal.socket, "--look", "-t", "a"]
+    done = subprocess.run(argv, stdout=write, stderr=subprocess.PIPE, env=terminal.environment, cwd=ROOT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(
