@@ -42,11 +42,18 @@ def test_the_profile_explains_the_recorded_screen(path: Path) -> None:
     assert agrees(saved["state"], seen), f"{saved['about']}: judged {seen.state} ({seen.why}), box {seen.box}"
 
 
-def test_every_state_of_every_measured_ui_is_recorded() -> None:
-    states = {profile: {path.stem.rsplit("-", 1)[0] for path in FOLDER.glob(f"{profile}/*.json")}
-              for profile in ("claude", "codex", "gemini", "opencode")}  # fmt: skip
+LACKING = {
+    "auggie": {"busy", "queued", "dialog", "copy-mode", "unknown"},  # nothing answers it without its server's login
+    "copilot": {"queued"},  # the recording came too late for it
+}
+"""What is not recorded of a UI, and why."""
+
+
+@pytest.mark.parametrize("ui", sorted({path.parent.name for path in SCREENS}))
+def test_every_state_of_a_ui_is_recorded(ui: str) -> None:
+    states = {path.stem.rsplit("-", 1)[0] for path in SCREENS if path.parent.name == ui}
     wanted = {"idle", "draft", "busy", "queued", "dialog", "copy-mode", "unknown"}
-    assert states == dict.fromkeys(states, wanted)
+    assert states == wanted - LACKING.get(ui, set())
 
 
 def test_a_recording_says_on_which_version_it_was_made() -> None:
