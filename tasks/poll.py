@@ -14,8 +14,13 @@ from worker.telemetry.observer import Observer
 logger = logging.getLogger("bus_watch.poll")
 
 
-def register(huey: WatchHuey, polls: PollsDue, poller: Poller, observer: Observer) -> Callable[[], None]:
-    """Make huey's tasks of it. Returns what enqueues a poll of each inbox that is due, for the doorbell."""
+def register(
+    huey: WatchHuey, polls: PollsDue, poller: Poller, observer: Observer, hurry: Callable[[], None]
+) -> Callable[[], None]:
+    """Make huey's tasks of it; `hurry` asks for a sweep.
+
+    Returns what enqueues a poll of each inbox that is due, for the doorbell.
+    """
 
     def enqueue_due() -> None:
         for agent in polls.take():
@@ -35,8 +40,10 @@ def register(huey: WatchHuey, polls: PollsDue, poller: Poller, observer: Observe
         """Poll one inbox; its messages are in the ledger before their deliveries are enqueued."""
         seconds, well = polling.FALLBACK_SECONDS, False
         try:
-            _, due = poller.poll(agent, rung=polls.begin(agent), alive=lambda wait: polls.alive(agent, wait))
+            taken, due = poller.poll(agent, rung=polls.begin(agent), alive=lambda wait: polls.alive(agent, wait))
             seconds, well = due - poller.clock(), True
+            if taken is not None and taken.logged:
+                hurry()  # another worker may have told us something, or want to be told
         except BusWatchError as error:  # the ledger cannot be used now; a failing bus is no exception
             logger.error("%s was not polled: %s", agent, error)  # noqa: TRY400 - our sentence says it all
             observer.trouble(error)

@@ -26,11 +26,13 @@ from worker.bus.requests import Endpoint
 from worker.bus.trust import Trust
 from worker.engine import Engine
 from worker.engine.finalizing import finalize
+from worker.engine.postman import Postman
 from worker.engine.retention import retain
 from worker.errors import BusWatchError
 from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
+from worker.ledger.outbox_bell import OutboxBell
 from worker.ledger.sweep_signal import RELOAD, stamp
 from worker.memory import return_large_blocks
 from worker.reloading import LiveConfiguration
@@ -44,6 +46,7 @@ from worker.telemetry.redact import redact
 
 logger = logging.getLogger("bus_watch.queue")
 
+SEND_JOIN_SECONDS = 5.0  # a message whose answer is not waited for counts as one whose answer was lost
 LANE_SECONDS = 0.25  # how long a lane may keep a thread that others wait for; a change costs a trip through the queue
 
 
@@ -111,6 +114,8 @@ class BusWatch:
             trust=self._trust,
         )
         self.stopping = engine.stopping
+        self._postman = Postman(engine.outbox, OutboxBell(settings.files_dir), engine.clock)
+        engine.teller.nudge = self._postman.nudge
         queue.deliver_task = tasks.deliver.register(self.huey, engine.dispatcher)
         queue.finalize_task = tasks.finalize.register(
             self.huey, finalizer, lambda message: finalize(database, message, engine.clock()), engine.stopping
@@ -122,7 +127,9 @@ class BusWatch:
             lambda: retain(database, engine.settings, engine.clock()),
             engine.observer,
         )
-        self._poll_what_is_due = tasks.poll.register(self.huey, self._polls, engine.poller, engine.observer)
+        self._poll_what_is_due = tasks.poll.register(
+            self.huey, self._polls, engine.poller, engine.observer, self._sweeps.hurry
+        )
         self._doorbell.listen_to(self._watched(settings))
         self._suspension = Suspension()
         self._configuration = LiveConfiguration(
@@ -144,6 +151,7 @@ class BusWatch:
             self.engine.sweeper.sweep(first=True)
         except BusWatchError as error:
             logger.error("the first sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
+        self._postman.start()
 
     def listen(self) -> None:
         """Let the bus ring for polls."""
@@ -161,6 +169,7 @@ class BusWatch:
         logger.info("the machine has slept: connections are made anew")
         self.engine.inboxes.renew()
         self._doorbell.renew()
+        self._postman.nudge()
         for agent in _pollable(self.engine.settings):
             self._polls.ring(agent)
         self._poll_what_is_due()
@@ -170,6 +179,7 @@ class BusWatch:
         changed = self.engine.adopt(settings, needs_restart)
         _allow_files(settings)
         self._polls.serve(_pollable(settings), at_once=changed)
+        self._postman.nudge()
         self._doorbell.listen_to(self._watched(settings))
         self._sweeps.hurry()
 
@@ -179,6 +189,8 @@ class BusWatch:
     def stop(self) -> None:
         """After the consumer's threads: let go."""
         self._doorbell.close()
+        self.stopping.set()
+        self._postman.stop(SEND_JOIN_SECONDS)
         self.engine.stop()
 
     def note_health(self, health: str) -> bool:

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from worker.errors import ConfigError
 from worker.file_modes import exposed
 from worker.plain_files import read_plain
-from worker.settings import DEFAULT_CONFIG, ENV_PREFIX, AgentSettings, Settings, TransportSettings
+from worker.settings import AgentSettings, Settings, TransportSettings
+from worker.state_files import CONFIG_VARIABLE, DEFAULT_CONFIG, ENV_PREFIX
 
-CONFIG_VARIABLE = "BUS_WATCH_CONFIG"
 LONGEST = 16 * 1024 * 1024  # bytes; a thousand agents take 1 MB
 
 _AGENT_KEYS = frozenset(AgentSettings.model_fields)

@@ -26,10 +26,8 @@ from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
 from worker.secret import Secret
 from worker.setting_types import AgentName, Duration, FilePath, Name, PositiveDuration, VariableName, parse_duration
+from worker.state_files import DEFAULT_CONFIG, DEFAULT_STATE, ENV_PREFIX, files_dir, ledger_file
 from worker.urls import bridge_address, travels_in_clear
-
-DEFAULT_CONFIG = Path("~/.sos/bus-watch.json")
-ENV_PREFIX = "BUS_WATCH_"
 
 
 class _Model(BaseModel):
@@ -77,6 +75,10 @@ class TransportSettings(_Model):
     expires_after: PositiveDuration | None = None
     """Dead if it is older than this when its turn comes, whatever was tried before."""
 
+    reply_hint: bool = False
+    """Say behind the text how to answer it: one line, with the exact command. `install --tmux` turns it on."""
+    report_stuck_after: PositiveDuration | None = None
+    """Tell the sender once its message has been at the head of the lane for so long."""
     stuck_after: PositiveDuration = 300.0
     """`status` says so once the lane's head has not moved for so long."""
 
@@ -165,6 +167,16 @@ class AgentSettings(_Model):
     """Keep the agent in the bus's registry."""
     watch: bool = True
     """Listen to `/watch`, where the bus has it."""
+    report_to_sender: bool = True
+    """Tell the sender of a message, once, that it is dead, has expired or was dropped: a message of class
+    `terminal-log`, which wakes nobody."""
+    brake_after: Annotated[int, Field(ge=2)] | None = 30
+    """Hold what it sends to an agent with which it has exchanged so many messages within `brake_window`, and no human
+    has written meanwhile: two agents that thank each other never end by themselves. Null: never."""
+    brake_window: PositiveDuration = 600.0
+    """See `brake_after`."""
+    on_unknown: OnUnknown = "redeliver"
+    """What to do with a message that this agent sends when the bus's answer was lost: send it again, or hold it."""
     transports: tuple[TransportSettings, ...] = ()
     """What wakes the agent. Without one it is not polled, and `doctor` fails."""
 
@@ -217,7 +229,7 @@ class Settings(BaseSettings):
     agents: tuple[AgentSettings, ...]
     """Several agents in one worker: a list of objects with the keys of an agent; keys outside the list are defaults
     for each."""
-    state_path: FilePath = "~/.sos/bus-watch-state.json"
+    state_path: FilePath = DEFAULT_STATE
     """The old watcher's ledger, which is taken over once. Ours lies beside it: `.db`, `-queue.db`, `.d/`."""
     allowlist: tuple[str, ...] = ()
     """Absolute paths of the programs that may be run."""
@@ -294,7 +306,7 @@ class Settings(BaseSettings):
     @property
     def ledger_file(self) -> Path:
         """Our ledger: beside the old one."""
-        return self.state_file.with_suffix(".db")
+        return ledger_file(self.state_path)
 
     @property
     def queue_file(self) -> Path:
@@ -304,4 +316,4 @@ class Settings(BaseSettings):
     @property
     def files_dir(self) -> Path:
         """Notes, receipts, message files and worker locks."""
-        return self.ledger_file.with_suffix(".d")
+        return files_dir(self.state_path)

@@ -136,13 +136,14 @@ class Responses(Dialect):
             yield self._event("response.output_item.done", output_index=0, item=done)
         if answer.call:
             name, arguments = answer.call
+            namespace, _, bare = name.rpartition(":")  # Codex 0.171.0 has the tools of an MCP server in a namespace
             call = {
                 "type": "function_call",
                 "id": f"fc_{_id()}",
                 "call_id": f"call_{_id()}",
-                "name": name,
+                "name": bare,
                 "arguments": json.dumps(arguments),
-            }
+            } | ({"namespace": namespace} if namespace else {})
             yield self._event("response.output_item.done", output_index=len(answer.pieces) and 1, item=call)
         finished = {"id": response, "status": "completed", "usage": self._usage()}
         yield self._event("response.completed", response=finished)

@@ -40,7 +40,7 @@ def test_one_command_from_nothing_to_a_configuration_that_doctor_likes(place: Wo
     submitter = str(place.bin / "wake")
     assert config["allowlist"] == [submitter]
     assert config["transports"] == [
-        {"name": "tmux", "command": [submitter, "-t", "codex"], "stdin": True, "on_unknown": "hold"}
+        {"name": "tmux", "command": [submitter, "-t", "codex"], "stdin": True, "on_unknown": "hold", "reply_hint": True}
     ]
     assert Path(config["token_file"]).read_text() == f"{TOKEN}\n"
     assert mode(place.config) == mode(Path(config["token_file"])) == 0o600

@@ -20,6 +20,7 @@ from worker.bus.errors import (
     ServerError,
     TlsError,
     UnauthorizedError,
+    UnavailableError,
 )
 from worker.bus.wire import parse_object
 
@@ -33,6 +34,7 @@ _BY_STATUS: dict[int, tuple[type[BusError], str]] = {
         RequestRefusedError,
         "This agent has used up its share of the bus, in bytes or streams (507). Messages over a week old make room.",
     ),
+    503: (UnavailableError, "The bus is not available (503). Retrying."),
     429: (RateLimitedError, "The bus is limiting this token's requests (429). Waiting."),
 }
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from worker.bus.errors import CoherenceError, PageIncompleteError
 from worker.bus.page import Id, Page
 from worker.bus.presence import Presence
-from worker.bus.requests import BusRequests, Endpoint
+from worker.bus.requests import BusRequests, Endpoint, SentMessage
 from worker.bus.wire import LARGEST_LIMIT, InboxMessage
 
 _WIDEN = 32
@@ -93,6 +93,16 @@ class BusClient(BusRequests):
             if limit == _BEYOND:
                 return self._oldest_part(endpoint, page, requests)
             limit = min(limit * _WIDEN, LARGEST_LIMIT) if limit < LARGEST_LIMIT else _BEYOND
+
+    def hand_in(self, endpoint: Endpoint, to: str, text: str) -> SentMessage:
+        """`send`, and once more where the bus wanted the agent announced first: then it had not taken it."""
+        try:
+            return self.send(endpoint, to, text)
+        except CoherenceError:
+            if not endpoint.presence:
+                raise
+        self._presence.renew(endpoint, lambda: None)
+        return self.send(endpoint, to, text)
 
     @staticmethod
     def _oldest_part(endpoint: Endpoint, page: Page, requests: int) -> Collected:

@@ -88,6 +88,12 @@ class ServerError(BusError):
     code = "bus-server-error"
 
 
+class UnavailableError(ServerError):
+    """503: the bridge says that it did nothing, and may do it later."""
+
+    code = "bus-unavailable"
+
+
 class RequestRefusedError(BusError):
     """Any other 4xx: the bridge will not do this, however often it is asked."""
 

@@ -24,6 +24,7 @@ EXAMPLES = """examples:
   bus-watch agent remove alice --dry-run
   bus-watch agent list
   bus-watch agent setup opencode --write                 what its own channel needs: here a plugin
+  bus-watch agent setup codex --mcp --skill --write      what it needs to answer
 """
 
 ACTIONS = ("add", "remove", "list", "setup")
@@ -38,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "name",
         nargs="?",
         metavar="NAME",
-        help="whose inbox, for add and remove; for setup the agent's program: claude, codex or opencode",
+        help="whose inbox, for add and remove; for setup the agent's program: codex, claude, opencode",
     )
     token = parser.add_argument_group("with add: the token, one of").add_mutually_exclusive_group()
     token.add_argument("--token-file", metavar="PATH", help="a file that only you can read")
@@ -60,6 +61,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", metavar="NAME", help="with add: the project on the bus")
     parser.add_argument("--bridge-url", metavar="URL", help="with add: where the bus's bridge is")
     parser.add_argument("--dry-run", action="store_true", help="show the change, write nothing")
+    answering = parser.add_argument_group("with setup: what it needs to answer, instead of a channel")
+    answering.add_argument("--mcp", action="store_true", help="the entry for `bus-watch mcp` in its settings")
+    answering.add_argument("--skill", action="store_true", help="ten lines in its instructions that say how to answer")
+    answering.add_argument("--as", dest="sender", metavar="AGENT", help="whose messages (default: the only agent's)")
     channel = parser.add_argument_group("with setup: what the agent's own channel needs").add_mutually_exclusive_group()
     channel.add_argument("--write", action="store_true", help="make it, instead of showing it")
     channel.add_argument("--undo", action="store_true", help="take away what --write made")
@@ -86,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"only add takes options about an agent, and {args.action} does not")
     if args.action != "setup" and (args.write or args.undo):
         raise UsageError("--write and --undo go with setup")
+    if args.action != "setup" and (args.mcp or args.skill or args.sender):
+        raise UsageError("--mcp, --skill and --as go with setup")
     return actions[args.action](args)
 
 
@@ -209,8 +216,59 @@ def _token(file: str | None, variable: str | None) -> str:
     return f"${shown_name(variable)}" if variable is not None else "in the configuration"
 
 
+def _answering(args: argparse.Namespace) -> int:
+    """The MCP entry and the section of instructions: shown, written, or taken away."""
+    import difflib
+    import os
+
+    from worker.cli import output, sending
+    from worker.configuration import config_path
+    from worker.install import answering
+    from worker.install.installation import script
+    from worker.state_files import DEFAULT_CONFIG
+
+    if args.name not in answering.agents():
+        known = ", ".join(answering.agents())
+        raise UsageError(f"{args.name!r} is not known{did_you_mean(args.name, answering.agents())}: {known}")
+    changes: list[tuple[Path, str, str]] = []
+    if args.mcp:
+        command = [str(script("bus-watch")), "mcp", "--as", sending.sender(sending.desk_of(args.config), args.sender)]
+        where = config_path(args.config).absolute()
+        command += [] if where == DEFAULT_CONFIG.expanduser() else ["--config", str(where)]
+        path = answering.mcp_file(args.name, os.environ)
+        before = answering.read(path)
+        changes.append((path, before, answering.with_server(args.name, before, None if args.undo else command)))
+    if args.skill:
+        path = answering.skill_file(args.name, os.environ)
+        before = answering.read(path)
+        changes.append((path, before, answering.with_skill(before, wanted=not args.undo)))
+    for path, before, after in changes:
+        if (args.write or args.undo) and before != after:
+            answering.write(path, after)
+    done = args.write or args.undo
+    if args.json:
+        files = [
+            {"file": str(path), "state": "there" if done or before == after else "missing"}
+            for path, before, after in changes
+        ]
+        output.print_json({"agent": args.name, "files": files})
+        return 0
+    for path, before, after in changes:
+        state = "as it should be" if before == after else "written" if done else "--write changes it:"
+        print(f"{path}: {state}")
+        if before != after and not done:
+            lines = difflib.unified_diff(before.splitlines(keepends=True), after.splitlines(keepends=True), n=2)
+            output.write("".join(lines))
+    if done and not args.undo:
+        print(f"start {args.name} anew: it reads these when it starts")
+    return 0
+
+
 def _setup(args: argparse.Namespace) -> int:
     import os
+
+    if args.mcp or args.skill:
+        return _answering(args)
 
     from worker.cli import output
     from worker.install import channels

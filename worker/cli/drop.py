@@ -3,7 +3,7 @@
 import argparse
 
 from worker.cli import retry_or_drop
-from worker.ledger import operate
+from worker.ledger import operate, outbox
 
 EXAMPLES = """examples:
   bus-watch drop hadi-codex/1795300087770-0
@@ -15,4 +15,4 @@ configure = retry_or_drop.configure
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return retry_or_drop.change(args, operate.drop)
+    return retry_or_drop.change(args, operate.drop, outbox.drop)

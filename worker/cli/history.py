@@ -1,4 +1,4 @@
-"""List messages that came, newest first, with what became of them and their first line.
+"""List messages that came, newest first, with what became of them and their first line; or with --sent, that we sent.
 
 STATE is the message's: open, delivered, failed or logged; or a delivery's: succeeded, waiting, retrying, running, held,
 dead or cancelled, which finds the messages that have such a delivery.
@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from worker import times
-from worker.cli import options, output
+from worker.cli import options, output, sent_view
+from worker.ledger import outbox
 from worker.ledger.report import STATES, Wanted
 from worker.setting_types import parse_duration
+from worker.view.access import ledger_of
 from worker.view.messages import newest
 
 EXAMPLES = """examples:
   bus-watch history                    the last 20
   bus-watch history -n 100 --agent hadi-codex
+  bus-watch history --sent             what our agents sent, and whether the bus has it
   bus-watch history --state dead --since 24h
   bus-watch history --source mumega --since 2026-11-26T08:00
 """
@@ -30,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_color(parser)
     options.add_agents(parser)
     parser.add_argument("-n", "--limit", type=options.count, default=20, metavar="N", help="how many (default: 20)")
+    parser.add_argument("--sent", action="store_true", help="the messages that our agents sent")
     parser.add_argument("--source", metavar="NAME", help="only what this sender sent")
     parser.add_argument(
         "--since", type=_moment, metavar="WHEN", help="only what came since: an age (90m, 24h) or a date (UTC)"
@@ -52,7 +56,11 @@ def _moment(value: str) -> float:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = options.settings(args)
-    chosen = Wanted(options.agents(args, settings), args.source, args.since, args.state)
+    agents = options.agents(args, settings)
+    if args.sent:
+        with ledger_of(settings) as db:
+            return sent_view.show_list(outbox.history(db, agents, args.limit), json_wanted=args.json)
+    chosen = Wanted(agents, args.source, args.since, args.state)
     found = newest(settings, chosen, args.limit)
     if args.json:
         output.print_json(found)

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from worker import __version__
 from worker.cli.guess import did_you_mean
 from worker.errors import BusWatchError, UsageError
+from worker.sandbox import way_out
 from worker.telemetry.redact import redact
 
 COMMANDS: dict[str, str] = {
@@ -18,6 +19,8 @@ COMMANDS: dict[str, str] = {
     "uninstall": "take away the service files that install wrote",
     "doctor": "check configuration, token, transports and bus before running",
     "status": "show whether it runs, how the bus is, and what waits",
+    "send": "send a message to another agent, durably",
+    "reply": "answer a message, by default the last one that came",
     "test-send": "send a probe message through the bus",
     "run": "poll, wake transports, record deliveries (--once: what is there now)",
     "reload": "have the running worker read its configuration again now",
@@ -27,6 +30,9 @@ COMMANDS: dict[str, str] = {
     "queue": "show what waits, runs, retries, is held or dead, and why",
     "show": "tell the whole story of one message",
     "history": "list messages that came, newest first",
+    "wait": "wait until a message is in a state",
+    "events": "print every change of a state, or follow them",
+    "mcp": "serve an agent's messages as tools (MCP, on standard input and output)",
     "retry": "let dead, held or cancelled deliveries wait again",
     "drop": "cancel deliveries that are not done",
     "purge": "forget messages that are over",
@@ -47,7 +53,12 @@ Every command has --help with examples of its own.
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse, with the exit status that usage errors have here (64, EX_USAGE)."""
+    """argparse, with the exit status that usage errors have here (64, EX_USAGE).
+
+    `intermixed`: options may stand between an argument and one that may be left out (`send bob -C human TEXT`).
+    """
+
+    intermixed = False
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
@@ -56,7 +67,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """argparse's, with a guess at what an unknown option was to be."""
-        found, rest = self.parse_known_args(None if args is None else _glued(args), namespace)
+        parse = self.parse_known_intermixed_args if self.intermixed else self.parse_known_args
+        found, rest = parse(None if args is None else _glued(args), namespace)
         if rest:
             self.error("unrecognized arguments: " + " ".join(map(self._with_guess, rest)))
         return found
@@ -124,6 +136,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # here and not at exit, where Python would report what is handled below
     except BusWatchError as error:
         print(f"bus-watch {name}: {redact(str(error))}", file=sys.stderr)
+        if error.exit_status != UsageError.exit_status and (words := way_out(os.environ)):
+            print(f"bus-watch {name}: {words}", file=sys.stderr)
         return error.exit_status
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in {"worker", "tasks", ""}:

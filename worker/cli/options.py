@@ -2,15 +2,14 @@
 
 import argparse
 import contextlib
+from typing import TYPE_CHECKING
 
 from worker.cli.color import CHOICES
 from worker.cli.guess import did_you_mean
-from worker.configuration import load
 from worker.errors import TokenError, UsageError
-from worker.ledger import report
-from worker.setting_types import parse_duration
-from worker.settings import Settings
-from worker.view.access import ledger_of
+
+if TYPE_CHECKING:  # what checks a configuration takes a second to load where a machine is busy
+    from worker.settings import Settings
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -48,12 +47,15 @@ def add_agents(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def agents(args: argparse.Namespace, settings: Settings) -> frozenset[str]:
+def agents(args: argparse.Namespace, settings: "Settings") -> frozenset[str]:
     """The agents that `--agent` names; empty: all.
 
     Raises:
         UsageError: one of them is neither in the configuration nor in the ledger.
     """
+    from worker.ledger import report
+    from worker.view.access import ledger_of
+
     chosen = frozenset(args.agent)
     known = {agent.agent for agent in settings.agents}
     if chosen - known:
@@ -74,14 +76,18 @@ def count(value: str) -> int:
 
 def duration(value: str) -> float:
     """For argparse: an age in seconds, or with a unit: `90`, `15m`, `24h`, `5d`."""
+    from worker.setting_types import parse_duration
+
     seconds = parse_duration(value)
     if not isinstance(seconds, float):
         raise argparse.ArgumentTypeError(f"{value!r} is no duration; write for example 90m, 24h or 30d")
     return seconds
 
 
-def settings(args: argparse.Namespace) -> Settings:
+def settings(args: argparse.Namespace) -> "Settings":
     """The configuration that the command line names; from now on this process hides the tokens that it names."""
+    from worker.configuration import load
+
     found = load(args.config)
     for agent in found.agents:
         with contextlib.suppress(TokenError):  # whoever needs it will say so

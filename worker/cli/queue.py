@@ -1,17 +1,21 @@
 """Show what waits, runs, retries, is held or dead, and why.
 
-Each line is a delivery: a message and a transport. `show KEY` tells the whole story of one message.
+Each line is a delivery: a message and a transport. `show KEY` tells the whole story of one message. With --sent each
+line is a message that one of our agents sends, and that the bus does not have yet.
 """
 
 import argparse
 
-from worker.cli import options, output
+from worker.cli import options, output, sent_view
+from worker.ledger import outbox
 from worker.settings import Settings
+from worker.view.access import ledger_of
 from worker.view.deliveries import not_done
 
 EXAMPLES = """examples:
   bus-watch queue                      why did it not wake?
   bus-watch queue --agent hadi-codex --watch
+  bus-watch queue --sent               why does the bus not have it?
   bus-watch queue --json | jq '.deliveries[] | select(.state == "dead") | .key'
 """
 
@@ -22,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     options.add_watch(parser)
     options.add_agents(parser)
+    parser.add_argument("--sent", action="store_true", help="the outbox: what our agents send")
     parser.add_argument(
         "-n", "--limit", type=options.count, default=20, metavar="N", help="lines a lane at most (default: 20)"
     )
@@ -31,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = options.settings(args)
     agents = options.agents(args, settings)
+    if args.sent:
+        with ledger_of(settings) as db:
+            return sent_view.show_list(outbox.unsent(db, args.limit), json_wanted=args.json)
     if args.watch:
         return output.watch(lambda: _text(settings, args.limit, agents), args.color)
     if args.json:

@@ -6,7 +6,7 @@ Refused for what runs or has succeeded: nothing is ever delivered twice by this 
 import argparse
 
 from worker.cli import retry_or_drop
-from worker.ledger import operate
+from worker.ledger import operate, outbox
 
 EXAMPLES = """examples:
   bus-watch retry hadi-codex/1795300087770-0
@@ -18,4 +18,4 @@ configure = retry_or_drop.configure
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    return retry_or_drop.change(args, operate.retry)
+    return retry_or_drop.change(args, operate.retry, lambda tx, number, _now: outbox.retry(tx, number))

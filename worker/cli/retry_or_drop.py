@@ -7,26 +7,31 @@ import time
 from collections.abc import Callable, Sequence
 
 from worker.cli import options, output
-from worker.ledger import operate
+from worker.ledger import operate, outbox_bell
 from worker.ledger.database import Database
 from worker.ledger.operate import Change, Chosen
 from worker.ledger.sweep_signal import send_sweep_signal
+from worker.outgoing import number_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """The options of both."""
     options.add_config(parser)
     options.add_json(parser)
-    parser.add_argument("keys", nargs="*", metavar="KEY", help="messages: AGENT/ID, AGENT/STREAM/ID, or ids")
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="messages: AGENT/ID, AGENT/STREAM/ID, ids, or out-N")
     parser.add_argument("--dead", action="store_true", help="only deliveries in state dead; without a KEY all of them")
     parser.add_argument("--transport", metavar="NAME", help="only this transport's delivery")
 
 
 Operation = Callable[[sqlite3.Connection, int, Chosen, float], Sequence[Change]]
+OfOutbox = Callable[[sqlite3.Connection, int, float], tuple[bool, str]]
 
 
-def change(args: argparse.Namespace, operation: Operation) -> int:
-    """Apply `operation` to the messages that were named; 1 if none of their deliveries could be changed."""
+def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) -> int:
+    """Apply `operation` to the messages that were named; 1 if none of their deliveries could be changed.
+
+    `of_outbox` does the same to one that is to be sent.
+    """
     chosen, now = Chosen(args.transport, args.dead), time.time()
     if not args.keys and not args.dead:
         print("name messages, or say --dead", file=sys.stderr)
@@ -36,15 +41,18 @@ def change(args: argparse.Namespace, operation: Operation) -> int:
     try:
 
         def all_of_them(tx: sqlite3.Connection) -> list[Change]:
-            messages = [operate.find_message(tx, key) for key in args.keys]
+            sent = [(key, number) for key in args.keys if (number := number_of(key)) is not None]
+            posted = [Change(key, "outbox", *of_outbox(tx, number, now), lane=0) for key, number in sent]
+            messages = [operate.find_message(tx, key) for key in args.keys if number_of(key) is None]
             if args.dead and not args.keys:
                 messages = operate.dead_messages(tx)
-            return [done for message in messages for done in operation(tx, message, chosen, now)]
+            return posted + [done for message in messages for done in operation(tx, message, chosen, now)]
 
         changes = database.write(all_of_them)
     finally:
         database.close()
     send_sweep_signal(settings.files_dir)
+    outbox_bell.ring(settings.files_dir)
     if args.json:
         output.print_json([{"key": c.key, "transport": c.transport, "done": c.done, "words": c.words} for c in changes])
     else:

@@ -1,12 +1,15 @@
 """Tell the whole story of one message: what it is, and every attempt of every transport.
 
-KEY is AGENT/ID, AGENT/STREAM/ID where that is ambiguous, or a bare id that is unique.
+KEY is AGENT/ID, AGENT/STREAM/ID where that is ambiguous, or a bare id that is unique; out-N is one that was sent.
 """
 
 import argparse
 from typing import Any
 
-from worker.cli import options, output
+from worker.cli import options, output, sent_view
+from worker.ledger import outbox
+from worker.outgoing import number_of
+from worker.view.access import ledger_of
 from worker.view.messages import story
 
 EXAMPLES = """examples:
@@ -24,11 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     options.add_json(parser)
     options.add_color(parser)
-    parser.add_argument("key", metavar="KEY", help="the message: AGENT/ID, AGENT/STREAM/ID, or an id")
+    parser.add_argument("key", metavar="KEY", help="the message: AGENT/ID, AGENT/STREAM/ID, an id, or out-N")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    if (number := number_of(args.key)) is not None:
+        with ledger_of(options.settings(args)) as db:
+            return sent_view.show_one(outbox.find(db, number), json_wanted=args.json)
     found = story(options.settings(args), args.key)
     if args.json:
         output.print_json(found)

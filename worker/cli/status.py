@@ -69,12 +69,18 @@ def text(found: dict[str, Any]) -> str:
         if (which := found["oldest_waiting"]) is not None:
             lines.append(f"oldest: {which['key']} to {which['transport']}, for {times.span(oldest)}")
         lines.append(f"dead: {found['dead']}, held: {found['held']}")
+        lines += _outbox(found["outbox"])
         lines.append(f"paused: {', '.join(found['paused']) or 'none'}")
     for one in found.get("unknown_screens", []):
         name = f"{one['ui']} {one['version']}".strip()
         lines.append(f"unknown screens: {name}: {one['count']}, the last {times.span(one['last_seconds_ago'])} ago")
     lines += [output.wrapped(f"! {problem}", indent="  ") for problem in found["problems"]]
     return "\n".join(lines) + "\n"
+
+
+def _outbox(counts: dict[str, int]) -> list[str]:
+    some = [f"{count} {state}" for state, count in counts.items() if count]
+    return [f"outbox: {', '.join(some)}"] if some else []
 
 
 def _bus(agent: dict[str, Any], *, running: bool) -> str:

@@ -1,15 +1,15 @@
-"""Send a probe message through the bus, by default to the agent itself."""
+"""Send a probe message through the bus, by default to the agent itself.
+
+It goes at once, from this process, whatever else waits; one that the bus does not take is not kept.
+"""
 
 import argparse
-import difflib
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
-from worker.cli import options, output
-from worker.errors import UsageError
-from worker.settings import AgentSettings, Settings
+from worker.cli import options, output, sending
+from worker.errors import BusWatchError, UsageError
+from worker.outgoing import NO_SUCH_AGENT, Kind, Sending
 
 STARTING_SECONDS = 5.0
 
@@ -19,67 +19,68 @@ EXAMPLES = """examples:
 """
 
 
+class ProbeError(BusWatchError):
+    """The bus did not take a probe; the message says why."""
+
+    code = "probe"
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     options.add_config(parser)
     options.add_json(parser)
     parser.add_argument("--agent", metavar="NAME", help="whose token to use (default: the only agent)")
     parser.add_argument("--to", metavar="AGENT", help="who gets it (default: the agent itself)")
-    parser.add_argument("--text", help="what it says")
+    parser.add_argument("--text", help="what it says; - is standard input")
+    parser.add_argument("-f", "--file", metavar="FILE", help="a file with what it says")
+    sending.add_class(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from worker.bus.endpoints import endpoint_of
-    from worker.bus.errors import UnreachableError
-    from worker.bus.requests import BusRequests
+    from worker.cli import sending_here
+    from worker.ledger import outbox
+    from worker.ledger.database import Database
 
+    message_class = sending.class_of(args)
     settings = options.settings(args)
-    agent = _agent(settings, args.agent)
-    endpoint = endpoint_of(agent, agent.token_source(settings.config_path).read)
-    text = args.text or f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    agent = _agent([one.agent for one in settings.agents], args.agent)
+    to = args.to or agent
+    text = f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    text = sending.composed(agent, to, message_class, sending.read_text(args) if args.text or args.file else text)
     deadline = time.monotonic() + STARTING_SECONDS
-    to = args.to or agent.agent
-    with BusRequests() as bus:
+    database = Database(settings.ledger_file)
+    try:
+        number = database.write(
+            lambda tx: outbox.put(tx, agent, to, text, kind=Kind.PROBE, now=time.time(), message_class=message_class)
+        )
         while True:
-            try:
-                if to != agent.agent:
-                    _look_up(to, bus.peers(endpoint))
-                sent = bus.send(endpoint, to, text, agent.project)
+            row = sending_here.probe(settings, database, number)
+            # Where nothing was sent: a bus that was started just now needs a moment.
+            if row["state"] == Sending.SENT or row["failures"] == 0 or time.monotonic() > deadline:
                 break
-            except UnreachableError:  # nothing was sent; a bus that was started just now needs a moment
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
+            time.sleep(0.2)
+            database.write(lambda tx: outbox.retry(tx, number))
+    finally:
+        database.close()
+    if row["state"] != Sending.SENT:
+        refused = row["remark"] == NO_SUCH_AGENT
+        raise UsageError(f"{row['reason']}, so nothing was sent") if refused else ProbeError(row["reason"])
     if args.json:
-        output.print_json({"to": to, "stream": sent.stream, "id": sent.entry_id})
+        output.print_json({"to": to, "stream": row["stream"], "id": row["message_id"]})
     else:
-        print(f"sent {sent.entry_id} to {to}")
+        print(f"sent {row['message_id']} to {to}")
         print("bus-watch history shows it once the worker has polled", file=sys.stderr)
+    if row["remark"]:
+        print(f"{row['remark']}; it was sent all the same", file=sys.stderr)
     return 0
 
 
-def _look_up(to: str, peers: Mapping[str, Any]) -> None:
-    """Whether the bus knows the recipient: one that knows all of its agents is believed, others only make us wonder."""
-    agents = peers.get("agents")
-    seen = {
-        str(one.get("name") or one.get("agent")) for one in [*peers.get("registered", []), *peers.get("streams", [])]
-    }
-    near = difflib.get_close_matches(to, sorted(seen | set(agents or [])), n=1)
-    guess = f"; did you mean {near[0]}?" if near and near[0] != to else ""
-    if isinstance(agents, list):
-        if to not in agents:
-            raise UsageError(f"the bus knows no agent {to!r}, so nothing was sent{guess}")
-    elif to not in seen:
-        print(f"the bus has not seen an agent {to!r} yet; sending all the same{guess}", file=sys.stderr)
-
-
-def _agent(settings: Settings, name: str | None) -> AgentSettings:
+def _agent(agents: list[str], name: str | None) -> str:
     if name is None:
-        if len(settings.agents) > 1:
-            raise UsageError(f"say which --agent sends it: {', '.join(a.agent for a in settings.agents)}")
-        return settings.agents[0]
-    found = settings.agent(name)
-    if found is None:
+        if len(agents) > 1:
+            raise UsageError(f"say which --agent sends it: {', '.join(agents)}")
+        return agents[0]
+    if name not in agents:
         raise UsageError(f"no agent {name!r} in the configuration")
-    return found
+    return name

@@ -8,8 +8,9 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from worker import __version__
-from worker.ledger import drift, leases, report
+from worker.ledger import drift, leases, outbox, report
 from worker.ledger.report import DeliveryReport, LaneReport
+from worker.outgoing import key_of
 from worker.settings import Settings
 from worker.times import ago, span
 
@@ -21,6 +22,7 @@ MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line for 
 TOKEN_CODES = frozenset({"bus-unauthorized", "bus-identity", "token"})
 DRIFT_SECONDS = 3600.0  # an unknown screen is worth a line for so long ...
 DRIFT_COUNT = 3  # ... from the third on: one may be a menu that somebody has left open
+STUCK_SECONDS = 300.0  # in the outbox, where no transport of its sender has a shorter `stuck_after`
 OVERDUE_SECONDS = 10.0  # a transport that has run longer than its time-out by this: nobody ends it
 
 
@@ -32,6 +34,7 @@ def troubles(
         *_of_workers(workers, settings, now),
         *_of_inboxes(report.inboxes(db), settings, workers, now),
         *_of_lanes(db, lanes, settings, now),
+        *_of_outbox(db, settings, now),
         *_of_screens(db, now),
     ]
 
@@ -113,6 +116,25 @@ def _of_inboxes(
                 f"{agent.agent}: its inbox begins {span(row['floor_ms'] / 1000 - now - ahead)} in the future: "
                 "a clock was wrong; the next poll sets it back"
             )
+
+
+def _of_outbox(db: sqlite3.Connection, settings: Settings, now: float) -> Iterator[str]:
+    """What our agents send, and the bus does not have."""
+    for head in outbox.heads(db):
+        agent = settings.agent(head.agent)
+        row = outbox.find(db, head.id)
+        since = now - row["created_at"]
+        key = key_of(head.id)
+        if agent is None:
+            yield f"{key}: {head.agent}, whose it is, is not configured any more: configure it, or bus-watch drop {key}"
+        elif since >= min([STUCK_SECONDS, *(one.stuck_after for one in agent.transports)]):
+            why = row["reason"] or "nobody has tried it"
+            yield f"{head.agent} to {head.recipient}: {key} waits for {span(since)}: {why}; bus-watch queue --sent"
+    counts = outbox.counts(db)
+    if counts.get("held"):
+        yield f"{counts['held']} held in the outbox: bus-watch queue --sent says why; retry or drop them"
+    if counts.get("dead"):
+        yield f"{counts['dead']} dead in the outbox: bus-watch queue --sent says why; retry or drop them"
 
 
 def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[str]:

@@ -21,6 +21,7 @@ from worker.engine.endings import Endings, Written
 from worker.engine.hand_off import HandOff, HandOffs, NextStep, Report
 from worker.engine.identity import Identity
 from worker.engine.lane_lookup import LaneLookup
+from worker.engine.reply_hint import hinted
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import claims
@@ -130,6 +131,8 @@ class Dispatcher:
         hand_off.claim = claim
         step("claimed")
         settings, transport = _claimed_under(hand_off, claim)
+        if transport.reply_hint:
+            claim = hinted(claim, settings.config_path)
         if logger.isEnabledFor(logging.INFO):
             key = key_of(claim) + (f" and {len(claim.together) - 1} more" if claim.together else "")
             logger.info("attempt %d of %s by %s starts", claim.attempt, key, claim.transport, extra=fields_of(claim))

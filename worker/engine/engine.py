@@ -14,8 +14,10 @@ from worker.engine.hand_off import HandOffs
 from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.lane_lookup import LaneLookup
+from worker.engine.outbox import Outbox
 from worker.engine.polling import DoorbellTrust, NoDoorbell, Poller
 from worker.engine.sweeping import Sweeper
+from worker.engine.telling import Teller
 from worker.engine.wake_ups import Queue, WakeUps
 from worker.errors import BusWatchError
 from worker.fault_steps import step
@@ -83,6 +85,16 @@ class Engine:
             trust=trust or NoDoorbell(),
             began=clock(),
         )
+        self.outbox = Outbox(
+            settings=settings,
+            db=db,
+            identity=self.identity,
+            inboxes=self.inboxes,
+            clock=clock,
+            rng=rng,
+            redact=redact,
+            stopping=self.stopping,
+        )
         self.dispatcher = Dispatcher(
             db=db,
             clock=clock,
@@ -95,6 +107,7 @@ class Engine:
             endings=endings,
             observer=self.observer,
         )
+        self.teller = Teller(db=db, lanes=self.lanes, clock=clock, redact=redact)
         self.sweeper = Sweeper(
             db=db,
             clock=clock,
@@ -107,6 +120,7 @@ class Engine:
             observer=self.observer,
             on_folder_made=self.dispatcher.launcher.keep_folder,
             keep_leases=self.poller.keep_leases,
+            tell=self.teller.round,
         )
 
     def start(self) -> None:
@@ -173,6 +187,7 @@ class Engine:
     def _use(self, settings: Settings, changed: Sequence[str]) -> None:
         self.settings = self.lanes.settings = settings
         self.poller.adopt(settings, changed)
+        self.outbox.adopt(settings)
         self.observer.configured(settings)
 
     def refuse(self, error: str) -> None:

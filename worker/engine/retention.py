@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.ledger import forgetting, upkeep
+from worker.ledger import events, forgetting, outbox, upkeep
 from worker.ledger.database import Database
 from worker.settings import Settings
 
@@ -31,6 +31,9 @@ def retain(db: Database, settings: Settings, now: float) -> Retained:
         rounds.append(_clear(db, now - clear_after, failed=failed))
         rounds.append(_forget(db, now - forget_after, failed=failed))
         forgotten += rounds[-1]
+        rounds.append(_clear_sent(db, now - clear_after))
+        rounds.append(_forget_sent(db, now - forget_after, failed=failed))
+    rounds.append(db.write(lambda tx: events.forget(tx, upkeep.ROUND)))
     db.write(lambda tx: upkeep.forget_workers(tx, now - WORKER_ROWS_SECONDS))
     pages = db.write(upkeep.return_pages)
     return Retained(forgotten, more=upkeep.ROUND in rounds or pages > 0)
@@ -42,3 +45,11 @@ def _clear(db: Database, before: float, *, failed: bool) -> int:
 
 def _forget(db: Database, before: float, *, failed: bool) -> int:
     return db.write(lambda tx: forgetting.forget_messages(tx, before, failed=failed))
+
+
+def _clear_sent(db: Database, before: float) -> int:
+    return db.write(lambda tx: outbox.clear_text(tx, before, upkeep.ROUND))
+
+
+def _forget_sent(db: Database, before: float, *, failed: bool) -> int:
+    return db.write(lambda tx: outbox.forget(tx, before, upkeep.ROUND, failed=failed))

@@ -16,6 +16,7 @@ from worker.ledger import intake, lanes
 from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
+from worker.outgoing import Sending, key_of
 from worker.settings import Settings
 from worker.telemetry.observer import Ended, Observer
 from worker.telemetry.observers import Observers, observe
@@ -100,6 +101,7 @@ def run_once(settings: Settings) -> OnceResult:
         with ThreadPoolExecutor(max_workers=settings.workers) as pool:
             try:
                 _poll_all(engine, pool, result)
+                _send_all(engine, result)
                 _deliver_all(engine, pool, outcomes.tried)
             finally:
                 queue.is_over = True  # where it is interrupted, the pool waits for what runs, and for no more
@@ -123,6 +125,19 @@ def _poll_all(engine: Engine, pool: ThreadPoolExecutor, result: OnceResult) -> N
         error = engine.db.read(lambda db, name=agent.agent: intake.last_error(db, name))  # type: ignore[misc]
         if error:
             result.errors.append(f"{agent.agent}: {error}")
+
+
+def _send_all(engine: Engine, result: OnceResult) -> None:
+    """Send what the outbox has for the bus; each message is tried once."""
+    engine.outbox.recover()
+    tried: set[int] = set()
+    while due := [one for one in engine.outbox.heads() if one.id not in tried and (one.next_at or 0) <= engine.clock()]:
+        for head in due:
+            tried.add(head.id)
+            found = engine.outbox.send(head)
+            if found is not None and found.state is not Sending.SENT:
+                words = f"{key_of(head.id)} to {head.recipient} is {found.state}: {found.reason}"
+                (result.dead if found.state is Sending.DEAD else result.retrying).append(words)
 
 
 def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, tried: set[int]) -> None:

@@ -61,6 +61,7 @@ class Sweeper:
     observer: Observer
     on_folder_made: Callable[[], None]  # somebody had removed the folder of locks, notes and receipts
     keep_leases: Callable[[sqlite3.Connection, float], None]  # renews those of our inboxes
+    tell: Callable[[], None]  # tells senders what became of their messages
     _noted_at: float = float("-inf")  # when it was last written down that we sweep (monotonic seconds)
     _looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
 
@@ -78,6 +79,7 @@ class Sweeper:
             self._recover(done)
             self._bury_workers()
             self._finish(done)
+            self.tell()
             self._wake(done, first=everything)
             self._clear_files(done)
             if first or asked or done.settled or done.woken or done.finished or self._is_late():

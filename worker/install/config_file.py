@@ -99,7 +99,13 @@ def _tmux(session: str, environment: Mapping[str, str]) -> dict[str, Any]:
     command = [str(script("wake")), "-t", _lasting(session, socket)]
     if socket is not None:
         command += ["--socket-path", socket]
-    return {"name": "tmux", "command": [literal(a) for a in command], "stdin": True, "on_unknown": "hold"}
+    return {
+        "name": "tmux",
+        "command": [literal(a) for a in command],
+        "stdin": True,
+        "on_unknown": "hold",
+        "reply_hint": True,
+    }
 
 
 def _lasting(target: str, socket: str | None) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from worker import configuration
 from worker.errors import BusWatchError, ConfigError
 from worker.install.files import Manifest, remove, write
-from worker.settings import DEFAULT_CONFIG, Settings
+from worker.settings import Settings
+from worker.state_files import DEFAULT_CONFIG
 from worker.transports.locks import any_worker_lives
 
 

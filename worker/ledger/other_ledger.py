@@ -4,7 +4,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from worker.settings import DEFAULT_CONFIG, Settings
+from worker.settings import Settings
+from worker.state_files import DEFAULT_CONFIG
 
 
 def other_ledger(settings: Settings) -> str | None:

@@ -172,6 +172,18 @@ def message(db: sqlite3.Connection, message_row: int) -> sqlite3.Row:
     return row
 
 
+def latest(db: sqlite3.Connection, agent: str, source: str) -> sqlite3.Row | None:
+    """The newest message from a source to an agent, whole; None where there is none."""
+    row: sqlite3.Row | None = db.execute(
+        """
+        select * from messages indexed by messages_by_time where agent = ? and source = ?
+        order by ms desc, id desc limit 1
+        """,
+        (agent, source),
+    ).fetchone()
+    return row
+
+
 def attempts(db: sqlite3.Connection, delivery: int) -> list[sqlite3.Row]:
     """The attempts of a delivery, oldest first; `own_starts`: which of its attempts each one was."""
     return db.execute(

@@ -191,5 +191,89 @@ create table companions (               -- deliveries that an attempt made toget
 create index companions_of_delivery on companions (delivery);
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10)
+_OUTBOX = """
+create table outbox (                   -- what our agents send, until the bus has it, and what became of it
+  id          integer primary key,
+  agent       text not null,            -- who sends it
+  recipient   text not null,
+  kind        text not null,            -- what it is for: see worker/outgoing.py
+  text        text,                     -- as the bus gets it; null once retention has cleared it
+  class       text,
+  answers     text,                     -- the key of the message that it answers
+  created_at  real not null,
+  state       text not null check (state in
+                ('waiting', 'sending', 'retrying', 'held', 'sent', 'dead', 'cancelled')),
+  worker      text,                     -- who sends it, or was the last to try
+  claimed_at  real,
+  attempts    integer not null default 0,
+  failures    integer not null default 0,  -- in a row, after which nothing had been sent
+  unknown     integer not null default 0,  -- after which nobody knew
+  next_at     real,
+  reason      text not null default '',
+  remark      text,                     -- what the sender should know though it was sent
+  stream      text,                     -- where it lies on the bus
+  message_id  text,
+  ended_at    real,
+  outcome     text,                     -- what the recipient's worker reported: 'submitted', 'dead', ...
+  outcome_at  real,
+  released    integer not null default 0  -- a person said that it goes, whatever the brake says
+);
+create index outbox_pending on outbox (agent, recipient, id) where state in ('waiting', 'sending', 'retrying');
+create index outbox_recent on outbox (agent, recipient, created_at);
+create index outbox_stuck on outbox (state, id) where state in ('held', 'dead');
+create index outbox_sent on outbox (recipient, message_id) where message_id is not null;
+create index outbox_ended on outbox (ended_at) where state in ('sent', 'dead', 'cancelled');
+"""
+
+_TELLING = """
+alter table messages add column reported text;  -- what its sender has been told: 'stuck', 'dead', ...; 'none': nothing
+alter table messages add column receipt text;   -- 'wanted' by its sender, 'given'
+update messages set reported = 'none' where state = 'failed';
+create index messages_unreported on messages (id) where state = 'failed' and (reported is null or reported = 'stuck');
+create index messages_receipts on messages (id) where receipt = 'wanted' and state <> 'open';
+
+create table seen (                     -- up to which message an agent has read its inbox with its MCP tool
+  agent   text primary key,
+  message integer not null
+) without rowid;
+
+create table notices (                  -- messages from one worker to another, to be read by the next sweep
+  message integer primary key references messages (id) on delete cascade
+);
+create trigger notice_came after insert on messages
+when new.state = 'logged' and new.class = 'terminal-log' and new.text like '[% -> % class=terminal-log] bus-watch %'
+begin
+  insert into notices (message) values (new.id);
+end;
+
+create table events (                   -- every change of a state, for followers; the newest ones only
+  id       integer primary key,         -- the cursor; the newest is never forgotten
+  at       real not null,
+  message  integer,                     -- one of these three
+  delivery integer,
+  sent     integer,
+  state    text not null
+);
+create trigger message_came after insert on messages begin
+  insert into events (at, message, state)
+  values ((julianday('now') - 2440587.5) * 86400.0, new.id, case new.state when 'open' then 'came' else new.state end);
+end;
+create trigger message_changed after update of state on messages when new.state <> old.state begin
+  insert into events (at, message, state) values ((julianday('now') - 2440587.5) * 86400.0, new.id, new.state);
+end;
+create trigger delivery_changed after update of state on deliveries when new.state <> old.state begin
+  insert into events (at, delivery, state) values ((julianday('now') - 2440587.5) * 86400.0, new.id, new.state);
+end;
+create trigger sent_written after insert on outbox begin
+  insert into events (at, sent, state) values ((julianday('now') - 2440587.5) * 86400.0, new.id, new.state);
+end;
+create trigger sent_changed after update of state on outbox when new.state <> old.state begin
+  insert into events (at, sent, state) values ((julianday('now') - 2440587.5) * 86400.0, new.id, new.state);
+end;
+create trigger outcome_came after update of outcome on outbox when new.outcome is not old.outcome begin
+  insert into events (at, sent, state) values ((julianday('now') - 2440587.5) * 86400.0, new.id, new.outcome);
+end;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _OUTBOX, _TELLING)
 VERSION = len(MIGRATIONS)

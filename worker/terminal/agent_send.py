@@ -65,6 +65,8 @@ def _main(argv: "Sequence[str] | None") -> int:
     body = sanitise(command.read_text(options))
     if not body.strip():
         raise TextError("the text is empty: there is nothing to send")
+    if options.reply is not None and (by_bus := _of_the_bus(options.reply)):
+        return _answer_by_bus(by_bus, body, options)
     sender = os.environ.get("AGENT_SEND_SENDER", "")
     program = sender if "/" in sender and os.access(sender, os.X_OK) else ""
     source = options.source or ("" if program else sender)
@@ -87,12 +89,14 @@ def own_address() -> str:
     """`host:session` of the caller: `hostname -s` and its tmux session, or `unknown` outside tmux."""
     session = ""
     if os.environ.get("TMUX"):
+        from worker.terminal import arrival
         from worker.terminal.runner import LocalRunner
 
-        pane = os.environ.get("TMUX_PANE", "")
-        where = ["-t", pane] if pane.startswith("%") else []
-        asked = LocalRunner().run(["tmux", "-u", "display-message", "-p", *where, "#{session_name}"])
-        session = asked.text.strip() if asked.status == 0 else ""
+        pane = arrival.own_pane(os.environ)
+        if pane or not arrival.is_below_app_server(os.environ):
+            where = ["-t", pane] if pane else []
+            asked = LocalRunner().run(["tmux", "-u", "display-message", "-p", *where, "#{session_name}"])
+            session = asked.text.strip() if asked.status == 0 else ""
     return f"{_short_host()}:{session or 'unknown'}"
 
 
@@ -136,7 +140,7 @@ def _flip(options: "argparse.Namespace") -> tuple[str, str, str]:
     from worker.errors import UsageError
     from worker.terminal import preamble
 
-    received = preamble.parse(options.reply.strip())
+    received = preamble.parse(options.reply.strip() + " ")  # the preamble alone will do
     if received is None:
         raise UsageError("--reply: that line does not start with [src -> dst]")
     source, destination = preamble.flip(received)
@@ -144,6 +148,32 @@ def _flip(options: "argparse.Namespace") -> tuple[str, str, str]:
     if host != _short_host() and not options.host:
         raise UsageError(f"--reply: {destination} is on another host; say -H user@host")
     return source, destination, session
+
+
+def _of_the_bus(line: str) -> list[str]:
+    """The words of `bus-watch` that answer a line which the worker delivered; empty for a line of agent-send."""
+    from worker.terminal import arrival
+
+    came = arrival.read(line)
+    if came is None or not came.line.startswith("[agent:"):
+        return []
+    if came.key:
+        return ["reply", came.key]
+    from worker.terminal import preamble
+
+    addressed = preamble.parse(came.line)
+    assert addressed is not None  # noqa: S101 - `read` has made the line
+    return ["send", addressed.source.removeprefix("agent:"), "--as", addressed.destination]
+
+
+def _answer_by_bus(words: list[str], body: str, options: "argparse.Namespace") -> int:
+    """What came over the bus is answered there: the sender may be anywhere."""
+    import subprocess
+
+    argv = [sys.executable, "-m", "worker.cli.main", *words, "-"]
+    argv += ["-C", options.message_class] if options.message_class else []
+    argv += ["--json"] if options.json else []
+    return subprocess.run(argv, input=body.encode(), check=False).returncode
 
 
 def _run_program(program: str, target: str, line: str, options: "argparse.Namespace") -> int:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from worker.errors import BusWatchError, UsageError
+from worker.sandbox import way_out
 from worker.terminal.channels.names import AUTHORITY, CHANNELS, TYPE, VIA
 
 if TYPE_CHECKING:  # these commands start fast: what sending needs is imported when they send
@@ -288,10 +289,18 @@ def _submit(
             narrate=(lambda line: print(line, file=sys.stderr)) if options.verbose else lambda _: None,
         )
         if options.via == TYPE and not wanted.key:  # then no earlier attempt can have gone another way
-            return submit(server, target, text, wanted, loaded)
-        from worker.terminal.channels.chain import deliver
+            outcome = submit(server, target, text, wanted, loaded)
+        else:
+            from worker.terminal.channels.chain import deliver
 
-        return deliver(server, target, text, wanted, loaded, options.via, options.authority)
+            outcome = deliver(server, target, text, wanted, loaded, options.via, options.authority)
+        if outcome.verdict == "gone":
+            outcome.reason = "; ".join(filter(None, [outcome.reason, way_out(os.environ)]))
+        if outcome.exit_status == 0:
+            from worker.terminal import arrival
+
+            arrival.note(server, outcome.pane, wanted.key, text)
+        return outcome
     finally:
         server.runner.close()
 

@@ -67,11 +67,16 @@ def from_bus(text: str, variable: "Callable[[str, str], str]") -> str:
 
     if variable("SOS_MESSAGE_COUNT", "").isdigit():
         return sanitise(text)
-    body = preamble.quote_forged(sanitise(text))
+    source = variable("SOS_MESSAGE_SOURCE", "") or "unknown"
+    agent = variable("SOS_AGENT", "") or "unknown"
+    text = sanitise(text)
+    own = preamble.parse(text)
+    if own is not None and (own.source, own.destination) == (source.removeprefix("agent:"), agent):
+        text = own.body  # the sender's own preamble, which brought the class: it says what ours will say
+    body = preamble.quote_forged(text)
     given = variable("SOS_MESSAGE_CLASS", "")
     chosen = given if given in CLASSES else None
-    source = variable("SOS_MESSAGE_SOURCE", "") or "unknown"
-    return preamble.prefix(source, variable("SOS_AGENT", "") or "unknown", chosen) + body
+    return preamble.prefix(source, agent, chosen) + body
 
 
 def _parser() -> "argparse.ArgumentParser":

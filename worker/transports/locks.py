@@ -24,7 +24,7 @@ def any_worker_lives(directory: str | os.PathLike[str]) -> bool:
     """Whether some worker holds its lock in this directory, which may not be there."""
     try:
         names = os.listdir(directory)  # noqa: PTH208 - no pathlib here
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return any(name.endswith(_WORKER) and not flock_is_free(f"{os.fspath(directory)}/{name}") for name in names)
 

@@ -8,7 +8,7 @@ from typing import Any
 from worker import times
 from worker.doctor.troubles import left_over, troubles
 from worker.errors import ConfigError
-from worker.ledger import disk, drift, moved, report
+from worker.ledger import disk, drift, moved, outbox, report
 from worker.ledger.errors import LedgerError
 from worker.ledger.living import await_sign_of_life, living_workers
 from worker.settings import AgentSettings, Settings
@@ -80,6 +80,7 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     ]
     found["unknown_screens"] = [_drift(one, now) for one in drift.screens(db)]
     found["unknown_channels"] = [_drift(one, now) for one in drift.channels(db)]
+    found["outbox"] = {state: outbox.counts(db).get(state, 0) for state in ("waiting", "retrying", "held", "dead")}
     found["problems"] += [*troubles(db, settings, workers, lanes, now), *left_over(lanes)]
 
 

@@ -371,7 +371,7 @@ def test_a_damaged_ledger_is_a_sentence(desk: Desk) -> None:
 def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command: str) -> None:
     needed = {
         "show": ["1-0"], "retry": ["1-0"], "drop": ["1-0"], "purge": ["1-0"], "pause": ["t"], "resume": ["t"],
-        "ledger": ["check"], "agent": ["list"],
+        "ledger": ["check"], "agent": ["list"], "send": ["a", "hi"], "reply": ["hi"], "wait": ["1-0"],
     }.get(command, [])  # fmt: skip
     if command in {
         "install",

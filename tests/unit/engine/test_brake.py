@@ -1,0 +1,122 @@
+"""Two agents that answer each other's thanks end by themselves, and nothing of it is lost."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.bridges import FakeBridge
+from tests.fakes.inbox import message
+from tests.fakes.streams import Generation
+from worker.bus.client import BusClient
+from worker.engine.identity import Identity
+from worker.engine.inboxes import Inboxes
+from worker.engine.outbox import Outbox
+from worker.ledger import intake, outbox
+from worker.ledger.database import Database
+from worker.outgoing import Next, Sending
+from worker.settings import AgentSettings, Settings
+
+NOW = 1_795_300_100.0
+
+
+class _Hurried(threading.Event):
+    """No pauses for a token's budget."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return False
+
+
+class Pair:
+    """Bob's side of a conversation with alice; time stands still unless a test moves it."""
+
+    def __init__(self, home: Path, bridge: FakeBridge, **agent: object) -> None:
+        token = bridge.add_token("bob")
+        settings = {"agent": "bob", "token": token, "bridge_url": bridge.url, "requests_per_minute": 600, **agent}
+        self.db = Database(home / "ledger.db")
+        self.now = NOW
+        self.bridge = bridge
+        self._seq = 0
+        bob = AgentSettings.model_validate(settings)
+        self.sender = Outbox(
+            settings=Settings(agents=(bob,), state_path=str(home / "ledger.db"), config_path=home / "config.json"),
+            db=self.db,
+            identity=Identity(home, "send"),
+            inboxes=Inboxes(BusClient(), home / "config.json"),
+            clock=lambda: self.now,
+            rng=random.Random(1),
+            redact=str,
+            stopping=threading.Event(),
+        )
+        self.sender.stopping = _Hurried()
+
+    def comes(self, source: str = "agent:alice", message_class: str | None = None) -> None:
+        """A message comes to bob."""
+        self._seq += 1
+        one = message(int(self.now * 1000), self._seq, source=source)
+        self.db.write(lambda tx: intake.take_in(tx, "bob", [one], lambda _: (message_class, []), self.now))
+
+    def answers(self) -> Next:
+        """Bob answers; what became of it."""
+        self.now += 0.01
+        self.db.write(lambda tx: outbox.put(tx, "bob", "alice", "thanks!", kind="message", now=self.now))
+        (head,) = self.db.read(outbox.heads)
+        found = self.sender.send(head)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def pair_of(tmp_path: Path, bridge_of: Callable[[Generation], FakeBridge]) -> Iterator[Callable[..., Pair]]:
+    made: list[Pair] = []
+
+    def make(**agent: object) -> Pair:
+        made.append(Pair(tmp_path, bridge_of("C"), **agent))
+        return made[-1]
+
+    yield make
+    for pair in made:
+        pair.db.close()
+        pair.sender.inboxes.close()
+
+
+def test_a_loop_ends_and_nothing_is_lost(pair_of: Callable[..., Pair]) -> None:
+    pair = pair_of(brake_after=6)
+    for _ in range(3):
+        pair.comes()
+        assert pair.answers().state is Sending.SENT
+    pair.comes()
+    held = pair.answers()
+    assert held.state is Sending.HELD
+    assert "brake: 7 messages with alice in 10 min" in held.reason
+    number = pair.db.read(lambda db: outbox.history(db, (), 1))[0]["id"]
+    assert pair.db.write(lambda tx: outbox.retry(tx, number)) == (True, "was held, waits again")
+    (head,) = pair.db.read(outbox.heads)
+    found = pair.sender.send(head)
+    assert found is not None
+    assert found.state is Sending.SENT, "a person said so"
+
+
+def test_a_human_word_or_some_time_lets_them_go_on(pair_of: Callable[..., Pair]) -> None:
+    pair = pair_of(brake_after=2)
+    pair.comes()
+    pair.comes()
+    assert pair.answers().state is Sending.HELD
+    pair.comes(message_class="human")
+    assert pair.answers().state is Sending.SENT
+    pair.now += 601
+    pair.comes()
+    assert pair.answers().state is Sending.SENT
+
+
+def test_what_wakes_nobody_is_no_exchange_and_null_is_never(pair_of: Callable[..., Pair]) -> None:
+    pair = pair_of(brake_after=2)
+    for _ in range(5):
+        pair.comes(message_class="terminal-log")
+    assert pair.answers().state is Sending.SENT
+    unbraked = pair_of(brake_after=None)
+    for _ in range(40):
+        unbraked.comes()
+    assert unbraked.answers().state is Sending.SENT

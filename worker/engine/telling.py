@@ -1,0 +1,85 @@
+"""Telling senders what became of their messages, and reading what other workers tell ours: a part of the sweep.
+
+Whatever it does twice is harmless: a report and the note that there is one are one transaction.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worker import notices as words
+from worker.engine.lane_lookup import LaneLookup
+from worker.ledger import lanes, notices
+from worker.ledger.database import Database
+from worker.ledger.notices import Told
+
+REPORTS_A_MINUTE = 6  # to one sender; the others come later
+
+
+@dataclass(slots=True, kw_only=True)
+class Teller:
+    """Reads and writes notices; the postman sends what it writes."""
+
+    db: Database
+    lanes: LaneLookup
+    clock: Callable[[], float]
+    redact: Callable[[str], str]
+    nudge: Callable[[], object] = lambda: None
+
+    def round(self) -> None:
+        """Once. LedgerError."""
+        found = self.db.read(self._found)
+        came = self.db.read(notices.waiting)
+        if came:
+            self.db.write(lambda tx: self._read(tx, came))
+        if found:
+            told = self.db.write(lambda tx: self._tell(tx, found))
+            if told:
+                self.nudge()
+
+    def _found(self, db: sqlite3.Connection) -> list[Told]:
+        now = self.clock()
+        told = [*notices.unreported(db), *notices.receipts(db)]
+        for lane in lanes.pending(db):
+            transport = self.lanes.transport(lane.agent, lane.transport)
+            if transport is None or transport.report_stuck_after is None:
+                continue
+            if (one := notices.stuck(db, lane.id, now - transport.report_stuck_after)) is not None:
+                told.append(one)
+        return told
+
+    def _tell(self, tx: sqlite3.Connection, found: list[Told]) -> int:
+        """How many were told."""
+        now, count = self.clock(), 0
+        for told in found:
+            to = self._whom(told)
+            if to is None:
+                notices.note_told(tx, told, silently=True)
+            elif notices.told_lately(tx, told.agent, to, now - 60.0) < REPORTS_A_MINUTE or told.state == "submitted":
+                why = self.redact(told.why)
+                text = words.report(told.agent, to, told.stream, told.message_id, told.state, why)
+                notices.tell(tx, told, to, text, now)
+                count += 1
+        return count
+
+    def _whom(self, told: Told) -> str | None:
+        """Whom to tell; nobody about a notice, a broadcast, what did not come from an agent, or where it is off."""
+        agent = self.lanes.settings.agent(told.agent)
+        to = told.source.removeprefix("agent:")
+        if agent is None or to in {told.source, told.agent}:
+            return None
+        if not told.stream.endswith(f":agent:{told.agent}") or words.is_notice(told.text, told.message_class):
+            return None
+        return to if agent.report_to_sender or told.state == "submitted" else None
+
+    def _read(self, tx: sqlite3.Connection, came: list[sqlite3.Row]) -> None:
+        for row in came:
+            notice = words.read(row["text"] or "", row["source"], row["agent"])
+            if notice is not None and notice.state:
+                other = row["source"].removeprefix("agent:")
+                notices.note_outcome(
+                    tx, row["agent"], other, notice.stream, notice.message_id, notice.state, self.clock()
+                )
+            elif notice is not None:
+                notices.want_receipt(tx, row["agent"], row["source"], notice.stream, notice.message_id)
+            notices.done(tx, row["id"])

@@ -1,0 +1,134 @@
+"""What there is to tell the senders of messages, and what other workers have told about ours."""
+
+import sqlite3
+from typing import NamedTuple
+
+from worker.ledger import outbox
+from worker.outgoing import Kind
+
+ROUND = 100
+
+
+class Told(NamedTuple):
+    """A message whose sender may want to know something: row, who, where it lies, and what."""
+
+    message: int
+    agent: str
+    source: str
+    stream: str
+    message_id: str
+    message_class: str | None
+    text: str
+    state: str
+    why: str
+
+
+def waiting(db: sqlite3.Connection) -> list[sqlite3.Row]:
+    """Notices that came and were not read."""
+    return db.execute(
+        """
+        select m.id, m.agent, m.source, m.text from notices n join messages m on m.id = n.message
+        order by n.message limit ?
+        """,
+        (ROUND,),
+    ).fetchall()
+
+
+def done(tx: sqlite3.Connection, message: int) -> None:
+    """A notice was read."""
+    tx.execute("delete from notices where message = ?", (message,))
+
+
+def want_receipt(tx: sqlite3.Connection, agent: str, source: str, stream: str, message_id: str) -> None:
+    """The sender of this message, and nobody else, wants to know when it is submitted."""
+    tx.execute(
+        """
+        update messages set receipt = 'wanted'
+        where agent = ? and source = ? and stream = ? and message_id = ? and receipt is null
+        """,
+        (agent, source, stream, message_id),
+    )
+
+
+def note_outcome(
+    tx: sqlite3.Connection, agent: str, recipient: str, stream: str, message_id: str, state: str, now: float
+) -> None:
+    """The worker of the recipient, and nobody else, says what became of a message of ours. A later word counts."""
+    tx.execute(
+        """
+        update outbox set outcome = ?, outcome_at = ?
+        where agent = ? and recipient = ? and stream = ? and message_id = ?
+        """,
+        (state, now, agent, recipient, stream, message_id),
+    )
+
+
+def unreported(db: sqlite3.Connection) -> list[Told]:
+    """Messages that failed, and whose senders were not told."""
+    rows = db.execute(
+        """
+        select m.id, m.agent, m.source, m.stream, m.message_id, m.class, coalesce(m.text, '') as text,
+               (select case when d.state = 'cancelled' then 'dropped'
+                            when d.reason like 'expired%' then 'expired' else 'dead' end
+                from deliveries d where d.message = m.id and d.state in ('dead', 'cancelled') order by d.id limit 1),
+               (select d.reason from deliveries d where d.message = m.id and d.state in ('dead', 'cancelled')
+                order by d.id limit 1)
+        from messages m indexed by messages_unreported
+        where m.state = 'failed' and (m.reported is null or m.reported = 'stuck') order by m.id limit ?
+        """,
+        (ROUND,),
+    )
+    return [Told(*row) for row in rows]
+
+
+def stuck(db: sqlite3.Connection, lane: int, before: float) -> Told | None:
+    """The head of a lane, where it came before then and its sender was not told."""
+    row = db.execute(
+        """
+        select m.id, m.agent, m.source, m.stream, m.message_id, m.class, coalesce(m.text, ''), 'stuck', d.reason
+        from lane_heads l join deliveries d on d.id = coalesce(l.running, l.head) join messages m on m.id = d.message
+        where l.lane = ? and m.received_at < ? and m.reported is null
+        """,
+        (lane, before),
+    ).fetchone()
+    return Told(*row) if row else None
+
+
+def receipts(db: sqlite3.Connection) -> list[Told]:
+    """Messages that were submitted, and whose senders wanted to know."""
+    rows = db.execute(
+        """
+        select id, agent, source, stream, message_id, class, coalesce(text, ''), 'submitted', ''
+        from messages indexed by messages_receipts
+        where receipt = 'wanted' and state <> 'open' and state = 'delivered' order by id limit ?
+        """,
+        (ROUND,),
+    )
+    return [Told(*row) for row in rows]
+
+
+def told_lately(db: sqlite3.Connection, agent: str, sender: str, since: float) -> int:
+    """How many reports this agent's sender has been sent since then."""
+    row = db.execute(
+        """
+        select count(*) as n from outbox indexed by outbox_recent
+        where agent = ? and recipient = ? and created_at >= ? and kind = ?
+        """,
+        (agent, sender, since, Kind.REPORT),
+    ).fetchone()
+    return int(row["n"])
+
+
+def tell(tx: sqlite3.Connection, told: Told, to: str, text: str, now: float) -> None:
+    """Put a report into the outbox, and note that there is one: both or neither."""
+    outbox.put(tx, told.agent, to, text, kind=Kind.REPORT, now=now, message_class="terminal-log")
+    note_told(tx, told)
+
+
+def note_told(tx: sqlite3.Connection, told: Told, *, silently: bool = False) -> None:
+    """There is nothing more to tell about it."""
+    if told.state == "submitted":
+        tx.execute("update messages set receipt = 'given' where id = ?", (told.message,))
+    else:
+        state = "none" if silently else told.state
+        tx.execute("update messages set reported = ? where id = ?", (state, told.message))

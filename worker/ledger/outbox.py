@@ -1,0 +1,319 @@
+"""The outbox: what our agents send is written down first, sent one at a time to each recipient, and kept in order.
+
+The rules are `worker.outgoing`'s. Claimed and settled by compare-and-set, as deliveries are: docs/protocol.md#outbox.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from worker.ledger.operate import NoSuchMessageError
+from worker.outgoing import Counts, Kind, Next, Sending, key_of
+
+_PENDING = "state in ('waiting', 'sending', 'retrying')"
+
+
+class Letter(NamedTuple):
+    """A message of the outbox that is ours to send."""
+
+    id: int
+    agent: str
+    recipient: str
+    kind: str
+    text: str
+    answers: str | None
+    created_at: float
+    counts: Counts
+    released: bool
+
+
+class Head(NamedTuple):
+    """What comes first of an agent's messages to one recipient; `next_at` in epoch seconds, None: now."""
+
+    id: int
+    agent: str
+    recipient: str
+    state: str
+    worker: str | None
+    claimed_at: float | None
+    next_at: float | None
+
+
+def put(
+    tx: sqlite3.Connection,
+    agent: str,
+    recipient: str,
+    text: str,
+    *,
+    kind: str,
+    now: float,
+    message_class: str | None = None,
+    answers: str | None = None,
+) -> int:
+    """Write a message down, behind those to the same recipient. Its number."""
+    row = tx.execute(
+        """
+        insert into outbox (agent, recipient, kind, text, class, answers, created_at, state)
+        values (?, ?, ?, ?, ?, ?, ?, 'waiting') returning id
+        """,
+        (agent, recipient, kind, text, message_class, answers, now),
+    ).fetchone()
+    return int(row["id"])
+
+
+def heads(db: sqlite3.Connection, agent: str | None = None, recipient: str | None = None) -> list[Head]:
+    """The first pending message of each sender to each recipient, or of these alone."""
+    rows = db.execute(
+        f"""
+        select o.id, o.agent, o.recipient, o.state, o.worker, o.claimed_at, o.next_at
+        from (select min(id) as id from outbox indexed by outbox_pending
+              where {_PENDING} and kind <> 'probe' and (:agent is null or agent = :agent)
+                and (:recipient is null or recipient = :recipient)
+              group by agent, recipient) first join outbox o on o.id = first.id order by o.id
+        """,  # noqa: S608 - our own words
+        {"agent": agent, "recipient": recipient},
+    )
+    return [Head(*row) for row in rows]
+
+
+def being_sent(db: sqlite3.Connection) -> list[Head]:
+    """What somebody sends now, or sent when it ended."""
+    rows = db.execute(
+        f"""
+        select id, agent, recipient, state, worker, claimed_at, next_at from outbox indexed by outbox_pending
+        where {_PENDING} and state = 'sending'
+        """  # noqa: S608 - our own words
+    )
+    return [Head(*row) for row in rows]
+
+
+def claim(tx: sqlite3.Connection, head: Head, worker: str, now: float) -> Letter | None:
+    """The right to send a head that is due; None where somebody else was faster, or another comes first by now.
+
+    A probe waits behind nothing.
+    """
+    kind = find(tx, head.id)["kind"]
+    if kind != Kind.PROBE and not any(one.id == head.id for one in heads(tx, head.agent, head.recipient)):
+        return None
+    row = tx.execute(
+        """
+        update outbox set state = 'sending', worker = ?, claimed_at = ?, attempts = attempts + 1, next_at = null
+        where id = ? and state in ('waiting', 'retrying') and coalesce(next_at, 0) <= ? returning *
+        """,
+        (worker, now, head.id, now),
+    ).fetchone()
+    if row is None:
+        return None
+    return _letter(row, now)
+
+
+def _letter(row: sqlite3.Row, now: float) -> Letter:
+    counts = Counts(row["failures"], row["unknown"], now - row["created_at"])
+    return Letter(
+        row["id"], row["agent"], row["recipient"], row["kind"], row["text"] or "", row["answers"], row["created_at"],
+        counts, bool(row["released"]),
+    )  # fmt: skip
+
+
+def settle(
+    tx: sqlite3.Connection,
+    number: int,
+    worker: str,
+    decide: Callable[[Letter], Next],
+    now: float,
+    *,
+    lies: tuple[str, str] | None = None,
+    remark: str | None = None,
+) -> Next | None:
+    """Write down how a try by `worker` ended; None where somebody else has. `lies`: its stream and id on the bus."""
+    row = tx.execute(
+        "select * from outbox where id = ? and state = 'sending' and worker = ?", (number, worker)
+    ).fetchone()
+    if row is None:
+        return None
+    found = decide(_letter(row, now))
+    over = found.state not in {Sending.RETRYING, Sending.HELD}
+    stream, message_id = lies or (None, None)
+    tx.execute(
+        """
+        update outbox set state = ?, failures = ?, unknown = ?, reason = ?, next_at = ?, ended_at = ?, stream = ?,
+                          message_id = ?, remark = ?
+        where id = ?
+        """,
+        (
+            found.state, found.counts.failures, found.counts.unknown, found.reason,
+            now + found.delay if found.state is Sending.RETRYING else None, now if over else None, stream, message_id,
+            remark, number,
+        ),
+    )  # fmt: skip
+    return found
+
+
+def exchanged(db: sqlite3.Connection, agent: str, other: str, since: float) -> int:
+    """How many messages the two have sent each other, as the ledger of one knows it; 0 if a human wrote meanwhile.
+
+    What wakes nobody does not count.
+    """
+    row = db.execute(
+        """
+        select (select count(*) from messages indexed by messages_by_time
+                where agent = :agent and ms >= :since * 1000 and received_at >= :since and source = 'agent:' || :other
+                  and coalesce(class, '') <> 'terminal-log') as came,
+               (select count(*) from messages indexed by messages_by_time
+                where agent = :agent and ms >= :since * 1000 and received_at >= :since
+                  and (class = 'human' or source not like 'agent:%')) as human,
+               (select count(*) from outbox indexed by outbox_recent
+                where agent = :agent and recipient = :other and created_at >= :since and state = 'sent'
+                  and kind = 'message' and coalesce(class, '') <> 'terminal-log') as sent
+        """,
+        {"agent": agent, "other": other, "since": since},
+    ).fetchone()
+    return 0 if row["human"] else int(row["came"] + row["sent"])
+
+
+def find(db: sqlite3.Connection, number: int) -> sqlite3.Row:
+    """One message of the outbox. NoSuchMessageError."""
+    row: sqlite3.Row | None = db.execute("select * from outbox where id = ?", (number,)).fetchone()
+    if row is None:
+        raise NoSuchMessageError(f"no message {key_of(number)} in the outbox; see `bus-watch history --sent`")
+    return row
+
+
+def history(db: sqlite3.Connection, agents: Collection[str], limit: int) -> list[sqlite3.Row]:
+    """What was sent or is to be by these agents, or by all where none is named; newest first."""
+    return db.execute(
+        """
+        select * from outbox where :all or agent in (select value from json_each(:agents)) order by id desc limit :limit
+        """,
+        {"all": not agents, "agents": json.dumps(list(agents)), "limit": limit},
+    ).fetchall()
+
+
+def unsent(db: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
+    """What the bus does not have: in order, then held and dead ones."""
+    pending = db.execute(
+        f"select * from outbox indexed by outbox_pending where {_PENDING} order by agent, recipient, id limit ?",  # noqa: S608 - our own words
+        (limit,),
+    ).fetchall()
+    stuck = db.execute(
+        "select * from outbox indexed by outbox_stuck where state in ('held', 'dead') order by state desc, id limit ?",
+        (limit,),
+    ).fetchall()
+    return pending + stuck
+
+
+def counts(db: sqlite3.Connection) -> dict[str, int]:
+    """How many are pending, held and dead, by state."""
+    rows = db.execute(
+        f"""
+        select state, count(*) as n from outbox indexed by outbox_pending where {_PENDING} group by state
+        union all
+        select state, count(*) as n from outbox indexed by outbox_stuck where state in ('held', 'dead') group by state
+        """  # noqa: S608 - our own words
+    )
+    return {row["state"]: row["n"] for row in rows}
+
+
+def retry(tx: sqlite3.Connection, number: int) -> tuple[bool, str]:
+    """A message that is held, dead, cancelled or retrying is tried again, in its old place. Whether, and in words."""
+    row = find(tx, number)
+    state = row["state"]
+    if state not in {"held", "dead", "cancelled", "retrying"}:
+        return False, f"is {state}: nothing to retry"
+    if row["text"] is None:
+        return False, f"is {state}, and its text was cleared by retention: send it again"
+    tx.execute(
+        """
+        update outbox set state = 'waiting', failures = 0, unknown = 0, next_at = null, reason = '', ended_at = null,
+                          released = 1
+        where id = ?
+        """,
+        (number,),
+    )
+    return True, f"was {state}, waits again"
+
+
+def drop(tx: sqlite3.Connection, number: int, now: float) -> tuple[bool, str]:
+    """Never send it. Whether that could be done, and in words."""
+    state = find(tx, number)["state"]
+    if state not in {"waiting", "retrying", "held", "dead"}:
+        return False, f"is {state}: nothing to drop"
+    tx.execute(
+        """
+        update outbox set state = 'cancelled', next_at = null, ended_at = ?, reason = 'dropped by a person' where id = ?
+        """,
+        (now, number),
+    )
+    return True, f"was {state}, is cancelled"
+
+
+def clear_text(tx: sqlite3.Connection, ended_before: float, limit: int) -> int:
+    """Forget what messages said that ended by then. How many."""
+    return tx.execute(
+        """
+        update outbox set text = null
+        where id in (select id from outbox indexed by outbox_ended
+                     where state in ('sent', 'dead', 'cancelled') and ended_at < ? and text is not null limit ?)
+        """,
+        (ended_before, limit),
+    ).rowcount
+
+
+def forget(tx: sqlite3.Connection, ended_before: float, limit: int, *, failed: bool) -> int:
+    """Forget messages that ended by then: sent ones, or those that `failed`. How many."""
+    return tx.execute(
+        """
+        delete from outbox where id in (select id from outbox indexed by outbox_ended
+          where state in ('sent', 'dead', 'cancelled') and ended_at < ? and (state <> 'sent') = ? limit ?)
+        """,
+        (ended_before, failed, limit),
+    ).rowcount
+
+
+def is_watched_here(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
+    """Whether the recipient's inbox is in this ledger too: then nobody has to be asked what became of it."""
+    found = db.execute(
+        "select 1 from inboxes where agent = ? and polled_at is not null", (row["recipient"],)
+    ).fetchone()
+    return found is not None
+
+
+def state_here(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
+    """The state of a message that we sent, as its recipient's side of this ledger has it; None: it does not."""
+    found = db.execute(
+        """
+        select state from messages indexed by messages_by_time
+        where agent = ? and ms = ? and stream = ? and message_id = ?
+        """,
+        (row["recipient"], _ms(row), row["stream"], row["message_id"]),
+    ).fetchone()
+    return str(found["state"]) if found else None
+
+
+def answer_to(db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row | None:
+    """The message that answers one of ours: by its key where both sides are in this ledger, else the next that came."""
+    exact: sqlite3.Row | None = db.execute(
+        """
+        select m.* from outbox o join messages m indexed by messages_by_time
+          on m.agent = o.recipient and m.stream = o.stream and m.message_id = o.message_id
+             and m.ms = cast(o.message_id as integer)
+        where o.answers = ? and o.agent = ? and o.recipient = ? and o.message_id is not null limit 1
+        """,
+        (f"{row['recipient']}/{row['stream']}/{row['message_id']}", row["recipient"], row["agent"]),
+    ).fetchone()
+    if exact is not None or is_watched_here(db, row):
+        return exact
+    found: sqlite3.Row | None = db.execute(
+        """
+        select * from messages indexed by messages_by_time
+        where agent = ? and source = ? and received_at >= ? and coalesce(class, '') <> 'terminal-log'
+        order by ms, id limit 1
+        """,
+        (row["agent"], f"agent:{row['recipient']}", row["ended_at"]),
+    ).fetchone()
+    return found
+
+
+def _ms(row: sqlite3.Row) -> int:
+    return int(row["message_id"].partition("-")[0])
