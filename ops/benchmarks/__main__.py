@@ -21,6 +21,7 @@ from ops.benchmarks import (
     table,
     threads,
     throughput,
+    waits,
     wakes,
 )
 from ops.benchmarks.world import ROOT
@@ -28,6 +29,7 @@ from ops.benchmarks.world import ROOT
 PARTS = {
     "throughput": throughput.run,
     "threads": threads.run,
+    "waits": waits.run,
     "overhead": overhead.run,
     "latency": latency.run,
     "lanes": lanes.run,

@@ -23,7 +23,7 @@ def drain(count: int, lanes: int, threads: int, url: str, spent: Spent | None = 
     with World(true_agents(lanes), url=url) as world:
         world.fill(each, finished=finished)
         with world.worker("-w", str(threads)) as process:
-            world.wait(lambda: world.read(_STEADY), process, every=0.005)
+            world.wait(lambda: world.read(STEADY), process, every=0.005)
             steady = time.time()
             launcher = world.launcher_pid(process)
             before = cpu_of(process.pid), cpu_of(launcher)
@@ -42,7 +42,7 @@ def drain(count: int, lanes: int, threads: int, url: str, spent: Spent | None = 
         return float(late / (end - steady))
 
 
-_STEADY = """
+STEADY = """
 select 1 where exists (select 1 from attempts where worker <> 'old')
            and not exists (select 1 from inboxes where polled_at is null)
 """

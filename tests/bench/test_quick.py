@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PARTS = {
     "throughput": {"throughput", "overhead", "one lane"},
     "threads": {"threads"},
+    "waits": {"waits"},
     "overhead": {"commits"},
     "latency": {"latency"},
     "lanes": {"lanes"},
