@@ -100,6 +100,8 @@ class Typing(_Table, frozen=True, kw_only=True):
     enter: str = "Enter"
     enter_busy: str = ""
     """The keys that submit while the agent is busy, when a dialog can open under them; empty: `enter`."""
+    again: Literal["yes", "no"] = "yes"
+    """Whether they may be repeated while our text is still seen in the box; "no": an empty box does something else."""
     still: Seconds = 0.04
     """How long an empty box must be seen unchanged before anything is pasted into it."""
     young: Seconds = 6.0

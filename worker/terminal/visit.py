@@ -177,8 +177,10 @@ class Visit:
                 raise RefusedError("the pane keeps changing, so Enter was not pressed")
         step("entered")
         self.say(f"pressed {keys}")
+        # On a screen that lags, our text is seen after it has been taken; there Enter must not do harm to an empty box.
+        retries = self._wishes.retries if self.profile.typing.again == "yes" else 0
         entered = Entered(what.text, self.profile, what.composer, was_busy, watch, what.said, what.empty)
-        return Prover(entered, self.alive, self._again, retries=self._wishes.retries, deadline=until - 0.3).run()
+        return Prover(entered, self.alive, self._again, retries=retries, deadline=until - 0.3).run()
 
     def _again(self, seen: screen.Judgement, look: Look) -> bool:
         self.same_agent()

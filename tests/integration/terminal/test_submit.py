@@ -122,6 +122,16 @@ def test_a_swallowed_enter_is_pressed_again_and_nothing_pasted_twice(terminal: T
     assert agent.submitted() == ["stubborn"]
 
 
+def test_where_a_second_enter_does_harm_it_is_pressed_once(terminal: Terminal) -> None:
+    profile = terminal.home / ".config/bus-watch/profiles/standin.toml"
+    profile.write_text(profile.read_text().replace("[typing]", '[typing]\nagain = "no"'))
+    agent = terminal.agent("a")
+    agent.tell("swallow 1")
+    assert terminal.submit("a", "stubborn", timeout=8.0).verdict == "unproven"
+    assert len(agent.events("swallowed")) == 1
+    assert agent.submitted() == []
+
+
 def test_enter_that_became_a_line_feed_is_pressed_again(terminal: Terminal) -> None:
     agent = terminal.agent("a")
     agent.tell("line-feed 1")
