@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import random
+import sys
 import threading
 import time
 from collections import Counter
@@ -84,14 +85,17 @@ class Week:
             for job in jobs:
                 job.start()
             for job in jobs[: len(self.agents)]:
-                job.join()
+                while job.is_alive():
+                    job.join(15.0)
+                    self._tell()
             end = time.monotonic() + SETTLES
             while time.monotonic() < end and not self._all_there():
                 time.sleep(3.0)
                 self._settle()
+                self._tell()
             self.over.set()
             for job in jobs:
-                job.join(120)
+                job.join(30)
             time.sleep(5.0)
             ways = self._ways()
         return self._result(ways)
@@ -100,7 +104,11 @@ class Week:
         agent = self.agents[name]
         count = self.options.messages // len(self.agents)
         for number in range(count):
-            agent.open.wait()
+            while not agent.open.wait(1.0):
+                if self._late():
+                    return
+            if self._late():
+                return
             while len(agent.sent) - len(set(agent.seen())) >= AHEAD:
                 if self._late():
                     return
@@ -109,6 +117,11 @@ class Week:
             self.stack.send(name, text)
             agent.sent.append(mark_of(text))
             time.sleep(random.uniform(0.0, 1.2))
+
+    def _tell(self) -> None:
+        there = {name: f"{len(set(one.seen()))} of {len(one.sent)}" for name, one in self.agents.items()}
+        seconds = round(time.monotonic() - self.began)
+        print(f"{seconds} s, {self.kills} kills, {self.restarts} restarts: {there}", file=sys.stderr, flush=True)
 
     def _late(self) -> bool:
         return bool(self.options.limit) and time.monotonic() - self.began > self.options.limit
