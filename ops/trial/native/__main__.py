@@ -12,6 +12,8 @@ which channel, and its milliseconds. The judge is the model's log. Exit status 1
 
 import argparse
 import json
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ def main() -> int:
     parser.add_argument("--doctor", action="store_true")
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # what was started is ended with it
     if options.table:
         print(table.of(options.table))
         return 0

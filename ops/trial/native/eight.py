@@ -13,10 +13,10 @@ def run() -> int:
     """Open them, ask, and print what was said."""
     with contextlib.ExitStack() as stack:
         transports = {}
-        for name in UIS:
-            session = stack.enter_context(Session(ready_for_channels(name)))
+        sessions = {name: stack.enter_context(Session(ready_for_channels(name))) for name in UIS}
+        for name, session in sessions.items():
             with contextlib.suppress(SystemExit):
-                session.ready(60)
+                session.ready(20)
             transports[name] = ["-L", session.server.name, "-t", session.name]
         ours = Stack(transports)
         with ours:
