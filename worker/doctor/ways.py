@@ -59,7 +59,12 @@ def of_command(agent: str, transport: str, command: Sequence[str]) -> Way:
         server.runner.close()
     who = found.profile.name if found.profile is not None else ""
     tried = links(who, value.get("--via", "auto"), value.get("--authority", "any"))
+    second = (
+        "its inbox has not the user's authority, so it is taken where nothing can be typed (--authority peer: first)"
+    )
     passed: list[str] = [] if not who or found.channels else [WITHOUT.get(who, "it has no channel of its own")]
+    if tried[:1] == [TYPE] and len(tried) > 1:
+        passed.append(f"{who}: {found.channels.get(who) or second}")
     for link in tried:
         if link == TYPE or not found.channels.get(link, "-"):
             return Way(agent, transport, who, found.version, pane.id, link, tuple(passed))
