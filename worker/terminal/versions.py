@@ -16,6 +16,7 @@ from worker.terminal.processes import INTERPRETER, Process
 
 _PARENTS = 6  # folders above a program that may hold what it belongs to
 _VERSION = re.compile(r"v?(\d+\.\d+[\w.+-]*)")
+_BUILD = re.compile(r"-(?:linux|darwin|win32)-(?:x64|arm64)(?:-musl)?$")  # codex's native program: 0.171.0-linux-x64
 _MAX_BYTES = 1 << 20
 
 
@@ -71,7 +72,7 @@ def _of_package(path: Path) -> str:
         return ""
     data = json.loads(path.read_text(encoding="utf-8"))
     named = isinstance(data, dict) and isinstance(data.get("name"), str)
-    return str(data["version"]) if named and isinstance(data.get("version"), str) else ""
+    return _BUILD.sub("", data["version"]) if named and isinstance(data.get("version"), str) else ""
 
 
 def _of_distribution(script: Path, names: frozenset[str]) -> str:

@@ -18,11 +18,12 @@ def running(*names: str, script: str = "") -> Process:
     return Process(os.getpid(), frozenset(names), script, 1.0)
 
 
-def test_of_an_npm_package(tmp_path: Path) -> None:
+@pytest.mark.parametrize("build", ["", "-linux-x64", "-darwin-arm64", "-linux-x64-musl"])
+def test_of_an_npm_package(tmp_path: Path, build: str) -> None:
     package = tmp_path / "node_modules/@x/agent"
     (package / "dist").mkdir(parents=True)
     (package / "dist/cli.js").touch()
-    (package / "package.json").write_text('{"name": "@x/agent", "version": "1.2.3"}')
+    (package / "package.json").write_text(f'{{"name": "@x/agent", "version": "1.2.3{build}"}}')
     (tmp_path / "package.json").write_text('{"private": true, "version": "9.9.9"}')
     link = tmp_path / "agent"
     link.symlink_to(package / "dist/cli.js")
