@@ -42,7 +42,7 @@ class Collected:
     """What is new, oldest first; why items were skipped, without texts; how many requests it took.
 
     `more`: newer messages wait, for which there was no room; ask on from the last of these. `count` and `size` are
-    the entries and bytes of the page that it was read from, known ones included.
+    the entries and bytes of the page that it was read from, known ones included. `marks`: see Page.
     """
 
     messages: tuple[InboxMessage, ...]
@@ -51,6 +51,7 @@ class Collected:
     more: bool = False
     count: int = 0
     size: int = 0
+    marks: tuple[int, ...] = ()
 
 
 class BusClient(BusRequests):
@@ -89,7 +90,7 @@ class BusClient(BusRequests):
             page = self._page(endpoint, seen, since, limit, count)
             full = page.raw_count >= limit or page.raw_count == LARGEST_LIMIT
             if not full or _reaches(page, since):
-                return Collected(page.messages, page.malformed, requests, page.more, page.raw_count, page.size)
+                return _collected(page, requests, more=page.more)
             if limit == _BEYOND:
                 return self._oldest_part(endpoint, page, requests)
             limit = min(limit * _WIDEN, LARGEST_LIMIT) if limit < LARGEST_LIMIT else _BEYOND
@@ -111,7 +112,7 @@ class BusClient(BusRequests):
         A bridge that knows `since` then sent what comes next in that stream. Of two streams it cut the older end off.
         """
         if page.names_streams and page.streams == 1:
-            return Collected(page.messages, page.malformed, requests, True, page.raw_count, page.size)
+            return _collected(page, requests, more=True)
         raise PageIncompleteError(
             f"{LARGEST_LIMIT:,} new messages or more wait for {endpoint.agent}; none was taken. "
             "Start a new ledger with `install --from DURATION` to leave the oldest behind."
@@ -127,6 +128,10 @@ class BusClient(BusRequests):
         self._presence.renew(endpoint, turn)
         turn()
         return self.inbox(endpoint, since, limit, known=seen.known, begins=seen.begins)
+
+
+def _collected(page: Page, requests: int, *, more: bool) -> Collected:
+    return Collected(page.messages, page.malformed, requests, more, page.raw_count, page.size, page.marks)
 
 
 def _reaches(page: Page, since: Id) -> bool:

@@ -41,10 +41,11 @@ class Page:
     """One answer of `GET /inbox`, as far as it was new.
 
     `messages` are oldest first by (ms, seq, stream). `raw_count` counts the items as sent, malformed and known ones
-    included: it is what tells a full page. `malformed` holds one reason an item, without its text. `names_streams`
-    is true when any item named its stream, which no bridge of the oldest generation does; `streams` is how many there
-    are, counted to a thousand. `oldest` is the smallest id of all. `more`: newer ones were left out because there was
-    no room. `size` is that of the answer, in bytes.
+    included: it is what tells a full page. `malformed` holds one reason an item, without its text, and `marks` what
+    tells such an item from others when it comes again. `names_streams` is true when any item named its stream, which no
+    bridge of the oldest generation does; `streams` is how many there are, counted to a thousand. `oldest` is the
+    smallest id of all. `more`: newer ones were left out because there was no room. `size` is that of the answer, in
+    bytes.
     """
 
     messages: tuple[InboxMessage, ...]
@@ -55,6 +56,7 @@ class Page:
     oldest: Id | None = None
     more: bool = False
     size: int = 0
+    marks: tuple[int, ...] = ()
 
 
 def none_known(_messages: Sequence[InboxMessage]) -> Collection[tuple[str, str]]:
@@ -215,6 +217,7 @@ class _Entries:
         self._batch: dict[tuple[str, str], tuple[InboxMessage, int]] = {}
         self._batch_size = 0
         self._malformed: list[str] = []
+        self._marks: list[int] = []
         self._raw_count = 0
         self.size = 0  # bytes of those that are messages
         self._names_streams = False
@@ -241,6 +244,7 @@ class _Entries:
         except MalformedItemError as reason:
             if len(self._malformed) < _MOST_REASONS:
                 self._malformed.append(f"item {self._raw_count} of the page {reason}")
+                self._marks.append(hash(raw.strip(_BLANK)))
             return
         self.size += len(raw)
         if len(self._streams) < _MANY_STREAMS:  # a hostile bus may name a new one in each entry
@@ -274,6 +278,7 @@ class _Entries:
             oldest=self._oldest,
             more=more,
             size=size,
+            marks=tuple(self._marks),
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from worker import __version__
 from worker.ledger import drift, leases, outbox, report
+from worker.ledger.intake import MALFORMED_SECONDS
 from worker.ledger.report import DeliveryReport, LaneReport
 from worker.outgoing import key_of
 from worker.settings import Settings
@@ -18,7 +19,6 @@ SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a line
 UNANSWERED_SECONDS = 120.0  # a poll that has neither been answered nor failed for so long, beyond its interval
 STALE_SWEEP_SECONDS = leases.RENEW_SECONDS + 60.0  # a sweep that finds nothing to do is written down so often
 CLOCK_SECONDS = 5.0
-MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line for so long
 TOKEN_CODES = frozenset({"bus-unauthorized", "bus-identity", "token"})
 DRIFT_SECONDS = 3600.0  # an unknown screen is worth a line for so long ...
 DRIFT_COUNT = 3  # ... from the third on: one may be a menu that somebody has left open

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from worker.bus.client import Collected
 from worker.bus.page import Id
 from worker.bus.wire import InboxMessage
 from worker.engine.look_back import LookBack
@@ -11,6 +12,7 @@ from worker.engine.slots import Alive
 from worker.ledger import history, intake
 from worker.ledger.database import Database
 
+MOST_SKIPPED = 100_000
 AGREE_SECONDS = 2.0  # a Date has whole seconds, rounded down: clocks that differ by less are taken for one
 
 
@@ -42,6 +44,18 @@ class InboxMemory:
 
     bus_clock: BusClock
     look_back: LookBack = field(default_factory=LookBack)
+    skipped: set[int] = field(default_factory=set)  # the marks of entries that are no messages, and were said to be
+
+    def without_said(self, collected: Collected) -> Collected:
+        """Without the entries that an earlier poll skipped already: pages bring the same ones again."""
+        if not collected.marks:
+            return collected
+        fresh = dict(zip(collected.marks, collected.malformed, strict=True))
+        new = [mark for mark in fresh if mark not in self.skipped]
+        if len(self.skipped) > MOST_SKIPPED:
+            self.skipped.clear()
+        self.skipped.update(new)
+        return replace(collected, malformed=tuple(fresh[mark] for mark in new), marks=tuple(new))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -38,7 +38,6 @@ logger = logging.getLogger("bus_watch.poll")
 FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that nobody foresaw
 LONGEST_SECONDS = 3600.0
 TAKE_IN_COUNT = 500  # messages that one transaction takes in: a flood must block no other writer for long
-NOTE_AGAIN_SECONDS = 300.0  # what goes on as it was written down is written down again after so long
 YOUNG_SECONDS = 30.0  # a worker that dies sooner must not add to a token's requests, however often it begins
 ASK_AGAIN_SECONDS = 60.0  # how often a worker that has an inbox is asked for a sign of life
 SIGN_WITHIN_SECONDS = 15.0  # after so long without one it is stopped, or hangs, and its inbox is taken over
@@ -266,7 +265,7 @@ class Poller:
         return taken, brought
 
     def _collect(self, agent: AgentSettings, view: InboxView, slots: Slots) -> Collected:
-        collected = self.inboxes.collect(agent, view, slots.wait)
+        collected = view.memory.without_said(self.inboxes.collect(agent, view, slots.wait))
         slots.alive(0.0)
         step("collected")
         return collected
@@ -367,17 +366,24 @@ class Poller:
         gaps = {"gap": self._gap(agent), "active_gap": min(agent.poll_interval, request_gap(agent))}
         if not collected.messages:
             pace.answered(self.clock(), brought=False, **gaps)
-            if not turn.says_nothing_new(collected, bus_ahead, self.clock()):
-                self.db.write(lambda tx: self._answered(tx, agent, turn, collected, bus_ahead, brought=False))
+            if not turn.says_nothing_new(collected, bus_ahead):
+                self.db.write(
+                    lambda tx: self._answered(
+                        tx, agent, turn, bus_ahead, malformed=len(collected.malformed), brought=False
+                    )
+                )
         taken = Taken(0, (), 0)
         for first in range(0, len(collected.messages), TAKE_IN_COUNT):
             some = collected.messages[first : first + TAKE_IN_COUNT]
+            malformed = len(collected.malformed) if first == 0 else 0
 
-            def operation(tx: sqlite3.Connection, some: Sequence[InboxMessage] = some) -> tuple[Taken, list[Wake]]:
+            def operation(
+                tx: sqlite3.Connection, some: Sequence[InboxMessage] = some, malformed: int = malformed
+            ) -> tuple[Taken, list[Wake]]:
                 now = self.clock()
                 taken = intake.take_in(tx, agent.agent, some, route, now)
                 pace.answered(now, brought=taken.new > 0, **gaps)
-                self._answered(tx, agent, turn, collected, bus_ahead, brought=taken.new > 0)
+                self._answered(tx, agent, turn, bus_ahead, malformed=malformed, brought=taken.new > 0)
                 return taken, self.wake_ups.mark(tx, taken.lanes, only_new=True)
 
             found, wakes = self.db.write(operation)
@@ -404,9 +410,9 @@ class Poller:
         tx: sqlite3.Connection,
         agent: AgentSettings,
         turn: "_Turn",
-        collected: Collected,
         bus_ahead: float | None,
         *,
+        malformed: int,
         brought: bool,
     ) -> None:
         """Write down that the bus answered, and what it said."""
@@ -414,7 +420,7 @@ class Poller:
             tx,
             agent.agent,
             self.clock(),
-            malformed=len(collected.malformed),
+            malformed=malformed,
             brought=brought,
             next_poll_at=turn.pace.next_poll_at,
             next_request_at=turn.pace.next_request_at,
@@ -434,15 +440,14 @@ class _Turn:
     pace: Pace
     leased: bool = True
 
-    def says_nothing_new(self, collected: Collected, bus_ahead: float | None, now: float) -> bool:
+    def says_nothing_new(self, collected: Collected, bus_ahead: float | None) -> bool:
         """Whether an empty page leaves everything as it is written down."""
-        known, malformed = self.inbox, len(collected.malformed)
+        known = self.inbox
         return (
             self.leased
             and known.polled_at is not None
             and known.error is None
-            and malformed == known.malformed
-            and not (malformed and now - (known.malformed_at or 0.0) >= NOTE_AGAIN_SECONDS)
+            and not collected.malformed
             and (bus_ahead is None or abs(bus_ahead - (known.bus_ahead or 0.0)) < AHEAD_SECONDS)
         )
 

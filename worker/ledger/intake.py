@@ -9,6 +9,7 @@ from worker.delivery import MessageState
 from worker.ledger.history import NOT_YET, known
 
 LONGEST_WAIT = 3600.0  # no poll is ever booked further ahead, whatever a Retry-After said
+MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line of `status` for so long
 CLOCK_SLACK = 0.5  # seconds that two threads may disagree about what time it is
 
 
@@ -145,16 +146,19 @@ def poll_answered(
     next_request_at: float,
     bus_ahead: float | None = None,
 ) -> None:
-    """The bus answered: the inbox is healthy. What it skipped as malformed is counted, once it is seen anew.
+    """The bus answered: the inbox is healthy. `malformed` entries were skipped for the first time.
 
-    `bus_ahead`: by how many seconds its clock is ahead of ours; None where it did not say.
+    They are counted, and anew after an hour without. `bus_ahead`: by how many seconds its clock is ahead of ours; None
+    where it did not say.
     """
     _forget_stale(tx, agent, now)
     tx.execute(
         """
         update inboxes set polled_at = :now, failures = 0, failing_since = null, error = null, error_code = null,
+          malformed = case when :malformed = 0 then malformed
+            when malformed_at between :now - :said and :now then malformed + :malformed else :malformed end,
           malformed_at = case when :malformed then :now else malformed_at end,
-          malformed = :malformed, brought_at = case when :brought then :now else brought_at end,
+          brought_at = case when :brought then :now else brought_at end,
           bus_ahead = coalesce(:bus_ahead, bus_ahead), booked_at = :now,
           next_poll_at = :next_poll_at, next_request_at = max(next_request_at, :next_request_at)
         where agent = :agent
@@ -163,6 +167,7 @@ def poll_answered(
             "agent": agent,
             "now": now,
             "malformed": malformed,
+            "said": MALFORMED_SECONDS,
             "brought": brought,
             "bus_ahead": bus_ahead,
             "next_poll_at": next_poll_at,

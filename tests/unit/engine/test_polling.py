@@ -463,3 +463,35 @@ def test_what_hides_behind_a_message_that_came_is_found_soon(
         assert taken.new == 1
         clock.now += 20
         assert worker.poller.poll("bob", rung=False)[1] - clock.now > 3.0
+
+
+def test_an_entry_that_is_no_message_is_said_once(make: Make, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """It lies among what each poll brings again: neither the log nor `status` may say for ever that it just came."""
+    with FakeBridge("C", clock=clock) as bridge, BusClient(max_connections=2) as client:
+        bridge.add_token("bob", token=os.environ["HOME"])
+        worker = make(client, bridge_url=bridge.url, announce=False)
+
+        def polls(times: int) -> tuple[int, int, float]:
+            """How often it was said; how many there were, and when."""
+            caplog.clear()
+            for _ in range(times):
+                assert worker.poller.poll("bob")[0] is not None
+                clock.now += 5
+            row = worker.db.read(lambda db: db.execute("select malformed, malformed_at from inboxes").fetchone())
+            return sum("is no message" in record.message for record in caplog.records), row[0], row[1]
+
+        bridge.streams.add("bob", "", raw=None)
+        bridge.streams.add("bob", "", raw={"no": "id"})
+        said, count, first = polls(8)
+        assert (said, count) == (2, 2)
+        bridge.streams.add("bob", "", raw={"no": "id", "either": 1})
+        bridge.streams.add("bob", "a message beside it")
+        said, count, then = polls(3)
+        assert (said, count) == (1, 3)
+        assert then > first
+        before = commits(worker)
+        assert polls(3) == (0, 3, then)
+        assert commits(worker) == before
+        clock.now += 4000
+        bridge.streams.add("bob", "", raw="late")
+        assert polls(1)[:2] == (1, 1), "those of an hour ago count no more"
