@@ -157,7 +157,7 @@ def kill_at_step(world: Lanes, step: Step, *, times: int = 1) -> Counter[str]:
         kill = ":kill" if step.name.startswith("launcher.") else ""
         armed = f"{step.name}{kill}:{world.random.randint(step.least, step.passes)}"
         process = world.start_worker(step=armed)
-        until(lambda p=process: p.poll() is not None, f"the death at {armed}", 90.0)  # type: ignore[misc]
+        until(lambda p=process: p.poll() is not None, f"the death at {armed}", 240.0)  # type: ignore[misc]
         if kill:  # the launcher is dead, and its worker ended itself
             assert process.returncode == 1, f"exit {process.returncode} at {armed}"
             interrupted.update(world.keys("running"))

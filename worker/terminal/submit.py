@@ -20,6 +20,7 @@ from worker.terminal.places import Pane
 from worker.terminal.profiles import Composer, Profile, ProfileError
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import HostError, LocalRunner
+from worker.terminal.stillness import Stillness
 from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise, squeeze
 from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError, UnsentError
 from worker.terminal.versions import version_of
@@ -27,9 +28,7 @@ from worker.terminal.visit import DeferredError, Pasted, SendOptions, UnseenErro
 
 EXIT_STATUS = {"submitted": 0, "queued": 0, "deferred": 75, "unproven": 76, "gone": 69, "refused": 69}
 
-_BARRED = 0.25  # seconds for which a draft or a dialog must be seen before the message is deferred for it
 _ROWS = 4  # a box between rules with two rows of text
-_PATIENCE = 2.0  # seconds for which a screen may stay unknown before the message is deferred
 
 
 class TextError(BusWatchError):
@@ -328,9 +327,7 @@ class _Submission:
         """
         agent, typing = visit.agent, visit.profile.typing
         born = self.started - agent.process.age if agent.process else 0.0
-        began = since = fit_since = fit_at = time.monotonic()
-        last: object = None
-        last_fit: object = None
+        stillness = Stillness(time.monotonic())
         while True:
             if agent.profile.composer is None:
                 return None, look
@@ -341,29 +338,21 @@ class _Submission:
             now = time.monotonic()
             seen = screen.judge(look, agent.profile, age=now - born if born else 0.0)
             young = now - born < typing.young
-            sign = (seen.state, seen.box and seen.box.draft, look.cursor_x, look.screen if young else "")
-            if sign != last:
-                last, since = sign, now
-                self._say(f"{seen.state}: {seen.why}")
             waits = seen.state == "busy" and (typing.busy == "wait" or self.options.when_idle)
             fit = seen.state in {"idle", "busy"} and not waits
-            # A UI that draws for ever has its cursor elsewhere now and then: such a look says nothing of the box.
-            if sign != last_fit and (fit or young or seen.state != "unknown"):
-                last_fit, fit_since = sign, now
-            fit_at = now if fit else fit_at
-            missing = fit_since + (typing.young_still if young else typing.still) - now
+            sign = (seen.state, seen.box and seen.box.draft, look.cursor_x, look.screen if young else "")
+            if stillness.saw(seen.state, sign, now, fit=fit, young=young):
+                self._say(f"{seen.state}: {seen.why}")
+            missing = (typing.young_still if young else typing.still) - stillness.of_fit(now)
             if fit and missing <= 0:
                 return seen, look
-            settled = now - since >= _BARRED and not young
             in_time = now < self.deadline - self.reserve
-            ours = settled and in_time and look.note != "" and seen.state in {"draft", "unknown"}
-            if ours and self._tidy(visit, look, agent.profile.composer, note):
-                began = since = fit_at = time.monotonic()
+            ours = stillness.settled(now) and not young and in_time and look.note != ""
+            if ours and seen.state in {"draft", "unknown"} and self._tidy(visit, look, agent.profile.composer, note):
+                stillness = Stillness(time.monotonic())
                 look = visit.alive()
                 continue
-            lost = settled and seen.state == "unknown" and now - fit_at > _PATIENCE
-            barred = settled and seen.state in {"draft", "dialog"}
-            if lost or barred or now > self.deadline - self.reserve:
+            if not in_time or (not young and stillness.bars(seen.state, now)):
                 raise DeferredError(f"{seen.state}: {seen.why}")
-            time.sleep(min(SLOWEST, missing) if fit else pace(now - began))
+            time.sleep(min(SLOWEST, missing) if fit else pace(now - stillness.began))
             look = visit.alive()
