@@ -126,7 +126,7 @@ class Server:
 
     def failure(self, result: Result) -> GoneError | TmuxError:
         """What a status that is not 0 means."""
-        said = " ".join(result.text.lstrip("| \n").split())[-200:]  # without what a look at no pane prints
+        said = " ".join(re.sub(r"\|{5,}", "", result.text).split())[-200:]  # without what a look at no pane prints
         missing = ("no server running", "error connecting", "can't find", "server exited", "lost server")
         if any(one in said for one in missing):
             return GoneError(f"tmux{self._on()} says: {said}")
