@@ -31,7 +31,7 @@ TURN = re.compile(r"\[agent:(\w+) -> (\w+)[^\]]*\] turn (\d+)\b")
 HINT = re.compile(r"\S*bus-watch reply (?:--config \S+ )?(\S+) 'TEXT'")
 COMMAND = re.compile(r"\S*bus-watch reply [^\n]*? 'TEXT'")
 NAMES = {"codex": "codie", "claude": "claudia"}
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 
 class _Talking(_Handler):
@@ -128,6 +128,7 @@ def _prepared(name: str, by: str, config: Path) -> UI:
             allowed = [f"Bash({BIN}/bus-watch reply:*)", "mcp__bus-watch", "mcp__bus-watch__reply"]
             write(home / ".claude" / "settings.json", {"permissions": {"allow": allowed}})
         if by == "mcp":
+            start.env["ENABLE_TOOL_SEARCH"] = "false"  # Claude Code 2.1.332 hides an MCP server's tools behind a search
             done = subprocess.run(
                 [str(BIN / "bus-watch"), "agent", "setup", name, "--mcp", "--write", "--as", NAMES[name]],
                 env={"HOME": str(home), "BUS_WATCH_CONFIG": str(config), "PATH": "/usr/bin:/bin"},

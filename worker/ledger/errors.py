@@ -6,6 +6,12 @@ import sqlite3
 from worker.errors import BusWatchError
 
 
+class NoSuchMessageError(BusWatchError):
+    """No message, or more than one, has this key."""
+
+    code = "no_such_message"
+
+
 class LedgerError(BusWatchError):
     """The ledger cannot be used now; whatever was being written was rolled back."""
 

@@ -5,7 +5,8 @@ There is no way to have read "all": what came meanwhile would be swallowed.
 
 import sqlite3
 
-from worker.ledger.operate import NoSuchMessageError, find_message
+from worker.ledger.errors import NoSuchMessageError
+from worker.ledger.operate import find_message
 
 
 def unread(db: sqlite3.Connection, agent: str, limit: int) -> list[sqlite3.Row]:

@@ -5,17 +5,11 @@ import sqlite3
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.errors import BusWatchError
 from worker.ledger import claims
+from worker.ledger.errors import NoSuchMessageError
 
 _ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 _LARGEST = 2**63 - 1  # what SQLite can compare with; no message has it
-
-
-class NoSuchMessageError(BusWatchError):
-    """No message, or more than one, has this key."""
-
-    code = "no_such_message"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from worker.ledger.operate import NoSuchMessageError
+from worker.ledger.errors import NoSuchMessageError
 from worker.outgoing import Counts, Kind, Next, Sending, key_of
 
 _PENDING = "state in ('waiting', 'sending', 'retrying')"
