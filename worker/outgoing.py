@@ -93,7 +93,7 @@ def after(
             return Next(Sending.HELD, counts, f"nobody knows whether the bus has it: {why}; retry it or drop it")
         if counts.unknown >= MOST_UNKNOWN:
             return Next(Sending.DEAD, counts, f"{counts.unknown} answers were lost; last: {why}")
-        return _retry(counts, f"the answer was lost: {why}", backoff(counts.unknown, _PAUSES, rng))
+        return _retry(counts, f"the answer was lost: {why}", max(pause, backoff(counts.unknown, _PAUSES, rng)))
     counts = Counts(failures + 1, unknown, age)
     if kind == Kind.PROBE:
         return Next(Sending.DEAD, counts, why)

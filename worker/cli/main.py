@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "history": "list messages that came, newest first",
     "wait": "wait until a message is in a state",
     "events": "print every change of a state, or follow them",
+    "hook": "serve a webhook that wakes an agent",
     "mcp": "serve an agent's messages as tools (MCP, on standard input and output)",
     "retry": "let dead, held or cancelled deliveries wait again",
     "drop": "cancel deliveries that are not done",

@@ -64,7 +64,7 @@ def for_sent(database: Database, number: int, wanted: str, seconds: float | None
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
     if wanted == "answered":
         return until(lambda: _answered(database, row), left)
-    if not database.read(lambda db: outbox.is_watched_here(db, row)):
+    if not database.read(lambda db: outbox.is_watched_here(db, row["recipient"])):
         _ask_for_receipt(database, row)
     return until(lambda: _submitted(database, number), left)
 

@@ -40,6 +40,7 @@ from worker.times import span
 logger = logging.getLogger("bus_watch.outbox")
 
 SETTLE_AGAIN_SECONDS = 0.5
+LOOK_FIRST_SECONDS = 6.0  # before one whose answer was lost is sent again: its recipient's next poll may show it
 _REFUSED = (RequestRefusedError, UnsendableError)
 _LOST = (ClosedError, TooSlowError, BadAnswerError, TooLargeError, ServerError)
 
@@ -111,7 +112,7 @@ class Outbox:
         if letter is None:
             return None
         step("outbox_claimed")
-        ended = self._braked(agent, letter) or self._try(agent, letter)
+        ended = self._arrived(letter) or self._braked(agent, letter) or self._try(agent, letter)
         step("outbox_answered")
         found = self._settle(head, self.identity.worker, ended)
         step("outbox_settled")
@@ -124,6 +125,13 @@ class Outbox:
         """A slot of the token's budget: in how many seconds the request may go."""
         gap, ahead = request_gap(agent), longest_ahead(agent)
         return self.db.write(lambda tx: intake.book_slot(tx, agent.agent, self.clock(), gap, ahead))
+
+    def _arrived(self, letter: Letter) -> _Ended | None:
+        """Whether a message whose answer was lost is seen in its recipient's inbox, where that is ours to see."""
+        if not letter.counts.unknown:
+            return None
+        lies = self.db.read(lambda db: outbox.found_here(db, letter))
+        return None if lies is None else _Ended(Try.SENT, lies=lies)
 
     def _braked(self, agent: AgentSettings, letter: Letter) -> _Ended | None:
         """Whether two agents have written to each other for too long without a human."""
@@ -161,12 +169,15 @@ class Outbox:
     def _settle(self, head: Head, worker: str, ended: _Ended) -> Next | None:
         """Write it down; while the ledger cannot be written, again and again: what is known must not be forgotten."""
         agent = self.settings.agent(head.agent)
+        pause = ended.pause
+        if ended.how is Try.UNKNOWN and self.db.read(lambda db: outbox.is_watched_here(db, head.recipient)):
+            pause = max(pause, LOOK_FIRST_SECONDS)
         on_unknown = agent.on_unknown if agent is not None else "hold"
 
         def decide(letter: Letter) -> Next:
             counts = Counts(letter.counts.failures, letter.counts.unknown, self.clock() - letter.created_at)
             return outgoing.after(
-                ended.how, counts, ended.why, kind=letter.kind, on_unknown=on_unknown, pause=ended.pause, rng=self.rng
+                ended.how, counts, ended.why, kind=letter.kind, on_unknown=on_unknown, pause=pause, rng=self.rng
             )
 
         while True:

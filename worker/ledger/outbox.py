@@ -11,6 +11,7 @@ from typing import NamedTuple
 from worker.ledger.errors import NoSuchMessageError
 from worker.outgoing import Counts, Kind, Next, Sending, key_of
 
+CLOCKS_APART = 60.0  # seconds that the bus's clock may be behind ours
 _PENDING = "state in ('waiting', 'sending', 'retrying')"
 
 
@@ -60,6 +61,31 @@ def put(
         (agent, recipient, kind, text, message_class, answers, now),
     ).fetchone()
     return int(row["id"])
+
+
+def put_once(
+    tx: sqlite3.Connection,
+    agent: str,
+    recipient: str,
+    text: str,
+    *,
+    kind: str,
+    now: float,
+    message_class: str | None,
+    once: str,
+) -> int:
+    """`put`, unless a message with this name was put before (empty: it has none). Its number, or that one's."""
+    if once:
+        found = tx.execute(
+            "select id from outbox indexed by outbox_recent where agent = ? and recipient = ? and answers = ?",
+            (agent, recipient, f"hook:{once}"),
+        ).fetchone()
+        if found is not None:
+            return int(found["id"])
+    number = put(tx, agent, recipient, text, kind=kind, now=now, message_class=message_class)
+    if once:
+        tx.execute("update outbox set answers = ? where id = ?", (f"hook:{once}", number))
+    return number
 
 
 def heads(db: sqlite3.Connection, agent: str | None = None, recipient: str | None = None) -> list[Head]:
@@ -271,12 +297,30 @@ def forget(tx: sqlite3.Connection, ended_before: float, limit: int, *, failed: b
     ).rowcount
 
 
-def is_watched_here(db: sqlite3.Connection, row: sqlite3.Row) -> bool:
-    """Whether the recipient's inbox is in this ledger too: then nobody has to be asked what became of it."""
-    found = db.execute(
-        "select 1 from inboxes where agent = ? and polled_at is not null", (row["recipient"],)
-    ).fetchone()
-    return found is not None
+def is_watched_here(db: sqlite3.Connection, recipient: str) -> bool:
+    """Whether the recipient's inbox is in this ledger too: then nobody has to be asked what became of a message."""
+    return (
+        db.execute("select 1 from inboxes where agent = ? and polled_at is not null", (recipient,)).fetchone()
+        is not None
+    )
+
+
+def found_here(db: sqlite3.Connection, letter: Letter) -> tuple[str, str] | None:
+    """Where a message lies whose answer was lost, if its recipient's inbox is in this ledger and has it by now."""
+    row: sqlite3.Row | None = db.execute(
+        """
+        select stream, message_id from messages m indexed by messages_by_time
+        where agent = :to and ms >= :since and source = 'agent:' || :agent and text = :text
+          and not exists (select 1 from outbox o indexed by outbox_sent
+                          where o.recipient = :to and o.message_id = m.message_id and o.stream = m.stream)
+        order by ms, seq limit 1
+        """,
+        {
+            "to": letter.recipient, "agent": letter.agent, "text": letter.text,
+            "since": int((letter.created_at - CLOCKS_APART) * 1000),
+        },
+    ).fetchone()  # fmt: skip
+    return (row["stream"], row["message_id"]) if row else None
 
 
 def state_here(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
@@ -302,7 +346,7 @@ def answer_to(db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row | None:
         """,
         (f"{row['recipient']}/{row['stream']}/{row['message_id']}", row["recipient"], row["agent"]),
     ).fetchone()
-    if exact is not None or is_watched_here(db, row):
+    if exact is not None or is_watched_here(db, row["recipient"]):
         return exact
     found: sqlite3.Row | None = db.execute(
         """

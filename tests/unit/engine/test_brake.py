@@ -1,6 +1,7 @@
 """Two agents that answer each other's thanks end by themselves, and nothing of it is lost."""
 
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,6 +98,30 @@ def test_a_loop_ends_and_nothing_is_lost(pair_of: Callable[..., Pair]) -> None:
     found = pair.sender.send(head)
     assert found is not None
     assert found.state is Sending.SENT, "a person said so"
+
+
+def test_one_whose_answer_was_lost_is_not_sent_again_if_it_is_seen_to_have_come(pair_of: Callable[..., Pair]) -> None:
+    pair = pair_of()
+    pair.bridge.add_token("alice")
+
+    def watched(tx: sqlite3.Connection) -> None:
+        intake.ensure_inbox(tx, "alice")
+        tx.execute("update inboxes set polled_at = 1 where agent = 'alice'")
+
+    pair.db.write(watched)
+    pair.bridge.fault("close", path="/send", times=1)
+    lost = pair.answers()
+    assert lost.state is Sending.RETRYING
+    assert lost.delay >= 6
+    came = message(int(pair.now * 1000), 0, source="agent:bob", stream="s", text="thanks!")
+    pair.db.write(lambda tx: intake.take_in(tx, "alice", [came], lambda _: (None, []), pair.now))
+    pair.now += lost.delay
+    (head,) = pair.db.read(outbox.heads)
+    found = pair.sender.send(head)
+    assert found is not None
+    assert found.state is Sending.SENT
+    assert pair.db.read(lambda db: outbox.find(db, head.id))["message_id"] == came.message_id
+    assert len(pair.bridge.seen("/send")) == 1
 
 
 def test_a_human_word_or_some_time_lets_them_go_on(pair_of: Callable[..., Pair]) -> None:

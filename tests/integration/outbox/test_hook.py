@@ -1,0 +1,141 @@
+"""`bus-watch hook`: who knows the secret wakes an agent; nobody else does, and nothing posted chooses anything."""
+
+import hashlib
+import hmac
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from worker.cli.hook_server import LARGEST, HookServer, Refused, text_of
+from worker.cli.main import main
+from worker.ledger import outbox
+from worker.ledger.database import Database
+from worker.ledger.errors import LedgerFullError
+from worker.secret import Secret
+
+KEY = "hook-secret-5c1d"
+
+
+@pytest.fixture
+def posts() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def post(posts: list[tuple[str, str]]) -> Iterator[Callable[..., httpx.Response]]:
+    def take(text: str, once: str) -> str:
+        if text == "full":
+            raise LedgerFullError("no room")
+        posts.append((text, once))
+        return f"out-{len(posts)}"
+
+    server = HookServer(("127.0.0.1", 0), Secret(KEY), take)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    client = httpx.Client(trust_env=False, timeout=30)
+
+    def send(body: bytes | dict[str, Any], **headers: str) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return client.post(f"http://127.0.0.1:{server.server_port}/", content=content, headers=named)
+
+    yield send
+    client.close()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def signed(body: bytes, key: str = KEY) -> str:
+    return "sha256=" + hmac.new(key.encode(), body, hashlib.sha256).hexdigest()
+
+
+BEARER = {"Authorization": f"Bearer {KEY}"}
+
+
+def test_generic_json(post: Callable[..., httpx.Response], posts: list[tuple[str, str]]) -> None:
+    answer = post({"text": "the build failed", "to": "somebody else"}, **BEARER, Idempotency_Key="k1")
+    assert (answer.status_code, answer.json()) == (202, {"ok": True, "key": "out-1"})
+    assert post({"status": 3}, **BEARER).status_code == 202
+    assert posts == [("the build failed", "k1"), ('{"status":3}', "")]
+
+
+def test_github(post: Callable[..., httpx.Response], posts: list[tuple[str, str]]) -> None:
+    body = json.dumps(
+        {
+            "action": "opened",
+            "repository": {"full_name": "o/r"},
+            "sender": {"login": "ann"},
+            "pull_request": {"title": "Mend it", "html_url": "https://github.com/o/r/pull/7"},
+        }
+    ).encode()
+    event = {"X_GitHub_Event": "pull_request", "X_GitHub_Delivery": "guid-1"}
+    assert post(body, **event, X_Hub_Signature_256=signed(body)).status_code == 202
+    assert posts == [("github pull_request opened o/r by ann\nMend it\nhttps://github.com/o/r/pull/7", "guid-1")]
+    assert post(b"{}", X_GitHub_Event="ping", X_Hub_Signature_256=signed(b"{}")).status_code == 200
+    assert len(posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": KEY}, 401),
+        ({"X_Hub_Signature_256": signed(b'{"text": "x"}', "wrong")}, 401),
+        ({"X_Hub_Signature_256": "sha256=", **BEARER}, 401),
+    ],
+)
+def test_who_does_not_know_the_secret(
+    post: Callable[..., httpx.Response], posts: list[tuple[str, str]], headers: dict[str, str], status: int
+) -> None:
+    answer = post(b'{"text": "x"}', **headers)
+    assert answer.status_code == status
+    assert KEY not in answer.text
+    assert not posts
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"[]", 400), (b"x" * (LARGEST + 1), 413)])
+def test_what_is_no_post(post: Callable[..., httpx.Response], body: bytes, status: int) -> None:
+    assert post(body, **BEARER).status_code == status
+
+
+def test_a_ledger_that_is_full_is_said(post: Callable[..., httpx.Response]) -> None:
+    answer = post({"text": "full"}, **BEARER)
+    assert (answer.status_code, answer.json()) == (503, {"error": "ledger_full"})
+
+
+def test_a_text_is_bounded() -> None:
+    assert len(text_of("", json.dumps({"text": "x" * 100_000}).encode())) < 16_384
+    with pytest.raises(Refused):
+        text_of("", b"[" * 100_000)
+
+
+def test_a_repeated_post_is_one_message(db: Database) -> None:
+    def put(once: str) -> int:
+        put = outbox.put_once
+        return db.write(lambda tx: put(tx, "a", "b", "x", kind="message", now=1.0, message_class=None, once=once))
+
+    assert put("g1") == put("g1")
+    assert put("g1") != put("g2")
+    assert put("") != put("")
+
+
+@pytest.fixture
+def db(tmp_path: Any) -> Iterator[Database]:
+    made = Database(tmp_path / "ledger.db")
+    yield made
+    made.close()
+
+
+def test_a_secret_that_others_can_read(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "secret"
+    path.write_text(KEY)
+    path.chmod(0o644)
+    assert main(["hook", "--to", "bob", "--secret-file", str(path)]) == 1
+    assert "chmod 600" in capsys.readouterr().err
+    assert main(["hook", "--to", "bob", "--secret-file", str(path), "--host", "0.0.0.0"]) == 64
