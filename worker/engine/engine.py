@@ -15,9 +15,10 @@ from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.lane_lookup import LaneLookup
 from worker.engine.outbox import Outbox
-from worker.engine.polling import DoorbellTrust, NoDoorbell, Poller
+from worker.engine.polling import Poller
 from worker.engine.sweeping import Sweeper
 from worker.engine.telling import Teller
+from worker.engine.turns import DoorbellTrust, NoDoorbell, Turns
 from worker.engine.wake_ups import Queue, WakeUps
 from worker.errors import BusWatchError
 from worker.fault_steps import step
@@ -72,6 +73,7 @@ class Engine:
             wake_ups=self.wake_ups,
             observer=self.observer,
         )
+        turns = Turns(db=db, identity=self.identity, clock=clock, trust=trust or NoDoorbell())
         self.poller = Poller(
             settings=settings,
             db=db,
@@ -82,8 +84,8 @@ class Engine:
             rng=rng,
             redact=redact,
             stopping=self.stopping,
-            trust=trust or NoDoorbell(),
             began=clock(),
+            turns=turns,
         )
         self.outbox = Outbox(
             settings=settings,
@@ -119,7 +121,7 @@ class Engine:
             endings=endings,
             observer=self.observer,
             on_folder_made=self.dispatcher.launcher.keep_folder,
-            keep_leases=self.poller.keep_leases,
+            keep_leases=turns.keep_leases,
             tell=self.teller.round,
         )
 
@@ -172,7 +174,7 @@ class Engine:
             for agent in changed:
                 intake.poll_now(tx, agent)
             polled = {agent.agent for agent in settings.agents if agent.transports}
-            self.poller.let_go(tx, [one.agent for one in before.agents if one.agent not in polled])
+            self.poller.turns.let_go(tx, [one.agent for one in before.agents if one.agent not in polled])
             # Inside: a poll whose messages are committed after this has given them the transports of today.
             self._use(settings, changed)
 
@@ -208,7 +210,7 @@ class Engine:
             self.identity.release_lock()
 
     def _note_stop(self, tx: sqlite3.Connection) -> None:
-        self.poller.let_go(tx)
+        self.poller.turns.let_go(tx)
         upkeep.note_stop(tx, self.identity.worker, self.clock())
 
     def note_health(self, health: str) -> bool:

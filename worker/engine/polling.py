@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from worker import delivery
 from worker.bus.backoff import poll_delay
@@ -21,12 +20,12 @@ from worker.classes import CLASSES
 from worker.engine.identity import Identity
 from worker.engine.inbox_view import BusClock, FirstLook, InboxMemory, InboxView
 from worker.engine.inboxes import Inboxes
-from worker.engine.pace import Pace
 from worker.engine.slots import Alive, Slots, StoppingError, longest_ahead, request_gap
+from worker.engine.turns import Turn, Turns
 from worker.engine.wake_ups import WakeUps
 from worker.errors import TokenError
 from worker.fault_steps import step
-from worker.ledger import history, intake, leases, sweep_signal
+from worker.ledger import history, intake
 from worker.ledger.database import Database
 from worker.ledger.intake import Taken
 from worker.ledger.lanes import Wake
@@ -38,35 +37,7 @@ logger = logging.getLogger("bus_watch.poll")
 FALLBACK_SECONDS = 5.0  # until the next poll when this one ended in a way that nobody foresaw
 LONGEST_SECONDS = 3600.0
 TAKE_IN_COUNT = 500  # messages that one transaction takes in: a flood must block no other writer for long
-YOUNG_SECONDS = 30.0  # a worker that dies sooner must not add to a token's requests, however often it begins
-ASK_AGAIN_SECONDS = 60.0  # how often a worker that has an inbox is asked for a sign of life
-SIGN_WITHIN_SECONDS = 15.0  # after so long without one it is stopped, or hangs, and its inbox is taken over
-STANDBY_SECONDS = 1.0  # how soon it is seen that the worker is gone that polled an inbox
-AHEAD_SECONDS = 2.0  # the bus's clock has moved against ours: a Date has whole seconds
 CLOCK_BEHIND_SECONDS = 60.0  # ids that a bus gave since its clock was set back may be so much older than its time now
-
-
-class DoorbellTrust(Protocol):
-    """What is thought of the agents' doorbells; see `worker.bus.trust`."""
-
-    def is_proven(self, agent: str) -> bool:
-        """Whether polls may be rare."""
-        ...
-
-    def polled(self, agent: str, began: float, *, brought: bool) -> None:
-        """A poll that began then (monotonic seconds) has `brought` what should have rung, or not."""
-        ...
-
-
-class NoDoorbell:
-    """There is none."""
-
-    def is_proven(self, agent: str) -> bool:  # noqa: ARG002 - DoorbellTrust has it
-        """Never."""
-        return False
-
-    def polled(self, agent: str, began: float, *, brought: bool) -> None:
-        """Of no use."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,11 +53,9 @@ class Poller:
     rng: random.Random
     redact: Callable[[str], str]
     stopping: threading.Event
-    trust: "DoorbellTrust"
     began: float  # epoch seconds: when this worker did
+    turns: Turns
     _memories: dict[str, InboxMemory] = field(default_factory=dict)
-    _paces: dict[str, Pace] = field(default_factory=dict)  # of the inboxes that this worker polls
-    _asked: dict[str, tuple[float, float]] = field(default_factory=dict)  # other workers: epoch, monotonic seconds
     _came: dict[str, float] = field(default_factory=dict)  # `began` for agents that were configured since
 
     def adopt(self, settings: Settings, changed: Iterable[str]) -> None:
@@ -98,19 +67,7 @@ class Poller:
         self.settings = settings
         for name in changed:
             self._memories.pop(name, None)
-            if (pace := self._paces.get(name)) is not None:
-                pace.next_poll_at = 0.0
-
-    def keep_leases(self, tx: sqlite3.Connection, now: float) -> None:
-        """Renew the leases of all inboxes that this worker polls, and write down when each was last answered."""
-        polled = {name: pace.polled_at for name, pace in self._paces.items() if pace.polled_at is not None}
-        leases.renew(tx, self.identity.worker, now, polled)
-
-    def let_go(self, tx: sqlite3.Connection, agents: Iterable[str] | None = None) -> None:
-        """Let go of these inboxes, or of all: whoever polls them next need not wait for us."""
-        paces = {name: pace.next_request_at for name, pace in self._paces.items()}
-        worker = self.identity.worker
-        leases.release(tx, worker, leases.leased_by(tx, worker) if agents is None else agents, paces)
+            self.turns.poll_now(name)
 
     def poll(
         self, name: str, *, rung: bool = False, asked: bool = False, alive: Alive = lambda _: None
@@ -123,12 +80,12 @@ class Poller:
         agent = self.settings.agent(name)
         if agent is None or not agent.transports:
             return None, self.clock() + 3600.0
-        turn = self._turn_of_a_person(agent) if asked else self._turn(agent, rung=rung)
-        if not isinstance(turn, _Turn):
+        turn = self.turns.of_a_person(agent) if asked else self.turns.of(agent, rung=rung)
+        if not isinstance(turn, Turn):
             return None, turn
         gap = request_gap(agent)
         slots = Slots(
-            book=functools.partial(self._book, turn, gap),
+            book=functools.partial(self.turns.book, turn, gap),
             stopping=self.stopping,
             hurry=longest_ahead(agent) if rung or asked or turn.pace.is_new else 0.0,
             alive=alive,
@@ -142,80 +99,7 @@ class Poller:
             return None, self._failed(agent, turn, error)
         return taken, turn.pace.due()
 
-    def _turn_of_a_person(self, agent: AgentSettings) -> "_Turn":
-        """Who asked for this poll waits for nothing, and leases nothing: each slot is booked in the ledger."""
-        inbox = self.db.read(lambda db: leases.inbox_of(db, agent.agent, self.clock()))
-        return _Turn(agent.agent, inbox, Pace(failures=inbox.failures, brought_at=inbox.brought_at), leased=False)
-
-    def _turn(self, agent: AgentSettings, *, rung: bool) -> "_Turn | float":
-        """This poll's turn; or when to come again, where it is not due, or another worker polls the inbox.
-
-        A ring does not wait for the rhythm, but for a bus that refused or asked to be left alone.
-        """
-        name, now, us = agent.agent, self.clock(), self.identity.worker
-        inbox, gone = self.db.read(lambda db: self._look(db, name, now))
-        if inbox.polled_by not in {None, us} and inbox.is_leased(now) and not gone and not self._is_silent(inbox, now):
-            return now + min(agent.poll_interval, STANDBY_SECONDS)
-        pace = self._paces.get(name)
-        if inbox.polled_by != us or pace is None:
-            pace = self._take(agent, inbox, now)
-            if pace is None:
-                return now + agent.poll_interval
-        elif inbox.is_late(now):  # the sweep usually comes first
-            self.db.write(lambda tx: self.keep_leases(tx, now))
-        pace.forget_stale(now)
-        pace.heed(inbox.next_request_at, inbox.next_poll_at if inbox.failures else 0.0)
-        if not (inbox.failures or pace.failures or self.trust.is_proven(name)):  # it was, when the next poll was set
-            pace.next_poll_at = min(pace.next_poll_at, (pace.polled_at or now) + agent.poll_interval)
-        hurry = rung and not inbox.failures
-        due = pace.next_request_at - longest_ahead(agent) if pace.is_new else pace.due()
-        return due if due > now and not hurry else _Turn(name, inbox, pace)
-
-    def _is_silent(self, inbox: leases.Inbox, now: float) -> bool:
-        """Whether the worker that has the inbox was asked for a sign, which is a renewed lease, and gave none."""
-        holder = str(inbox.polled_by)
-        asked, asked_at = self._asked.get(holder, (0.0, float("-inf")))
-        waited = time.monotonic() - asked_at
-        if waited > ASK_AGAIN_SECONDS:
-            self._asked[holder] = now, time.monotonic()
-            sweep_signal.send_sweep_signal(self.identity.files)
-            return False
-        return waited > SIGN_WITHIN_SECONDS and inbox.leased_until - leases.LEASE_SECONDS < asked
-
-    def _look(self, db: sqlite3.Connection, name: str, now: float) -> tuple[leases.Inbox, bool]:
-        """The inbox, and whether the worker that polls it is gone."""
-        inbox = leases.inbox_of(db, name, now)
-        holder = inbox.polled_by
-        gone = holder is not None and holder != self.identity.worker
-        return inbox, gone and (self.identity.has_died(str(holder)) or leases.is_gone(db, str(holder)))
-
-    def _take(self, agent: AgentSettings, inbox: leases.Inbox, now: float) -> Pace | None:
-        """Lease an inbox that nobody polls; None: somebody else was faster.
-
-        Whoever had it and did not let go of it may have gone ahead as far as it may, just now, with slots that stand
-        nowhere: we begin with that debt.
-        """
-        killed = inbox.polled_by not in {None, self.identity.worker}
-        first = max(inbox.next_request_at, now + longest_ahead(agent) if killed else now)
-        name, us = agent.agent, self.identity.worker
-        if not self.db.write(lambda tx: leases.take(tx, name, us, now, over=inbox.polled_by)):
-            return None
-        pace = self._paces[name] = Pace(
-            next_request_at=first, set_at=now, leased_at=now, brought_at=inbox.brought_at, failures=inbox.failures
-        )
-        return pace
-
-    def _book(self, turn: "_Turn", gap: float, ahead: float) -> float:
-        """Take a request slot; in the ledger too while the lease is young: a worker may be killed again and again."""
-        if not turn.leased:
-            return self.db.write(lambda tx: intake.book_slot(tx, turn.agent, self.clock(), gap, ahead))
-        now, pace = self.clock(), turn.pace
-        seconds = pace.book(now, gap, ahead)
-        if 0 <= now - pace.leased_at < YOUNG_SECONDS:
-            self.db.write(lambda tx: intake.note_slot(tx, turn.agent, pace.next_request_at, now))
-        return seconds
-
-    def _read(self, agent: AgentSettings, turn: "_Turn", slots: Slots, *, rung: bool) -> Taken:
+    def _read(self, agent: AgentSettings, turn: Turn, slots: Slots, *, rung: bool) -> Taken:
         """Take in what is new; and look back at once where the bus rang for something that an ordinary poll misses."""
         name, began, pace = agent.agent, time.monotonic(), turn.pace
         memory = self._memories.setdefault(name, InboxMemory(BusClock(clock=self.clock)))
@@ -230,13 +114,13 @@ class Poller:
             look_back.rang(time.monotonic(), brought=taken.new > 0)
             if quiet and not taken.new and look_back.may_begin_at_once():
                 taken, brought = self._read_on(agent, turn, slots, memory, first=False, whole=True)
-        self.trust.polled(name, began, brought=brought)
+        self.turns.trust.polled(name, began, brought=brought)
         wanted = self.clock() + max(agent.poll_interval, look_back.rung_in(time.monotonic()))
         pace.next_poll_at = min(pace.next_poll_at, wanted)
         return taken
 
     def _read_on(
-        self, agent: AgentSettings, turn: "_Turn", slots: Slots, memory: InboxMemory, *, first: bool, whole: bool
+        self, agent: AgentSettings, turn: Turn, slots: Slots, memory: InboxMemory, *, first: bool, whole: bool
     ) -> tuple[Taken, bool]:
         """Take in what is new, a page after the other while there is more; and whether any of it should have rung."""
         name = agent.agent
@@ -321,7 +205,7 @@ class Poller:
             logger.warning("%s: the bus's clock is behind the inbox's beginning, which is set back", name)
             memory.look_back.hurry(time.monotonic())
 
-    def _failed(self, agent: AgentSettings, turn: "_Turn", error: BusError | TokenError) -> float:
+    def _failed(self, agent: AgentSettings, turn: Turn, error: BusError | TokenError) -> float:
         now, pace = self.clock(), turn.pace
         if self.settings.agent(agent.agent) != agent:
             return now  # it was asked with settings that are not in force any more, and says nothing about today's
@@ -348,7 +232,7 @@ class Poller:
         self,
         agent: AgentSettings,
         collected: Collected,
-        turn: "_Turn | None" = None,
+        turn: Turn | None = None,
         bus_ahead: float | None = None,
         alive: Alive = lambda _: None,
     ) -> Taken:
@@ -361,7 +245,7 @@ class Poller:
             message_class = class_of(message)
             return message_class, [t.name for t in today.transports if delivery.routes(message_class, t.classes)]
 
-        turn = turn or self._turn_of_a_person(agent)
+        turn = turn or self.turns.of_a_person(agent)
         pace = turn.pace
         gaps = {"gap": self._gap(agent), "active_gap": min(agent.poll_interval, request_gap(agent))}
         if not collected.messages:
@@ -401,7 +285,7 @@ class Poller:
 
     def _gap(self, agent: AgentSettings) -> float:
         """Seconds until the next poll while nothing happens: long where the doorbell is proven, and spread then."""
-        if not self.trust.is_proven(agent.agent):
+        if not self.turns.trust.is_proven(agent.agent):
             return agent.poll_interval
         return max(agent.poll_interval, agent.broadcast_wait * self.rng.uniform(0.75, 1.0))
 
@@ -409,7 +293,7 @@ class Poller:
         self,
         tx: sqlite3.Connection,
         agent: AgentSettings,
-        turn: "_Turn",
+        turn: Turn,
         bus_ahead: float | None,
         *,
         malformed: int,
@@ -425,30 +309,6 @@ class Poller:
             next_poll_at=turn.pace.next_poll_at,
             next_request_at=turn.pace.next_request_at,
             bus_ahead=bus_ahead,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """A poll that is ours to make: what the ledger said of the inbox before, and its pace.
-
-    `leased`: the pace is this worker's, in memory; else it is for this poll alone, and the ledger has the budget.
-    """
-
-    agent: str
-    inbox: leases.Inbox
-    pace: Pace
-    leased: bool = True
-
-    def says_nothing_new(self, collected: Collected, bus_ahead: float | None) -> bool:
-        """Whether an empty page leaves everything as it is written down."""
-        known = self.inbox
-        return (
-            self.leased
-            and known.polled_at is not None
-            and known.error is None
-            and not collected.malformed
-            and (bus_ahead is None or abs(bus_ahead - (known.bus_ahead or 0.0)) < AHEAD_SECONDS)
         )
 
 

@@ -9,7 +9,7 @@ from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation
 from tests.world.waiting import until
 from tests.world.world import World
-from worker.engine.polling import YOUNG_SECONDS
+from worker.engine.turns import YOUNG_SECONDS
 
 BridgeOf = Callable[[Generation], FakeBridge]
 

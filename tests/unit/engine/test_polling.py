@@ -23,7 +23,7 @@ from worker.bus.requests import Endpoint
 from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.engine import Engine
-from worker.engine.polling import YOUNG_SECONDS
+from worker.engine.turns import YOUNG_SECONDS
 from worker.ledger.claims import Settled
 from worker.ledger.database import Database
 
@@ -128,7 +128,7 @@ def make(tmp_path: Path, clock: Clock, bell: Bell) -> Iterator[Make]:
             stopping=NoWaiting(clock),
         )
         made.db.write(made.register)
-        made.poller.trust = bell
+        made.poller.turns.trust = bell
         return made
 
     yield engine
