@@ -33,6 +33,7 @@ from worker.secret import Secret
 
 _CONNECT_TIMEOUT = 5.0
 _HEALTH_TIMEOUT = 10.0
+_LATEST_DATE = 4_102_444_800.0  # 2100-01-01
 _SMALL_ANSWER = 1024 * 1024
 _ERROR_ANSWER = 16 * 1024
 _SLOWEST_BYTES_A_SECOND = 64 * 1024  # a long answer that comes faster than this is waited for ...
@@ -239,12 +240,16 @@ def _closed(bridge_url: str) -> str:
 
 
 def date_of(headers: Mapping[str, str]) -> float | None:
-    """What time it was where an answer was made (RFC 9110, 6.6.1: whole seconds), as epoch seconds; None: not said."""
+    """What time it was where an answer was made (RFC 9110, 6.6.1: whole seconds), as epoch seconds; None: not said.
+
+    Before 1970 or after 2100 says nothing either: 9999 is what some proxies put where they do not know.
+    """
     try:
         date = parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    except (ValueError, OverflowError):
         return None
-    return date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    return seconds if 0 <= seconds < _LATEST_DATE else None
 
 
 def no_cookies() -> CookieJar:

@@ -190,6 +190,8 @@ class Poller:
             view.skipped.clear()
             collected = self._collect(agent, view, slots)
         floor, seen_from = view.found_floor(), view.since[0] if collected.count else None
+        if seen_from is None:  # nothing tells yet whose time its ids are in: what comes from now on must be new in both
+            floor = min(floor, intake.floor_ms(self.settings.start_from, min(self.clock(), view.began)))
         # An inbox on which nothing ever was is looked at like this every time.
         known = self.db.read(lambda db: (history.floor_of(db, name), history.looked_from(db, name)))
         if view.skipped or known != (floor, seen_from):
@@ -266,6 +268,7 @@ class Poller:
             ) -> tuple[Taken, list[Wake]]:
                 now = self.clock()
                 taken = intake.take_in(tx, agent.agent, some, route, now)
+                history.lower_floor_above(tx, agent.agent, some)
                 pace.answered(now, brought=taken.new > 0, **gaps)
                 self._answered(tx, agent, turn, bus_ahead, malformed=malformed, brought=taken.new > 0)
                 return taken, self.wake_ups.mark(tx, taken.lanes, only_new=True)

@@ -65,6 +65,15 @@ def lower_floor(tx: sqlite3.Connection, agent: str, floor: int) -> bool:
     return changed.rowcount == 1
 
 
+def lower_floor_above(tx: sqlite3.Connection, agent: str, came: Sequence[InboxMessage]) -> None:
+    """Where the floor lies above all that came just now, whoever told us the bus's time knows nothing of its ids.
+
+    From now on the floor is the oldest of them: else ordinary polls would ask for what comes after a time that is still
+    to come, and find nothing. `came` is oldest first.
+    """
+    tx.execute("update inboxes set floor_ms = ? where agent = ? and floor_ms > ?", (came[0].ms, agent, came[-1].ms))
+
+
 def cursor(db: sqlite3.Connection, agent: str, bus_ms: int) -> Id:
     """The id from which an ordinary poll asks on: a little before the newest known message, and before the floor.
 

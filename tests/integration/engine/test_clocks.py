@@ -231,3 +231,35 @@ def test_history_of_a_bus_whose_redis_was_down_stays_history(make: Make) -> None
     world.poll()
     world.send("new")
     world.settle()
+
+
+@pytest.mark.parametrize("start_from", ["24h", "now"])
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 01 Jan 1960 00:00:00 GMT", "yesterday"])
+def test_a_date_that_cannot_be_says_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch, date: str, start_from: str
+) -> None:
+    monkeypatch.setattr("tests.fakes.bridges._Handler.date_time_string", lambda *_: date)
+    world = make(start_from=start_from)
+    world.history("history", 2 * DAY)
+    if start_from == "24h":
+        world.send("before the first look")
+    world.settle()
+    world.send("after it")
+    world.settle()
+
+
+def test_a_date_that_is_not_that_of_the_ids(make: Make) -> None:
+    """A proxy's clock is an hour ahead: once a message came, ordinary polls find the next ones."""
+    world = make(bus=Clock(HOUR), start_from="now")
+    world.bridge.streams.clock = time.time
+    world.poll()
+    world.poll()
+    memory = world.engine.poller._memories["bob"]
+    world.send("found by looking back")
+    memory.look_back._due = 0.0
+    world.settle()
+    for number in range(3):
+        memory.look_back._due = time.monotonic() + 600
+        world.send(f"{number}")
+        world.poll()
+        assert world.delivered == sorted(world.owed)
