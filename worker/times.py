@@ -30,3 +30,8 @@ def ago(when: float | None, now: float | None = None) -> str:
 def stamp(when: float | None) -> str | None:
     """A moment for JSON and logs: ISO 8601 in UTC, or null."""
     return None if when is None else datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
+
+
+def seconds(stamped: str) -> float:
+    """Epoch seconds of what `stamp` wrote."""
+    return datetime.fromisoformat(stamped).timestamp()

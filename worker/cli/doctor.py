@@ -8,6 +8,7 @@ is changed.
 import argparse
 
 from worker.cli import options, output
+from worker.view.plain import one_line
 
 _BY = {"type": "typing", "": "no way"}
 
@@ -79,7 +80,7 @@ def _channels(args: argparse.Namespace) -> int:
     for row, one in zip(rows, found, strict=True):
         lines.append(row)
         for why in one.why_not:
-            words = output.one_line(f"not by {why}" if ":" in why and one.by else why, 400)
+            words = one_line(f"not by {why}" if ":" in why and one.by else why, 400)
             lines += textwrap.wrap(words, 78, initial_indent="    ", subsequent_indent="      ")
     output.write("\n".join(lines) + "\n")
     return 0

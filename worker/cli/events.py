@@ -10,10 +10,11 @@ import sys
 import time
 
 from worker import times
-from worker.cli import options, output
+from worker.cli import options
 from worker.ledger import events
 from worker.ledger.events import Event
 from worker.telemetry.redact import redact
+from worker.view.plain import one_line
 
 EXAMPLES = """examples:
   bus-watch events                           the last 20
@@ -67,5 +68,5 @@ def _line(event: Event, *, as_json: bool) -> str:
         fields = event._asdict() | {"at": times.stamp(event.at), "reason": redact(event.reason) or None}
         return json.dumps(fields | {"transport": event.transport or None})
     what = f" {event.transport}" if event.transport else ""
-    why = f": {output.one_line(redact(event.reason), 200)}" if event.reason else ""
+    why = f": {one_line(redact(event.reason), 200)}" if event.reason else ""
     return f"{event.cursor} {times.stamp(event.at)} {event.key or '(forgotten)'}{what} {event.state}{why}"

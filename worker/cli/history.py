@@ -16,6 +16,7 @@ from worker.ledger.report import STATES, Wanted
 from worker.setting_types import parse_duration
 from worker.view.access import ledger_of
 from worker.view.messages import newest
+from worker.view.plain import one_line
 
 EXAMPLES = """examples:
   bus-watch history                    the last 20
@@ -78,7 +79,7 @@ def _text(found: list[dict[str, Any]]) -> str:
             f"{times.span(one['received_seconds_ago'])} ago",
             one["key"],
             one["state"],
-            output.one_line(one["source"], 30),
+            one_line(one["source"], 30),
             one["class"] or "-",
             _deliveries(one) or "logged, nobody woken",
         )
@@ -86,7 +87,7 @@ def _text(found: list[dict[str, Any]]) -> str:
     ]
     below = [
         [
-            output.one_line(f"| {one['first_line']}" if one["first_line"] is not None else "| (text cleared)", 100),
+            one_line(f"| {one['first_line']}" if one["first_line"] is not None else "| (text cleared)", 100),
             *(f"{name}: {reason}" for name, reason in one["reasons"].items()),
         ]
         for one in found

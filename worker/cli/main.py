@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "run-agent": "start an agent in this pane with a server of its own",
     "profile": "make a profile for an agent that has none, and try it",
     "queue": "show what waits, runs, retries, is held or dead, and why",
+    "top": "all agents and what waits for them, live, with keys",
     "show": "tell the whole story of one message",
     "history": "list messages that came, newest first",
     "wait": "wait until a message is in a state",

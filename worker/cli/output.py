@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from worker.cli.color import coloured, paint
 from worker.telemetry.redact import redact
+from worker.view.plain import one_line
 
 CELL = 2000  # characters of one cell or sentence, at most
 READABLE = 30  # columns in which a sentence can still be read
@@ -33,12 +34,6 @@ def print_json(value: object) -> None:
     """One JSON document on standard output, redacted; what does not print is escaped, for it may be a terminal."""
     text = json.dumps(redact.everywhere(value), indent=2, ensure_ascii=False)
     sys.stdout.write("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n")
-
-
-def one_line(text: object, width: int) -> str:
-    """Text that came from somewhere else, made safe for a terminal and short enough for a column."""
-    plain = "".join(c if c.isprintable() else " " for c in str(text))
-    return plain if len(plain) <= width else plain[: max(0, width - 1)] + "…"
 
 
 def wrapped(text: str, indent: str) -> str:

@@ -7,6 +7,7 @@ from worker import times
 from worker.cli import output
 from worker.cli.sending import as_json
 from worker.outgoing import key_of
+from worker.view.plain import one_line
 
 TEXT_SHOWN = 2000
 FIELDS = ("state", "reason", "remark", "from", "to", "class", "answers", "message", "outcome", "attempts")
@@ -22,7 +23,7 @@ def show_list(rows: Sequence[sqlite3.Row], *, json_wanted: bool) -> int:
             times.ago(row["created_at"]),
             key_of(row["id"]),
             row["agent"],
-            output.one_line(row["recipient"], 30),
+            one_line(row["recipient"], 30),
             row["state"],
             _words(row),
         )
@@ -38,7 +39,7 @@ def _words(row: sqlite3.Row) -> str:
         outcome = f", {row['outcome']}" if row["outcome"] else ""
         return f"{row['recipient']}/{row['message_id']}{outcome}"
     later = f"; next try {times.ago(row['next_at'])}" if row["next_at"] is not None else ""
-    return output.one_line((row["reason"] or "due now") + later, 400)
+    return one_line((row["reason"] or "due now") + later, 400)
 
 
 def show_one(row: sqlite3.Row, *, json_wanted: bool) -> int:
@@ -48,13 +49,13 @@ def show_one(row: sqlite3.Row, *, json_wanted: bool) -> int:
         output.print_json(story)
         return 0
     lines = [f"key: {story['key']}"]
-    lines += [f"{name}: {output.one_line(story[name], 500)}" for name in FIELDS if story[name]]
+    lines += [f"{name}: {one_line(story[name], 500)}" for name in FIELDS if story[name]]
     lines.append(f"written: {story['created_at']}")
     if story["ended_at"]:
         lines.append(f"ended: {story['ended_at']}")
     if row["text"] is None:
         lines.append("text: cleared by retention")
     else:
-        lines += ["text:", *(f"  | {output.one_line(part, 200)}" for part in row["text"][:TEXT_SHOWN].split("\n"))]
+        lines += ["text:", *(f"  | {one_line(part, 200)}" for part in row["text"][:TEXT_SHOWN].split("\n"))]
     output.write("\n".join(lines) + "\n")
     return 0

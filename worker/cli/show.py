@@ -11,6 +11,7 @@ from worker.ledger import outbox
 from worker.outgoing import number_of
 from worker.view.access import ledger_of
 from worker.view.messages import story
+from worker.view.plain import one_line
 
 EXAMPLES = """examples:
   bus-watch show hadi-codex/1795300087770-0
@@ -44,27 +45,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _text(found: dict[str, Any]) -> str:
-    lines = [f"{name}: {output.one_line(found[name], FIELD_SHOWN)}" for name in FIELDS if found[name]]
+    lines = [f"{name}: {one_line(found[name], FIELD_SHOWN)}" for name in FIELDS if found[name]]
     if found["text"] is None:
         lines.append("text: cleared by retention")
     else:
         text = found["text"]
-        lines += ["text:", *(f"  | {output.one_line(part, 200)}" for part in text[:TEXT_SHOWN].split("\n"))]
+        lines += ["text:", *(f"  | {one_line(part, 200)}" for part in text[:TEXT_SHOWN].split("\n"))]
         if len(text) > TEXT_SHOWN:
             lines.append(f"  | ... {len(text)} characters in all")
     if not found["deliveries"]:
         lines.append("no delivery: its class is only logged")
     for delivery in found["deliveries"]:
-        lines.append(f"{delivery['transport']}: {delivery['state']}: {output.one_line(delivery['words'], 1000)}")
+        lines.append(f"{delivery['transport']}: {delivery['state']}: {one_line(delivery['words'], 1000)}")
         for attempt in delivery["attempts"]:
             ids = attempt["together"]
             took = "" if attempt["seconds"] is None else f" after {attempt['seconds']} s"
-            result = output.one_line(attempt["result"] or "running", FIELD_SHOWN)
+            result = one_line(attempt["result"] or "running", FIELD_SHOWN)
             by = f", by {attempt['channel']}" if attempt["channel"] else ""
-            by += f" [{output.one_line(attempt['proof'], FIELD_SHOWN)}]" if attempt["proof"] else ""
+            by += f" [{one_line(attempt['proof'], FIELD_SHOWN)}]" if attempt["proof"] else ""
             lines.append(f"  attempt {attempt['attempt']} at {attempt['started_at']}: {result}{took}{by}")
             if ids:
-                lines.append(f"    one wake for {len(ids)} messages: {output.one_line(', '.join(ids), FIELD_SHOWN)}")
+                lines.append(f"    one wake for {len(ids)} messages: {one_line(', '.join(ids), FIELD_SHOWN)}")
             printed = attempt["output"] or ""
-            lines += [f"    > {output.one_line(part, 200)}" for part in printed.splitlines()[-10:]]
+            lines += [f"    > {one_line(part, 200)}" for part in printed.splitlines()[-10:]]
     return "\n".join(lines) + "\n"

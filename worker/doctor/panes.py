@@ -4,6 +4,7 @@ Nothing is typed, no mode is left, and what a screen says is not repeated.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.doctor.finding import Finding
@@ -19,6 +20,45 @@ from worker.terminal.tmux import GoneError, Server
 SENDERS = {"send-message": "-t", "send-message.sh": "-t", "wake": "-t", "agent-send": "-s", "agent-send.sh": "-s"}
 """Our own commands as transports, and the option that names the pane."""
 EXPLAINED = frozenset({"idle", "busy", "draft", "dialog"})
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPane:
+    """The pane of this host that a transport's command names."""
+
+    target: str
+    agent: str
+    """The profile that the command names, or empty."""
+    tmux: str
+    socket_name: str
+    socket_path: str
+
+    def examine(self, profiles: Catalogue) -> Examined:
+        """Look at it, and type nothing.
+
+        Raises:
+            BusWatchError: there is nothing to look at, or not surely one pane; GoneError where nobody is there.
+        """
+        server = Server(LocalRunner(), program=self.tmux, socket_name=self.socket_name, socket_path=self.socket_path)
+        try:
+            return examine(server, resolve(server, self.target, profiles), profiles, self.agent)
+        finally:
+            server.runner.close()
+
+
+def named_pane(command: Sequence[str]) -> NamedPane | None:
+    """The pane that a command of ours sends to; None: no such command, another host, or each message names its own."""
+    option = SENDERS.get(Path(command[0]).name)
+    target = _value(command, option, "--target" if option == "-t" else "--session") if option is not None else ""
+    if not target or "{" in target or {"-H", "--host"} & set(command):
+        return None
+    return NamedPane(
+        target=target,
+        agent=_value(command, "--agent"),
+        tmux=_value(command, "--tmux") or "tmux",
+        socket_name=_value(command, "-L", "--socket-name"),
+        socket_path=_value(command, "--socket-path"),
+    )
 
 
 def check(settings: Settings, environment: Mapping[str, str], *, probe: bool) -> Iterator[Finding]:
@@ -38,30 +78,19 @@ def check(settings: Settings, environment: Mapping[str, str], *, probe: bool) ->
 def _transport(
     agent: AgentSettings, transport: TransportSettings, profiles: Catalogue, *, probe: bool
 ) -> Iterator[Finding]:
-    command = list(transport.command)
-    option = SENDERS.get(Path(command[0]).name)
-    target = _value(command, option, "--target" if option == "-t" else "--session") if option is not None else ""
-    if not target or "{" in target or {"-H", "--host"} & set(command):
+    named = named_pane(transport.command)
+    if named is None:
         return
-    server = Server(
-        LocalRunner(),
-        program=_value(command, "--tmux") or "tmux",
-        socket_name=_value(command, "-L", "--socket-name"),
-        socket_path=_value(command, "--socket-path"),
-    )
     name = f"pane of {transport.name}"
     try:
-        pane = resolve(server, target, profiles)
-        found = examine(server, pane, profiles, _value(command, "--agent"))
+        found = named.examine(profiles)
     except GoneError:
         if probe:
-            yield Finding("note", name, f"there is no {target!r} now: nothing to look at", agent.agent)
+            yield Finding("note", name, f"there is no {named.target!r} now: nothing to look at", agent.agent)
         return
     except BusWatchError as why:
         yield Finding("note", name, _plain(str(why)), agent.agent)
         return
-    finally:
-        server.runner.close()
     yield from _of_pane(name, agent.agent, found, probe=probe)
 
 

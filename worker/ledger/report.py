@@ -289,6 +289,33 @@ def last_outputs(db: sqlite3.Connection, message: int) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
+def last_delivered(db: sqlite3.Connection, agent: str) -> float | None:
+    """When the newest of an agent's delivered messages was; epoch seconds. Asks the newest 1,000 only."""
+    row = db.execute(
+        """
+        select max(finished_at) as at from (
+          select state, finished_at from messages indexed by messages_by_time
+          where agent = ? order by ms desc limit 1000
+        ) where state = 'delivered'
+        """,
+        (agent,),
+    ).fetchone()
+    return None if row["at"] is None else float(row["at"])
+
+
+def came_by_hour(db: sqlite3.Connection, agent: str, now: float, hours: int) -> list[tuple[int, int]]:
+    """How many messages came in each of the last hours: (how many hours ago it began, number)."""
+    since = now - 3600 * hours
+    rows = db.execute(
+        """
+        select cast((? - received_at) / 3600 as integer), count(*) from messages indexed by messages_by_time
+        where agent = ? and ms > ? and received_at > ? group by 1
+        """,
+        (now, agent, int((since - 3600) * 1000), since),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 def inboxes(db: sqlite3.Connection) -> dict[str, sqlite3.Row]:
     """How each inbox is: last good poll, and why polls fail where they do."""
     return {row["agent"]: row for row in db.execute("select * from inboxes")}

@@ -15,8 +15,11 @@ from worker.settings import AgentSettings, Settings
 from worker.view import access
 
 
-def overview(load: Callable[[], Settings]) -> dict[str, Any]:
-    """Everything that `status` tells, as its JSON has it. A configuration that does not load is a problem."""
+def overview(load: Callable[[], Settings], *, ask: bool = True) -> dict[str, Any]:
+    """Everything that `status` tells, as its JSON has it. A configuration that does not load is a problem.
+
+    `ask`: whether silent workers are asked for a sign of life first, which may take a second.
+    """
     try:
         settings = load()
     except ConfigError as error:
@@ -32,7 +35,8 @@ def overview(load: Callable[[], Settings]) -> dict[str, Any]:
         "workers": [],
     }
     try:
-        await_sign_of_life(settings)
+        if ask:
+            await_sign_of_life(settings)
         with access.ledger_of(settings) as db:
             _read(found, settings, db)
     except LedgerError as error:

@@ -379,6 +379,7 @@ def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command
         "completion",
         "bus",
         "profile",
+        "run-agent",
     }:  # they read no configuration to do their work
         return
     empty_desk.config.write_text("{")

@@ -1,0 +1,1 @@
+"""Live views of the read model; each needs the extra `ui`."""

@@ -1,0 +1,45 @@
+"""What a view does is what the command line does: each action is one of our own commands, run as a process."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LIMIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a command."""
+
+    command: str
+    """As a person would type it."""
+    status: int
+    said: str
+    """What it printed, in one line."""
+
+    def __str__(self) -> str:
+        """The command and what it said."""
+        return f"{self.command}: {self.said or ('done' if self.status == 0 else f'exit {self.status}')}"
+
+
+def run(config: Path, words: Sequence[str], text: str | None = None) -> Done:
+    """Run `bus-watch WORDS...` on a configuration; `text` is its standard input. Never raises for what it does."""
+    shown = shlex.join(["bus-watch", *words])
+    command = [sys.executable, "-m", "worker.cli.main", words[0], f"--config={config}", *words[1:]]
+    try:
+        done = subprocess.run(
+            command,
+            input=text or "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Done(shown, 1, str(error))
+    said = " ".join((done.stdout + " " + done.stderr).split())
+    return Done(shown, done.returncode, said)
