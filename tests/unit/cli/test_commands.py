@@ -372,6 +372,7 @@ def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command
     needed = {
         "show": ["1-0"], "retry": ["1-0"], "drop": ["1-0"], "purge": ["1-0"], "pause": ["t"], "resume": ["t"],
         "ledger": ["check"], "agent": ["list"], "send": ["a", "hi"], "reply": ["hi"], "wait": ["1-0"],
+        "hook": ["--to", "bob", "--secret-file", str(empty_desk.config)],
     }.get(command, [])  # fmt: skip
     if command in {
         "install",
