@@ -61,7 +61,7 @@ ROWS: list[tuple[str, Any, type[errors.BusError], str]] = [
     ("coherence", None, errors.CoherenceError, "bus-coherence"),
     ("forbidden", None, errors.ForbiddenError, "bus-forbidden"),
     ("status", 500, errors.ServerError, "bus-server-error"),
-    ("status", 503, errors.ServerError, "bus-server-error"),
+    ("status", 503, errors.UnavailableError, "bus-unavailable"),
     ("status", 400, errors.RequestRefusedError, "bus-refused"),
     ("status", 404, errors.NotFoundError, "bus-not-found"),
     ("status", 204, errors.BadAnswerError, "bus-bad-answer"),

@@ -135,7 +135,8 @@ def test_a_line_of_agent_send_goes_back_to_its_pane(
     asked = ("-s", "beta", "-S", f"{HOST}:alpha", "-n", HOST, "--agent", "standin", "-m", "is it green?")
     assert terminal.run("agent_send", *asked).returncode == 0
     in_pane(terminal, beta.pane, monkeypatch)
-    environment = {**terminal.environment, **os.environ}
+    environment = {**os.environ, **terminal.environment}  # its home has the stand-in's profile
+    environment |= {name: os.environ[name] for name in ("TMUX", "TMUX_PANE", "BUS_WATCH_CONFIG")}
     done = subprocess.run(
         [sys.executable, "-m", "worker.cli.main", "reply", "yes"], env=environment, cwd=ROOT, text=True,
         capture_output=True, check=False,
