@@ -1,11 +1,12 @@
 """The real consumer as huey documents it: reserved workers, flags, signals, and what it says when it cannot start."""
 
-import os
+import re
 import signal
 import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -108,20 +109,21 @@ def test_sighup_is_no_restart(world: World, bridge_of: BridgeOf) -> None:
 
 @pytest.mark.parametrize("command", [["huey_consumer", "worker.app.huey"], ["bus-watch", "run"]])
 def test_sighup_while_it_starts_ends_nobody(world: World, bridge_of: BridgeOf, command: list[str]) -> None:
-    """The configuration is a pipe, at which the start is held up: a moment that a test can hit."""
+    """From its first import on, which is when it begins to heed the signal, until it delivers."""
     world.configure(world.agent(bridge := bridge_of("C"), "bob"))
-    text = world.config.read_text()
-    world.config.unlink()
-    os.mkfifo(world.config, 0o600)
+    bridge.streams.add("bob", "hello")
     with world.running(*command) as consumer:
-        with world.config.open("w") as pipe:  # opened as soon as somebody reads it
-            consumer.send_signal(signal.SIGHUP)
-            file = world.config.with_suffix(".file")
-            world.write_private(file, text)
-            file.replace(world.config)
-            pipe.write(text)
-        bridge.streams.add("bob", "hello")
-        until(lambda: world.seen("bob-wake") == ["hello"], "a message")
+        status = Path(f"/proc/{consumer.pid}/status")
+        caught = re.compile(r"^SigCgt:\s*[0-9a-f]+[13579bdf]$", re.MULTILINE)  # the lowest bit is SIGHUP's
+        until(lambda: caught.search(status.read_text()), "somebody who heeds SIGHUP")
+        signals = iter(range(30))
+
+        def delivered() -> bool:
+            if next(signals, None) is not None:
+                consumer.send_signal(signal.SIGHUP)
+            return world.seen("bob-wake") == ["hello"]
+
+        until(delivered, "a message")
         assert consumer.stop() == 0
 
 

@@ -31,10 +31,18 @@ DAY = 86400.0
 # Tables that hold a row for each agent, stream, lane or worker process, and `found`, the lanes with something to do:
 # to scan them is to read them.
 SMALL = frozenset(
-    {"lanes", "l", "workers", "inboxes", "i", "streams", "CONSTANT", "found"}
-)  # found: lanes with something to do
+    {"lanes", "l", "workers", "inboxes", "i", "streams", "CONSTANT", "found", "n"}
+)  # found: lanes with something to do; n: notices, which the next sweep reads and deletes
 # Indexes that hold only what is not done: their size is the work there is, not the history.
-LIVE = ("messages_open", "deliveries_pending", "deliveries_running", "deliveries_scheduled", "deliveries_stuck")
+LIVE = (
+    "messages_open",
+    "messages_unreported",
+    "messages_receipts",
+    "deliveries_pending",
+    "deliveries_running",
+    "deliveries_scheduled",
+    "deliveries_stuck",
+)
 
 # The newest rows of a table are at its end: reading it backwards stops at the limit.
 NEWEST = "from messages m order by m.id desc limit ?"

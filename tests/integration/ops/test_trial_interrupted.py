@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -52,7 +51,7 @@ def test_nothing_is_left(tmp_path: Path, number: signal.Signals, what: list[str]
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     trial = subprocess.Popen(
-        [sys.executable, ROOT / "ops" / "trial" / "run", "--ui", "opencode", *what],
+        [ROOT / "ops" / "trial" / "run", "--ui", "opencode", *what],
         env={**os.environ, "BUS_WATCH_TRIAL": str(tmp_path), "TMPDIR": str(temporary)},
         cwd=tmp_path,
         stderr=subprocess.PIPE,
@@ -76,7 +75,7 @@ def test_nothing_is_left(tmp_path: Path, number: signal.Signals, what: list[str]
 def test_a_ui_of_another_version_is_refused(tmp_path: Path) -> None:
     pretend(tmp_path, "opencode", "1.0.0")
     done = subprocess.run(
-        [sys.executable, ROOT / "ops" / "trial" / "run", "--ui", "opencode", "--case", "short"],
+        [ROOT / "ops" / "trial" / "run", "--ui", "opencode", "--case", "short"],
         env={**os.environ, "BUS_WATCH_TRIAL": str(tmp_path)},
         capture_output=True,
         text=True,
