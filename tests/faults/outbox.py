@@ -12,7 +12,7 @@ from tests.world.config import QUICK
 from tests.world.waiting import until
 from tests.world.world import World
 
-RECIPIENTS = ("carol", "dave")
+RECIPIENTS = ("carol", "dave", "erin", "frank")  # one for each of COMMAND_POINTS: none waits behind another
 
 WORKER_POINTS = tuple(
     (f"worker.outbox_{name}:{nth}", name == "answered") for name in ("claimed", "answered", "settled") for nth in (1, 2)

@@ -147,7 +147,7 @@ def test_while_the_bus_is_down_messages_are_kept_in_order(world: World, bridge: 
         assert [row["key"] for row in world.json("queue", "--sent")] == ["out-1", "out-2"]
         bridge.clear_faults()
         until(lambda: [item["text"] for item in on_bus(bridge)] == ["m0", "m1"], "both in order")
-    assert world.count("select count(*) from outbox where state = 'sent'") == 2
+        until(lambda: world.count("select count(*) from outbox where state = 'sent'") == 2, "both to be settled")
 
 
 def test_one_recipient_does_not_wait_for_another(world: World, bridge: FakeBridge) -> None:

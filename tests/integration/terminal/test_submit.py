@@ -506,7 +506,6 @@ def test_a_lock_that_nobody_of_ours_took_holds_nothing_up(terminal: Terminal, ho
     "command",
     [
         "resize-window -t {} -x 60 -y 15",
-        "resize-window -t {} -x 40 -y 12",
         "rename-session -t a other",
         "break-pane -d -s {} -t keep:",
         "swap-pane -s {} -t keep:0.0",
