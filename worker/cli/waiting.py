@@ -9,7 +9,7 @@ from worker import notices as words
 from worker.ledger import outbox, report
 from worker.ledger.database import Database
 from worker.ledger.operate import find_message
-from worker.outgoing import Kind, Sending, number_of
+from worker.outgoing import PENDING, Kind, Sending, number_of
 
 LOOK_SECONDS = 0.05
 NOT_YET = 75
@@ -71,7 +71,7 @@ def for_sent(database: Database, number: int, wanted: str, seconds: float | None
 
 def _sent(database: Database, number: int) -> Waited | None:
     state = str(database.read(lambda db: outbox.find(db, number))["state"])
-    if state in {Sending.WAITING, Sending.SENDING, Sending.RETRYING}:
+    if state in PENDING:
         return None
     return Waited(0 if state == Sending.SENT else OTHERWISE, state)
 

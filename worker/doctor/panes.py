@@ -6,6 +6,7 @@ Nothing is typed, no mode is left, and what a screen says is not repeated.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from worker.doctor.finding import Finding
 from worker.errors import BusWatchError
@@ -33,6 +34,17 @@ class NamedPane:
     socket_name: str
     socket_path: str
 
+    @classmethod
+    def of(cls, command: Sequence[str], target: str) -> Self:
+        """What the options of a command of ours say beside its target."""
+        return cls(
+            target=target,
+            agent=_value(command, "--agent"),
+            tmux=_value(command, "--tmux") or "tmux",
+            socket_name=_value(command, "-L", "--socket-name"),
+            socket_path=_value(command, "--socket-path"),
+        )
+
     def examine(self, profiles: Catalogue) -> Examined:
         """Look at it, and type nothing.
 
@@ -52,13 +64,7 @@ def named_pane(command: Sequence[str]) -> NamedPane | None:
     target = _value(command, option, "--target" if option == "-t" else "--session") if option is not None else ""
     if not target or "{" in target or {"-H", "--host"} & set(command):
         return None
-    return NamedPane(
-        target=target,
-        agent=_value(command, "--agent"),
-        tmux=_value(command, "--tmux") or "tmux",
-        socket_name=_value(command, "-L", "--socket-name"),
-        socket_path=_value(command, "--socket-path"),
-    )
+    return NamedPane.of(command, target)
 
 
 def check(settings: Settings, environment: Mapping[str, str], *, probe: bool) -> Iterator[Finding]:

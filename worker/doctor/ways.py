@@ -40,23 +40,15 @@ class Way(NamedTuple):
 
 def of_command(agent: str, transport: str, command: Sequence[str]) -> Way:
     """The way that a `wake` with these arguments would take now."""
-    from worker.terminal import looking, target  # noqa: PLC0415 - only for this
+    from worker.doctor.panes import NamedPane  # noqa: PLC0415 - only for this
     from worker.terminal.catalogue import Catalogue  # noqa: PLC0415 - the same
     from worker.terminal.channels.names import TYPE, links  # noqa: PLC0415 - the same
-    from worker.terminal.runner import LocalRunner  # noqa: PLC0415 - the same
-    from worker.terminal.tmux import Server  # noqa: PLC0415 - the same
 
     value = dict(pairwise(command))
-    name = value.get("-L") or value.get("--socket-name", "")
-    server = Server(LocalRunner(), socket_path=value.get("--socket-path", ""), socket_name=name)
-    profiles = Catalogue.of(os.environ)
     try:
-        pane = target.resolve(server, value["-t"], profiles)
-        found = looking.examine(server, pane, profiles, value.get("--agent", ""))
+        found = NamedPane.of(command, value["-t"]).examine(Catalogue.of(os.environ))
     except BusWatchError as why:
         return Way(agent, transport, "", "", "", "", (f"nobody to wake now: {why}",))
-    finally:
-        server.runner.close()
     who = found.profile.name if found.profile is not None else ""
     tried = links(who, value.get("--via", "auto"), value.get("--authority", "any"))
     second = (
@@ -67,9 +59,9 @@ def of_command(agent: str, transport: str, command: Sequence[str]) -> Way:
         passed.append(f"{who}: {found.channels.get(who) or second}")
     for link in tried:
         if link == TYPE or not found.channels.get(link, "-"):
-            return Way(agent, transport, who, found.version, pane.id, link, tuple(passed))
+            return Way(agent, transport, who, found.version, found.pane.id, link, tuple(passed))
         passed.append(f"{link}: {found.channels.get(link, 'it is another agent')}")
-    return Way(agent, transport, who, found.version, pane.id, "", tuple(passed))
+    return Way(agent, transport, who, found.version, found.pane.id, "", tuple(passed))
 
 
 def of_all(settings: Settings) -> Iterator[Way]:

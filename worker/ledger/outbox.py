@@ -75,17 +75,14 @@ def put_once(
     once: str,
 ) -> int:
     """`put`, unless a message with this name was put before (empty: it has none). Its number, or that one's."""
-    if once:
-        found = tx.execute(
-            "select id from outbox indexed by outbox_recent where agent = ? and recipient = ? and answers = ?",
-            (agent, recipient, f"hook:{once}"),
-        ).fetchone()
-        if found is not None:
-            return int(found["id"])
-    number = put(tx, agent, recipient, text, kind=kind, now=now, message_class=message_class)
-    if once:
-        tx.execute("update outbox set answers = ? where id = ?", (f"hook:{once}", number))
-    return number
+    name = f"hook:{once}" if once else None
+    found = tx.execute(
+        "select id from outbox indexed by outbox_recent where agent = ? and recipient = ? and answers = ?",
+        (agent, recipient, name),
+    ).fetchone()
+    if found is not None:
+        return int(found["id"])
+    return put(tx, agent, recipient, text, kind=kind, now=now, message_class=message_class, answers=name)
 
 
 def heads(db: sqlite3.Connection, agent: str | None = None, recipient: str | None = None) -> list[Head]:

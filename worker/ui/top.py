@@ -4,7 +4,6 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -18,19 +17,18 @@ from worker import times
 from worker.errors import BusWatchError
 from worker.settings import Settings
 from worker.ui import verbs
+from worker.ui.cells import agent_cells, chosen_in, delivery_cells, fill
 from worker.ui.story import StoryScreen
-from worker.view.agents import AgentView, Board, board, sparkline
+from worker.view.agents import AgentView, Board, board
 from worker.view.deliveries import not_done
-from worker.view.messages import first_line, story
-from worker.view.panes import PaneState, PaneWatch, pane_of
+from worker.view.messages import first_lines, story
+from worker.view.panes import PaneWatch, pane_of
 from worker.view.plain import one_line
 
 REFRESH_SECONDS = 1.0
 IDLE_SECONDS = 5.0  # a ledger that nobody has written to is read again so often, as ages go on
 SHOWN = 50  # deliveries of a lane
 WIDE = 100  # columns from which on names and hours are shown in full
-_COLORS = {"dead": "red", "held": "yellow", "retrying": "yellow", "running": "blue", "waiting": ""}
-_PANE_COLORS = {"idle": "green", "busy": "blue", "draft": "yellow", "dialog": "red", "gone": "red", "refused": "red"}
 
 
 class Top(App[None]):
@@ -117,9 +115,8 @@ class Top(App[None]):
                 found = board(self._settings)
                 chosen = self._agent_name() or (found.agents[0].name if found.agents else "")
                 deliveries = not_done(self._settings, SHOWN, frozenset({chosen}))["deliveries"] if chosen else []
-                for one in deliveries:
-                    if one["key"] not in self._texts:
-                        self._texts[one["key"]] = first_line(story(self._settings, one["key"])["text"]) or ""
+                unread = {one["key"] for one in deliveries} - self._texts.keys()
+                self._texts |= first_lines(self._settings, unread)
                 self._seen, self._read_at = seen, time.monotonic()
         except BusWatchError as error:
             self.call_from_thread(self._say, str(error))
@@ -176,21 +173,11 @@ class Top(App[None]):
             return
         now, wide = time.time(), self.size.width >= WIDE
         rows = [
-            (
-                one.name,
-                (
-                    _cell(one.name, 30 if wide else 18),
-                    _pane_cell(self._panes.of(one.name)),
-                    _cell(_waits(one), 20 if wide else 16),
-                    _cell("" if one.oldest_at is None else _age(now - one.oldest_at), 6),
-                    _cell("never" if one.delivered_at is None else _age(now - one.delivered_at), 6),
-                    Text(sparkline(one.hours if wide else _pairs(one.hours))),
-                ),
-            )
+            (one.name, agent_cells(one, self._panes.of(one.name), wide=wide, now=now))
             for one in self._board.agents
             if self._find in one.name or any(self._find in text for text in self._texts.values())
         ]
-        _fill(self._agents, rows)
+        fill(self._agents, rows)
         self._show_problems()
 
     def _show_problems(self) -> None:
@@ -216,18 +203,8 @@ class Top(App[None]):
             text = self._texts.get(one["key"], "")
             if self._find and self._find not in text and self._find not in one["key"]:
                 continue
-            rows.append(
-                (
-                    f"{one['key']} {one['transport']}",
-                    (
-                        Text(one["state"], style=_COLORS.get(one["state"], "")),
-                        _cell(_age(now - times.seconds(one["received_at"])), 6),
-                        _cell(one["transport"], 14),
-                        Text(f"{one_line(text, 60) or '-'} · {one_line(one['words'], 300)}"),
-                    ),
-                )
-            )
-        _fill(self._waiting, rows)
+            rows.append((f"{one['key']} {one['transport']}", delivery_cells(one, text, now=now)))
+        fill(self._waiting, rows)
 
     def _say(self, text: str) -> None:
         self._said.update(Text(one_line(text, 400)))
@@ -235,10 +212,10 @@ class Top(App[None]):
     # -- choosing -----------------------------------------------------------------------------------------------
 
     def _agent_name(self) -> str:
-        return _chosen(self._agents)
+        return chosen_in(self._agents)
 
     def _delivery(self) -> dict[str, Any] | None:
-        chosen = _chosen(self._waiting)
+        chosen = chosen_in(self._waiting)
         return next((one for one in self._deliveries if f"{one['key']} {one['transport']}" == chosen), None)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
@@ -358,53 +335,3 @@ class Top(App[None]):
         done = verbs.run(self._settings.config_path, words, text)
         self._read_at = 0.0
         self.call_from_thread(self._say, str(done))
-
-
-def _age(seconds: float) -> str:
-    """An age in few columns: `42s`, `7m`, `3h`, `5d`."""
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{max(0.0, seconds):.0f}s"
-
-
-def _pairs(hours: tuple[int, ...]) -> tuple[int, ...]:
-    """Half as many columns: two hours in each."""
-    return tuple(map(sum, zip(hours[::2], hours[1::2], strict=True)))
-
-
-def _cell(text: str, width: int) -> Text:
-    return Text(one_line(text, width))
-
-
-def _pane_cell(state: PaneState) -> Text:
-    return Text(state.word, style=_PANE_COLORS.get(state.word, ""))
-
-
-def _waits(one: AgentView) -> str:
-    """`3`, or with what needs somebody: `3 1dead`."""
-    parts = [str(one.waits), *(f"{one.counts[state]}{state}" for state in ("dead", "held") if one.counts[state])]
-    return " ".join([*parts, *(["paused"] if one.paused else [])])
-
-
-def _chosen(table: DataTable[Text]) -> str:
-    if not table.row_count or table.cursor_row >= table.row_count:
-        return ""
-    return str(table.coordinate_to_cell_key((table.cursor_row, 0)).row_key.value)  # type: ignore[arg-type] # a pair does
-
-
-def _fill(table: DataTable[Text], rows: Sequence[tuple[str, tuple[Text, ...]]]) -> None:
-    """Show these rows in this order; the cursor stays on the row that it is on."""
-    if [key.value for key in table.rows] == [key for key, _ in rows]:
-        for key, cells in rows:
-            for column, cell in zip(table.columns, cells, strict=True):
-                if table.get_cell(key, column) != cell:
-                    table.update_cell(key, column, cell, update_width=True)
-        return
-    chosen = _chosen(table)
-    table.clear()
-    for key, cells in rows:
-        table.add_row(*cells, key=key)
-    keys = [key for key, _ in rows]
-    if chosen in keys:
-        table.move_cursor(row=keys.index(chosen))

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from worker import times
@@ -44,6 +45,17 @@ def first_line(text: str | None) -> str | None:
     if text is None:
         return None
     return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def first_lines(settings: Settings, keys: Iterable[str]) -> dict[str, str]:
+    """The first line of each message, by its key; empty where there is none.
+
+    Raises:
+        NoSuchMessageError: a key names no message, or several.
+    """
+    with access.ledger_of(settings) as db:
+        texts = {key: report.message(db, operate.find_message(db, key))["text"] for key in keys}
+    return {key: first_line(text) or "" for key, text in texts.items()}
 
 
 def story(settings: Settings, key: str) -> dict[str, Any]:
