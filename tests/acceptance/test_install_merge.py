@@ -12,6 +12,7 @@ import pytest
 
 from tests.fakes.terminals import private_terminal
 from tests.world.installation import install
+from tests.world.waiting import PATIENCE
 from tests.world.world import World
 
 THERE: dict[str, Any] = {
@@ -114,6 +115,16 @@ def test_agents_come_and_go_without_an_editor(place: World) -> None:
     last = place.bus_watch("agent", "remove", "bob")
     assert (last.returncode, "only agent" in last.stderr) == (64, True)
     assert "did you mean add?" in place.bus_watch("agent", "ad", "x").stderr
+
+
+def test_commands_at_once_lose_no_agent(place: World) -> None:
+    """Each reads the configuration and writes it whole: one that read too early would take another's agent away."""
+    place.write_config(json.dumps(THERE))
+    token = str(place.home / "token")
+    names = [f"agent{number}" for number in range(6)]
+    running = [place.start("bus-watch", "agent", "add", name, "--token-file", token) for name in names]
+    assert [one.wait(PATIENCE) for one in running] == [0] * len(names), place.log()
+    assert sorted(agent["agent"] for agent in written(place)["agents"]) == [*names, "bob"]
 
 
 def test_register_makes_the_token(place: World) -> None:

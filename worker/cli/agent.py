@@ -5,6 +5,7 @@ for several. A running worker takes it up by itself. Options of `add` that are l
 """
 
 import argparse
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -97,14 +98,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add(args: argparse.Namespace) -> int:
+    from worker import configuration
+    from worker.install import files
+
+    if not (args.token_file or args.token_env or args.register):
+        raise UsageError("say where the token is: --token-file PATH or --token-env NAME, or --register makes one")
+    config = configuration.config_path(args.config).absolute()
+    with files.alone(config):
+        return _add_to(args, config)
+
+
+def _add_to(args: argparse.Namespace, config: Path) -> int:
     import os
 
     from worker import configuration
     from worker.install import merge, plan
 
-    if not (args.token_file or args.token_env or args.register):
-        raise UsageError("say where the token is: --token-file PATH or --token-env NAME, or --register makes one")
-    config = configuration.config_path(args.config).absolute()
     there = configuration.read(config)
     configuration.check(there, config)
     wishes = _wishes(args, config)
@@ -144,9 +153,17 @@ def _check_local(bridge_url: str) -> None:
 
 def _remove(args: argparse.Namespace) -> int:
     from worker import configuration
-    from worker.install import merge, plan
+    from worker.install import files
 
     config = configuration.config_path(args.config).absolute()
+    with files.alone(config):
+        return _remove_from(args, config)
+
+
+def _remove_from(args: argparse.Namespace, config: Path) -> int:
+    from worker import configuration
+    from worker.install import merge, plan
+
     there = configuration.read(config)
     configuration.check(there, config)
     names = merge.names(there)
@@ -218,40 +235,54 @@ def _token(file: str | None, variable: str | None) -> str:
 
 def _answering(args: argparse.Namespace) -> int:
     """The MCP entry and the section of instructions: shown, written, or taken away."""
-    import difflib
     import os
 
-    from worker.cli import output, sending
+    from worker.cli import sending
     from worker.configuration import config_path
-    from worker.install import answering
+    from worker.install import answering, files
     from worker.install.installation import script
     from worker.state_files import DEFAULT_CONFIG
 
     if args.name not in answering.agents():
         known = ", ".join(answering.agents())
         raise UsageError(f"{args.name!r} is not known{did_you_mean(args.name, answering.agents())}: {known}")
-    changes: list[tuple[Path, str, str]] = []
+    wanted: list[tuple[Path, Callable[[str], str]]] = []
     if args.mcp:
         command = [str(script("bus-watch")), "mcp", "--as", sending.sender(sending.desk_of(args.config), args.sender)]
         where = config_path(args.config).absolute()
         command += [] if where == DEFAULT_CONFIG.expanduser() else ["--config", str(where)]
-        path = answering.mcp_file(args.name, os.environ)
-        before = answering.read(path)
-        changes.append((path, before, answering.with_server(args.name, before, None if args.undo else command)))
+        server = None if args.undo else command
+        wanted.append(
+            (answering.mcp_file(args.name, os.environ), lambda text: answering.with_server(args.name, text, server))
+        )
     if args.skill:
-        path = answering.skill_file(args.name, os.environ)
-        before = answering.read(path)
-        changes.append((path, before, answering.with_skill(before, wanted=not args.undo)))
-    for path, before, after in changes:
-        if (args.write or args.undo) and before != after:
-            answering.write(path, after)
+        wanted.append(
+            (answering.skill_file(args.name, os.environ), lambda text: answering.with_skill(text, wanted=not args.undo))
+        )
+    done = args.write or args.undo
+    changes: list[tuple[Path, str, str]] = []
+    for path, change in wanted:
+        with files.alone(path):
+            before = answering.read(path)
+            after = change(before)
+            if done and before != after:
+                answering.write(path, after)
+        changes.append((path, before, after))
+    return _tell_answering(args, changes)
+
+
+def _tell_answering(args: argparse.Namespace, changes: list[tuple[Path, str, str]]) -> int:
+    import difflib
+
+    from worker.cli import output
+
     done = args.write or args.undo
     if args.json:
-        files = [
+        found = [
             {"file": str(path), "state": "there" if done or before == after else "missing"}
             for path, before, after in changes
         ]
-        output.print_json({"agent": args.name, "files": files})
+        output.print_json({"agent": args.name, "files": found})
         return 0
     for path, before, after in changes:
         state = "as it should be" if before == after else "written" if done else "--write changes it:"
@@ -271,16 +302,17 @@ def _setup(args: argparse.Namespace) -> int:
         return _answering(args)
 
     from worker.cli import output
-    from worker.install import channels
+    from worker.install import channels, files
 
     if args.name not in channels.agents():
         known = ", ".join(channels.agents())
         raise UsageError(f"{args.name!r} has no channel{did_you_mean(args.name, channels.agents())}: {known}")
     setup = channels.setup_of(args.name, os.environ)
-    if args.write:
-        setup.write()
-    elif args.undo:
-        setup.undo()
+    with files.alone(setup.path) if setup.path else contextlib.nullcontext():
+        if args.write:
+            setup.write()
+        elif args.undo:
+            setup.undo()
     state = setup.state()
     if args.json:
         path = str(setup.path) if setup.path else None

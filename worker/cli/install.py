@@ -85,7 +85,14 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     services = _services(args)
     wishes, token = _wishes(args, config)
-    plan = make_plan(config, wishes, token, services)
+    with files.alone(config):
+        return _carry_out(args, config, make_plan(config, wishes, token, services))
+
+
+def _carry_out(args: argparse.Namespace, config: Path, plan: "Plan") -> int:
+    """Show the files, or write them."""
+    from worker.install import files
+
     if args.dry_run:
         for planned in plan.files:
             print(f"# {planned.path} ({planned.mode:04o})\n{files.shown(planned)}")

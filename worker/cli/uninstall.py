@@ -23,12 +23,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from worker import configuration
+    from worker.install import files
     from worker.install.uninstall import uninstall
 
+    config = configuration.config_path(args.config).absolute()
     count = 0
-    for sentence in uninstall(configuration.config_path(args.config).absolute(), purge=args.purge):
-        print(sentence)
-        count += 1
+    with files.alone(config):
+        for sentence in uninstall(config, purge=args.purge):
+            print(sentence)
+            count += 1
     if not count:
         print("nothing to do: install wrote no service files for this configuration")
     return 0

@@ -6,12 +6,14 @@ that.
 
 import contextlib
 import difflib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,7 @@ from typing import Any, Literal
 from worker.atomic_files import write_atomically
 from worker.credentials import shown_name
 from worker.errors import BusWatchError
+from worker.install.errors import InstallError
 
 FileKind = Literal["config", "token", "service", "line"]
 Comparison = Literal["new", "same", "different"]
@@ -38,6 +41,43 @@ class Planned:
     mode: int = 0o644
     line: str = ""
     owner: tuple[int, int] | None = None
+
+
+@contextlib.contextmanager
+def alone(path: Path, patience: float = 30.0) -> Iterator[None]:
+    """From reading the file at `path` until it is written, no other command of ours changes one in its folder.
+
+    Else two at once would each write what it had read, and the agent that the one has added would be gone. The folder
+    itself is locked (flock(2) takes one), so that nothing is left behind; where there is none, the nearest above it.
+
+    Args:
+        path: the file that is to change.
+        patience: seconds for which others may be at work.
+
+    Raises:
+        InstallError: somebody else was at work all the time.
+    """
+    folder = path.absolute().parent
+    while not folder.is_dir():
+        folder = folder.parent
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        until = time.monotonic() + patience
+        while not _taken(descriptor):
+            if time.monotonic() > until:
+                raise InstallError(f"another command has been changing files in {folder} for {patience:g} s: see ps")
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def comparison(planned: Planned) -> Comparison:

@@ -86,7 +86,8 @@ def resumed(trial: Trial, case: Case, count: int) -> None:
         case.notes.append("it resumes no session")
         return
     old, key = f"before {marker()}", uuid.uuid4().hex
-    trial.wake(old, key=key)
+    first = trial.wake(old, key=key)
+    case.notes.append(f"before it ended: {first['verdict']} via {first['channel']}")
     trial.wait([mark_of(old)], 10)
     session.stop()
     how = session.ui.set_up(session.home, session.cwd, session.base)
