@@ -21,7 +21,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         with reading(settings.ledger_file) as db:
             workers = living_workers(db, settings)
             lanes = report.lanes(db)
-            found = troubles(db, settings, workers, lanes, time.time())
+            found = [one.words for one in troubles(db, settings, workers, lanes, time.time())]
     except LedgerError:
         return  # the check of the ledger has said so
     runs = any(row["kind"] == "consumer" for row in workers)
@@ -29,7 +29,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         found.append(moved.sentence(elsewhere))
     for sentence in found:
         yield Finding("FAIL", "now", sentence)
-    for sentence in left_over(lanes):
-        yield Finding("note", "now", sentence)
+    for trouble in left_over(lanes):
+        yield Finding("note", "now", trouble.words)
     if runs and not found:
         yield Finding("ok", "now", "a worker runs, and nothing is stuck")

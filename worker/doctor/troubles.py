@@ -1,4 +1,4 @@
-"""What keeps messages from arriving now, and what to do about it: sentences, for `status` and for `doctor` alike.
+"""What keeps messages from arriving now, and what to do about it: for `status`, `doctor` and alerts alike.
 
 Nothing here needs the bus: the ledger tells, and what the running worker wrote down about itself.
 """
@@ -6,13 +6,16 @@ Nothing here needs the bus: the ledger tells, and what the running worker wrote 
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 from worker import __version__
-from worker.ledger import drift, leases, outbox, report
+from worker.conditions import Condition
+from worker.ledger import disk, drift, leases, outbox, report
 from worker.ledger.intake import MALFORMED_SECONDS
 from worker.ledger.report import DeliveryReport, LaneReport
 from worker.outgoing import key_of
-from worker.settings import Settings
+from worker.settings import AgentSettings, Settings
 from worker.times import ago, span
 
 SILENT_SECONDS = 60.0  # a bus that has not answered for so long is worth a line; sooner where `stuck_after` is shorter
@@ -26,9 +29,31 @@ STUCK_SECONDS = 300.0  # in the outbox, where no transport of its sender has a s
 OVERDUE_SECONDS = 10.0  # a transport that has run longer than its time-out by this: nobody ends it
 
 
+class Trouble(NamedTuple):
+    """One thing that is wrong."""
+
+    condition: Condition
+    about: str
+    """Whose it is: an agent, `AGENT TRANSPORT`, a worker, a UI; empty: the whole's. Condition and this together are a
+    name that stays the same for as long as the trouble lasts."""
+    words: str
+    """A sentence for a person, with what to do. It may quote what a transport printed."""
+    plain: str = ""
+    """The same without such a quotation; empty: there is none."""
+    is_new: bool = False
+    """It has only begun, and may pass by itself: `status` shows it, and nobody is called."""
+    delivery: int | None = None
+    """The delivery that it is about, where it is about one."""
+
+    @property
+    def quotes_nothing(self) -> str:
+        """The sentence, without what a transport printed."""
+        return self.plain or self.words
+
+
 def troubles(
     db: sqlite3.Connection, settings: Settings, workers: Sequence[sqlite3.Row], lanes: Sequence[LaneReport], now: float
-) -> list[str]:
+) -> list[Trouble]:
     """What keeps messages from arriving, worst first. `workers` are those that live."""
     return [
         *_of_workers(workers, settings, now),
@@ -39,31 +64,48 @@ def troubles(
     ]
 
 
-def left_over(lanes: Sequence[LaneReport]) -> Iterator[str]:
-    """What did not arrive, and waits for a person; it keeps nothing else."""
+def left_over(lanes: Sequence[LaneReport]) -> Iterator[Trouble]:
+    """What did not arrive, and waits for a person; it keeps nothing else. Of several lanes together, or of one."""
+    about = f"{lanes[0].agent} {lanes[0].transport}" if len(lanes) == 1 else ""
     if held := sum(lane.held for lane in lanes):
-        yield f"{held} held: nobody knows whether they were done; see bus-watch queue"
+        yield Trouble(Condition.HELD, about, f"{held} held: nobody knows whether they were done; see bus-watch queue")
     if dead := sum(lane.dead for lane in lanes):
-        yield f"{dead} dead: bus-watch queue says why; retry or drop them"
+        yield Trouble(Condition.DEAD, about, f"{dead} dead: bus-watch queue says why; retry or drop them")
 
 
-def _of_workers(workers: Sequence[sqlite3.Row], settings: Settings, now: float) -> Iterator[str]:
+def low_disk(ledger: Path) -> Iterator[Trouble]:
+    """Whether the ledger's disk is nearly full."""
+    try:
+        free = disk.free_bytes(ledger)
+    except OSError:
+        return
+    if free < disk.LOW_BYTES:
+        words = f"only {free // 2**20} MiB free on the ledger's disk: new mail will wait on the bus"
+        yield Trouble(Condition.DISK_LOW, "", words)
+
+
+def _of_workers(workers: Sequence[sqlite3.Row], settings: Settings, now: float) -> Iterator[Trouble]:
     for row in workers:
         if row["kind"] != "consumer":
             continue
         name = f"worker {row['pid']}"
         if now - max(row["swept_at"] or 0.0, row["started_at"]) > STALE_SWEEP_SECONDS:
-            yield f"{name} has not swept since {ago(row['swept_at'], now)}: it hangs, or is stopped; restart it"
+            words = f"{name} has not swept since {ago(row['swept_at'], now)}: it hangs, or is stopped; restart it"
+            yield Trouble(Condition.WORKER_SILENT, name, words)
         if row["health"] and row["health"] != "ok":
-            yield f"{name}: {row['health']}"
-        if row["version"] != __version__:
-            yield f"{name} is version {row['version']}, installed is {__version__}: restart it"
-        if row["config_error"]:
-            yield f"the configuration is refused, that of before is in force: {row['config_error']}"
-        if row["needs_restart"]:
-            yield f"{name}: {row['needs_restart']} changed in the configuration: restart it"
-        if row["serves"] and not row["config_error"]:
-            yield from _not_the_same(json.loads(row["serves"]), settings)
+            yield Trouble(Condition.WORKER_SILENT, name, f"{name}: {row['health']}")
+        yield from (Trouble(Condition.CONFIGURATION, "", words) for words in _not_as_installed(row, name, settings))
+
+
+def _not_as_installed(row: sqlite3.Row, name: str, settings: Settings) -> Iterator[str]:
+    if row["version"] != __version__:
+        yield f"{name} is version {row['version']}, installed is {__version__}: restart it"
+    if row["config_error"]:
+        yield f"the configuration is refused, that of before is in force: {row['config_error']}"
+    if row["needs_restart"]:
+        yield f"{name}: {row['needs_restart']} changed in the configuration: restart it"
+    if row["serves"] and not row["config_error"]:
+        yield from _not_the_same(json.loads(row["serves"]), settings)
 
 
 def _not_the_same(serves: dict[str, list[str]], settings: Settings) -> Iterator[str]:
@@ -81,44 +123,58 @@ def _not_the_same(serves: dict[str, list[str]], settings: Settings) -> Iterator[
 
 def _of_inboxes(
     inboxes: dict[str, sqlite3.Row], settings: Settings, workers: Sequence[sqlite3.Row], now: float
-) -> Iterator[str]:
+) -> Iterator[Trouble]:
     began = min((row["started_at"] for row in workers if row["kind"] == "consumer"), default=now)
     for agent in settings.agents:
         row = inboxes.get(agent.agent)
         if row is None:
             continue
-        failing = now - (row["failing_since"] or now)
-        refused = row["error_code"] in TOKEN_CODES and row["failures"] > 1
-        silent = min([SILENT_SECONDS, *(transport.stuck_after for transport in agent.transports)])
-        if row["error"] and (refused or row["polled_at"] is None or failing > silent):
-            yield f"{agent.agent}: no mail for {span(failing)}: {row['error']}"
-        silence = now - max(row["polled_at"] or 0.0, began)
-        if not row["error"] and silence > max(agent.poll_interval, agent.broadcast_wait) + UNANSWERED_SECONDS:
-            yield (
-                f"{agent.agent}: no mail for {span(silence)}: the bus has begun an answer and does not end it, or its "
-                "poll hangs; restart the worker if this lasts"
-            )
-        if row["malformed_at"] is not None and 0 <= now - row["malformed_at"] < MALFORMED_SECONDS:
-            count = max(1, row["malformed"])
-            yield (
-                f"{agent.agent}: {count} {'entry' if count == 1 else 'entries'} of its inbox skipped as no message, "
-                f"{ago(row['malformed_at'], now)}: whoever sent them has to send them again; the log says what is wrong"
-            )
-        ahead = row["bus_ahead"] or 0.0
-        if abs(ahead) >= CLOCK_SECONDS:
-            word = "ahead of" if ahead > 0 else "behind"
-            yield (
-                f"{agent.agent}: the bus's clock is {span(abs(ahead))} {word} ours: set whichever is wrong "
-                "(timedatectl set-ntp true); ages and expires_after go by it"
-            )
-        if row["floor_ms"] / 1000 > now + ahead + CLOCK_SECONDS:
-            yield (
-                f"{agent.agent}: its inbox begins {span(row['floor_ms'] / 1000 - now - ahead)} in the future: "
-                "a clock was wrong; the next poll sets it back"
-            )
+        yield from _of_polls(agent, row, began, now)
+        yield from (Trouble(Condition.INBOX, agent.agent, words) for words in _of_inbox(agent.agent, row, now))
 
 
-def _of_outbox(db: sqlite3.Connection, settings: Settings, now: float) -> Iterator[str]:
+def _of_polls(agent: AgentSettings, row: sqlite3.Row, began: float, now: float) -> Iterator[Trouble]:
+    """Whether the bus answers."""
+    name = agent.agent
+    failing = now - (row["failing_since"] or now)
+    refused = row["error_code"] in TOKEN_CODES and row["failures"] > 1
+    lasts = failing > min([SILENT_SECONDS, *(transport.stuck_after for transport in agent.transports)])
+    if row["error"] and (refused or lasts or row["polled_at"] is None):
+        condition = Condition.TOKEN_REFUSED if row["error_code"] in TOKEN_CODES else Condition.BUS_DOWN
+        words = f"{name}: no mail for {span(failing)}: {row['error']}"
+        yield Trouble(condition, name, words, is_new=not (refused or lasts))
+    silence = now - max(row["polled_at"] or 0.0, began)
+    if not row["error"] and silence > max(agent.poll_interval, agent.broadcast_wait) + UNANSWERED_SECONDS:
+        words = (
+            f"{name}: no mail for {span(silence)}: the bus has begun an answer and does not end it, or its "
+            "poll hangs; restart the worker if this lasts"
+        )
+        yield Trouble(Condition.BUS_DOWN, name, words)
+
+
+def _of_inbox(name: str, row: sqlite3.Row, now: float) -> Iterator[str]:
+    """What is odd about what the bus answers."""
+    if row["malformed_at"] is not None and 0 <= now - row["malformed_at"] < MALFORMED_SECONDS:
+        count = max(1, row["malformed"])
+        yield (
+            f"{name}: {count} {'entry' if count == 1 else 'entries'} of its inbox skipped as no message, "
+            f"{ago(row['malformed_at'], now)}: whoever sent them has to send them again; the log says what is wrong"
+        )
+    ahead = row["bus_ahead"] or 0.0
+    if abs(ahead) >= CLOCK_SECONDS:
+        word = "ahead of" if ahead > 0 else "behind"
+        yield (
+            f"{name}: the bus's clock is {span(abs(ahead))} {word} ours: set whichever is wrong "
+            "(timedatectl set-ntp true); ages and expires_after go by it"
+        )
+    if row["floor_ms"] / 1000 > now + ahead + CLOCK_SECONDS:
+        yield (
+            f"{name}: its inbox begins {span(row['floor_ms'] / 1000 - now - ahead)} in the future: "
+            "a clock was wrong; the next poll sets it back"
+        )
+
+
+def _of_outbox(db: sqlite3.Connection, settings: Settings, now: float) -> Iterator[Trouble]:
     """What our agents send, and the bus does not have."""
     for head in outbox.heads(db):
         agent = settings.agent(head.agent)
@@ -126,70 +182,87 @@ def _of_outbox(db: sqlite3.Connection, settings: Settings, now: float) -> Iterat
         since = now - row["created_at"]
         key = key_of(head.id)
         if agent is None:
-            yield f"{key}: {head.agent}, whose it is, is not configured any more: configure it, or bus-watch drop {key}"
+            words = (
+                f"{key}: {head.agent}, whose it is, is not configured any more: configure it, or bus-watch drop {key}"
+            )
+            yield Trouble(Condition.ORPHANED, head.agent, words)
         elif since >= min([STUCK_SECONDS, *(one.stuck_after for one in agent.transports)]):
             why = row["reason"] or "nobody has tried it"
-            yield f"{head.agent} to {head.recipient}: {key} waits for {span(since)}: {why}; bus-watch queue --sent"
+            words = f"{head.agent} to {head.recipient}: {key} waits for {span(since)}: {why}; bus-watch queue --sent"
+            yield Trouble(Condition.UNSENT, f"{head.agent} to {head.recipient}", words)
     counts = outbox.counts(db)
-    if counts.get("held"):
-        yield f"{counts['held']} held in the outbox: bus-watch queue --sent says why; retry or drop them"
-    if counts.get("dead"):
-        yield f"{counts['dead']} dead in the outbox: bus-watch queue --sent says why; retry or drop them"
+    for state, condition in (("held", Condition.HELD), ("dead", Condition.DEAD)):
+        if count := counts.get(state):
+            words = f"{count} {state} in the outbox: bus-watch queue --sent says why; retry or drop them"
+            yield Trouble(condition, "outbox", words)
 
 
-def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[str]:
+def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[Trouble]:
     """UIs that show what their profile does not explain: they have changed, or somebody left a menu open."""
     for one in drift.screens(db):
         if now - one.last_at < DRIFT_SECONDS and one.times >= DRIFT_COUNT:
             name = f"{one.ui} {one.version}".strip()
-            since = ago(one.first_at, now)
-            yield (
-                f"{name}: {one.times} screens since {since} that its profile does not explain, and messages wait: "
-                "bus-watch doctor --probe"
+            words = (
+                f"{name}: {one.times} screens since {ago(one.first_at, now)} that its profile does not explain, "
+                "and messages wait: bus-watch doctor --probe"
             )
+            yield Trouble(Condition.DRIFTED, name, words)
     for one in drift.channels(db):
         if now - one.last_at < DRIFT_SECONDS and one.times >= DRIFT_COUNT:
             name = f"{one.ui} {one.version}".strip()
-            yield (
+            words = (
                 f"{name}: its channel was not as it was measured, {one.times} times since {ago(one.first_at, now)}: "
                 "its messages are typed, or wait: bus-watch doctor"
             )
+            yield Trouble(Condition.DRIFTED, f"{name} channel", words)
 
 
-def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[str]:
+def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[Trouble]:
     for lane in lanes:
+        name = f"{lane.agent} {lane.transport}"
         transport = settings.transport(lane.agent, lane.transport)
         if transport is None:
             if lane.waiting + lane.retrying + lane.held:
-                yield (
-                    f"{lane.agent} {lane.transport}: not configured any more, and messages wait for it: configure it "
-                    "again, or drop them; see bus-watch queue"
+                words = (
+                    f"{name}: not configured any more, and messages wait for it: configure it again, or drop them; "
+                    "see bus-watch queue"
                 )
+                yield Trouble(Condition.ORPHANED, name, words)
         elif lane.broken_since is not None and not lane.paused:
-            since = span(now - lane.broken_since)
-            yield f"{lane.agent} {lane.transport}: nobody there since {since} ({lane.broken_reason}); messages wait"
+            since = now - lane.broken_since
+            says = f"{name}: nobody there since {span(since)}"
+            yield Trouble(
+                Condition.STUCK,
+                name,
+                f"{says} ({lane.broken_reason}); messages wait",
+                f"{says}; messages wait",
+                is_new=since < transport.stuck_after,
+            )
         elif lane.paused:
             yield from _paused(db, lane, transport.stuck_after, now)
         else:
             yield from _stuck(db, lane, transport.stuck_after, now)
 
 
-def _paused(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[str]:
+def _paused(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
     """A pause that somebody has forgotten, maybe."""
     head = report.head(db, lane.id)
     if head is not None and (since := now - report.head_since(db, head)) >= after:
         count = lane.waiting + lane.retrying
         wait = f"{count} message waits" if count == 1 else f"{count} messages wait"
-        yield f"{lane.agent} {lane.transport}: paused, and {wait}, {span(since)}: bus-watch resume {lane.transport}"
+        name = f"{lane.agent} {lane.transport}"
+        words = f"{name}: paused, and {wait}, {span(since)}: bus-watch resume {lane.transport}"
+        yield Trouble(Condition.PAUSED, name, words, delivery=head.id)
 
 
-def _stuck(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[str]:
+def _stuck(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
     """A lane whose head has not moved for so long."""
     name = f"{lane.agent} {lane.transport}"
     for runs in report.running(db, lane.id):
         since = now - (runs.started_at or now)
         if runs.timeout is not None and since > runs.timeout + OVERDUE_SECONDS:
-            yield f"{name}: runs since {span(since)}, longer than its time-out: its worker hangs, or is stopped"
+            words = f"{name}: runs since {span(since)}, longer than its time-out: its worker hangs, or is stopped"
+            yield Trouble(Condition.STUCK, name, words, delivery=runs.id)
         return
     head = report.head(db, lane.id)
     if head is None:
@@ -197,10 +270,15 @@ def _stuck(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -
     since = now - report.head_since(db, head)
     if since >= after:
         key = f"{head.agent}/{head.message_id}"
-        yield f"{name}: stuck for {span(since)}: {key} {_why(head)}; bus-watch show {key}"
+        why, quotation = _why(head)
+        says = f"{name}: stuck for {span(since)}: {key} {why}"
+        see = f"bus-watch show {key}"
+        yield Trouble(Condition.STUCK, name, f"{says}{quotation}; {see}", f"{says}; {see}", delivery=head.id)
 
 
-def _why(head: DeliveryReport) -> str:
+def _why(head: DeliveryReport) -> tuple[str, str]:
+    """Why a head does not move; and what may quote something that a transport printed."""
+    reason = f": {head.reason}" if head.reason else ""
     if head.state == "retrying":
-        return f"failed {head.starts} times: {head.reason}"
-    return f"waits: {head.reason}" if head.reason else "waits, and nobody has tried it"
+        return f"failed {head.starts} times", f": {head.reason}"
+    return ("waits", reason) if reason else ("waits, and nobody has tried it", "")

@@ -1,12 +1,13 @@
 """The whole at a glance: whether it runs, how the bus is for each agent, what waits, and what is wrong."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from worker import times
-from worker.doctor.troubles import left_over, troubles
+from worker.doctor.troubles import Trouble, left_over, low_disk, troubles
 from worker.errors import ConfigError
 from worker.ledger import disk, drift, moved, outbox, report
 from worker.ledger.errors import LedgerError
@@ -31,6 +32,7 @@ def overview(load: Callable[[], Settings], *, ask: bool = True) -> dict[str, Any
         "config_errors": [],
         "state_path": str(settings.state_file),
         "ledger": str(settings.ledger_file),
+        "troubles": [],
         "agents": [],
         "workers": [],
     }
@@ -85,7 +87,13 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     found["unknown_screens"] = [_drift(one, now) for one in drift.screens(db)]
     found["unknown_channels"] = [_drift(one, now) for one in drift.channels(db)]
     found["outbox"] = {state: outbox.counts(db).get(state, 0) for state in ("waiting", "retrying", "held", "dead")}
-    found["problems"] += [*troubles(db, settings, workers, lanes, now), *left_over(lanes)]
+    _tell(found, [*troubles(db, settings, workers, lanes, now), *left_over(lanes)])
+
+
+def _tell(found: dict[str, Any], troubles: Iterable[Trouble]) -> None:
+    for one in troubles:
+        found["problems"].append(one.words)
+        found["troubles"].append({"condition": str(one.condition), "about": one.about, "words": one.words})
 
 
 def _drift(one: drift.Drift, now: float) -> dict[str, Any]:
@@ -143,10 +151,6 @@ def _agent(agent: AgentSettings, inbox: Any, lanes: list[report.LaneReport], now
 
 
 def _disk(found: dict[str, Any], ledger: Path) -> None:
-    try:
-        free = disk.free_bytes(ledger)
-    except OSError:
-        return
-    found["disk_free_bytes"] = free
-    if free < disk.LOW_BYTES:
-        found["problems"].append(f"only {free // 2**20} MiB free on the ledger's disk: new mail will wait on the bus")
+    with contextlib.suppress(OSError):
+        found["disk_free_bytes"] = disk.free_bytes(ledger)
+    _tell(found, low_disk(ledger))
