@@ -17,7 +17,8 @@ from pathlib import Path
 from ops.benchmarks.quiet import quiet_world
 from ops.benchmarks.table import Row, percentile
 from ops.benchmarks.world import World, cpu_of
-from worker.bus.embedded.server import EmbeddedBus, allow_connections
+from worker.bus.embedded.server import EmbeddedBus
+from worker.serving.server import allow_connections
 
 SETTLE_SECONDS = 90.0  # until every inbox has had its first polls, and doorbells are trusted
 DAY = 86400.0

@@ -147,7 +147,8 @@ def _serve(path: Path, args: argparse.Namespace) -> int:
             "Keep to 127.0.0.1, or add --allow-remote."
         )
     require_extra()
-    from worker.bus.embedded.server import EmbeddedBus, allow_connections
+    from worker.bus.embedded.server import EmbeddedBus
+    from worker.serving.server import allow_connections
 
     allow_connections()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")

@@ -6,8 +6,29 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 LIMIT_SECONDS = 60.0
+
+
+def of_delivery(verb: Literal["retry", "drop"], key: str, transport: str) -> tuple[str, ...]:
+    """`bus-watch retry` or `drop`."""
+    return verb, key, "--transport", transport
+
+
+def of_lane(verb: Literal["pause", "resume"], agent: str, transport: str) -> tuple[str, ...]:
+    """`bus-watch pause` or `resume`."""
+    return verb, transport, "--agent", agent
+
+
+def send(agent: str) -> tuple[str, ...]:
+    """`bus-watch send`; the text is standard input."""
+    return "send", agent, "-"
+
+
+def shown(words: Sequence[str]) -> str:
+    """A command as a person would type it."""
+    return shlex.join(["bus-watch", *words])
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +48,6 @@ class Done:
 
 def run(config: Path, words: Sequence[str], text: str | None = None) -> Done:
     """Run `bus-watch WORDS...` on a configuration; `text` is its standard input. Never raises for what it does."""
-    shown = shlex.join(["bus-watch", *words])
     command = [sys.executable, "-m", "worker.cli.main", words[0], f"--config={config}", *words[1:]]
     try:
         done = subprocess.run(
@@ -40,6 +60,6 @@ def run(config: Path, words: Sequence[str], text: str | None = None) -> Done:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Done(shown, 1, str(error))
+        return Done(shown(words), 1, str(error))
     said = " ".join((done.stdout + " " + done.stderr).split())
-    return Done(shown, done.returncode, said)
+    return Done(shown(words), done.returncode, said)

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker import times
 from worker.ledger import report
 from worker.settings import Settings
 from worker.view.access import ledger_of
@@ -60,6 +61,23 @@ class Board:
     """What `status --json` says."""
     agents: tuple[AgentView, ...]
     """Worst first."""
+
+    @property
+    def headline(self) -> str:
+        """The whole in one line."""
+        runs = next((w for w in self.whole.get("workers", ()) if w["kind"] == "consumer"), None)
+        state = f"running for {times.span(runs['up_seconds'])}" if runs else "NOT RUNNING: bus-watch run"
+        backlog, held, dead = (self.whole.get(name, 0) for name in ("backlog", "held", "dead"))
+        return f"bus-watch: {state}; {backlog} waiting, {held} held, {dead} dead"
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, and is no single agent's."""
+        return [one for one in self.whole["problems"] if not any(one in agent.problems for agent in self.agents)]
+
+    def agent(self, name: str) -> AgentView | None:
+        """The agent of this name."""
+        return next((one for one in self.agents if one.name == name), None)
 
 
 def board(settings: Settings) -> Board:

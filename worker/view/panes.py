@@ -33,6 +33,13 @@ def pane_of(agent: AgentSettings) -> NamedPane | None:
     return next((pane for one in agent.transports if (pane := named_pane(one.command)) is not None), None)
 
 
+def attach_command(pane: NamedPane, *, inside_tmux: bool) -> list[str]:
+    """What shows the pane in this terminal."""
+    where = ["-L", pane.socket_name] if pane.socket_name else ["-S", pane.socket_path] if pane.socket_path else []
+    verb = "switch-client" if inside_tmux else "attach-session"
+    return [pane.tmux, *where, verb, "-t", pane.target]
+
+
 class PaneWatch:
     """The states of the panes of all agents; looks are rare, and for one thread at a time."""
 

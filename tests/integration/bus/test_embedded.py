@@ -24,7 +24,7 @@ from tests.fakes.ledgers import MemoryLedger
 from tests.fakes.measuring import measuring
 from worker.bus.client import BusClient
 from worker.bus.embedded import api, shares, store
-from worker.bus.embedded.connections import Connection
+from worker.serving.connections import Connection
 from worker.bus.embedded.errors import EmbeddedBusError, QuotaError
 from worker.bus.embedded.rate import LIMIT, RateMeter
 from worker.bus.embedded.server import EmbeddedBus

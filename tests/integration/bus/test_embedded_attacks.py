@@ -25,12 +25,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from tests.world.processes import ROOT
 from worker.bus.client import BusClient
-from worker.bus.embedded import api, connections, listening
-from worker.bus.embedded.connections import Connection
+from worker.bus.embedded import api, listening
 from worker.bus.embedded.server import EmbeddedBus
 from worker.bus.embedded.store import BusStore
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
+from worker.serving import connections
+from worker.serving.connections import Connection
 
 PATIENCE = 20.0
 

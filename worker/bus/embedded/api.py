@@ -1,6 +1,6 @@
 """What the embedded bus answers: the newest bridge's contract, as an ASGI application.
 
-Requests and pages are bounded here, connections in `worker.bus.embedded.connections`. SQLite is used in threads: a
+Requests and pages are bounded here, connections in `worker.serving.connections`. SQLite is used in threads: a
 commit may take its time, and nobody else should wait for it. Only tokens are looked up at once, for they decide whose
 the connection is; that reads a row, and waits for no commit.
 """

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
 
-from worker.bus.embedded.connections import Connection
+from worker.serving.connections import Connection
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Connections to the embedded bus: uvicorn's own, and what it leaves unbounded.
+"""Connections to a server of ours: uvicorn's own, and what it leaves unbounded.
 
 uvicorn 0.54 waits for ever for the rest of a request once its first byte came, and for a client that does not read
 its answer; and it knows no classes of callers. Here a request has a total time, and whoever has not shown a valid
