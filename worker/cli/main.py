@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "profile": "make a profile for an agent that has none, and try it",
     "queue": "show what waits, runs, retries, is held or dead, and why",
     "top": "all agents and what waits for them, live, with keys",
+    "web": "the same as a page in a browser, on loopback",
     "show": "tell the whole story of one message",
     "history": "list messages that came, newest first",
     "wait": "wait until a message is in a state",

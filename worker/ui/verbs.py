@@ -22,8 +22,8 @@ def of_lane(verb: Literal["pause", "resume"], agent: str, transport: str) -> tup
 
 
 def send(agent: str) -> tuple[str, ...]:
-    """`bus-watch send`; the text is standard input."""
-    return "send", agent, "-"
+    """`bus-watch send`, by a person, in the agent's own name, whose token is at hand; the text is standard input."""
+    return "send", agent, "-", "--as", agent, "-C", "human"
 
 
 def shown(words: Sequence[str]) -> str:

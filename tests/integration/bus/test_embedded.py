@@ -24,7 +24,6 @@ from tests.fakes.ledgers import MemoryLedger
 from tests.fakes.measuring import measuring
 from worker.bus.client import BusClient
 from worker.bus.embedded import api, shares, store
-from worker.serving.connections import Connection
 from worker.bus.embedded.errors import EmbeddedBusError, QuotaError
 from worker.bus.embedded.rate import LIMIT, RateMeter
 from worker.bus.embedded.server import EmbeddedBus
@@ -32,6 +31,7 @@ from worker.bus.embedded.store import BusStore
 from worker.bus.errors import RateLimitedError, RequestRefusedError
 from worker.bus.requests import Endpoint
 from worker.secret import Secret
+from worker.serving.connections import Connection
 
 ROOT = Path(__file__).parents[3]
 

@@ -121,7 +121,7 @@ def test_keys_are_commands(desk: Desk, commands: list[tuple[tuple[str, ...], str
         (("retry", key, "--transport", "dies"), None),
         (("drop", key, "--transport", "dies"), None),
         (("pause", "dies", "--agent", "bob"), None),
-        (("send", "bob", "-"), "are you there? --help"),
+        (("send", "bob", "-", "--as", "bob", "-C", "human"), "are you there? --help"),
     ]
 
 

@@ -1,0 +1,101 @@
+"""The page in a real browser: what it shows, that it is live, what it does, and who can use it."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.integration.web.conftest import PATIENCE, Site
+from tests.unit.cli.conftest import MS
+
+expect.set_options(timeout=PATIENCE * 1000)
+
+
+@pytest.fixture
+def page(browser: Browser, site: Site) -> Iterator[Page]:
+    """The page, let in by a link; whatever the browser complains of fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(PATIENCE * 1000)
+    shown = context.new_page()
+    wrong: list[str] = []
+    shown.on("console", lambda said: wrong.append(said.text) if said.type in {"error", "warning"} else None)
+    shown.on("pageerror", lambda error: wrong.append(str(error)))
+    shown.goto(site.link)
+    expect(shown.locator("#deliveries > li").first).to_be_visible()
+    yield shown
+    context.close()
+    assert not wrong
+
+
+def test_it_shows_what_the_commands_say(page: Page, site: Site) -> None:
+    queue = site.desk.run("queue", "--json").json
+    expect(page.locator("#headline")).to_contain_text(f"{queue['counts']['dead']} dead")
+    expect(page.locator("#problems")).to_contain_text("1 dead")
+    expect(page.locator("#deliveries > li")).to_have_count(len(queue["deliveries"]))
+    for one in queue["deliveries"]:
+        row = page.locator(f'#deliveries > li[data-key="{one["key"]} {one["transport"]}"]')
+        expect(row).to_contain_text(one["state"])
+    expect(page.locator("#agent-title")).to_have_text("bob")
+    expect(page.locator("#state")).to_have_text("live")
+
+
+def test_it_is_live(page: Page, site: Site) -> None:
+    row = page.locator(f'#deliveries > li[data-key="bob/{MS}-0 dies"]')
+    expect(row).to_contain_text("dead")
+    site.desk.run("retry", f"bob/{MS}-0", "--transport", "dies")
+    expect(row).not_to_contain_text("dead")
+    expect(page.locator("#headline")).to_contain_text("0 dead")
+
+
+def test_a_button_is_the_command_that_it_shows(page: Page, site: Site) -> None:
+    command = f"bus-watch retry bob/{MS}-0 --transport dies"
+    button = page.locator(f'#deliveries > li[data-key="bob/{MS}-0 dies"]').get_by_role("button", name="retry")
+    button.focus()
+    expect(page.locator("#command")).to_have_text(command)
+    button.click()
+    expect(page.locator("#said")).to_have_text(f"{command}: bob/{MS}-0 dies: was dead, waits again")
+    assert "0 dead" in site.desk.run("status").out or '"dead": 0' in site.desk.run("status", "--json").out
+
+
+def test_a_drop_is_asked_about(page: Page, site: Site) -> None:
+    row = page.locator(f'#deliveries > li[data-key="bob/{MS}-0 holds"]')
+    row.get_by_role("button", name="drop").click()
+    expect(page.locator("#confirm-command")).to_have_text(f"bus-watch drop bob/{MS}-0 --transport holds")
+    page.get_by_role("button", name="Leave it").click()
+    expect(row).to_be_visible()
+    row.get_by_role("button", name="drop").click()
+    page.get_by_role("button", name="Run it").click()
+    expect(row).to_have_count(0)
+    assert not [one for one in site.desk.run("queue", "--json").json["deliveries"] if one["transport"] == "holds"][1:]
+
+
+def test_the_keyboard_is_enough(page: Page, site: Site) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the chosen agent")).to_be_focused()
+    page.keyboard.press("Enter")
+    first = page.locator("#deliveries > li").first.get_by_role("button", name="story")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if first.evaluate("node => node === document.activeElement"):
+            break
+    expect(first).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#deliveries > li").nth(1).get_by_role("button", name="story")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_what_a_screen_reader_is_told(page: Page) -> None:
+    agents = page.get_by_role("region", name="Agents, worst first").get_by_role("button")
+    expect(agents).to_have_count(1)
+    expect(agents).to_have_accessible_name(re.compile("bob: pane none, .* waiting, .* dead.* came in 24 hours"))
+    for role, name in (("searchbox", "Find"), ("textbox", "Message to this agent"), ("list", "Not done")):
+        expect(page.get_by_role(role, name=name)).to_have_count(1)  # type: ignore[arg-type] # the roles are a Literal
+    unnamed = page.evaluate(
+        "[...document.querySelectorAll('button, input, textarea')]"
+        ".filter(n => n.checkVisibility() && !(n.textContent || n.ariaLabel || n.labels?.length)).length"
+    )
+    assert unnamed == 0
