@@ -1,0 +1,1 @@
+"""The explicit-state search of docs/protocol.md: every interleaving of a small world. See docs/model.md."""
