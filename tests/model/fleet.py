@@ -70,6 +70,7 @@ def _burns(world: World, scenario: Scenario, number: int, host: Host) -> World:
     return _with_host(
         world._replace(
             launchers=tuple(one for one in world.launchers if one[0] not in slots),
+            attempts=tuple(run for run in world.attempts if not (run.lapsed and run.id in mine)),  # it will never say
             children=tuple(one for one in world.children if one.launcher[0] not in slots),
             files=tuple(one for one in world.files if one.attempt not in mine),
         ),
