@@ -82,7 +82,10 @@ UIS = {
             "opencode",
             Package("opencode-ai", "1.18.33", "opencode"),
             setups.opencode,
-            own_texts=(r"ERROR: Cannot read ",),  # of an image, as the stand-in is not known to see any
+            own_texts=(
+                r"ERROR: Cannot read ",  # of an image, as the stand-in is not known to see any
+                r"<system-reminder>",  # in plan mode, beside what was sent
+            ),
             moved="Always allow",
             overlays=(
                 (("C-p",), ESCAPE, "the command palette"),
