@@ -39,7 +39,7 @@ LIVE = (
     "messages_unreported",
     "messages_receipts",
     "deliveries_pending",
-    "deliveries_running",
+    "one_runs",
     "deliveries_scheduled",
     "deliveries_stuck",
 )

@@ -156,10 +156,7 @@ class Engine:
     def _note_settings(self, tx: sqlite3.Connection, settings: Settings, needs_restart: Sequence[str] = ()) -> None:
         serves = {agent.agent: [transport.name for transport in agent.transports] for agent in settings.agents}
         upkeep.note_serves(tx, self.identity.worker, serves, needs_restart, self.clock())
-        for agent in settings.agents:
-            intake.ensure_inbox(tx, agent.agent)
-            for transport in agent.transports:
-                intake.ensure_lane(tx, agent.agent, transport.name)
+        intake.ensure_all(tx, serves)
 
     def adopt(self, settings: Settings, needs_restart: Sequence[str] = ()) -> list[str]:
         """From now on these settings: what runs ends under those that it began with. Returns whose inbox is another.

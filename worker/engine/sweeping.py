@@ -210,18 +210,15 @@ class Sweeper:
     def _forgotten_lanes(self, db: sqlite3.Connection, *, first: bool) -> tuple[set[int], dict[int, float]]:
         """Lanes whose next delivery is due though nobody is about to run it; and lanes with times out of reach."""
         now = self.clock()
-        asleep: set[int] = set()
-        jumped: dict[int, float] = {}
-        for lane in lanes.pending(db):
-            transport = self.lanes.transport(lane.agent, lane.transport)
-            if transport is None:
-                continue
-            latest = now + longest_delay(transport.retry_policy)
-            if upkeep.is_out_of_reach(db, lane.id, latest):
-                jumped[lane.id] = latest
-            found = lanes.candidate(db, lane.id, ordered=transport.ordered, now=now)
-            if found is not None and _is_asleep(found, now, first=first):
-                asleep.add(lane.id)
+        transports = {
+            lane.id: transport
+            for lane in lanes.pending(db)
+            if (transport := self.lanes.transport(lane.agent, lane.transport)) is not None
+        }
+        found = lanes.candidates(db, {lane: transport.ordered for lane, transport in transports.items()}, now=now)
+        asleep = {lane for lane, one in found.items() if _is_asleep(one, now, first=first)}
+        latest = {lane: now + longest_delay(transport.retry_policy) for lane, transport in transports.items()}
+        jumped = {lane: latest[lane] for lane, at in lanes.furthest(db, transports).items() if at > latest[lane]}
         return asleep, jumped
 
     def _clear_files(self, done: Swept) -> None:

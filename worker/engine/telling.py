@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from worker import notices as words
 from worker.engine.lane_lookup import LaneLookup
-from worker.ledger import lanes, notices
+from worker.ledger import notices
 from worker.ledger.database import Database
 from worker.ledger.notices import Told
 
@@ -40,11 +40,11 @@ class Teller:
     def _found(self, db: sqlite3.Connection) -> list[Told]:
         now = self.clock()
         told = [*notices.unreported(db), *notices.receipts(db)]
-        for lane in lanes.pending(db):
-            transport = self.lanes.transport(lane.agent, lane.transport)
-            if transport is None or transport.report_stuck_after is None:
+        for lane, agent, name, since in notices.heads_since(db):
+            transport = self.lanes.transport(agent, name)
+            if transport is None or transport.report_stuck_after is None or since >= now - transport.report_stuck_after:
                 continue
-            if (one := notices.stuck(db, lane.id, now - transport.report_stuck_after)) is not None:
+            if (one := notices.stuck(db, lane)) is not None:
                 told.append(one)
         return told
 

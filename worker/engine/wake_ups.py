@@ -45,15 +45,9 @@ class WakeUps:
 
     def mark(self, tx: sqlite3.Connection, ids: Iterable[int], *, only_new: bool = False) -> list[Wake]:
         """Mark what each lane has to do next; `send` the result once the transaction is done."""
-        wakes = []
-        for lane in ids:
-            transport = self.lanes.transport_of(tx, lane)
-            if transport is None:
-                continue
-            wake = lanes.next_wake(tx, lane, ordered=transport.ordered, now=self.clock(), only_new=only_new)
-            if wake is not None:
-                wakes.append(wake)
-        return wakes
+        transports = ((lane, self.lanes.transport_of(tx, lane)) for lane in ids)
+        ordered = {lane: transport.ordered for lane, transport in transports if transport is not None}
+        return lanes.next_wakes(tx, ordered, now=self.clock(), only_new=only_new)
 
     def send(self, wakes: Iterable[Wake]) -> None:
         """Enqueue or schedule."""

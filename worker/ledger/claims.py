@@ -137,7 +137,7 @@ def claim(
     if put_off[0] is not None:
         tx.execute("update deliveries set next_at = ?, reason = ? where id = ?", (*put_off, delivery_id))
         return NotClaimed(put_off[1], delivery_id, row["lane"], wake=True)
-    tx.execute(_RUN, (attempt_id, delivery_id))
+    tx.execute(_RUN, (attempt_id, 0, delivery_id))
     tx.execute(
         """
         insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout)
@@ -149,7 +149,7 @@ def claim(
     )  # fmt: skip
     for one in together:
         if one.delivery != delivery_id:
-            tx.execute(_RUN, (attempt_id, one.delivery))
+            tx.execute(_RUN, (attempt_id, one.delivery, one.delivery))
             groups.note_companion(tx, attempt_id, one.delivery)
     return Claim(
         delivery=delivery_id,
@@ -171,7 +171,9 @@ def claim(
     )
 
 
-_RUN = "update deliveries set state = 'running', attempt_id = ?, starts = starts + 1, next_at = null where id = ?"
+_RUN = """
+update deliveries set state = 'running', attempt_id = ?, companion = ?, starts = starts + 1, next_at = null where id = ?
+"""
 
 
 _THROTTLED = "deferred: its transport has had its wakes for this minute"

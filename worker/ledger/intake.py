@@ -1,7 +1,7 @@
 """Messages coming in: what is known, what is new, and one transaction that takes a whole poll."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.bus.wire import InboxMessage
@@ -44,6 +44,17 @@ def ensure_lane(tx: sqlite3.Connection, agent: str, transport: str) -> int:
     tx.execute("insert or ignore into lanes (agent, transport) values (?, ?)", (agent, transport))
     row = tx.execute("select id from lanes where agent = ? and transport = ?", (agent, transport)).fetchone()
     return int(row["id"])
+
+
+def ensure_all(tx: sqlite3.Connection, transports: Mapping[str, Sequence[str]]) -> None:
+    """The inbox of each agent and its lanes, by agent; few statements, however many there are."""
+    inboxes = {row["agent"] for row in tx.execute("select agent from inboxes")}
+    lanes = {(row["agent"], row["transport"]) for row in tx.execute("select agent, transport from lanes")}
+    for agent in transports.keys() - inboxes:
+        ensure_inbox(tx, agent)
+    wanted = {(agent, transport) for agent, names in transports.items() for transport in names}
+    for agent, transport in sorted(wanted - lanes):
+        ensure_lane(tx, agent, transport)
 
 
 def take_in(

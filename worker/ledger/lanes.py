@@ -4,8 +4,9 @@ What a lane's head is, is said in one place: the view `lane_heads` (see `schema`
 `obstacle`. Claim, settle, wake-up, sweep, `resume` and the sentences of the commands all ask these two.
 """
 
+import functools
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -47,6 +48,7 @@ class Candidate(NamedTuple):
     delivery: int
     next_at: float | None
     woken_at: float | None
+    is_first_in_order: bool  # its lane keeps the order: nothing else of it may run before
 
 
 class Wake(NamedTuple):
@@ -81,10 +83,10 @@ def every(db: sqlite3.Connection) -> list[Lane]:
 
 def pending(db: sqlite3.Connection) -> list[Lane]:
     """The lanes in which something waits; where nothing does, this costs one look, however many lanes there are."""
-    return [Lane(*row) for row in db.execute(_PENDING)]
+    return [Lane(*row) for row in db.execute(PENDING)]
 
 
-_PENDING = """
+PENDING = """
 with recursive found (lane) as (
   select min(lane) from deliveries indexed by deliveries_pending where state in ('waiting', 'retrying')
   union all
@@ -109,23 +111,59 @@ def candidate(
 
     `but`: deliveries that are passed over where order does not matter, as long as something else is due.
     """
-    row = db.execute(_HEAD, (lane,)).fetchone()
-    if row is None:
-        return None
-    state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"])
-    if state.paused or state.running is not None or state.head is None:
-        return None
-    if not keeps_order(state, ordered=ordered):
-        row = db.execute(_SOONEST, {"lane": lane, "now": now}).fetchone()
-        if row["id"] in but:
-            due = db.execute(_DUE, {"lane": lane, "now": now})
-            row = next((one for one in due if one["id"] not in but), row)
-    return Candidate(row["id"], row["next_at"], row["woken_at"])
+    found = candidates(db, {lane: ordered}, now=now).get(lane)
+    if found is not None and found.delivery in but and not found.is_first_in_order:
+        due = db.execute(_DUE, {"lane": lane, "now": now})
+        row = next((row for row in due if row["id"] not in but), None)
+        return found if row is None else _in_any_order(row)
+    return found
 
 
-_HEAD = """
-select l.paused, l.broken_since, l.running, d.id as head, d.id, d.next_at, d.woken_at
-from lane_heads l left join deliveries d on d.id = l.head where l.lane = ?
+def candidates(db: sqlite3.Connection, ordered: Mapping[int, bool], *, now: float) -> dict[int, Candidate]:
+    """The same for many lanes, of which each is `ordered` or not: two questions, however many lanes there are."""
+    found: dict[int, Candidate] = {}
+    any_order = []
+    for row in _of_lanes(db, _HEADS, ordered):
+        state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"])
+        if state.paused or state.running is not None or state.head is None:
+            continue
+        if keeps_order(state, ordered=ordered[row["lane"]]):
+            found[row["lane"]] = Candidate(state.head, row["next_at"], row["woken_at"], is_first_in_order=True)
+        else:
+            any_order.append(row["lane"])
+    for row in _of_lanes(db, _SOONEST, any_order, now=now):
+        found[row["lane"]] = _in_any_order(row)
+    return found
+
+
+def _in_any_order(row: sqlite3.Row) -> Candidate:
+    return Candidate(row["id"], row["next_at"], row["woken_at"], is_first_in_order=False)
+
+
+def furthest(db: sqlite3.Connection, ids: Collection[int]) -> dict[int, float]:
+    """When the latest of what waits in each of these lanes is due (epoch seconds); none for one without such times."""
+    rows = _of_lanes(db, _FURTHEST, ids)
+    return {row["lane"]: row["next_at"] for row in rows if row["next_at"] is not None}
+
+
+def _of_lanes(db: sqlite3.Connection, query: str, ids: Iterable[int], **values: object) -> Iterator[sqlite3.Row]:
+    """The rows of a query about lanes, asked for many at a time."""
+    left = list(ids)
+    while left:
+        now, left = left[:_LANES_A_QUESTION], left[_LANES_A_QUESTION:]
+        yield from db.execute(query + _which(len(now)), {**values, **{f"lane{n}": lane for n, lane in enumerate(now)}})
+
+
+@functools.cache
+def _which(count: int) -> str:
+    return f"({', '.join(f':lane{n}' for n in range(count))})"
+
+
+_LANES_A_QUESTION = 200
+
+_HEADS = """
+select l.lane, l.paused, l.broken_since, l.running, l.head, d.next_at, d.woken_at
+from lane_heads l left join deliveries d on d.id = l.head where l.lane in
 """
 
 _DUE = """
@@ -135,27 +173,38 @@ where lane = :lane and state in ('waiting', 'retrying') and (next_at is null or 
 
 # Where order does not matter: what is due goes first, in inbox order; else what will be due soonest.
 _SOONEST = """
-select * from (select id, next_at, woken_at from deliveries indexed by deliveries_pending
-               where lane = :lane and state in ('waiting', 'retrying') and (next_at is null or next_at <= :now)
-               order by ms, seq, id limit 1)
-union all
-select * from (select id, next_at, woken_at from deliveries indexed by deliveries_scheduled
-               where lane = :lane and state in ('waiting', 'retrying') and next_at is not null
-               order by next_at limit 1)
-limit 1
+select l.id as lane, d.id, d.next_at, d.woken_at from lanes l join deliveries d on d.id = coalesce(
+  (select due.id from deliveries due indexed by deliveries_pending
+   where due.lane = l.id and due.state in ('waiting', 'retrying') and (due.next_at is null or due.next_at <= :now)
+   order by due.ms, due.seq, due.id limit 1),
+  (select later.id from deliveries later indexed by deliveries_scheduled
+   where later.lane = l.id and later.state in ('waiting', 'retrying') and later.next_at is not null
+   order by later.next_at limit 1))
+where l.id in
+"""
+
+_FURTHEST = """
+select l.id as lane, (select max(d.next_at) from deliveries d indexed by deliveries_scheduled
+                      where d.lane = l.id and d.state in ('waiting', 'retrying') and d.next_at is not null) as next_at
+from lanes l where l.id in
 """
 
 
-def next_wake(tx: sqlite3.Connection, lane: int, *, ordered: bool, now: float, only_new: bool = False) -> Wake | None:
-    """What the lane has to do next, marked as woken; None while it is paused, running or empty.
+def next_wakes(
+    tx: sqlite3.Connection, ordered: Mapping[int, bool], *, now: float, only_new: bool = False
+) -> list[Wake]:
+    """What each of these lanes has to do next, marked as woken; nothing while it is paused, running or empty.
 
-    `only_new`: None also for a delivery that was woken before; its task is in the queue, or the sweep will see.
+    `only_new`: not a delivery that was woken before; its task is in the queue, or the sweep will see.
     """
-    found = candidate(tx, lane, ordered=ordered, now=now)
-    if found is None or (only_new and found.woken_at is not None):
-        return None
-    tx.execute("update deliveries set woken_at = ? where id = ?", (now, found.delivery))
-    return Wake(found.delivery, found.next_at if found.next_at is not None and found.next_at > now else None)
+    found = candidates(tx, ordered, now=now).values()
+    wakes = [
+        Wake(one.delivery, one.next_at if one.next_at is not None and one.next_at > now else None)
+        for one in found
+        if not (only_new and one.woken_at is not None)
+    ]
+    tx.executemany("update deliveries set woken_at = ? where id = ?", [(now, wake.delivery) for wake in wakes])
+    return wakes
 
 
 def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, paused: bool) -> list[sqlite3.Row]:

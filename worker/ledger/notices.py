@@ -3,7 +3,7 @@
 import sqlite3
 from typing import NamedTuple
 
-from worker.ledger import outbox
+from worker.ledger import lanes, outbox
 from worker.outgoing import Kind
 
 ROUND = 100
@@ -81,15 +81,30 @@ def unreported(db: sqlite3.Connection) -> list[Told]:
     return [Told(*row) for row in rows]
 
 
-def stuck(db: sqlite3.Connection, lane: int, before: float) -> Told | None:
-    """The head of a lane, where it came before then and its sender was not told."""
+def heads_since(db: sqlite3.Connection) -> list[tuple[int, str, str, float]]:
+    """Where something waits or runs: lane, agent, transport, and when its first message came that nobody was told of.
+
+    The sender of each is yet to be told, should it be `stuck`.
+    """
+    rows = db.execute(
+        f"""
+        select l.lane, l.agent, l.transport, m.received_at from ({lanes.PENDING}) p join lane_heads l on l.lane = p.id
+        join deliveries d on d.id = coalesce(l.running, l.head) join messages m on m.id = d.message
+        where m.reported is null
+        """  # noqa: S608 - our own words
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+def stuck(db: sqlite3.Connection, lane: int) -> Told | None:
+    """The head of a lane as what its sender is to be told of."""
     row = db.execute(
         """
         select m.id, m.agent, m.source, m.stream, m.message_id, m.class, coalesce(m.text, ''), 'stuck', d.reason
         from lane_heads l join deliveries d on d.id = coalesce(l.running, l.head) join messages m on m.id = d.message
-        where l.lane = ? and m.received_at < ? and m.reported is null
+        where l.lane = ?
         """,
-        (lane, before),
+        (lane,),
     ).fetchone()
     return Told(*row) if row else None
 

@@ -72,7 +72,7 @@ def _lane(db: sqlite3.Connection, row: sqlite3.Row) -> LaneReport:
     )
     now = db.execute(
         """
-        select (select count(*) from deliveries r indexed by deliveries_running
+        select (select count(*) from deliveries r indexed by one_runs
                 where r.lane = l.lane and r.state = 'running') as running, m.received_at from lane_heads l
         left join deliveries d on d.id = l.head left join messages m on m.id = d.message where l.lane = ?
         """,
@@ -104,7 +104,7 @@ left join attempts a on a.id = d.attempt_id
 
 def running(db: sqlite3.Connection, lane: int) -> list[DeliveryReport]:
     """What runs in a lane: at most one attempt, with all that goes together in it."""
-    query = _DELIVERY.format(index="indexed by deliveries_running") + (
+    query = _DELIVERY.format(index="indexed by one_runs") + (
         "where d.lane = ? and d.state = 'running' order by d.ms, d.seq, d.id"
     )
     return _deliveries(db.execute(query, (lane,)))

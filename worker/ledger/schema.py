@@ -275,5 +275,21 @@ create trigger outcome_came after update of outcome on outbox when new.outcome i
 end;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _OUTBOX, _TELLING)
+_ONE_RUNS = """
+alter table deliveries add column companion integer not null default 0;  -- its own id, if it goes with another
+update deliveries set companion = id where state = 'running'
+  and not exists (select 1 from attempts a where a.id = deliveries.attempt_id and a.delivery = deliveries.id);
+drop view lane_heads;
+drop index deliveries_running;
+create unique index one_runs on deliveries (lane, companion) where state = 'running';  -- one attempt a lane, whatever
+create view lane_heads as               -- each lane: what runs (one attempt at most), what comes first of what waits
+select l.id as lane, l.agent, l.transport, l.paused, l.broken_since,
+       (select r.id from deliveries r indexed by one_runs
+        where r.lane = l.id and r.state = 'running' limit 1) as running,
+       (select h.id from deliveries h indexed by deliveries_pending
+        where h.lane = l.id and h.state in ('waiting', 'retrying') order by h.ms, h.seq, h.id limit 1) as head
+from lanes l;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _OUTBOX, _TELLING, _ONE_RUNS)
 VERSION = len(MIGRATIONS)

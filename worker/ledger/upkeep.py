@@ -78,7 +78,7 @@ def forget_workers(tx: sqlite3.Connection, before: float) -> None:
     tx.execute(
         """
         delete from workers where stopped_at < ?
-          and not exists (select 1 from deliveries d indexed by deliveries_running
+          and not exists (select 1 from deliveries d indexed by one_runs
                           join attempts a on a.id = d.attempt_id where d.state = 'running' and a.worker = workers.id)
         """,
         (before,),
@@ -90,7 +90,7 @@ def running_attempts(db: sqlite3.Connection) -> list[RunningAttempt]:
     rows = db.execute(
         """
         select a.id, a.delivery, l.agent, l.transport, a.worker, a.boot_id, a.started_at, a.timeout
-        from deliveries d indexed by deliveries_running
+        from deliveries d indexed by one_runs
         join attempts a on a.id = d.attempt_id and a.delivery = d.id join lanes l on l.id = d.lane
         where d.state = 'running'
         """
@@ -109,18 +109,6 @@ def clamp_next_at(tx: sqlite3.Connection, lane: int, latest: float) -> int:
         {"lane": lane, "latest": latest, "round": ROUND},
     )
     return changed.rowcount
-
-
-def is_out_of_reach(db: sqlite3.Connection, lane: int, latest: float) -> bool:
-    """Whether a pending delivery of the lane is due later than any delay can explain."""
-    row = db.execute(
-        """
-        select exists (select 1 from deliveries indexed by deliveries_scheduled
-                       where lane = ? and state in ('waiting', 'retrying') and next_at > ?) as far
-        """,
-        (lane, latest),
-    ).fetchone()
-    return bool(row["far"])
 
 
 def unfinished_messages(db: sqlite3.Connection) -> list[int]:

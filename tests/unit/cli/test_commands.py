@@ -345,7 +345,10 @@ def test_ledger_check_finds_what_contradicts_itself(desk: Desk) -> None:
     with closing(sqlite3.connect(desk.ledger)) as db, db:
         db.execute("update messages set state = 'delivered'")
         db.execute(
-            "update deliveries set state = 'running' where lane = (select lane from deliveries where state = 'running')"
+            """
+            update deliveries set state = 'running', companion = id
+            where lane = (select lane from deliveries where state = 'running')
+            """
         )
     said = desk.run("ledger", "check", "--json")
     assert said.status == 1

@@ -55,3 +55,27 @@ def test_an_older_ledger_becomes_todays(tmp_path: Path, version: int) -> None:
         )
         assert isinstance(claimed, Claim)
         assert claimed.text == "hello"
+
+
+RUNNING = """
+insert into messages (id, agent, stream, ms, seq, message_id, source, text, received_at, state)
+values (2, 'a', 's', 8, 0, '8-0', 'agent:b', 'too', 1.0, 'open');
+insert into deliveries (id, message, lane, ms, seq, state) values (2, 2, 1, 8, 0, 'waiting');
+update deliveries set state = 'running', attempt_id = 'x', starts = 1;
+insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout)
+values ('x', 1, 1, 1, 'w', 'b', 's', 1.0, 30.0);
+insert into companions values ('x', 2, 1);
+"""
+
+
+def test_what_went_together_when_it_was_migrated_still_does(tmp_path: Path) -> None:
+    old = tmp_path / "old.db"
+    before_one_runs = 12
+    with closing(sqlite3.connect(old)) as db:
+        for script in MIGRATIONS[:before_one_runs]:
+            db.executescript(script)
+        db.executescript(ROWS + RUNNING)
+        db.execute(f"pragma user_version = {before_one_runs}")
+    with closing(Database(old)) as opened:
+        rows = opened.read(lambda tx: [tuple(row) for row in tx.execute("select id, state, companion from deliveries")])
+        assert rows == [(1, "running", 0), (2, "running", 2)]
