@@ -21,7 +21,8 @@ from typing import Any, Self
 from worker import process_table
 from worker.bus.wire import InboxMessage
 from worker.ledger import intake
-from worker.ledger.database import Database
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
@@ -131,11 +132,11 @@ class World:
 
     def fill(self, each: int, *, finished: int = 0, skip: int = 0) -> None:
         """Give every agent but the first `skip` `each` messages, and the first agent `finished` ones that are over."""
-        database = Database(self.ledger)
+        database = SqliteLedger(self.ledger)
         now = time.time()
         begin = int(now * 1000) - 3_000_000
 
-        def operation(tx: sqlite3.Connection) -> None:
+        def operation(tx: Tx) -> None:
             for agent in self.agents[skip:]:
                 intake.ensure_inbox(tx, agent["agent"], 0)
                 names = [t["name"] for t in agent["transports"]]
@@ -244,7 +245,7 @@ def message(agent: str, ms: int) -> InboxMessage:
     )
 
 
-def _fill_finished(tx: sqlite3.Connection, agent: dict[str, Any], count: int, before: int, now: float) -> None:
+def _fill_finished(tx: Tx, agent: dict[str, Any], count: int, before: int, now: float) -> None:
     """Old messages that were delivered, each with its delivery and its attempt."""
     name = agent["agent"]
     lane = intake.ensure_lane(tx, name, agent["transports"][0]["name"])

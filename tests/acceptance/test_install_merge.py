@@ -194,10 +194,10 @@ def test_a_new_ledger_is_warned_of(place: World) -> None:
 
 def _ledger_of_bob(place: World) -> Path:
     from worker.ledger import intake
-    from worker.ledger.database import Database
+    from worker.ledger.sqlite import SqliteLedger
 
     path = place.home / "made.db"
-    database = Database(path)
+    database = SqliteLedger(path)
     database.write(lambda tx: intake.ensure_inbox(tx, "bob", 0))
     database.close()
     return path

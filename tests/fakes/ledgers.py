@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from worker.bus.wire import InboxMessage
 from worker.engine.inbox_view import BusClock, FirstLook, InboxMemory
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
 OVERLAP_MS = 60_000
 
@@ -44,7 +44,7 @@ class MemoryLedger:
             self.newest = max(self.newest, (message.ms, message.seq))
 
 
-def first_look(db: Database, agent: str, *, start_from: str | float = "all") -> FirstLook:
+def first_look(db: SqliteLedger, agent: str, *, start_from: str | float = "all") -> FirstLook:
     """The first look of a worker that begins now, at a bus whose clock is ours."""
     look = FirstLook(
         db=db,

@@ -21,8 +21,10 @@ from worker.engine.inbox_view import BusClock, InboxMemory, InboxView
 from worker.engine.retention import retain
 from worker.ledger import claims, history, intake, lanes, leases, operate, report
 from worker.ledger.claims import Settled
-from worker.ledger.database import Database
+from worker.ledger.opening import Connection
 from worker.ledger.operate import Chosen
+from worker.ledger.port import Ledger, Tx
+from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 
 AGENTS = ("a0", "a1", "a2")
@@ -51,7 +53,7 @@ NEWEST = "from messages m order by m.id desc limit ?"
 class Recorder:
     """A connection that remembers the statements which went through it, and counts the machine's steps."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.statements: dict[str, Any] = {}
         self.steps = 0
@@ -118,6 +120,12 @@ class Silent:
         pass
 
 
+def sqlite_of(ledger: Ledger) -> SqliteLedger:
+    """The ledger as what it is here."""
+    assert isinstance(ledger, SqliteLedger)
+    return ledger
+
+
 def settings_of(home: Path) -> Settings:
     """Three agents with one transport each."""
     transport = TransportSettings(
@@ -134,12 +142,12 @@ def settings_of(home: Path) -> Settings:
 def build(home: Path, delivered: int) -> Engine:
     """An engine on a new ledger: so many delivered messages of the last 20 days, and a little work that is not done."""
     settings = settings_of(home)
-    engine = Engine(settings=settings, db=Database(settings.ledger_file), queue=Silent(), bus=BusClient())
+    engine = Engine(settings=settings, db=SqliteLedger(settings.ledger_file), queue=Silent(), bus=BusClient())
     engine.identity.files.mkdir()
     engine.db.write(engine.register)
     now = time.time()
     engine.db.write(lambda tx: _fill(tx, delivered, now))
-    engine.db._writer.execute("pragma wal_checkpoint(truncate)")
+    sqlite_of(engine.db)._writer.execute("pragma wal_checkpoint(truncate)")
     for number in range(30):
         take(engine, AGENTS[number % 3], 10)
     for state, count in (("dead", 12), ("held", 6)):
@@ -153,7 +161,7 @@ def build(home: Path, delivered: int) -> Engine:
     return engine
 
 
-def _fill(tx: sqlite3.Connection, count: int, now: float) -> None:
+def _fill(tx: Tx, count: int, now: float) -> None:
     """Messages, deliveries and attempts, the oldest first; texts older than a week are cleared already."""
     begin = now - 20 * DAY
     values = {"count": count, "begin": begin, "step": 19.9 * DAY / max(count, 1), "week": now - 7 * DAY}
@@ -226,7 +234,7 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
     now = time.time()
     attempt = claims.new_attempt_id(now)
 
-    def claim(tx: sqlite3.Connection) -> claims.Claim | claims.NotClaimed:
+    def claim(tx: Tx) -> claims.Claim | claims.NotClaimed:
         lane = tx.execute("select id from lanes where agent = 'a1'").fetchone()["id"]
         head = lanes.candidate(tx, lane, ordered=True, now=now + 1e6)
         assert head is not None
@@ -244,7 +252,7 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
     claimed = engine.db.write(claim)
     assert isinstance(claimed, claims.Claim)
 
-    def settle(tx: sqlite3.Connection) -> None:
+    def settle(tx: Tx) -> None:
         policy = RetryPolicy(retry_delay=0.001)
         settled = claims.settle(tx, claimed.delivery, attempt, ending, policy, now=now, rng=random.Random(1))
         assert settled is not None
@@ -256,7 +264,7 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
 def status(engine: Engine) -> None:
     """What `status` and `queue` ask."""
 
-    def ask(db: sqlite3.Connection) -> None:
+    def ask(db: Tx) -> None:
         report.workers(db)
         report.inboxes(db)
         for lane in report.lanes(db):
@@ -300,11 +308,12 @@ OPERATIONS: dict[str, Callable[[Engine], object]] = {
 def measure(engine: Engine, *, rounds: int = 20) -> Figures:
     """Do everything once while it is watched, then `rounds` times against the clock."""
     figures = Figures()
-    writer, reader = Recorder(engine.db._writer), Recorder(engine.db._reader)
+    ledger = sqlite_of(engine.db)
+    writer, reader = Recorder(ledger._writer), Recorder(ledger._reader)
     for operation in OPERATIONS.values():  # once unwatched: prepared statements and pages are there
         operation(engine)
-    engine.db._writer = cast("sqlite3.Connection", writer)
-    engine.db._reader = cast("sqlite3.Connection", reader)
+    ledger._writer = cast("Connection", writer)
+    ledger._reader = cast("Connection", reader)
     for name, operation in OPERATIONS.items():
         before = writer.steps + reader.steps
         for recorder in (writer, reader):
@@ -314,7 +323,7 @@ def measure(engine: Engine, *, rounds: int = 20) -> Figures:
             recorder.count(counting=False)
         figures.steps[name] = writer.steps + reader.steps - before
     figures.plans = writer.plans() | reader.plans()
-    engine.db._writer, engine.db._reader = writer.connection, reader.connection
+    ledger._writer, ledger._reader = writer.connection, reader.connection
     for name, operation in OPERATIONS.items():
         figures.seconds[name] = statistics.median(_seconds(operation, engine) for _ in range(rounds))
     return figures

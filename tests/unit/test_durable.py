@@ -11,7 +11,7 @@ import pytest
 from worker import durable
 from worker.atomic_files import write_atomically
 from worker.bus.embedded.store import BusStore
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
 FULL = 51  # F_FULLFSYNC of macOS, <sys/fcntl.h>
 
@@ -54,7 +54,7 @@ def test_elsewhere_it_is_fsync(calls: list[str], monkeypatch: pytest.MonkeyPatch
 
 def test_commits_of_ledger_and_embedded_bus_ask_for_it_too(tmp_path: Path) -> None:
     """SQLite keeps the wish on every platform, and heeds it on macOS."""
-    with closing(Database(tmp_path / "ledger.db")) as ledger, closing(BusStore(tmp_path / "bus.db")) as bus:
+    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger, closing(BusStore(tmp_path / "bus.db")) as bus:
         for connection in (ledger._writer, bus._db):
             for pragma, value in (("synchronous", 2), ("fullfsync", 1), ("checkpoint_fullfsync", 1)):
                 assert connection.execute(f"pragma {pragma}").fetchone()[0] == value

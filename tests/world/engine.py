@@ -14,7 +14,7 @@ from worker.bus.client import BusClient, Collected
 from worker.engine import Engine, sweeping
 from worker.engine.finalizing import finalize
 from worker.ledger.claims import Settled
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 
 
@@ -43,9 +43,10 @@ class Rig:
         self.broken_queue = False
         self.goes_on = False  # a thread claims its lane's next head itself
         self._count = itertools.count()
+        self.ledger = SqliteLedger(self.settings.ledger_file)
         self.engine = Engine(
             settings=self.settings,
-            db=Database(self.settings.ledger_file),
+            db=self.ledger,
             queue=self,
             bus=BusClient(),
             clock=lambda: self.now,

@@ -12,7 +12,7 @@ from pathlib import Path
 from worker.cli import options, output
 from worker.ledger import integrity
 from worker.ledger.errors import LedgerCorruptError
-from worker.view import access
+from worker.ledger.opening import reading
 
 EXAMPLES = """examples:
   bus-watch ledger check
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             return 64
         return _backup(settings.ledger_file, args.file)
     try:
-        with access.ledger_of(settings) as db:
+        with reading(settings.ledger_file) as db:
             problems = integrity.problems(db)
     except LedgerCorruptError as error:  # so much that it cannot even be looked at
         problems = [str(error)]

@@ -13,7 +13,7 @@ from worker.cli import options, sending
 from worker.errors import BusWatchError, UsageError
 
 if TYPE_CHECKING:
-    import sqlite3
+    from worker.ledger.port import Row
 
 EXAMPLES = """examples:
   bus-watch mcp --as bob               what an agent's program is configured to start
@@ -129,7 +129,7 @@ class Tools:
         return self._said(desk, answer(desk, row, text))
 
     @staticmethod
-    def _said(desk: sending.Desk, row: "sqlite3.Row") -> dict[str, Any]:
+    def _said(desk: sending.Desk, row: "Row") -> dict[str, Any]:
         from worker.transports.locks import any_worker_lives
 
         return sending.as_json(row) | {"words": sending.said(row, listening=any_worker_lives(desk.files_dir))[1]}
@@ -181,7 +181,7 @@ class Tools:
         return {key: found.get(key) for key in ("running", "problems", "backlog", "outbox")}
 
 
-def _message(row: "sqlite3.Row") -> dict[str, Any]:
+def _message(row: "Row") -> dict[str, Any]:
     from worker import times
 
     return {

@@ -6,15 +6,15 @@ and dropped messages.
 """
 
 import argparse
-import sqlite3
 import sys
 import time
 from collections import Counter
 
 from worker.cli import options, output
 from worker.ledger import forgetting, operate
-from worker.ledger.database import Database
 from worker.ledger.forgetting import Purged
+from worker.ledger.port import Ledger, Tx
+from worker.ledger.sqlite import SqliteLedger
 
 EXAMPLES = """examples:
   bus-watch purge hadi-codex/1795300087770-0
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.keys) == (args.older_than is not None):
         print("name messages, or say --older-than AGE: one of the two", file=sys.stderr)
         return 64
-    database = Database(options.settings(args).ledger_file)
+    database = SqliteLedger(options.settings(args).ledger_file)
     try:
         messages = _named(database, args.keys, dry_run=args.dry_run)
         if args.keys:
@@ -65,17 +65,17 @@ def run(args: argparse.Namespace) -> int:
     return 0 if not messages or any(one.done for one in messages) else 1
 
 
-def _named(database: Database, keys: list[str], *, dry_run: bool) -> list[Purged]:
+def _named(database: Ledger, keys: list[str], *, dry_run: bool) -> list[Purged]:
     """Forget these messages: all, or none where a key names none."""
 
-    def operation(tx: sqlite3.Connection) -> list[Purged]:
+    def operation(tx: Tx) -> list[Purged]:
         rows = dict.fromkeys(operate.find_message(tx, key) for key in keys)
         return [forgetting.purge(tx, row, dry_run=dry_run) for row in rows]
 
     return database.read(operation) if dry_run else database.write(operation)
 
 
-def _older(database: Database, finished_before: float, *, dry_run: bool) -> Counter[str]:
+def _older(database: Ledger, finished_before: float, *, dry_run: bool) -> Counter[str]:
     """Forget what was over by then, some messages a transaction: the worker writes in between."""
     if dry_run:
         return Counter(database.read(lambda db: forgetting.over_before(db, finished_before)))

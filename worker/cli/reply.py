@@ -8,12 +8,12 @@ pane. Exit status: that of `send`, or of `agent-send`.
 import argparse
 import os
 import re
-import sqlite3
 import sys
 from typing import TYPE_CHECKING
 
 from worker.cli import options, sending
 from worker.errors import UsageError
+from worker.ledger.port import Row, Tx
 
 if TYPE_CHECKING:
     from worker.terminal.arrival import Arrival
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     return sending.tell(answer(desk, row, text, message_class), desk, json_wanted=args.json)
 
 
-def answer(desk: sending.Desk, row: sqlite3.Row, text: str, message_class: str | None = None) -> sqlite3.Row:
+def answer(desk: sending.Desk, row: Row, text: str, message_class: str | None = None) -> Row:
     """Send an answer to a message that came; its row in the outbox. UsageError: nobody can be answered."""
     agent, to = row["agent"], row["source"].removeprefix("agent:")
     if to == row["source"]:
@@ -86,7 +86,7 @@ def _taken_apart(args: argparse.Namespace) -> tuple[str | None, str | None]:
     return None, words[0] if words else None
 
 
-def _message(db: sqlite3.Connection, key: str | None, came: "Arrival | None", desk: sending.Desk) -> sqlite3.Row:
+def _message(db: Tx, key: str | None, came: "Arrival | None", desk: sending.Desk) -> Row:
     """The message that is answered. NoSuchMessageError, UsageError."""
     from worker.ledger import operate, report
 

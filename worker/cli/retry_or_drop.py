@@ -1,15 +1,15 @@
 """What `retry` and `drop` share: naming messages, changing the ledger, signalling the worker, saying what was done."""
 
 import argparse
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
 
 from worker.cli import options, output
 from worker.ledger import operate, outbox_bell
-from worker.ledger.database import Database
 from worker.ledger.operate import Change, Chosen
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 from worker.ledger.sweep_signal import send_sweep_signal
 from worker.outgoing import number_of
 
@@ -23,8 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", metavar="NAME", help="only this transport's delivery")
 
 
-Operation = Callable[[sqlite3.Connection, int, Chosen, float], Sequence[Change]]
-OfOutbox = Callable[[sqlite3.Connection, int, float], tuple[bool, str]]
+Operation = Callable[[Tx, int, Chosen, float], Sequence[Change]]
+OfOutbox = Callable[[Tx, int, float], tuple[bool, str]]
 
 
 def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) -> int:
@@ -37,10 +37,10 @@ def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) 
         print("name messages, or say --dead", file=sys.stderr)
         return 64
     settings = options.settings(args)
-    database = Database(settings.ledger_file)
+    database = SqliteLedger(settings.ledger_file)
     try:
 
-        def all_of_them(tx: sqlite3.Connection) -> list[Change]:
+        def all_of_them(tx: Tx) -> list[Change]:
             sent = [(key, number) for key in args.keys if (number := number_of(key)) is not None]
             posted = [Change(key, "outbox", *of_outbox(tx, number, now), lane=0) for key, number in sent]
             messages = [operate.find_message(tx, key) for key in args.keys if number_of(key) is None]

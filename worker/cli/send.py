@@ -7,10 +7,10 @@ happen in time; 76 held, the answer was lost.
 """
 
 import argparse
-import sqlite3
 import sys
 
 from worker.cli import options, sending
+from worker.ledger.port import Row
 
 EXAMPLES = """examples:
   bus-watch send bob 'the build is green'
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     return _wait(args, desk, row)
 
 
-def _wait(args: argparse.Namespace, desk: sending.Desk, row: sqlite3.Row) -> int:
+def _wait(args: argparse.Namespace, desk: sending.Desk, row: Row) -> int:
     """Wait for what was asked for; the answer is what is printed."""
     from worker.cli import output, waiting
     from worker.ledger import outbox

@@ -7,7 +7,6 @@ worker has checked the rest, and does the sending.
 import argparse
 import json
 import os
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ from worker.errors import UsageError
 from worker.fault_steps import step
 from worker.file_modes import exposed
 from worker.ledger import outbox, outbox_bell
-from worker.ledger.database import Database
+from worker.ledger.port import Ledger, Row
+from worker.ledger.sqlite import SqliteLedger
 from worker.outgoing import Kind, Sending, key_of
 from worker.plain_files import read_plain
 from worker.sandbox import way_out
@@ -53,9 +53,9 @@ class Desk:
     config: str | None
 
     @contextmanager
-    def opened(self) -> Iterator[Database]:
+    def opened(self) -> Iterator[Ledger]:
         """The ledger, for writing. LedgerError."""
-        database = Database(self.ledger_file)
+        database = SqliteLedger(self.ledger_file)
         try:
             yield database
         finally:
@@ -184,9 +184,7 @@ def composed(agent: str, to: str, message_class: str | None, text: str) -> str:
     return whole
 
 
-def post(
-    desk: Desk, agent: str, to: str, text: str, *, message_class: str | None, answers: str | None = None
-) -> sqlite3.Row:
+def post(desk: Desk, agent: str, to: str, text: str, *, message_class: str | None, answers: str | None = None) -> Row:
     """Write it down, and have it sent: by a worker that listens, or here and now. Its row, once something is known."""
     with desk.opened() as database:
         number = database.write(
@@ -202,7 +200,7 @@ def post(
         return sending_here.send(read_settings(desk.config), database, number)
 
 
-def _await(database: Database, number: int, seconds: float) -> sqlite3.Row:
+def _await(database: Ledger, number: int, seconds: float) -> Row:
     """The row once it has been tried, or when the time is over."""
     deadline = time.monotonic() + seconds
     while True:
@@ -212,7 +210,7 @@ def _await(database: Database, number: int, seconds: float) -> sqlite3.Row:
         time.sleep(LOOK_SECONDS)
 
 
-def as_json(row: sqlite3.Row) -> dict[str, Any]:
+def as_json(row: Row) -> dict[str, Any]:
     """A message of the outbox as JSON has it."""
     from worker import times
 
@@ -239,7 +237,7 @@ def as_json(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def said(row: sqlite3.Row, *, listening: bool) -> tuple[int, str]:
+def said(row: Row, *, listening: bool) -> tuple[int, str]:
     """The exit status for a message, and the sentence."""
     key, to, why = key_of(row["id"]), row["recipient"], row["reason"]
     match row["state"]:
@@ -255,7 +253,7 @@ def said(row: sqlite3.Row, *, listening: bool) -> tuple[int, str]:
     return KEPT, f"kept {key} to {to}{tried}; no worker is running, and one that starts sends it: bus-watch run"
 
 
-def tell(row: sqlite3.Row, desk: Desk, *, json_wanted: bool) -> int:
+def tell(row: Row, desk: Desk, *, json_wanted: bool) -> int:
     """Print what became of a message, and give the exit status."""
     status, words = said(row, listening=any_worker_lives(desk.files_dir))
     if json_wanted:

@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -13,15 +12,15 @@ from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.outbox import Outbox
 from worker.ledger import outbox, upkeep
-from worker.ledger.database import Database
 from worker.ledger.errors import LedgerError
 from worker.ledger.outbox import Head
+from worker.ledger.port import Ledger, Row
 from worker.outgoing import PENDING, Sending
 from worker.settings import Settings
 from worker.telemetry.redact import redact
 
 
-def send(settings: Settings, database: Database, number: int) -> sqlite3.Row:
+def send(settings: Settings, database: Ledger, number: int) -> Row:
     """Send what comes before this message to the same recipient, then itself; each is tried once. Its row.
 
     LedgerError; a bus that does not take it is no error: it is kept.
@@ -41,7 +40,7 @@ def send(settings: Settings, database: Database, number: int) -> sqlite3.Row:
         return row
 
 
-def probe(settings: Settings, database: Database, number: int) -> sqlite3.Row:
+def probe(settings: Settings, database: Ledger, number: int) -> Row:
     """Send a probe, which waits behind nothing and is not kept. Its row."""
     with _sender(settings, database) as sender:
         row = database.read(lambda db: outbox.find(db, number))
@@ -50,7 +49,7 @@ def probe(settings: Settings, database: Database, number: int) -> sqlite3.Row:
 
 
 @contextmanager
-def _sender(settings: Settings, database: Database) -> Iterator[Outbox]:
+def _sender(settings: Settings, database: Ledger) -> Iterator[Outbox]:
     """An outbox of this process, whose life others can see: what it leaves half done they recover."""
     identity = Identity(settings.files_dir, "send")
     identity.take_lock()

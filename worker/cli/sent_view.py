@@ -1,11 +1,11 @@
 """Messages of the outbox as commands show them: a list, or one with its whole story."""
 
-import sqlite3
 from collections.abc import Sequence
 
 from worker import times
 from worker.cli import output
 from worker.cli.sending import as_json
+from worker.ledger.port import Row
 from worker.outgoing import key_of
 from worker.view.plain import one_line
 
@@ -13,7 +13,7 @@ TEXT_SHOWN = 2000
 FIELDS = ("state", "reason", "remark", "from", "to", "class", "answers", "message", "outcome", "attempts")
 
 
-def show_list(rows: Sequence[sqlite3.Row], *, json_wanted: bool) -> int:
+def show_list(rows: Sequence[Row], *, json_wanted: bool) -> int:
     """Print them, one a line."""
     if json_wanted:
         output.print_json([as_json(row) for row in rows])
@@ -34,7 +34,7 @@ def show_list(rows: Sequence[sqlite3.Row], *, json_wanted: bool) -> int:
     return 0
 
 
-def _words(row: sqlite3.Row) -> str:
+def _words(row: Row) -> str:
     if row["message_id"] is not None:
         outcome = f", {row['outcome']}" if row["outcome"] else ""
         return f"{row['recipient']}/{row['message_id']}{outcome}"
@@ -42,7 +42,7 @@ def _words(row: sqlite3.Row) -> str:
     return one_line((row["reason"] or "due now") + later, 400)
 
 
-def show_one(row: sqlite3.Row, *, json_wanted: bool) -> int:
+def show_one(row: Row, *, json_wanted: bool) -> int:
     """Print one with its text."""
     story = as_json(row) | {"text": row["text"]}
     if json_wanted:

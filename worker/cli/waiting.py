@@ -1,14 +1,13 @@
 """Waiting for what becomes of a message: `wait`, and `send --wait`."""
 
-import sqlite3
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from worker import notices as words
 from worker.ledger import outbox, report
-from worker.ledger.database import Database
 from worker.ledger.operate import find_message
+from worker.ledger.port import Ledger, Row
 from worker.outgoing import PENDING, Kind, Sending, number_of
 
 LOOK_SECONDS = 0.05
@@ -24,7 +23,7 @@ class Waited(NamedTuple):
 
     status: int
     state: str
-    answer: sqlite3.Row | None = None
+    answer: Row | None = None
 
 
 def until(look: Callable[[], Waited | None], seconds: float | None) -> Waited:
@@ -38,7 +37,7 @@ def until(look: Callable[[], Waited | None], seconds: float | None) -> Waited:
         time.sleep(LOOK_SECONDS)
 
 
-def for_key(database: Database, key: str, wanted: str, seconds: float | None) -> Waited:
+def for_key(database: Ledger, key: str, wanted: str, seconds: float | None) -> Waited:
     """Wait for a message by its key. NoSuchMessageError."""
     number = number_of(key)
     if number is None:
@@ -47,14 +46,14 @@ def for_key(database: Database, key: str, wanted: str, seconds: float | None) ->
     return for_sent(database, number, wanted, seconds)
 
 
-def _incoming(database: Database, row: int, wanted: str) -> Waited | None:
+def _incoming(database: Ledger, row: int, wanted: str) -> Waited | None:
     state = str(database.read(lambda db: report.message(db, row))["state"])
     if state == "open":
         return None
     return Waited(0 if wanted in {"over", state} else OTHERWISE, state)
 
 
-def for_sent(database: Database, number: int, wanted: str, seconds: float | None) -> Waited:
+def for_sent(database: Ledger, number: int, wanted: str, seconds: float | None) -> Waited:
     """Wait for a message that we sent."""
     began = time.monotonic()
     found = until(lambda: _sent(database, number), seconds)
@@ -69,14 +68,14 @@ def for_sent(database: Database, number: int, wanted: str, seconds: float | None
     return until(lambda: _submitted(database, number), left)
 
 
-def _sent(database: Database, number: int) -> Waited | None:
+def _sent(database: Ledger, number: int) -> Waited | None:
     state = str(database.read(lambda db: outbox.find(db, number))["state"])
     if state in PENDING:
         return None
     return Waited(0 if state == Sending.SENT else OTHERWISE, state)
 
 
-def _submitted(database: Database, number: int) -> Waited | None:
+def _submitted(database: Ledger, number: int) -> Waited | None:
     """What the recipient's worker says; it is in this ledger where that worker is ours."""
     row = database.read(lambda db: outbox.find(db, number))
     state = row["outcome"] or database.read(lambda db: outbox.state_here(db, row))
@@ -86,7 +85,7 @@ def _submitted(database: Database, number: int) -> Waited | None:
     return Waited(0 if reached else OTHERWISE, "submitted" if reached else str(state))
 
 
-def _answered(database: Database, row: sqlite3.Row) -> Waited | None:
+def _answered(database: Ledger, row: Row) -> Waited | None:
     answer = database.read(lambda db: outbox.answer_to(db, row))
     if answer is not None:
         return Waited(0, "answered", answer)
@@ -94,7 +93,7 @@ def _answered(database: Database, row: sqlite3.Row) -> Waited | None:
     return Waited(OTHERWISE, str(outcome)) if outcome in {"dead", "expired", "dropped"} else None
 
 
-def _ask_for_receipt(database: Database, row: sqlite3.Row) -> None:
+def _ask_for_receipt(database: Ledger, row: Row) -> None:
     text = words.wish(row["agent"], row["recipient"], row["stream"], row["message_id"])
     database.write(
         lambda tx: outbox.put(

@@ -4,7 +4,6 @@ Nothing here needs the bus: the ledger tells, and what the running worker wrote 
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from worker import __version__
 from worker.conditions import Condition
 from worker.ledger import disk, drift, leases, outbox, report
 from worker.ledger.intake import MALFORMED_SECONDS
+from worker.ledger.port import Row, Tx
 from worker.ledger.report import DeliveryReport, LaneReport
 from worker.outgoing import key_of
 from worker.settings import AgentSettings, Settings
@@ -52,7 +52,7 @@ class Trouble(NamedTuple):
 
 
 def troubles(
-    db: sqlite3.Connection, settings: Settings, workers: Sequence[sqlite3.Row], lanes: Sequence[LaneReport], now: float
+    db: Tx, settings: Settings, workers: Sequence[Row], lanes: Sequence[LaneReport], now: float
 ) -> list[Trouble]:
     """What keeps messages from arriving, worst first. `workers` are those that live."""
     return [
@@ -84,7 +84,7 @@ def low_disk(ledger: Path) -> Iterator[Trouble]:
         yield Trouble(Condition.DISK_LOW, "", words)
 
 
-def _of_workers(workers: Sequence[sqlite3.Row], settings: Settings, now: float) -> Iterator[Trouble]:
+def _of_workers(workers: Sequence[Row], settings: Settings, now: float) -> Iterator[Trouble]:
     for row in workers:
         if row["kind"] != "consumer":
             continue
@@ -97,7 +97,7 @@ def _of_workers(workers: Sequence[sqlite3.Row], settings: Settings, now: float) 
         yield from (Trouble(Condition.CONFIGURATION, "", words) for words in _not_as_installed(row, name, settings))
 
 
-def _not_as_installed(row: sqlite3.Row, name: str, settings: Settings) -> Iterator[str]:
+def _not_as_installed(row: Row, name: str, settings: Settings) -> Iterator[str]:
     if row["version"] != __version__:
         yield f"{name} is version {row['version']}, installed is {__version__}: restart it"
     if row["config_error"]:
@@ -122,7 +122,7 @@ def _not_the_same(serves: dict[str, list[str]], settings: Settings) -> Iterator[
 
 
 def _of_inboxes(
-    inboxes: dict[str, sqlite3.Row], settings: Settings, workers: Sequence[sqlite3.Row], now: float
+    inboxes: dict[str, Row], settings: Settings, workers: Sequence[Row], now: float
 ) -> Iterator[Trouble]:
     began = min((row["started_at"] for row in workers if row["kind"] == "consumer"), default=now)
     for agent in settings.agents:
@@ -133,7 +133,7 @@ def _of_inboxes(
         yield from (Trouble(Condition.INBOX, agent.agent, words) for words in _of_inbox(agent.agent, row, now))
 
 
-def _of_polls(agent: AgentSettings, row: sqlite3.Row, began: float, now: float) -> Iterator[Trouble]:
+def _of_polls(agent: AgentSettings, row: Row, began: float, now: float) -> Iterator[Trouble]:
     """Whether the bus answers."""
     name = agent.agent
     failing = now - (row["failing_since"] or now)
@@ -152,7 +152,7 @@ def _of_polls(agent: AgentSettings, row: sqlite3.Row, began: float, now: float) 
         yield Trouble(Condition.BUS_DOWN, name, words)
 
 
-def _of_inbox(name: str, row: sqlite3.Row, now: float) -> Iterator[str]:
+def _of_inbox(name: str, row: Row, now: float) -> Iterator[str]:
     """What is odd about what the bus answers."""
     if row["malformed_at"] is not None and 0 <= now - row["malformed_at"] < MALFORMED_SECONDS:
         count = max(1, row["malformed"])
@@ -174,7 +174,7 @@ def _of_inbox(name: str, row: sqlite3.Row, now: float) -> Iterator[str]:
         )
 
 
-def _of_outbox(db: sqlite3.Connection, settings: Settings, now: float) -> Iterator[Trouble]:
+def _of_outbox(db: Tx, settings: Settings, now: float) -> Iterator[Trouble]:
     """What our agents send, and the bus does not have."""
     for head in outbox.heads(db):
         agent = settings.agent(head.agent)
@@ -197,7 +197,7 @@ def _of_outbox(db: sqlite3.Connection, settings: Settings, now: float) -> Iterat
             yield Trouble(condition, "outbox", words)
 
 
-def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[Trouble]:
+def _of_screens(db: Tx, now: float) -> Iterator[Trouble]:
     """UIs that show what their profile does not explain: they have changed, or somebody left a menu open."""
     for one in drift.screens(db):
         if now - one.last_at < DRIFT_SECONDS and one.times >= DRIFT_COUNT:
@@ -217,7 +217,7 @@ def _of_screens(db: sqlite3.Connection, now: float) -> Iterator[Trouble]:
             yield Trouble(Condition.DRIFTED, f"{name} channel", words)
 
 
-def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[Trouble]:
+def _of_lanes(db: Tx, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[Trouble]:
     for lane in lanes:
         name = f"{lane.agent} {lane.transport}"
         transport = settings.transport(lane.agent, lane.transport)
@@ -244,7 +244,7 @@ def _of_lanes(db: sqlite3.Connection, lanes: Sequence[LaneReport], settings: Set
             yield from _stuck(db, lane, transport.stuck_after, now)
 
 
-def _paused(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
+def _paused(db: Tx, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
     """A pause that somebody has forgotten, maybe."""
     head = report.head(db, lane.id)
     if head is not None and (since := now - report.head_since(db, head)) >= after:
@@ -255,7 +255,7 @@ def _paused(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) 
         yield Trouble(Condition.PAUSED, name, words, delivery=head.id)
 
 
-def _stuck(db: sqlite3.Connection, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
+def _stuck(db: Tx, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
     """A lane whose head has not moved for so long."""
     name = f"{lane.agent} {lane.transport}"
     for runs in report.running(db, lane.id):

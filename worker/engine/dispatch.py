@@ -26,8 +26,8 @@ from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
-from worker.ledger.database import Database
 from worker.ledger.errors import LedgerError
+from worker.ledger.port import Ledger
 from worker.settings import Settings, TransportSettings
 from worker.telemetry.observer import Observer
 from worker.transports.client import LauncherClient, LauncherGone, Request, RunEnded
@@ -49,7 +49,7 @@ SETTLE_AGAIN_SECONDS = 2.0
 class Dispatcher:
     """Runs deliveries. `stopping` is set where the launcher died: without it this worker is of no use."""
 
-    db: Database
+    db: Ledger
     clock: Callable[[], float]
     redact: Callable[[str], str]
     stopping: threading.Event

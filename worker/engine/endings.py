@@ -2,7 +2,6 @@
 
 import logging
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import claims, drift
 from worker.ledger.claims import Claim, NotClaimed, Settled
-from worker.ledger.database import Database
 from worker.ledger.lanes import Wake
+from worker.ledger.port import Ledger, Tx
 from worker.telemetry.observer import Ended, Observer
 from worker.transports.receipt_format import RECEIPT_SUFFIX
 from worker.transports.receipts import MESSAGE_SUFFIX, remove_files
@@ -40,7 +39,7 @@ class Written(NamedTuple):
 class Endings:
     """Writes endings down, for dispatch and sweep."""
 
-    db: Database
+    db: Ledger
     clock: Callable[[], float]
     rng: random.Random
     files: Path
@@ -55,7 +54,7 @@ class Endings:
         self.follow_up(report, written)
         return written.settled
 
-    def write(self, tx: sqlite3.Connection, report: Report, hand_off: HandOff | None = None) -> Written:
+    def write(self, tx: Tx, report: Report, hand_off: HandOff | None = None) -> Written:
         """Settle an attempt; and where its hand-off may go on, claim the lane's next head at once.
 
         That saves the wake-up its trip through the queue, and the claim its own commit.

@@ -2,7 +2,6 @@
 
 import logging
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +22,8 @@ from worker.engine.wake_ups import Queue, WakeUps
 from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.ledger import intake, upkeep
-from worker.ledger.database import Database
 from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError
+from worker.ledger.port import Ledger, Tx
 from worker.settings import Settings
 from worker.telemetry.observer import Observer
 
@@ -43,7 +42,7 @@ class Engine:
         self,
         *,
         settings: Settings,
-        db: Database,
+        db: Ledger,
         queue: Queue,
         bus: BusClient,
         kind: str = "consumer",
@@ -148,12 +147,12 @@ class Engine:
             else:
                 return
 
-    def register(self, tx: sqlite3.Connection) -> None:
+    def register(self, tx: Tx) -> None:
         """Make the worker's row, and those of the inboxes and lanes that the settings name."""
         self.identity.register(tx, self.clock())
         self._note_settings(tx, self.settings)
 
-    def _note_settings(self, tx: sqlite3.Connection, settings: Settings, needs_restart: Sequence[str] = ()) -> None:
+    def _note_settings(self, tx: Tx, settings: Settings, needs_restart: Sequence[str] = ()) -> None:
         serves = {agent.agent: [transport.name for transport in agent.transports] for agent in settings.agents}
         upkeep.note_serves(tx, self.identity.worker, serves, needs_restart, self.clock())
         intake.ensure_all(tx, serves)
@@ -166,7 +165,7 @@ class Engine:
         before = self.settings
         changed = changed_inboxes(before, settings)
 
-        def operation(tx: sqlite3.Connection) -> None:
+        def operation(tx: Tx) -> None:
             self._note_settings(tx, settings, needs_restart)
             for agent in changed:
                 intake.poll_now(tx, agent)
@@ -206,7 +205,7 @@ class Engine:
             self.db.close()
             self.identity.release_lock()
 
-    def _note_stop(self, tx: sqlite3.Connection) -> None:
+    def _note_stop(self, tx: Tx) -> None:
         self.poller.turns.let_go(tx)
         upkeep.note_stop(tx, self.identity.worker, self.clock())
 

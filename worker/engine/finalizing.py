@@ -5,12 +5,12 @@ import logging
 from worker.delivery import MessageState
 from worker.fault_steps import step
 from worker.ledger import claims, report
-from worker.ledger.database import Database
+from worker.ledger.port import Ledger
 
 logger = logging.getLogger("bus_watch.deliver")
 
 
-def finalize(db: Database, message: int, now: float) -> MessageState | None:
+def finalize(db: Ledger, message: int, now: float) -> MessageState | None:
     """Close the message if that is not done yet, and do what is owed once: say so in the log.
 
     Idempotent: a settle has usually closed it already, in its own transaction; the sweep calls this again for

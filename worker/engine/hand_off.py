@@ -1,7 +1,6 @@
 """A thread hands a lane off: it claims a delivery, and then sleeps while the lane goes on without it."""
 
 import functools
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from worker.engine.identity import Identity
 from worker.engine.lane_lookup import LaneLookup, claim_settings
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
+from worker.ledger.port import Tx
 from worker.settings import Settings, TransportSettings
 
 
@@ -78,7 +78,7 @@ class HandOffs:
         """The hand-off that answers for an attempt."""
         return self._by_attempt.get(attempt_id)
 
-    def claim(self, tx: sqlite3.Connection, hand_off: HandOff, which: claims.Which) -> Claim | NotClaimed:
+    def claim(self, tx: Tx, hand_off: HandOff, which: claims.Which) -> Claim | NotClaimed:
         """Claim a delivery for this worker, or say why not. From now on the hand-off answers for it."""
         attempt_id = claims.new_attempt_id(self._clock())
         hand_off.attempts.add(attempt_id)

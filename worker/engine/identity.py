@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import sqlite3
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from worker import __version__
 from worker.ledger import upkeep
 from worker.ledger.errors import from_os
+from worker.ledger.port import Tx
 from worker.transports.locks import boot_id, flock_is_free, hold_lock, is_held_at, launcher_lock, worker_lock
 
 logger = logging.getLogger("bus_watch.engine")
@@ -83,7 +83,7 @@ class Identity:
             os.close(self._lock)
             self.lock_path(self.worker).unlink(missing_ok=True)
 
-    def register(self, tx: sqlite3.Connection, now: float) -> None:
+    def register(self, tx: Tx, now: float) -> None:
         """Make our row in the ledger."""
         upkeep.register_worker(
             tx, self.worker, pid=os.getpid(), boot_id=self.boot, version=__version__, kind=self.kind, now=now

@@ -10,7 +10,7 @@ from worker.bus.wire import InboxMessage
 from worker.engine.look_back import LookBack
 from worker.engine.slots import Alive
 from worker.ledger import history, intake
-from worker.ledger.database import Database
+from worker.ledger.port import Ledger
 
 MOST_SKIPPED = 100_000
 AGREE_SECONDS = 2.0  # a Date has whole seconds, rounded down: clocks that differ by less are taken for one
@@ -65,7 +65,7 @@ class InboxView:
     `alive` is told whenever a part of a page has been read: a long one on a slow machine is no poll that hangs.
     """
 
-    db: Database
+    db: Ledger
     agent: str
     since: Id
     expected: int

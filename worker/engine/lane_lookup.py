@@ -1,10 +1,9 @@
 """What the settings say of a lane: the transport it runs, and what a claim must know."""
 
-import sqlite3
-
 from worker.ledger import lanes
 from worker.ledger.groups import LaneSettings
 from worker.ledger.lanes import Lane
+from worker.ledger.port import Tx
 from worker.settings import Settings, TransportSettings
 
 ARGUMENT_BYTES = 96 * 1024  # of a group whose text is an argument: Linux allows 128 KiB, with whatever is around it
@@ -21,7 +20,7 @@ class LaneLookup:
         """The transport of a lane; None for an orphaned lane."""
         return self.settings.transport(agent, name)
 
-    def transport_of(self, tx: sqlite3.Connection, lane_id: int) -> TransportSettings | None:
+    def transport_of(self, tx: Tx, lane_id: int) -> TransportSettings | None:
         """The same, by the lane's id."""
         lane = self._lanes.get(lane_id) or lanes.find(tx, lane_id)
         if lane is None:

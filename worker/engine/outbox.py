@@ -30,9 +30,9 @@ from worker.engine.slots import longest_ahead, request_gap
 from worker.errors import TokenError
 from worker.fault_steps import step
 from worker.ledger import intake, outbox
-from worker.ledger.database import Database
 from worker.ledger.errors import LedgerError
 from worker.ledger.outbox import Head, Letter
+from worker.ledger.port import Ledger
 from worker.outgoing import Counts, Kind, Next, Sending, Try
 from worker.settings import AgentSettings, Settings
 from worker.times import span
@@ -61,7 +61,7 @@ class Outbox:
     """Sends for one worker, or for one command where no worker runs."""
 
     settings: Settings
-    db: Database
+    db: Ledger
     identity: Identity
     inboxes: Inboxes
     clock: Callable[[], float]

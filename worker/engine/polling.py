@@ -3,7 +3,6 @@
 import functools
 import logging
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +25,9 @@ from worker.engine.wake_ups import WakeUps
 from worker.errors import TokenError
 from worker.fault_steps import step
 from worker.ledger import history, intake
-from worker.ledger.database import Database
 from worker.ledger.intake import Taken
 from worker.ledger.lanes import Wake
+from worker.ledger.port import Ledger, Tx
 from worker.settings import AgentSettings, Settings
 from worker.terminal import preamble
 
@@ -45,7 +44,7 @@ class Poller:
     """Polls inboxes, one a call."""
 
     settings: Settings
-    db: Database
+    db: Ledger
     identity: Identity
     inboxes: Inboxes
     wake_ups: WakeUps
@@ -158,7 +157,7 @@ class Poller:
         """What an ordinary poll asks for; or, `whole`, one that looks back."""
         name = agent.agent
 
-        def look(db: sqlite3.Connection) -> tuple[Id, int]:
+        def look(db: Tx) -> tuple[Id, int]:
             if whole:
                 since = memory.look_back.start(max(history.floor_of(db, name), history.looked_from(db, name) or 0))
             else:
@@ -264,7 +263,7 @@ class Poller:
             malformed = len(collected.malformed) if first == 0 else 0
 
             def operation(
-                tx: sqlite3.Connection, some: Sequence[InboxMessage] = some, malformed: int = malformed
+                tx: Tx, some: Sequence[InboxMessage] = some, malformed: int = malformed
             ) -> tuple[Taken, list[Wake]]:
                 now = self.clock()
                 taken = intake.take_in(tx, agent.agent, some, route, now)
@@ -294,7 +293,7 @@ class Poller:
 
     def _answered(
         self,
-        tx: sqlite3.Connection,
+        tx: Tx,
         agent: AgentSettings,
         turn: Turn,
         bus_ahead: float | None,

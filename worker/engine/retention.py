@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from worker.ledger import events, forgetting, outbox, upkeep
-from worker.ledger.database import Database
+from worker.ledger.port import Ledger
 from worker.settings import Settings
 
 WORKER_ROWS_SECONDS = 7 * 86400.0
@@ -17,7 +17,7 @@ class Retained:
     more: bool
 
 
-def retain(db: Database, settings: Settings, now: float) -> Retained:
+def retain(db: Ledger, settings: Settings, now: float) -> Retained:
     """Clear the text of old messages that are over, then forget the oldest ones; give freed pages back to the disk.
 
     Delivered messages have a retention of their own, and so have those that failed: dead, or dropped by a person. A
@@ -35,21 +35,20 @@ def retain(db: Database, settings: Settings, now: float) -> Retained:
         rounds.append(_forget_sent(db, now - forget_after, failed=failed))
     rounds.append(db.write(lambda tx: events.forget(tx, upkeep.ROUND)))
     db.write(lambda tx: upkeep.forget_workers(tx, now - WORKER_ROWS_SECONDS))
-    pages = db.write(upkeep.return_pages)
-    return Retained(forgotten, more=upkeep.ROUND in rounds or pages > 0)
+    return Retained(forgotten, more=db.return_pages() > 0 or upkeep.ROUND in rounds)
 
 
-def _clear(db: Database, before: float, *, failed: bool) -> int:
+def _clear(db: Ledger, before: float, *, failed: bool) -> int:
     return db.write(lambda tx: forgetting.clear_text(tx, before, failed=failed))
 
 
-def _forget(db: Database, before: float, *, failed: bool) -> int:
+def _forget(db: Ledger, before: float, *, failed: bool) -> int:
     return db.write(lambda tx: forgetting.forget_messages(tx, before, failed=failed))
 
 
-def _clear_sent(db: Database, before: float) -> int:
+def _clear_sent(db: Ledger, before: float) -> int:
     return db.write(lambda tx: outbox.clear_text(tx, before, upkeep.ROUND))
 
 
-def _forget_sent(db: Database, before: float, *, failed: bool) -> int:
+def _forget_sent(db: Ledger, before: float, *, failed: bool) -> int:
     return db.write(lambda tx: outbox.forget(tx, before, upkeep.ROUND, failed=failed))

@@ -4,7 +4,6 @@ It never touches the queue, and has a worker row and a launcher of its own, so t
 thread goes on with its lane by itself, as in the consumer; each delivery is tried once.
 """
 
-import sqlite3
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -14,8 +13,9 @@ from worker.engine.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.ledger import intake, lanes
 from worker.ledger.claims import Settled
-from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 from worker.outgoing import Sending, key_of
 from worker.settings import Settings
 from worker.telemetry.observer import Ended, Observer
@@ -81,7 +81,7 @@ def run_once(settings: Settings) -> OnceResult:
 
     Raises BusWatchError where the ledger cannot be used; a bus that cannot be read is among the result's errors.
     """
-    database = Database(settings.ledger_file)
+    database = SqliteLedger(settings.ledger_file)
     import_old_state(database, settings)
     queue = _NoQueue()
     result = OnceResult()
@@ -155,7 +155,7 @@ def _deliver_all(engine: Engine, pool: ThreadPoolExecutor, tried: set[int]) -> N
             future.result()
 
 
-def _due_heads(engine: Engine, db: sqlite3.Connection, tried: set[int]) -> list[tuple[int, int]]:
+def _due_heads(engine: Engine, db: Tx, tried: set[int]) -> list[tuple[int, int]]:
     now = engine.clock()
     heads = []
     for lane in lanes.every(db):

@@ -5,7 +5,6 @@ away files. Each round does a bounded amount of work; whatever it does twice is 
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,8 +18,8 @@ from worker.engine.lane_lookup import LaneLookup
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import disk, lanes, leases, upkeep
-from worker.ledger.database import Database
 from worker.ledger.lanes import Candidate, Wake
+from worker.ledger.port import Ledger, Tx
 from worker.ledger.upkeep import RunningAttempt
 from worker.settings import TransportSettings
 from worker.telemetry.observer import Observer
@@ -50,7 +49,7 @@ class Swept:
 class Sweeper:
     """Sweeps for one worker."""
 
-    db: Database
+    db: Ledger
     clock: Callable[[], float]
     redact: Callable[[str], str]
     identity: Identity
@@ -60,7 +59,7 @@ class Sweeper:
     endings: Endings
     observer: Observer
     on_folder_made: Callable[[], None]  # somebody had removed the folder of locks, notes and receipts
-    keep_leases: Callable[[sqlite3.Connection, float], None]  # renews those of our inboxes
+    keep_leases: Callable[[Tx, float], None]  # renews those of our inboxes
     tell: Callable[[], None]  # tells senders what became of their messages
     _noted_at: float = float("-inf")  # when it was last written down that we sweep (monotonic seconds)
     _looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
@@ -96,12 +95,12 @@ class Sweeper:
         if time.monotonic() - self._noted_at >= leases.RENEW_SECONDS:
             return True
         try:
-            return disk.free_bytes(self.db.path) < FULL_BYTES
+            return disk.free_bytes(self.identity.files) < FULL_BYTES
         except OSError:
             return True
 
     def _note(self) -> None:
-        def operation(tx: sqlite3.Connection) -> None:
+        def operation(tx: Tx) -> None:
             now = self.clock()
             upkeep.note_sweep(tx, self.identity.worker, now)
             self.keep_leases(tx, now)
@@ -175,7 +174,7 @@ class Sweeper:
         if not dead:
             return
 
-        def operation(tx: sqlite3.Connection) -> None:
+        def operation(tx: Tx) -> None:
             now = self.clock()
             for worker in dead:
                 upkeep.note_stop(tx, worker, now)
@@ -197,7 +196,7 @@ class Sweeper:
         if not asleep and not jumped:
             return
 
-        def operation(tx: sqlite3.Connection) -> list[Wake]:
+        def operation(tx: Tx) -> list[Wake]:
             for lane, latest in jumped.items():
                 upkeep.clamp_next_at(tx, lane, latest)
             return self.wake_ups.mark(tx, asleep | set(jumped))
@@ -207,7 +206,7 @@ class Sweeper:
         self.wake_ups.send(wakes)
         done.woken += len(wakes)
 
-    def _forgotten_lanes(self, db: sqlite3.Connection, *, first: bool) -> tuple[set[int], dict[int, float]]:
+    def _forgotten_lanes(self, db: Tx, *, first: bool) -> tuple[set[int], dict[int, float]]:
         """Lanes whose next delivery is due though nobody is about to run it; and lanes with times out of reach."""
         now = self.clock()
         transports = {

@@ -3,15 +3,14 @@
 Whatever it does twice is harmless: a report and the note that there is one are one transaction.
 """
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker import notices as words
 from worker.engine.lane_lookup import LaneLookup
 from worker.ledger import notices
-from worker.ledger.database import Database
 from worker.ledger.notices import Told
+from worker.ledger.port import Ledger, Row, Tx
 
 REPORTS_A_MINUTE = 6  # to one sender; the others come later
 
@@ -20,7 +19,7 @@ REPORTS_A_MINUTE = 6  # to one sender; the others come later
 class Teller:
     """Reads and writes notices; the postman sends what it writes."""
 
-    db: Database
+    db: Ledger
     lanes: LaneLookup
     clock: Callable[[], float]
     redact: Callable[[str], str]
@@ -37,7 +36,7 @@ class Teller:
             if told:
                 self.nudge()
 
-    def _found(self, db: sqlite3.Connection) -> list[Told]:
+    def _found(self, db: Tx) -> list[Told]:
         now = self.clock()
         told = [*notices.unreported(db), *notices.receipts(db)]
         for lane, agent, name, since in notices.heads_since(db):
@@ -48,7 +47,7 @@ class Teller:
                 told.append(one)
         return told
 
-    def _tell(self, tx: sqlite3.Connection, found: list[Told]) -> int:
+    def _tell(self, tx: Tx, found: list[Told]) -> int:
         """How many were told."""
         now, count = self.clock(), 0
         for told in found:
@@ -58,8 +57,7 @@ class Teller:
             elif notices.told_lately(tx, told.agent, to, now - 60.0) < REPORTS_A_MINUTE or told.state == "submitted":
                 why = self.redact(told.why)
                 text = words.report(told.agent, to, told.stream, told.message_id, told.state, why)
-                notices.tell(tx, told, to, text, now)
-                count += 1
+                count += notices.tell(tx, told, to, text, now)
         return count
 
     def _whom(self, told: Told) -> str | None:
@@ -72,7 +70,7 @@ class Teller:
             return None
         return to if agent.report_to_sender or told.state == "submitted" else None
 
-    def _read(self, tx: sqlite3.Connection, came: list[sqlite3.Row]) -> None:
+    def _read(self, tx: Tx, came: list[Row]) -> None:
         for row in came:
             notice = words.read(row["text"] or "", row["source"], row["agent"])
             if notice is not None and notice.state:

@@ -1,6 +1,5 @@
 """Whose turn it is to poll an inbox, and when: leases, the pace of each inbox that is ours, and its budget."""
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from worker.engine.identity import Identity
 from worker.engine.pace import Pace
 from worker.engine.slots import longest_ahead
 from worker.ledger import intake, leases, sweep_signal
-from worker.ledger.database import Database
+from worker.ledger.port import Ledger, Tx
 from worker.settings import AgentSettings
 
 YOUNG_SECONDS = 30.0  # a worker that dies sooner must not add to a token's requests, however often it begins
@@ -72,7 +71,7 @@ class Turn:
 class Turns:
     """The turns of one worker."""
 
-    db: Database
+    db: Ledger
     identity: Identity
     clock: Callable[[], float]
     trust: DoorbellTrust
@@ -84,12 +83,12 @@ class Turns:
         if (pace := self._paces.get(agent)) is not None:
             pace.next_poll_at = 0.0
 
-    def keep_leases(self, tx: sqlite3.Connection, now: float) -> None:
+    def keep_leases(self, tx: Tx, now: float) -> None:
         """Renew the leases of all inboxes that this worker polls, and write down when each was last answered."""
         polled = {name: pace.polled_at for name, pace in self._paces.items() if pace.polled_at is not None}
         leases.renew(tx, self.identity.worker, now, polled)
 
-    def let_go(self, tx: sqlite3.Connection, agents: Iterable[str] | None = None) -> None:
+    def let_go(self, tx: Tx, agents: Iterable[str] | None = None) -> None:
         """Let go of these inboxes, or of all: whoever polls them next need not wait for us."""
         paces = {name: pace.next_request_at for name, pace in self._paces.items()}
         worker = self.identity.worker
@@ -135,7 +134,7 @@ class Turns:
             return False
         return waited > SIGN_WITHIN_SECONDS and inbox.leased_until - leases.LEASE_SECONDS < asked
 
-    def _look(self, db: sqlite3.Connection, name: str, now: float) -> tuple[leases.Inbox, bool]:
+    def _look(self, db: Tx, name: str, now: float) -> tuple[leases.Inbox, bool]:
         """The inbox, and whether the worker that polls it is gone."""
         inbox = leases.inbox_of(db, name, now)
         holder = inbox.polled_by

@@ -11,6 +11,7 @@ from worker.engine.lane_lookup import LaneLookup
 from worker.ledger import lanes
 from worker.ledger.claims import Settled
 from worker.ledger.lanes import Wake
+from worker.ledger.port import Tx
 
 logger = logging.getLogger("bus_watch.engine")
 
@@ -43,7 +44,7 @@ class WakeUps:
     clock: Callable[[], float]
     overlooked: threading.Event = field(default_factory=threading.Event)  # one was lost: the next sweep wakes all
 
-    def mark(self, tx: sqlite3.Connection, ids: Iterable[int], *, only_new: bool = False) -> list[Wake]:
+    def mark(self, tx: Tx, ids: Iterable[int], *, only_new: bool = False) -> list[Wake]:
         """Mark what each lane has to do next; `send` the result once the transaction is done."""
         transports = ((lane, self.lanes.transport_of(tx, lane)) for lane in ids)
         ordered = {lane: transport.ordered for lane, transport in transports if transport is not None}

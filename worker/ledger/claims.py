@@ -7,7 +7,6 @@ State, claim and attempt move in one transaction. Nothing here decides what an e
 
 import random
 import secrets
-import sqlite3
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from worker.delivery import Counters, Decision, Ending, MessageState, RetryPolic
 from worker.ledger import groups, lanes
 from worker.ledger.groups import Grouped, LaneSettings
 from worker.ledger.lanes import LaneState
+from worker.ledger.port import Row, Tx
 
 
 class Claim(NamedTuple):
@@ -88,20 +88,21 @@ class Which(NamedTuple):
 
     query: str
     number: int
+    lock: Callable[[Tx, int], None]
 
 
 def this(delivery_id: int) -> Which:
     """This one."""
-    return Which(_CLAIMABLE_BY_ID, delivery_id)
+    return Which(_CLAIMABLE_BY_ID, delivery_id, lambda tx, number: tx.lock_lane_of(number))
 
 
 def head_of(lane: int) -> Which:
     """What comes first in the lane, due or not."""
-    return Which(_CLAIMABLE_HEAD, lane)
+    return Which(_CLAIMABLE_HEAD, lane, lambda tx, number: tx.lock_lanes((number,)))
 
 
 def claim(
-    tx: sqlite3.Connection,
+    tx: Tx,
     which: Which,
     *,
     attempt_id: str,
@@ -115,6 +116,7 @@ def claim(
     Where its transport coalesces, what is due behind it is claimed with it. A failed claim changes nothing, but that a
     delivery that is put off gets its next time, and an expired one ends.
     """
+    which.lock(tx, which.number)
     row = tx.execute(which.query, {"number": which.number}).fetchone()
     if row is None:
         return NotClaimed("it is not waiting", which.number)
@@ -189,7 +191,7 @@ _CLAIMABLE_BY_ID = _CLAIMABLE + " :number"
 _CLAIMABLE_HEAD = _CLAIMABLE + " (select head from lane_heads where lane = :number)"  # noqa: S608 - our own words
 
 
-def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, settings: LaneSettings, now: float) -> float | None:
+def _throttled_until(tx: Tx, row: Row, settings: LaneSettings, now: float) -> float | None:
     until = None
     for limit, source in ((settings.max_wakes_per_minute, None), (settings.max_wakes_per_source, row["source"])):
         if limit is None:
@@ -197,7 +199,7 @@ def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, settings: LaneSet
         nth = tx.execute(
             """
             select started_at from attempts indexed by attempts_recent
-            where lane = ? and started_at > ? and started_at <= ? and (? is null or source = ?)
+            where lane = ? and started_at > ? and started_at <= ? and (cast(? as text) is null or source = ?)
             order by started_at desc limit 1 offset ?
             """,
             (row["lane"], now - 60.0, now, source, source, limit - 1),
@@ -210,7 +212,7 @@ def _throttled_until(tx: sqlite3.Connection, row: sqlite3.Row, settings: LaneSet
 _EXPIRED = "expired: too old when its turn came"
 
 
-def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
+def _expire(tx: Tx, row: Row, now: float) -> NotClaimed:
     tx.execute(
         "update deliveries set state = 'dead', reason = ?, ended_at = ?, next_at = null where id = ?",
         (_EXPIRED + (f"; last: {row['reason']}" if row["starts"] and row["reason"] else ""), now, row["id"]),
@@ -227,7 +229,7 @@ def _expire(tx: sqlite3.Connection, row: sqlite3.Row, now: float) -> NotClaimed:
 
 
 def settle(
-    tx: sqlite3.Connection,
+    tx: Tx,
     delivery_id: int,
     attempt_id: str,
     ending: Ending,
@@ -238,6 +240,7 @@ def settle(
     output: str = "",
 ) -> Settled | None:
     """Write down how an attempt ended. None: somebody else has settled it."""
+    tx.lock_lane_of(delivery_id)
     row = tx.execute(_SETTLED + "d.id = ? and d.state = 'running' and d.attempt_id = ?", (delivery_id, attempt_id))
     head = row.fetchone()
     if head is None:
@@ -281,9 +284,7 @@ where
 """
 
 
-def _settle_one(
-    tx: sqlite3.Connection, row: sqlite3.Row, decision: Decision, next_at: float | None, now: float
-) -> Settled:
+def _settle_one(tx: Tx, row: Row, decision: Decision, next_at: float | None, now: float) -> Settled:
     final = decision.state in delivery.FINAL
     after = decision.counters
     tx.execute(
@@ -311,8 +312,9 @@ def _settle_one(
     )
 
 
-def finish(tx: sqlite3.Connection, message: int, now: float) -> bool:
+def finish(tx: Tx, message: int, now: float) -> bool:
     """Close the message if all of its deliveries are final; true for the one caller whose call did it."""
+    tx.lock_message(message)
     states = [State(r["state"]) for r in tx.execute("select state from deliveries where message = ?", (message,))]
     outcome = delivery.message_outcome(states)
     if outcome is MessageState.OPEN:

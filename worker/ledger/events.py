@@ -1,7 +1,8 @@
 """Every change of a state, in the order of the commits: what followers read, each from where it was (its cursor)."""
 
-import sqlite3
 from typing import NamedTuple
+
+from worker.ledger.port import Tx
 
 KEPT = 200_000  # the newest ones; a follower that was away for longer is told that it missed some
 
@@ -18,7 +19,7 @@ class Event(NamedTuple):
     reason: str
 
 
-def after(db: sqlite3.Connection, cursor: int, limit: int) -> list[Event]:
+def after(db: Tx, cursor: int, limit: int) -> list[Event]:
     """What happened after the cursor, oldest first; what is forgotten by now has an empty key."""
     rows = db.execute(
         """
@@ -36,19 +37,19 @@ def after(db: sqlite3.Connection, cursor: int, limit: int) -> list[Event]:
     return [Event(*row) for row in rows]
 
 
-def newest(db: sqlite3.Connection) -> int:
+def newest(db: Tx) -> int:
     """The cursor of the newest event; 0 where there is none."""
     row = db.execute("select max(id) as id from events").fetchone()
     return int(row["id"] or 0)
 
 
-def oldest(db: sqlite3.Connection) -> int:
+def oldest(db: Tx) -> int:
     """The cursor of the oldest event that is kept; 0 where there is none."""
     row = db.execute("select min(id) as id from events").fetchone()
     return int(row["id"] or 0)
 
 
-def forget(tx: sqlite3.Connection, limit: int) -> int:
+def forget(tx: Tx, limit: int) -> int:
     """Forget the oldest beyond KEPT. How many."""
     return tx.execute(
         "delete from events where id in (select id from events where id <= ? order by id limit ?)",

@@ -4,11 +4,11 @@ The delivery that is claimed has the attempt; the others that go with it are its
 settled in the same transactions as it, so that there is never a moment in which they are not in the same state.
 """
 
-import sqlite3
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker import delivery
+from worker.ledger.port import Row, Tx
 
 PREAMBLE_BYTES = 32  # of a preamble, beside the names in it
 
@@ -43,7 +43,7 @@ class Group(NamedTuple):
     full: bool
 
 
-def gather(tx: sqlite3.Connection, head: sqlite3.Row, settings: LaneSettings, now: float) -> Group:
+def gather(tx: Tx, head: Row, settings: LaneSettings, now: float) -> Group:
     """The delivery that is to be claimed, and what goes with it.
 
     A wake that failed is tried again as it was, for it may have been done: the agent's channel knows it again by its
@@ -76,7 +76,7 @@ def _has(found: list[Grouped], delivery_id: int) -> bool:
     return any(one.delivery == delivery_id for one in found)
 
 
-def _grouped(row: sqlite3.Row) -> Grouped:
+def _grouped(row: Row) -> Grouped:
     return Grouped(row["id"], row["message_id"], row["source"], row["text"] or "", row["class"])
 
 
@@ -89,7 +89,7 @@ order by d.ms, d.seq, d.id
 """
 
 
-def _last_group(tx: sqlite3.Connection, delivery_id: int) -> set[int]:
+def _last_group(tx: Tx, delivery_id: int) -> set[int]:
     """The companions of a delivery's last attempt."""
     rows = tx.execute(
         """
@@ -104,9 +104,7 @@ def _last_group(tx: sqlite3.Connection, delivery_id: int) -> set[int]:
 GATHERING = "deferred: its agent was woken a moment ago, and what comes meanwhile goes with it"
 
 
-def gathers_until(
-    tx: sqlite3.Connection, head: sqlite3.Row, settings: LaneSettings, group: Group, now: float
-) -> float | None:
+def gathers_until(tx: Tx, head: Row, settings: LaneSettings, group: Group, now: float) -> float | None:
     """Until when more is waited for, because the lane's last wake is not long ago; None: it is time."""
     if settings.coalesce is None or group.full or head["burnt"]:
         return None
@@ -121,7 +119,7 @@ def gathers_until(
     return None if row is None else float(row["started_at"]) + settings.coalesce
 
 
-def note_companion(tx: sqlite3.Connection, attempt_id: str, delivery_id: int) -> None:
+def note_companion(tx: Tx, attempt_id: str, delivery_id: int) -> None:
     """This delivery goes with the attempt."""
     tx.execute(
         "insert into companions (attempt, delivery, starts) select ?, id, starts from deliveries where id = ?",
@@ -135,7 +133,7 @@ order by d.ms, d.seq, d.id
 """
 
 
-def age_counts_from(row: sqlite3.Row, now: float) -> float:
+def age_counts_from(row: Row, now: float) -> float:
     """When the message came, or a person last asked for it again.
 
     Never before it was sent: our clock may have been behind then, and right since.

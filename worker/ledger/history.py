@@ -5,10 +5,10 @@ by its id. From then on a message is known if it is in the ledger, was skipped, 
 lies in what retention has forgotten; every other one is new, whatever its id.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from worker.bus.wire import InboxMessage
+from worker.ledger.port import Tx
 
 NOT_YET = -1  # a floor that is found at the first look
 OVERLAP_MS = 60_000  # ids of two streams, and of clocks that step back, may arrive this late
@@ -17,19 +17,19 @@ OVERLAP_COUNT = 50  # known messages that an ordinary poll may bring again, at m
 Id = tuple[int, int]
 
 
-def floor_of(db: sqlite3.Connection, agent: str) -> int:
+def floor_of(db: Tx, agent: str) -> int:
     """Where the inbox begins, in milliseconds of the bus's time; NOT_YET before the first look."""
     row = db.execute("select floor_ms from inboxes where agent = ?", (agent,)).fetchone()
     return int(row["floor_ms"]) if row else NOT_YET
 
 
-def looked_from(db: sqlite3.Connection, agent: str) -> int | None:
+def looked_from(db: Tx, agent: str) -> int | None:
     """The id, in milliseconds, from which on the first look saw everything; None: there has been none."""
     row = db.execute("select looked_from_ms from inboxes where agent = ?", (agent,)).fetchone()
     return row["looked_from_ms"] if row else None
 
 
-def first_floor(db: sqlite3.Connection, agent: str, wanted: int, bus_ms: int) -> int:
+def first_floor(db: Tx, agent: str, wanted: int, bus_ms: int) -> int:
     """The floor of an inbox that has not been looked at: the one that `wanted` says, unless one was set before.
 
     A ledger of before first looks has one, which holds if the bus has ever answered; the old watcher's state brings
@@ -42,7 +42,7 @@ def first_floor(db: sqlite3.Connection, agent: str, wanted: int, bus_ms: int) ->
 
 
 def note_first_look(
-    tx: sqlite3.Connection, agent: str, floor: int, seen_from: int | None, skipped: Iterable[tuple[str, int, int]]
+    tx: Tx, agent: str, floor: int, seen_from: int | None, skipped: Iterable[tuple[str, int, int]]
 ) -> None:
     """The inbox has been seen from the id `seen_from` (milliseconds) on; `skipped` are (stream, ms, seq) of history.
 
@@ -53,19 +53,19 @@ def note_first_look(
         "update inboxes set floor_ms = ?, looked_from_ms = ? where agent = ?",
         (floor, seen_from, agent),
     )
-    tx.executemany(
-        "insert or ignore into skipped (agent, stream, ms, seq) values (?, ?, ?, ?)",
-        [(agent, *one) for one in skipped],
-    )
+    tx.executemany(SKIP, [(agent, *one) for one in skipped])
 
 
-def lower_floor(tx: sqlite3.Connection, agent: str, floor: int) -> bool:
+SKIP = "insert into skipped (agent, stream, ms, seq) values (?, ?, ?, ?) on conflict do nothing"
+
+
+def lower_floor(tx: Tx, agent: str, floor: int) -> bool:
     """The bus's clock is behind the floor: from now on it is this one. Whether that changed it."""
     changed = tx.execute("update inboxes set floor_ms = ? where agent = ? and floor_ms > ?", (floor, agent, floor))
     return changed.rowcount == 1
 
 
-def lower_floor_above(tx: sqlite3.Connection, agent: str, came: Sequence[InboxMessage]) -> None:
+def lower_floor_above(tx: Tx, agent: str, came: Sequence[InboxMessage]) -> None:
     """Where the floor lies above all that came just now, whoever told us the bus's time knows nothing of its ids.
 
     From now on the floor is the oldest of them: else ordinary polls would ask for what comes after a time that is still
@@ -74,7 +74,7 @@ def lower_floor_above(tx: sqlite3.Connection, agent: str, came: Sequence[InboxMe
     tx.execute("update inboxes set floor_ms = ? where agent = ? and floor_ms > ?", (came[0].ms, agent, came[-1].ms))
 
 
-def cursor(db: sqlite3.Connection, agent: str, bus_ms: int) -> Id:
+def cursor(db: Tx, agent: str, bus_ms: int) -> Id:
     """The id from which an ordinary poll asks on: a little before the newest known message, and before the floor.
 
     An id from the future (another writer chose it, or the bus's clock was ahead) must not hide what comes after it at
@@ -94,7 +94,7 @@ def cursor(db: sqlite3.Connection, agent: str, bus_ms: int) -> Id:
     return max(floor - OVERLAP_MS, latest - OVERLAP_MS, few_before["ms"] - 1 if few_before else 0, 0), 0
 
 
-def newest(db: sqlite3.Connection, agent: str) -> int:
+def newest(db: Tx, agent: str) -> int:
     """The largest known id, in milliseconds; 0 where nothing is known."""
     row = db.execute(
         "select max(ms) as ms from messages indexed by messages_by_time where agent = ?", (agent,)
@@ -102,7 +102,7 @@ def newest(db: sqlite3.Connection, agent: str) -> int:
     return int(row["ms"] or 0)
 
 
-def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
+def known_after(db: Tx, agent: str, ms: int) -> int:
     """How many known messages lie after `ms`: a page that starts there holds them again."""
     row = db.execute(
         """
@@ -114,13 +114,13 @@ def known_after(db: sqlite3.Connection, agent: str, ms: int) -> int:
     return int(row["n"])
 
 
-def known(db: sqlite3.Connection, agent: str, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
+def known(db: Tx, agent: str, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
     """Those of the messages, as (stream, message_id), that are not new."""
     seen_from = looked_from(db, agent) or 0
     return {m.key for m in messages if m.ms < seen_from or _is_known(db, agent, m)}
 
 
-def _is_known(db: sqlite3.Connection, agent: str, message: InboxMessage) -> bool:
+def _is_known(db: Tx, agent: str, message: InboxMessage) -> bool:
     row = db.execute(
         """
         select exists (select 1 from messages where agent = :agent and stream = :stream and ms = :ms and seq = :seq)

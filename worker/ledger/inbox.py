@@ -3,13 +3,12 @@
 There is no way to have read "all": what came meanwhile would be swallowed.
 """
 
-import sqlite3
-
 from worker.ledger.errors import NoSuchMessageError
 from worker.ledger.operate import find_message
+from worker.ledger.port import Row, Tx
 
 
-def unread(db: sqlite3.Connection, agent: str, limit: int) -> list[sqlite3.Row]:
+def unread(db: Tx, agent: str, limit: int) -> list[Row]:
     """The oldest messages that the agent has not read, whatever became of their deliveries; no notices of workers."""
     return db.execute(
         """
@@ -22,9 +21,9 @@ def unread(db: sqlite3.Connection, agent: str, limit: int) -> list[sqlite3.Row]:
     ).fetchall()
 
 
-def newest(db: sqlite3.Connection, agent: str) -> sqlite3.Row | None:
+def newest(db: Tx, agent: str) -> Row | None:
     """The last message that came to an agent from another."""
-    row: sqlite3.Row | None = db.execute(
+    row: Row | None = db.execute(
         """
         select * from messages indexed by messages_by_time
         where agent = ? and source like 'agent:%' and coalesce(class, '') <> 'terminal-log' order by ms desc, id desc
@@ -35,7 +34,7 @@ def newest(db: sqlite3.Connection, agent: str) -> sqlite3.Row | None:
     return row
 
 
-def read_through(tx: sqlite3.Connection, agent: str, key: str) -> None:
+def read_through(tx: Tx, agent: str, key: str) -> None:
     """The agent has read up to this message. NoSuchMessageError: it is none of its messages."""
     message = find_message(tx, key)
     if tx.execute("select 1 from messages where id = ? and agent = ?", (message, agent)).fetchone() is None:
@@ -43,7 +42,8 @@ def read_through(tx: sqlite3.Connection, agent: str, key: str) -> None:
     tx.execute(
         """
         insert into seen (agent, message) values (?, ?)
-        on conflict (agent) do update set message = max(message, excluded.message)
+        on conflict (agent) do update set message = excluded.message
+        where excluded.message > seen.message
         """,
         (agent, message),
     )

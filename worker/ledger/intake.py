@@ -1,12 +1,12 @@
 """Messages coming in: what is known, what is new, and one transaction that takes a whole poll."""
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.bus.wire import InboxMessage
 from worker.delivery import MessageState
 from worker.ledger.history import NOT_YET, known
+from worker.ledger.port import Tx
 
 LONGEST_WAIT = 3600.0  # no poll is ever booked further ahead, whatever a Retry-After said
 MALFORMED_SECONDS = 3600.0  # entries that are no messages are worth a line of `status` for so long
@@ -34,19 +34,19 @@ def floor_ms(start_from: str | float, now: float) -> int:
     return int((now - (0.0 if start_from == "now" else float(start_from))) * 1000)
 
 
-def ensure_inbox(tx: sqlite3.Connection, agent: str, floor: int = NOT_YET) -> None:
+def ensure_inbox(tx: Tx, agent: str, floor: int = NOT_YET) -> None:
     """Make the agent's inbox row; its floor is found at the first look. That of an existing one stays as it is."""
-    tx.execute("insert or ignore into inboxes (agent, floor_ms) values (?, ?)", (agent, floor))
+    tx.execute("insert into inboxes (agent, floor_ms) values (?, ?) on conflict do nothing", (agent, floor))
 
 
-def ensure_lane(tx: sqlite3.Connection, agent: str, transport: str) -> int:
+def ensure_lane(tx: Tx, agent: str, transport: str) -> int:
     """The id of the lane of (agent, transport), made where it is not there yet."""
-    tx.execute("insert or ignore into lanes (agent, transport) values (?, ?)", (agent, transport))
+    tx.execute("insert into lanes (agent, transport) values (?, ?) on conflict do nothing", (agent, transport))
     row = tx.execute("select id from lanes where agent = ? and transport = ?", (agent, transport)).fetchone()
     return int(row["id"])
 
 
-def ensure_all(tx: sqlite3.Connection, transports: Mapping[str, Sequence[str]]) -> None:
+def ensure_all(tx: Tx, transports: Mapping[str, Sequence[str]]) -> None:
     """The inbox of each agent and its lanes, by agent; few statements, however many there are."""
     inboxes = {row["agent"] for row in tx.execute("select agent from inboxes")}
     lanes = {(row["agent"], row["transport"]) for row in tx.execute("select agent, transport from lanes")}
@@ -58,7 +58,7 @@ def ensure_all(tx: sqlite3.Connection, transports: Mapping[str, Sequence[str]]) 
 
 
 def take_in(
-    tx: sqlite3.Connection,
+    tx: Tx,
     agent: str,
     messages: Sequence[InboxMessage],
     route: Callable[[InboxMessage], tuple[str | None, Sequence[str]]],
@@ -69,6 +69,7 @@ def take_in(
     `route` gives a message's class and the names of the transports that it goes to; one that goes nowhere is
     recorded as `logged`.
     """
+    tx.lock_inbox(agent)
     skip = known(tx, agent, messages)
     new = logged = 0
     lanes: dict[str, int] = {}
@@ -79,10 +80,10 @@ def take_in(
         state = MessageState.OPEN if transports else MessageState.LOGGED
         row = tx.execute(
             """
-            insert or ignore into messages
+            insert into messages
               (agent, stream, ms, seq, message_id, source, class, project, sent_at, text, received_at,
                state, finished_at)
-            values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) returning id
+            values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing returning id
             """,
             (
                 agent, message.stream, message.ms, message.seq, message.message_id, message.source, message_class,
@@ -102,17 +103,18 @@ def take_in(
     return Taken(new=new, lanes=tuple(lanes.values()), logged=logged)
 
 
-def poll_now(tx: sqlite3.Connection, agent: str) -> None:
+def poll_now(tx: Tx, agent: str) -> None:
     """Whatever the bus said last: the next poll is due, as soon as its token's budget allows."""
     tx.execute("update inboxes set next_poll_at = 0 where agent = ?", (agent,))
 
 
-def book_slot(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
+def book_slot(tx: Tx, agent: str, now: float, gap: float, ahead: float = 0.0) -> float:
     """Book the next request slot of this agent's token; returns how many seconds from now the request may go.
 
     Slots are `gap` apart. A request that cannot wait may go up to `ahead` seconds before its slot; those after it pay
     the time back, so that in any minute there are at most `(60 + ahead) / gap` and one.
     """
+    tx.lock_inbox(agent)
     _forget_stale(tx, agent, now)
     row = tx.execute("select next_request_at from inboxes where agent = ?", (agent,)).fetchone()
     slot = max(now, float(row["next_request_at"]) if row else 0.0)
@@ -120,18 +122,21 @@ def book_slot(tx: sqlite3.Connection, agent: str, now: float, gap: float, ahead:
     return max(0.0, slot - ahead - now)
 
 
-def note_slot(tx: sqlite3.Connection, agent: str, next_request_at: float, now: float) -> None:
+def note_slot(tx: Tx, agent: str, next_request_at: float, now: float) -> None:
     """Write down where a token's next free request slot begins."""
     _forget_stale(tx, agent, now)
     tx.execute(
-        "update inboxes set next_request_at = max(next_request_at, ?), booked_at = ? where agent = ?",
-        (next_request_at, now, agent),
+        f"update inboxes set next_request_at = {_LATER}, booked_at = :now where agent = :agent",  # noqa: S608 - our own words
+        {"next_request_at": next_request_at, "now": now, "agent": agent},
     )
 
 
+_LATER = "case when next_request_at > :next_request_at then next_request_at else :next_request_at end"
+
 # Our clock has been set back since the times were booked, or they are further ahead than anything is: they say nothing
 # any more, and must not silence the inbox for as long as the jump was.
-STALE = "(coalesce(booked_at, 0.0) > :now + :slack or max(next_poll_at, next_request_at) > :now + :longest)"
+STALE = """(coalesce(booked_at, 0.0) > :now + :slack
+            or next_poll_at > :now + :longest or next_request_at > :now + :longest)"""
 
 
 def stale_at(agent: str, now: float) -> dict[str, object]:
@@ -139,7 +144,7 @@ def stale_at(agent: str, now: float) -> dict[str, object]:
     return {"agent": agent, "now": now, "slack": CLOCK_SLACK, "longest": LONGEST_WAIT}
 
 
-def _forget_stale(tx: sqlite3.Connection, agent: str, now: float) -> None:
+def _forget_stale(tx: Tx, agent: str, now: float) -> None:
     tx.execute(
         f"update inboxes set next_poll_at = 0, next_request_at = 0 where agent = :agent and {STALE}",  # noqa: S608 - our own words
         stale_at(agent, now),
@@ -147,7 +152,7 @@ def _forget_stale(tx: sqlite3.Connection, agent: str, now: float) -> None:
 
 
 def poll_answered(
-    tx: sqlite3.Connection,
+    tx: Tx,
     agent: str,
     now: float,
     *,
@@ -164,16 +169,16 @@ def poll_answered(
     """
     _forget_stale(tx, agent, now)
     tx.execute(
-        """
+        f"""
         update inboxes set polled_at = :now, failures = 0, failing_since = null, error = null, error_code = null,
           malformed = case when :malformed = 0 then malformed
             when malformed_at between :now - :said and :now then malformed + :malformed else :malformed end,
-          malformed_at = case when :malformed then :now else malformed_at end,
+          malformed_at = case when :malformed > 0 then :now else malformed_at end,
           brought_at = case when :brought then :now else brought_at end,
           bus_ahead = coalesce(:bus_ahead, bus_ahead), booked_at = :now,
-          next_poll_at = :next_poll_at, next_request_at = max(next_request_at, :next_request_at)
+          next_poll_at = :next_poll_at, next_request_at = {_LATER}
         where agent = :agent
-        """,
+        """,  # noqa: S608 - our own words
         {
             "agent": agent,
             "now": now,
@@ -188,7 +193,7 @@ def poll_answered(
 
 
 def poll_failed(
-    tx: sqlite3.Connection, agent: str, now: float, error: str, delay: float, *, code: str, failures: int | None = None
+    tx: Tx, agent: str, now: float, error: str, delay: float, *, code: str, failures: int | None = None
 ) -> None:
     """The bus did not answer: remember since when and why, and until when to wait.
 
@@ -205,7 +210,7 @@ def poll_failed(
     )
 
 
-def last_error(db: sqlite3.Connection, agent: str) -> str | None:
+def last_error(db: Tx, agent: str) -> str | None:
     """Why the last poll failed; None while the bus answers."""
     row = db.execute("select error from inboxes where agent = ?", (agent,)).fetchone()
     return row["error"] if row else None

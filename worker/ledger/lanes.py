@@ -5,7 +5,6 @@ What a lane's head is, is said in one place: the view `lane_heads` (see `schema`
 """
 
 import functools
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from worker import delivery
 from worker.delivery import Ending
+from worker.ledger.port import Row, Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ def obstacle(lane: LaneState, delivery_id: int, next_at: float | None, *, ordere
     return None
 
 
-def every(db: sqlite3.Connection) -> list[Lane]:
+def every(db: Tx) -> list[Lane]:
     """All lanes."""
     return [Lane(*row) for row in db.execute("select id, agent, transport from lanes order by id")]
 
 
-def pending(db: sqlite3.Connection) -> list[Lane]:
+def pending(db: Tx) -> list[Lane]:
     """The lanes in which something waits; where nothing does, this costs one look, however many lanes there are."""
     return [Lane(*row) for row in db.execute(PENDING)]
 
@@ -98,15 +98,13 @@ select l.id, l.agent, l.transport from found join lanes l on l.id = found.lane o
 """
 
 
-def find(db: sqlite3.Connection, lane: int) -> Lane | None:
+def find(db: Tx, lane: int) -> Lane | None:
     """The lane with this id."""
     row = db.execute("select id, agent, transport from lanes where id = ?", (lane,)).fetchone()
     return Lane(*row) if row else None
 
 
-def candidate(
-    db: sqlite3.Connection, lane: int, *, ordered: bool, now: float, but: Collection[int] = ()
-) -> Candidate | None:
+def candidate(db: Tx, lane: int, *, ordered: bool, now: float, but: Collection[int] = ()) -> Candidate | None:
     """What the lane would run next, due or not; None while it is paused, running or empty.
 
     `but`: deliveries that are passed over where order does not matter, as long as something else is due.
@@ -119,7 +117,7 @@ def candidate(
     return found
 
 
-def candidates(db: sqlite3.Connection, ordered: Mapping[int, bool], *, now: float) -> dict[int, Candidate]:
+def candidates(db: Tx, ordered: Mapping[int, bool], *, now: float) -> dict[int, Candidate]:
     """The same for many lanes, of which each is `ordered` or not: two questions, however many lanes there are."""
     found: dict[int, Candidate] = {}
     any_order = []
@@ -136,17 +134,17 @@ def candidates(db: sqlite3.Connection, ordered: Mapping[int, bool], *, now: floa
     return found
 
 
-def _in_any_order(row: sqlite3.Row) -> Candidate:
+def _in_any_order(row: Row) -> Candidate:
     return Candidate(row["id"], row["next_at"], row["woken_at"], is_first_in_order=False)
 
 
-def furthest(db: sqlite3.Connection, ids: Collection[int]) -> dict[int, float]:
+def furthest(db: Tx, ids: Collection[int]) -> dict[int, float]:
     """When the latest of what waits in each of these lanes is due (epoch seconds); none for one without such times."""
     rows = _of_lanes(db, _FURTHEST, ids)
     return {row["lane"]: row["next_at"] for row in rows if row["next_at"] is not None}
 
 
-def _of_lanes(db: sqlite3.Connection, query: str, ids: Iterable[int], **values: object) -> Iterator[sqlite3.Row]:
+def _of_lanes(db: Tx, query: str, ids: Iterable[int], **values: object) -> Iterator[Row]:
     """The rows of a query about lanes, asked for many at a time."""
     left = list(ids)
     while left:
@@ -190,13 +188,12 @@ from lanes l where l.id in
 """
 
 
-def next_wakes(
-    tx: sqlite3.Connection, ordered: Mapping[int, bool], *, now: float, only_new: bool = False
-) -> list[Wake]:
+def next_wakes(tx: Tx, ordered: Mapping[int, bool], *, now: float, only_new: bool = False) -> list[Wake]:
     """What each of these lanes has to do next, marked as woken; nothing while it is paused, running or empty.
 
     `only_new`: not a delivery that was woken before; its task is in the queue, or the sweep will see.
     """
+    tx.lock_lanes(ordered)
     found = candidates(tx, ordered, now=now).values()
     wakes = [
         Wake(one.delivery, one.next_at if one.next_at is not None and one.next_at > now else None)
@@ -207,15 +204,16 @@ def next_wakes(
     return wakes
 
 
-def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, paused: bool) -> list[sqlite3.Row]:
+def set_paused(tx: Tx, transport: str, agent: str | None, *, paused: bool) -> list[Row]:
     """Pause or resume a transport's lanes: what runs, finishes. Returns the lanes that it has."""
     rows = tx.execute(
         """
         select id, agent, transport, paused from lanes
-        where transport = ? and (? is null or agent = ?) order by agent
+        where transport = ? and (cast(? as text) is null or agent = ?) order by agent
         """,
         (transport, agent, agent),
     ).fetchall()
+    tx.lock_lanes([row["id"] for row in rows])
     for row in rows:
         tx.execute("update lanes set paused = ? where id = ?", (int(paused), row["id"]))
         if not paused:  # its head may have been woken while it was paused, and has done nothing
@@ -226,7 +224,7 @@ def set_paused(tx: sqlite3.Connection, transport: str, agent: str | None, *, pau
     return rows
 
 
-def note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float, *, broken: bool) -> None:
+def note_circuit(tx: Tx, lane: int, ending: Ending, now: float, *, broken: bool) -> None:
     """A transport whose endings say "nobody there" is a broken circuit; any other real ending closes it again."""
     if ending.kind == "exit" and ending.code == delivery.EX_UNAVAILABLE:
         tx.execute(
@@ -240,14 +238,14 @@ def note_circuit(tx: sqlite3.Connection, lane: int, ending: Ending, now: float, 
         )
 
 
-def was_failing(tx: sqlite3.Connection, lane: int, attempt_id: str) -> bool:
+def was_failing(tx: Tx, lane: int, attempt_id: str) -> bool:
     """Whether the lane's last ending before this one, deferred ones (75) aside, was no success."""
     row = tx.execute(
         """
         select result from attempts indexed by attempts_recent
-        where lane = ? and id <> ? and ended_at is not null and result not glob ?
+        where lane = ? and id <> ? and ended_at is not null and result not like ?
         order by started_at desc limit 1
         """,
-        (lane, attempt_id, f"exit {delivery.EX_TEMPFAIL}*"),
+        (lane, attempt_id, f"exit {delivery.EX_TEMPFAIL}%"),
     ).fetchone()
     return row is not None and row["result"] != "exit 0"

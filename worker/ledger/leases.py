@@ -5,11 +5,11 @@ of its worker in one commit, well before it ends. It ends early where its worker
 found dead. While it is young each request slot is written down, so that restarts add no requests.
 """
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from worker.ledger import intake
+from worker.ledger.port import Tx
 
 LEASE_SECONDS = 300.0
 RENEW_SECONDS = 200.0  # after so long the sweep renews
@@ -42,7 +42,7 @@ class Inbox:
         return not self.is_leased(now) or self.leased_until - now < LEASE_SECONDS - RENEW_LATE_SECONDS
 
 
-def inbox_of(db: sqlite3.Connection, agent: str, now: float) -> Inbox:
+def inbox_of(db: Tx, agent: str, now: float) -> Inbox:
     """What is written down; times that a jump of our clock made impossible are 0."""
     row = db.execute(_INBOX, intake.stale_at(agent, now)).fetchone()
     return Inbox(*row) if row is not None else Inbox(None, 0.0, 0.0, 0.0, None, None, 0, None, None, 0, None, None)
@@ -56,24 +56,24 @@ from inboxes where agent = :agent
 """  # noqa: S608 - our own words
 
 
-def take(tx: sqlite3.Connection, agent: str, worker: str, now: float, *, over: str | None) -> bool:
+def take(tx: Tx, agent: str, worker: str, now: float, *, over: str | None) -> bool:
     """Lease the inbox, unless another than `over` has got it meanwhile; whether we have it."""
     intake.ensure_inbox(tx, agent)
     changed = tx.execute(
-        "update inboxes set polled_by = ?, leased_until = ? where agent = ? and polled_by is ?",
-        (worker, now + LEASE_SECONDS, agent, over),
+        "update inboxes set polled_by = ?, leased_until = ? where agent = ? and coalesce(polled_by, '') = ?",
+        (worker, now + LEASE_SECONDS, agent, over or ""),
     )
     return changed.rowcount == 1
 
 
-def renew(tx: sqlite3.Connection, worker: str, now: float, polled: Mapping[str, float] | None = None) -> None:
+def renew(tx: Tx, worker: str, now: float, polled: Mapping[str, float] | None = None) -> None:
     """All leases of this worker; and when each of its inboxes was last answered, for `status`."""
     tx.execute("update inboxes set leased_until = ? where polled_by = ?", (now + LEASE_SECONDS, worker))
     for agent, at in (polled or {}).items():
         tx.execute("update inboxes set polled_at = ? where agent = ? and polled_by = ?", (at, agent, worker))
 
 
-def release(tx: sqlite3.Connection, worker: str, agents: Iterable[str], next_request_at: Mapping[str, float]) -> None:
+def release(tx: Tx, worker: str, agents: Iterable[str], next_request_at: Mapping[str, float]) -> None:
     """Let go of these inboxes; their next request slots are exactly what is written down now."""
     for agent in agents:
         tx.execute(
@@ -85,13 +85,13 @@ def release(tx: sqlite3.Connection, worker: str, agents: Iterable[str], next_req
         )
 
 
-def leased_by(db: sqlite3.Connection, worker: str) -> list[str]:
+def leased_by(db: Tx, worker: str) -> list[str]:
     """The agents whose inboxes this worker has."""
     rows = db.execute("select agent from inboxes where polled_by = ? order by agent", (worker,))
     return [str(row["agent"]) for row in rows]
 
 
-def is_gone(db: sqlite3.Connection, worker: str) -> bool:
+def is_gone(db: Tx, worker: str) -> bool:
     """Whether a worker has stopped, or was found dead, as far as the ledger knows."""
     row = db.execute("select stopped_at from workers where id = ?", (worker,)).fetchone()
     return row is None or row["stopped_at"] is not None

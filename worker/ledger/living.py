@@ -1,10 +1,10 @@
 """Which workers live: their locks tell, whatever their rows say."""
 
-import sqlite3
 import time
 
 from worker.ledger import report
 from worker.ledger.opening import reading
+from worker.ledger.port import Row, Tx
 from worker.ledger.sweep_signal import send_sweep_signal
 from worker.settings import Settings
 from worker.transports.locks import flock_is_free, worker_lock
@@ -13,7 +13,7 @@ FRESH_SECONDS = 5.0  # what a worker wrote about itself so lately needs no askin
 SIGN_SECONDS = 1.0
 
 
-def living_workers(db: sqlite3.Connection, settings: Settings) -> list[sqlite3.Row]:
+def living_workers(db: Tx, settings: Settings) -> list[Row]:
     """The workers whose locks are held."""
     return [row for row in report.workers(db) if not flock_is_free(worker_lock(settings.files_dir, row["id"]))]
 

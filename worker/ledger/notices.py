@@ -1,9 +1,9 @@
 """What there is to tell the senders of messages, and what other workers have told about ours."""
 
-import sqlite3
 from typing import NamedTuple
 
 from worker.ledger import lanes, outbox
+from worker.ledger.port import Row, Tx
 from worker.outgoing import Kind
 
 ROUND = 100
@@ -23,7 +23,7 @@ class Told(NamedTuple):
     why: str
 
 
-def waiting(db: sqlite3.Connection) -> list[sqlite3.Row]:
+def waiting(db: Tx) -> list[Row]:
     """Notices that came and were not read."""
     return db.execute(
         """
@@ -34,12 +34,12 @@ def waiting(db: sqlite3.Connection) -> list[sqlite3.Row]:
     ).fetchall()
 
 
-def done(tx: sqlite3.Connection, message: int) -> None:
+def done(tx: Tx, message: int) -> None:
     """A notice was read."""
     tx.execute("delete from notices where message = ?", (message,))
 
 
-def want_receipt(tx: sqlite3.Connection, agent: str, source: str, stream: str, message_id: str) -> None:
+def want_receipt(tx: Tx, agent: str, source: str, stream: str, message_id: str) -> None:
     """The sender of this message, and nobody else, wants to know when it is submitted."""
     tx.execute(
         """
@@ -50,9 +50,7 @@ def want_receipt(tx: sqlite3.Connection, agent: str, source: str, stream: str, m
     )
 
 
-def note_outcome(
-    tx: sqlite3.Connection, agent: str, recipient: str, stream: str, message_id: str, state: str, now: float
-) -> None:
+def note_outcome(tx: Tx, agent: str, recipient: str, stream: str, message_id: str, state: str, now: float) -> None:
     """The worker of the recipient, and nobody else, says what became of a message of ours. A later word counts."""
     tx.execute(
         """
@@ -63,7 +61,7 @@ def note_outcome(
     )
 
 
-def unreported(db: sqlite3.Connection) -> list[Told]:
+def unreported(db: Tx) -> list[Told]:
     """Messages that failed, and whose senders were not told."""
     rows = db.execute(
         """
@@ -81,7 +79,7 @@ def unreported(db: sqlite3.Connection) -> list[Told]:
     return [Told(*row) for row in rows]
 
 
-def heads_since(db: sqlite3.Connection) -> list[tuple[int, str, str, float]]:
+def heads_since(db: Tx) -> list[tuple[int, str, str, float]]:
     """Where something waits or runs: lane, agent, transport, and when its first message came that nobody was told of.
 
     The sender of each is yet to be told, should it be `stuck`.
@@ -96,7 +94,7 @@ def heads_since(db: sqlite3.Connection) -> list[tuple[int, str, str, float]]:
     return [(row[0], row[1], row[2], row[3]) for row in rows]
 
 
-def stuck(db: sqlite3.Connection, lane: int) -> Told | None:
+def stuck(db: Tx, lane: int) -> Told | None:
     """The head of a lane as what its sender is to be told of."""
     row = db.execute(
         """
@@ -109,7 +107,7 @@ def stuck(db: sqlite3.Connection, lane: int) -> Told | None:
     return Told(*row) if row else None
 
 
-def receipts(db: sqlite3.Connection) -> list[Told]:
+def receipts(db: Tx) -> list[Told]:
     """Messages that were submitted, and whose senders wanted to know."""
     rows = db.execute(
         """
@@ -122,7 +120,7 @@ def receipts(db: sqlite3.Connection) -> list[Told]:
     return [Told(*row) for row in rows]
 
 
-def told_lately(db: sqlite3.Connection, agent: str, sender: str, since: float) -> int:
+def told_lately(db: Tx, agent: str, sender: str, since: float) -> int:
     """How many reports this agent's sender has been sent since then."""
     row = db.execute(
         """
@@ -134,16 +132,24 @@ def told_lately(db: sqlite3.Connection, agent: str, sender: str, since: float) -
     return int(row["n"])
 
 
-def tell(tx: sqlite3.Connection, told: Told, to: str, text: str, now: float) -> None:
-    """Put a report into the outbox, and note that there is one: both or neither."""
+def tell(tx: Tx, told: Told, to: str, text: str, now: float) -> bool:
+    """Put a report into the outbox, and note that there is one: both or neither. False: another worker has told it."""
+    if not note_told(tx, told):
+        return False
     outbox.put(tx, told.agent, to, text, kind=Kind.REPORT, now=now, message_class="terminal-log")
-    note_told(tx, told)
+    return True
 
 
-def note_told(tx: sqlite3.Connection, told: Told, *, silently: bool = False) -> None:
-    """There is nothing more to tell about it."""
+def note_told(tx: Tx, told: Told, *, silently: bool = False) -> bool:
+    """There is nothing more to tell about it. False: another worker was faster."""
     if told.state == "submitted":
-        tx.execute("update messages set receipt = 'given' where id = ?", (told.message,))
-    else:
-        state = "none" if silently else told.state
-        tx.execute("update messages set reported = ? where id = ?", (state, told.message))
+        given = "update messages set receipt = 'given' where id = ? and receipt = 'wanted'"
+        return tx.execute(given, (told.message,)).rowcount == 1
+    untold = (
+        "reported is null" if told.state == "stuck" else "state = 'failed' and coalesce(reported, 'stuck') = 'stuck'"
+    )
+    changed = tx.execute(
+        f"update messages set reported = ? where id = ? and {untold}",  # noqa: S608 - our own words
+        ("none" if silently else told.state, told.message),
+    )
+    return changed.rowcount == 1

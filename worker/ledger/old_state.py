@@ -2,11 +2,10 @@
 
 import logging
 import re
-import sqlite3
 from pathlib import Path
 
-from worker.ledger.database import Database
 from worker.ledger.history import NOT_YET
+from worker.ledger.port import Ledger, Tx
 from worker.settings import Settings
 
 logger = logging.getLogger("bus_watch.ledger")
@@ -15,7 +14,7 @@ _ID = re.compile(rb'"(\d{1,18})-(\d{1,18})"')
 MAX_BYTES = 64 * 1024 * 1024
 
 
-def import_old_state(database: Database, settings: Settings) -> int:
+def import_old_state(database: Ledger, settings: Settings) -> int:
     """Import the old state file where there is one and it has not been done; returns how many ids it held.
 
     Its ids never run again, and its smallest one is the inbox's floor: nothing older runs. The file stays as it was.
@@ -26,7 +25,7 @@ def import_old_state(database: Database, settings: Settings) -> int:
         return 0
     agent = settings.agents[0].agent
     done = database.read(
-        lambda db: db.execute("select 1 from inboxes where agent = ? and imported", (agent,)).fetchone()
+        lambda db: db.execute("select 1 from inboxes where agent = ? and imported <> 0", (agent,)).fetchone()
     )
     if done:
         return 0
@@ -55,12 +54,15 @@ def _read(path: Path) -> list[tuple[int, int]]:
     return ids
 
 
-def _import(tx: sqlite3.Connection, agent: str, ids: list[tuple[int, int]]) -> None:
+def _import(tx: Tx, agent: str, ids: list[tuple[int, int]]) -> None:
     tx.execute(
         """
         insert into inboxes (agent, floor_ms, imported) values (:agent, :floor, 1)
-        on conflict (agent) do update set imported = 1, floor_ms = max(:floor, floor_ms)
+        on conflict (agent) do update set imported = 1,
+          floor_ms = case when inboxes.floor_ms > :floor then inboxes.floor_ms else :floor end
         """,
         {"agent": agent, "floor": ids[0][0] if ids else NOT_YET},
     )
-    tx.executemany("insert or ignore into imported (agent, ms, seq) values (?, ?, ?)", [(agent, *i) for i in ids])
+    tx.executemany(
+        "insert into imported (agent, ms, seq) values (?, ?, ?) on conflict do nothing", [(agent, *one) for one in ids]
+    )

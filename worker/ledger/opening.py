@@ -25,8 +25,17 @@ BUSY_TIMEOUT_MS = 10_000
 MINIMUM_SQLITE = (3, 35, 0)  # RETURNING
 
 
+class Connection(sqlite3.Connection):
+    """A connection that is a `Tx`: SQLite lets one process write at a time, so that nothing needs a lock of its own."""
+
+    def _already(self, _: object, /) -> None:
+        """Whoever writes has locked everything."""
+
+    lock_lanes = lock_lane_of = lock_lanes_of = lock_message = lock_inbox = lock_outbox = _already
+
+
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
+def reading(path: Path) -> Iterator[Connection]:
     """A connection for a command that only looks: it never creates, migrates or writes the file.
 
     It shows one moment of the ledger, however long the command looks.
@@ -84,9 +93,11 @@ def _refuse_emptied(path: Path) -> None:
         raise LedgerCorruptError(f"ledger {path}: it is empty, something has cut it off: {PUT_A_BACKUP}")
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> Connection:
     """A connection whose commits last. LedgerTooNewError, with the file untouched; sqlite3.Error."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=Connection
+    )
     try:
         _set_up(connection, path)
     except BaseException:

@@ -1,12 +1,12 @@
 """What a person may do to deliveries: retry and drop. Each in one transaction, each says what it did."""
 
 import re
-import sqlite3
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker.ledger import claims
 from worker.ledger.errors import NoSuchMessageError
+from worker.ledger.port import Row, Tx
 
 _ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 _LARGEST = 2**63 - 1  # what SQLite can compare with; no message has it
@@ -23,7 +23,7 @@ class Change:
     lane: int
 
 
-def find_message(db: sqlite3.Connection, key: str) -> int:
+def find_message(db: Tx, key: str) -> int:
     """The row of the message that a person means: `AGENT/STREAM/ID`, `AGENT/ID`, or an id that is unique.
 
     Raises NoSuchMessageError, which lists the candidates where there are several.
@@ -54,9 +54,8 @@ def find_message(db: sqlite3.Connection, key: str) -> int:
 
 
 _BY_BARE_ID = """
-select m.id, m.agent, m.stream, m.message_id from inboxes i cross join messages m indexed by messages_by_time
-  on m.agent = i.agent and m.ms = :ms
-where m.seq = :seq limit 20
+select id, agent, stream, message_id from messages indexed by messages_by_time
+where agent in (select agent from inboxes) and ms = :ms and seq = :seq limit 20
 """
 
 
@@ -67,12 +66,13 @@ class Chosen(NamedTuple):
     only_dead: bool = False
 
 
-def _deliveries(tx: sqlite3.Connection, message: int, chosen: Chosen) -> list[sqlite3.Row]:
+def _deliveries(tx: Tx, message: int, chosen: Chosen) -> list[Row]:
+    tx.lock_lanes_of(message)
     return tx.execute(
         """
         select d.id, d.state, d.lane, l.transport, m.agent, m.message_id, m.id as message, m.text is null as cleared
         from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
-        where d.message = :message and (:transport is null or l.transport = :transport)
+        where d.message = :message and (cast(:transport as text) is null or l.transport = :transport)
           and (not :only_dead or d.state = 'dead')
         order by d.id
         """,
@@ -84,7 +84,7 @@ _RETRIED = frozenset({"dead", "held", "cancelled"})
 _NO_TEXT = "its text was cleared by retention: ask its sender to send it again"
 
 
-def retry(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> list[Change]:
+def retry(tx: Tx, message: int, chosen: Chosen, now: float) -> list[Change]:
     """Dead, held and cancelled deliveries wait again, with fresh attempts; others are left with a word why.
 
     They are as young as if they had just come: neither `expires_after` nor `give_up_after` takes them away again.
@@ -114,7 +114,7 @@ def retry(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> l
     return changes
 
 
-def drop(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> list[Change]:
+def drop(tx: Tx, message: int, chosen: Chosen, now: float) -> list[Change]:
     """Cancel what is not done; what runs is cancelled when it ends, unless it succeeds."""
     changes = []
     for row in _deliveries(tx, message, chosen):
@@ -136,11 +136,11 @@ def drop(tx: sqlite3.Connection, message: int, chosen: Chosen, now: float) -> li
     return changes
 
 
-def _change(row: sqlite3.Row, *, done: bool, words: str) -> Change:
+def _change(row: Row, *, done: bool, words: str) -> Change:
     return Change(f"{row['agent']}/{row['message_id']}", row["transport"], done, words, row["lane"])
 
 
-def dead_messages(db: sqlite3.Connection) -> list[int]:
+def dead_messages(db: Tx) -> list[int]:
     """Messages with a dead letter among their deliveries."""
     rows = db.execute(
         """

@@ -3,12 +3,11 @@
 The rules are `worker.outgoing`'s. Claimed and settled by compare-and-set, as deliveries are: docs/protocol.md#outbox.
 """
 
-import json
-import sqlite3
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from worker.ledger.errors import NoSuchMessageError
+from worker.ledger.port import Row, Tx
 from worker.outgoing import Counts, Kind, Next, Sending, key_of
 
 CLOCKS_APART = 60.0  # seconds that the bus's clock may be behind ours
@@ -42,7 +41,7 @@ class Head(NamedTuple):
 
 
 def put(
-    tx: sqlite3.Connection,
+    tx: Tx,
     agent: str,
     recipient: str,
     text: str,
@@ -64,7 +63,7 @@ def put(
 
 
 def put_once(
-    tx: sqlite3.Connection,
+    tx: Tx,
     agent: str,
     recipient: str,
     text: str,
@@ -76,6 +75,7 @@ def put_once(
 ) -> int:
     """`put`, unless a message with this name was put before (empty: it has none). Its number, or that one's."""
     name = f"hook:{once}" if once else None
+    tx.lock_outbox(agent)
     found = tx.execute(
         "select id from outbox indexed by outbox_recent where agent = ? and recipient = ? and answers = ?",
         (agent, recipient, name),
@@ -85,14 +85,14 @@ def put_once(
     return put(tx, agent, recipient, text, kind=kind, now=now, message_class=message_class, answers=name)
 
 
-def heads(db: sqlite3.Connection, agent: str | None = None, recipient: str | None = None) -> list[Head]:
+def heads(db: Tx, agent: str | None = None, recipient: str | None = None) -> list[Head]:
     """The first pending message of each sender to each recipient, or of these alone."""
     rows = db.execute(
         f"""
         select o.id, o.agent, o.recipient, o.state, o.worker, o.claimed_at, o.next_at
         from (select min(id) as id from outbox indexed by outbox_pending
-              where {_PENDING} and kind <> 'probe' and (:agent is null or agent = :agent)
-                and (:recipient is null or recipient = :recipient)
+              where {_PENDING} and kind <> 'probe' and (cast(:agent as text) is null or agent = :agent)
+                and (cast(:recipient as text) is null or recipient = :recipient)
               group by agent, recipient) first join outbox o on o.id = first.id order by o.id
         """,  # noqa: S608 - our own words
         {"agent": agent, "recipient": recipient},
@@ -100,7 +100,7 @@ def heads(db: sqlite3.Connection, agent: str | None = None, recipient: str | Non
     return [Head(*row) for row in rows]
 
 
-def being_sent(db: sqlite3.Connection) -> list[Head]:
+def being_sent(db: Tx) -> list[Head]:
     """What somebody sends now, or sent when it ended."""
     rows = db.execute(
         f"""
@@ -111,7 +111,7 @@ def being_sent(db: sqlite3.Connection) -> list[Head]:
     return [Head(*row) for row in rows]
 
 
-def claim(tx: sqlite3.Connection, head: Head, worker: str, now: float) -> Letter | None:
+def claim(tx: Tx, head: Head, worker: str, now: float) -> Letter | None:
     """The right to send a head that is due; None where somebody else was faster, or another comes first by now.
 
     A probe waits behind nothing.
@@ -131,7 +131,7 @@ def claim(tx: sqlite3.Connection, head: Head, worker: str, now: float) -> Letter
     return _letter(row, now)
 
 
-def _letter(row: sqlite3.Row, now: float) -> Letter:
+def _letter(row: Row, now: float) -> Letter:
     counts = Counts(row["failures"], row["unknown"], now - row["created_at"])
     return Letter(
         row["id"], row["agent"], row["recipient"], row["kind"], row["text"] or "", row["answers"], row["created_at"],
@@ -140,7 +140,7 @@ def _letter(row: sqlite3.Row, now: float) -> Letter:
 
 
 def settle(
-    tx: sqlite3.Connection,
+    tx: Tx,
     number: int,
     worker: str,
     decide: Callable[[Letter], Next],
@@ -173,7 +173,7 @@ def settle(
     return found
 
 
-def exchanged(db: sqlite3.Connection, agent: str, other: str, since: float) -> int:
+def exchanged(db: Tx, agent: str, other: str, since: float) -> int:
     """How many messages the two have sent each other, as the ledger of one knows it; 0 if a human wrote meanwhile.
 
     What wakes nobody does not count.
@@ -195,25 +195,21 @@ def exchanged(db: sqlite3.Connection, agent: str, other: str, since: float) -> i
     return 0 if row["human"] else int(row["came"] + row["sent"])
 
 
-def find(db: sqlite3.Connection, number: int) -> sqlite3.Row:
+def find(db: Tx, number: int) -> Row:
     """One message of the outbox. NoSuchMessageError."""
-    row: sqlite3.Row | None = db.execute("select * from outbox where id = ?", (number,)).fetchone()
+    row: Row | None = db.execute("select * from outbox where id = ?", (number,)).fetchone()
     if row is None:
         raise NoSuchMessageError(f"no message {key_of(number)} in the outbox; see `bus-watch history --sent`")
     return row
 
 
-def history(db: sqlite3.Connection, agents: Collection[str], limit: int) -> list[sqlite3.Row]:
+def history(db: Tx, agents: Collection[str], limit: int) -> list[Row]:
     """What was sent or is to be by these agents, or by all where none is named; newest first."""
-    return db.execute(
-        """
-        select * from outbox where :all or agent in (select value from json_each(:agents)) order by id desc limit :limit
-        """,
-        {"all": not agents, "agents": json.dumps(list(agents)), "limit": limit},
-    ).fetchall()
+    where = f"where agent in ({', '.join('?' * len(agents))})" if agents else ""
+    return db.execute(f"select * from outbox {where} order by id desc limit ?", (*agents, limit)).fetchall()  # noqa: S608 - our own words
 
 
-def unsent(db: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
+def unsent(db: Tx, limit: int) -> list[Row]:
     """What the bus does not have: in order, then held and dead ones."""
     pending = db.execute(
         f"select * from outbox indexed by outbox_pending where {_PENDING} order by agent, recipient, id limit ?",  # noqa: S608 - our own words
@@ -226,7 +222,7 @@ def unsent(db: sqlite3.Connection, limit: int) -> list[sqlite3.Row]:
     return pending + stuck
 
 
-def counts(db: sqlite3.Connection) -> dict[str, int]:
+def counts(db: Tx) -> dict[str, int]:
     """How many are pending, held and dead, by state."""
     rows = db.execute(
         f"""
@@ -238,7 +234,7 @@ def counts(db: sqlite3.Connection) -> dict[str, int]:
     return {row["state"]: row["n"] for row in rows}
 
 
-def retry(tx: sqlite3.Connection, number: int) -> tuple[bool, str]:
+def retry(tx: Tx, number: int) -> tuple[bool, str]:
     """A message that is held, dead, cancelled or retrying is tried again, in its old place. Whether, and in words."""
     row = find(tx, number)
     state = row["state"]
@@ -257,7 +253,7 @@ def retry(tx: sqlite3.Connection, number: int) -> tuple[bool, str]:
     return True, f"was {state}, waits again"
 
 
-def drop(tx: sqlite3.Connection, number: int, now: float) -> tuple[bool, str]:
+def drop(tx: Tx, number: int, now: float) -> tuple[bool, str]:
     """Never send it. Whether that could be done, and in words."""
     state = find(tx, number)["state"]
     if state not in {"waiting", "retrying", "held", "dead"}:
@@ -271,7 +267,7 @@ def drop(tx: sqlite3.Connection, number: int, now: float) -> tuple[bool, str]:
     return True, f"was {state}, is cancelled"
 
 
-def clear_text(tx: sqlite3.Connection, ended_before: float, limit: int) -> int:
+def clear_text(tx: Tx, ended_before: float, limit: int) -> int:
     """Forget what messages said that ended by then. How many."""
     return tx.execute(
         """
@@ -283,7 +279,7 @@ def clear_text(tx: sqlite3.Connection, ended_before: float, limit: int) -> int:
     ).rowcount
 
 
-def forget(tx: sqlite3.Connection, ended_before: float, limit: int, *, failed: bool) -> int:
+def forget(tx: Tx, ended_before: float, limit: int, *, failed: bool) -> int:
     """Forget messages that ended by then: sent ones, or those that `failed`. How many."""
     return tx.execute(
         """
@@ -294,7 +290,7 @@ def forget(tx: sqlite3.Connection, ended_before: float, limit: int, *, failed: b
     ).rowcount
 
 
-def is_watched_here(db: sqlite3.Connection, recipient: str) -> bool:
+def is_watched_here(db: Tx, recipient: str) -> bool:
     """Whether the recipient's inbox is in this ledger too: then nobody has to be asked what became of a message."""
     return (
         db.execute("select 1 from inboxes where agent = ? and polled_at is not null", (recipient,)).fetchone()
@@ -302,9 +298,9 @@ def is_watched_here(db: sqlite3.Connection, recipient: str) -> bool:
     )
 
 
-def found_here(db: sqlite3.Connection, letter: Letter) -> tuple[str, str] | None:
+def found_here(db: Tx, letter: Letter) -> tuple[str, str] | None:
     """Where a message lies whose answer was lost, if its recipient's inbox is in this ledger and has it by now."""
-    row: sqlite3.Row | None = db.execute(
+    row: Row | None = db.execute(
         """
         select stream, message_id from messages m indexed by messages_by_time
         where agent = :to and ms >= :since and source = 'agent:' || :agent and text = :text
@@ -320,7 +316,7 @@ def found_here(db: sqlite3.Connection, letter: Letter) -> tuple[str, str] | None
     return (row["stream"], row["message_id"]) if row else None
 
 
-def state_here(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
+def state_here(db: Tx, row: Row) -> str | None:
     """The state of a message that we sent, as its recipient's side of this ledger has it; None: it does not."""
     found = db.execute(
         """
@@ -332,20 +328,12 @@ def state_here(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
     return str(found["state"]) if found else None
 
 
-def answer_to(db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row | None:
+def answer_to(db: Tx, row: Row) -> Row | None:
     """The message that answers one of ours: by its key where both sides are in this ledger, else the next that came."""
-    exact: sqlite3.Row | None = db.execute(
-        """
-        select m.* from outbox o join messages m indexed by messages_by_time
-          on m.agent = o.recipient and m.stream = o.stream and m.message_id = o.message_id
-             and m.ms = cast(o.message_id as integer)
-        where o.answers = ? and o.agent = ? and o.recipient = ? and o.message_id is not null limit 1
-        """,
-        (f"{row['recipient']}/{row['stream']}/{row['message_id']}", row["recipient"], row["agent"]),
-    ).fetchone()
+    exact = _exact_answer(db, row)
     if exact is not None or is_watched_here(db, row["recipient"]):
         return exact
-    found: sqlite3.Row | None = db.execute(
+    found: Row | None = db.execute(
         """
         select * from messages indexed by messages_by_time
         where agent = ? and source = ? and received_at >= ? and coalesce(class, '') <> 'terminal-log'
@@ -356,5 +344,25 @@ def answer_to(db: sqlite3.Connection, row: sqlite3.Row) -> sqlite3.Row | None:
     return found
 
 
-def _ms(row: sqlite3.Row) -> int:
+def _exact_answer(db: Tx, row: Row) -> Row | None:
+    sent: Row | None = db.execute(
+        """
+        select recipient, stream, message_id from outbox
+        where answers = ? and agent = ? and recipient = ? and message_id is not null limit 1
+        """,
+        (f"{row['recipient']}/{row['stream']}/{row['message_id']}", row["recipient"], row["agent"]),
+    ).fetchone()
+    if sent is None:
+        return None
+    found: Row | None = db.execute(
+        """
+        select * from messages indexed by messages_by_time
+        where agent = ? and ms = ? and stream = ? and message_id = ?
+        """,
+        (sent["recipient"], _ms(sent), sent["stream"], sent["message_id"]),
+    ).fetchone()
+    return found
+
+
+def _ms(row: Row) -> int:
     return int(row["message_id"].partition("-")[0])

@@ -1,7 +1,8 @@
 """What commands read from the ledger to tell people: bounded queries, each through an index, none that writes."""
 
-import sqlite3
 from dataclasses import dataclass
+
+from worker.ledger.port import Row, Rows, Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,12 @@ class DeliveryReport:
     worker: str | None
 
 
-def lanes(db: sqlite3.Connection) -> list[LaneReport]:
+def lanes(db: Tx) -> list[LaneReport]:
     """All lanes with their counts. Only what is not done is counted, so a long history costs nothing."""
     return [_lane(db, row) for row in db.execute("select * from lanes order by agent, transport")]
 
 
-def _lane(db: sqlite3.Connection, row: sqlite3.Row) -> LaneReport:
+def _lane(db: Tx, row: Row) -> LaneReport:
     pending = dict(
         db.execute(
             """
@@ -98,11 +99,13 @@ _DELIVERY = """
 select d.id, d.lane, l.agent, l.transport, m.stream, m.message_id, m.source, d.state, d.starts, d.burnt, d.next_at,
        d.reason, d.cancel, m.received_at, d.attempt_id, a.started_at, a.timeout, a.worker
 from deliveries d {index} join lanes l on l.id = d.lane join messages m on m.id = d.message
+
+from worker.ledger.port import Row, Rows, Tx
 left join attempts a on a.id = d.attempt_id
 """
 
 
-def running(db: sqlite3.Connection, lane: int) -> list[DeliveryReport]:
+def running(db: Tx, lane: int) -> list[DeliveryReport]:
     """What runs in a lane: at most one attempt, with all that goes together in it."""
     query = _DELIVERY.format(index="indexed by one_runs") + (
         "where d.lane = ? and d.state = 'running' order by d.ms, d.seq, d.id"
@@ -110,14 +113,14 @@ def running(db: sqlite3.Connection, lane: int) -> list[DeliveryReport]:
     return _deliveries(db.execute(query, (lane,)))
 
 
-def head(db: sqlite3.Connection, lane: int) -> DeliveryReport | None:
+def head(db: Tx, lane: int) -> DeliveryReport | None:
     """What comes first of what waits in a lane."""
     query = _DELIVERY.format(index="") + "where d.id = (select head from lane_heads where lane = ?)"  # noqa: S608 - our own words
     found = _deliveries(db.execute(query, (lane,)))
     return found[0] if found else None
 
 
-def head_since(db: sqlite3.Connection, head: DeliveryReport) -> float:
+def head_since(db: Tx, head: DeliveryReport) -> float:
     """Since when a lane's head is that: it came, or what was before it ended. Epoch seconds."""
     row = db.execute(
         """
@@ -129,7 +132,7 @@ def head_since(db: sqlite3.Connection, head: DeliveryReport) -> float:
     return max(head.received_at, row["ended_at"] if row else 0.0)
 
 
-def pending(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]:
+def pending(db: Tx, lane: int, limit: int) -> list[DeliveryReport]:
     """What waits or retries in a lane, in inbox order."""
     query = _DELIVERY.format(index="indexed by deliveries_pending") + (
         "where d.lane = ? and d.state in ('waiting', 'retrying') order by d.ms, d.seq, d.id limit ?"
@@ -137,7 +140,7 @@ def pending(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryRepor
     return _deliveries(db.execute(query, (lane, limit)))
 
 
-def stuck(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]:
+def stuck(db: Tx, lane: int, limit: int) -> list[DeliveryReport]:
     """What is held or dead in a lane: it needs a person."""
     found = []
     for state in ("held", "dead"):
@@ -149,32 +152,32 @@ def stuck(db: sqlite3.Connection, lane: int, limit: int) -> list[DeliveryReport]
     return found
 
 
-def of_message(db: sqlite3.Connection, message: int) -> list[DeliveryReport]:
+def of_message(db: Tx, message: int) -> list[DeliveryReport]:
     """All deliveries of a message."""
     return _deliveries(db.execute(_DELIVERY.format(index="") + "where d.message = ? order by d.id", (message,)))
 
 
-def _deliveries(rows: sqlite3.Cursor) -> list[DeliveryReport]:
+def _deliveries(rows: Rows) -> list[DeliveryReport]:
     return [DeliveryReport(**{**dict(row), "cancel": bool(row["cancel"])}) for row in rows]
 
 
-def outcome(db: sqlite3.Connection, message_row: int) -> sqlite3.Row | None:
+def outcome(db: Tx, message_row: int) -> Row | None:
     """Agent, id and state of a message; None where it is forgotten."""
-    row: sqlite3.Row | None = db.execute(
+    row: Row | None = db.execute(
         "select agent, message_id, state from messages where id = ?", (message_row,)
     ).fetchone()
     return row
 
 
-def message(db: sqlite3.Connection, message_row: int) -> sqlite3.Row:
+def message(db: Tx, message_row: int) -> Row:
     """One message, whole."""
-    row: sqlite3.Row = db.execute("select * from messages where id = ?", (message_row,)).fetchone()
+    row: Row = db.execute("select * from messages where id = ?", (message_row,)).fetchone()
     return row
 
 
-def latest(db: sqlite3.Connection, agent: str, source: str) -> sqlite3.Row | None:
+def latest(db: Tx, agent: str, source: str) -> Row | None:
     """The newest message from a source to an agent, whole; None where there is none."""
-    row: sqlite3.Row | None = db.execute(
+    row: Row | None = db.execute(
         """
         select * from messages indexed by messages_by_time where agent = ? and source = ?
         order by ms desc, id desc limit 1
@@ -184,7 +187,7 @@ def latest(db: sqlite3.Connection, agent: str, source: str) -> sqlite3.Row | Non
     return row
 
 
-def attempts(db: sqlite3.Connection, delivery: int) -> list[sqlite3.Row]:
+def attempts(db: Tx, delivery: int) -> list[Row]:
     """The attempts of a delivery, oldest first; `own_starts`: which of its attempts each one was."""
     return db.execute(
         """
@@ -198,7 +201,7 @@ def attempts(db: sqlite3.Connection, delivery: int) -> list[sqlite3.Row]:
     ).fetchall()
 
 
-def together(db: sqlite3.Connection, attempt_id: str) -> list[str]:
+def together(db: Tx, attempt_id: str) -> list[str]:
     """The ids of the messages that went together in an attempt, in inbox order; empty where one went alone."""
     rows = db.execute(
         """
@@ -214,7 +217,7 @@ def together(db: sqlite3.Connection, attempt_id: str) -> list[str]:
     return [row["message_id"] for row in rows] if len(rows) > 1 else []
 
 
-def last_together(db: sqlite3.Connection, message: int) -> dict[str, list[str]]:
+def last_together(db: Tx, message: int) -> dict[str, list[str]]:
     """For each transport that a message went by together with others: their ids, in its last attempt."""
     found = {}
     rows = db.execute(
@@ -247,7 +250,7 @@ MESSAGE_STATES = ("open", "delivered", "failed", "logged")
 STATES = (*MESSAGE_STATES, "succeeded", "waiting", "retrying", "running", "held", "dead", "cancelled")
 
 
-def history(db: sqlite3.Connection, wanted: Wanted, limit: int) -> list[sqlite3.Row]:
+def history(db: Tx, wanted: Wanted, limit: int) -> list[Row]:
     """The newest of the wanted messages, newest first."""
     conditions, values = list[str](), list[object]()
     index, order = "", "m.id desc"
@@ -274,7 +277,7 @@ def history(db: sqlite3.Connection, wanted: Wanted, limit: int) -> list[sqlite3.
     return db.execute(query, (*values, limit)).fetchall()
 
 
-def last_outputs(db: sqlite3.Connection, message: int) -> list[tuple[str, str]]:
+def last_outputs(db: Tx, message: int) -> list[tuple[str, str]]:
     """Of a message's succeeded deliveries: transport, and what the attempt printed that ended it."""
     rows = db.execute(
         """
@@ -289,26 +292,26 @@ def last_outputs(db: sqlite3.Connection, message: int) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in rows]
 
 
-def last_delivered(db: sqlite3.Connection, agent: str) -> float | None:
+def last_delivered(db: Tx, agent: str) -> float | None:
     """When the newest of an agent's delivered messages was; epoch seconds. Asks the newest 1,000 only."""
     row = db.execute(
         """
         select max(finished_at) as at from (
           select state, finished_at from messages indexed by messages_by_time
           where agent = ? order by ms desc limit 1000
-        ) where state = 'delivered'
+        ) as latest where state = 'delivered'
         """,
         (agent,),
     ).fetchone()
     return None if row["at"] is None else float(row["at"])
 
 
-def came_by_hour(db: sqlite3.Connection, agent: str, now: float, hours: int) -> list[tuple[int, int]]:
+def came_by_hour(db: Tx, agent: str, now: float, hours: int) -> list[tuple[int, int]]:
     """How many messages came in each of the last hours: (how many hours ago it began, number)."""
     since = now - 3600 * hours
     rows = db.execute(
         """
-        select cast((? - received_at) / 3600 as integer), count(*) from messages indexed by messages_by_time
+        select cast(? - received_at as integer) / 3600, count(*) from messages indexed by messages_by_time
         where agent = ? and ms > ? and received_at > ? group by 1
         """,
         (now, agent, int((since - 3600) * 1000), since),
@@ -316,11 +319,11 @@ def came_by_hour(db: sqlite3.Connection, agent: str, now: float, hours: int) -> 
     return [(row[0], row[1]) for row in rows]
 
 
-def inboxes(db: sqlite3.Connection) -> dict[str, sqlite3.Row]:
+def inboxes(db: Tx) -> dict[str, Row]:
     """How each inbox is: last good poll, and why polls fail where they do."""
     return {row["agent"]: row for row in db.execute("select * from inboxes")}
 
 
-def workers(db: sqlite3.Connection) -> list[sqlite3.Row]:
+def workers(db: Tx) -> list[Row]:
     """Workers that were not seen to stop; whether they live is told by their locks."""
     return db.execute("select * from workers where stopped_at is null order by started_at desc").fetchall()

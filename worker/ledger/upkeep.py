@@ -4,9 +4,10 @@ Every query is bounded and goes through an index, so that a round costs the same
 """
 
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from worker.ledger.port import Row, Tx
 
 ROUND = 500  # rows of work a query may return in one round; the next round goes on
 
@@ -25,9 +26,7 @@ class RunningAttempt:
     timeout: float
 
 
-def register_worker(
-    tx: sqlite3.Connection, worker: str, *, pid: int, boot_id: str, version: str, kind: str, now: float
-) -> None:
+def register_worker(tx: Tx, worker: str, *, pid: int, boot_id: str, version: str, kind: str, now: float) -> None:
     """Write down that this worker process lives."""
     tx.execute(
         "insert into workers (id, pid, boot_id, version, kind, started_at) values (?, ?, ?, ?, ?, ?)",
@@ -36,7 +35,7 @@ def register_worker(
 
 
 def note_serves(
-    tx: sqlite3.Connection, worker: str, serves: Mapping[str, Sequence[str]], needs_restart: Sequence[str], now: float
+    tx: Tx, worker: str, serves: Mapping[str, Sequence[str]], needs_restart: Sequence[str], now: float
 ) -> None:
     """The worker has read its configuration: which agents it serves now, and by which transports.
 
@@ -48,32 +47,32 @@ def note_serves(
     )
 
 
-def note_config_error(tx: sqlite3.Connection, worker: str, error: str, now: float) -> None:
+def note_config_error(tx: Tx, worker: str, error: str, now: float) -> None:
     """The configuration that is there cannot be used; the worker goes on with the one of before."""
     tx.execute("update workers set config_error = ?, config_read_at = ? where id = ?", (error, now, worker))
 
 
-def note_sweep(tx: sqlite3.Connection, worker: str, now: float) -> None:
+def note_sweep(tx: Tx, worker: str, now: float) -> None:
     """The worker swept: `status` and the watchdog look at this. Who sweeps lives, whatever others took it for."""
     tx.execute("update workers set swept_at = ?, stopped_at = null where id = ?", (now, worker))
 
 
-def note_health(tx: sqlite3.Connection, worker: str, health: str) -> None:
+def note_health(tx: Tx, worker: str, health: str) -> None:
     """What the worker's watchdog finds: `ok`, or what is wrong."""
     tx.execute("update workers set health = ? where id = ?", (health, worker))
 
 
-def note_stop(tx: sqlite3.Connection, worker: str, now: float) -> None:
+def note_stop(tx: Tx, worker: str, now: float) -> None:
     """The worker stopped in good order, or was found dead."""
     tx.execute("update workers set stopped_at = ? where id = ? and stopped_at is null", (now, worker))
 
 
-def unstopped_workers(db: sqlite3.Connection) -> list[sqlite3.Row]:
+def unstopped_workers(db: Tx) -> list[Row]:
     """Workers that have not been seen to stop: alive, killed, or another process's."""
     return db.execute("select * from workers where stopped_at is null order by started_at").fetchall()
 
 
-def forget_workers(tx: sqlite3.Connection, before: float) -> None:
+def forget_workers(tx: Tx, before: float) -> None:
     """Drop the rows of workers that stopped long ago and own no running attempt."""
     tx.execute(
         """
@@ -85,7 +84,7 @@ def forget_workers(tx: sqlite3.Connection, before: float) -> None:
     )
 
 
-def running_attempts(db: sqlite3.Connection) -> list[RunningAttempt]:
+def running_attempts(db: Tx) -> list[RunningAttempt]:
     """All attempts that the ledger believes to be running; at most one a lane, whatever number of messages it has."""
     rows = db.execute(
         """
@@ -98,7 +97,7 @@ def running_attempts(db: sqlite3.Connection) -> list[RunningAttempt]:
     return [RunningAttempt(*row) for row in rows]
 
 
-def clamp_next_at(tx: sqlite3.Connection, lane: int, latest: float) -> int:
+def clamp_next_at(tx: Tx, lane: int, latest: float) -> int:
     """Bring back times that a jumping clock put further away than any delay can be; returns how many."""
     changed = tx.execute(
         """
@@ -111,7 +110,7 @@ def clamp_next_at(tx: sqlite3.Connection, lane: int, latest: float) -> int:
     return changed.rowcount
 
 
-def unfinished_messages(db: sqlite3.Connection) -> list[int]:
+def unfinished_messages(db: Tx) -> list[int]:
     """Open messages whose deliveries are all final: they only lack their finalizer."""
     rows = db.execute(
         """
@@ -126,7 +125,7 @@ def unfinished_messages(db: sqlite3.Connection) -> list[int]:
     return [int(row["id"]) for row in rows]
 
 
-def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> dict[str, str | None]:
+def settled(db: Tx, attempt_ids: Sequence[str]) -> dict[str, str | None]:
     """Those of the attempts that are not running any more, each with its worker (None: the ledger knows no such)."""
     done: dict[str, str | None] = {}
     for attempt_id in attempt_ids:
@@ -140,12 +139,3 @@ def settled(db: sqlite3.Connection, attempt_ids: Sequence[str]) -> dict[str, str
         if row is None or not row["running"]:
             done[attempt_id] = row["worker"] if row else None
     return done
-
-
-def return_pages(tx: sqlite3.Connection) -> int:
-    """Give some free pages back to the disk, a bounded number a round; returns how many."""
-    free = min(ROUND, int(tx.execute("pragma freelist_count").fetchone()[0]))
-    for _ in range(free):
-        # One by one: the pragma frees a page a step, and CPython's `execute` takes one step of what has no columns.
-        tx.execute("pragma incremental_vacuum(1)")
-    return free

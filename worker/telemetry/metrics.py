@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from worker import __version__
 from worker.atomic_files import write_atomically
 from worker.ledger import report
-from worker.ledger.database import Database
+from worker.ledger.port import Ledger
 from worker.ledger.report import LaneReport
 from worker.settings import Settings
 from worker.telemetry.observer import Ended, Observer
@@ -32,7 +32,7 @@ _LANE = ("agent", "transport")
 class LedgerCollector(Collector):
     """What the ledger says of lanes and inboxes, read when Prometheus's library asks for it."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Ledger) -> None:
         self.settings = settings
         self._database = database
 
@@ -77,7 +77,7 @@ def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
 class MetricsFile(Observer):
     """Counts what happens here, and writes the file, complete or not at all, readable by everybody."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, database: Ledger) -> None:
         self.path = Path(settings.metrics_file or "").expanduser()
         self._due = 0.0  # monotonic seconds
         self._failing = False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from worker.errors import BusWatchError, ConfigError
-from worker.ledger.database import Database
+from worker.ledger.port import Ledger
 from worker.settings import Settings
 from worker.telemetry.observer import Ended, Observer
 
@@ -60,7 +60,7 @@ class Observers(Observer):
             one.launcher_died()
 
 
-def observe(settings: Settings, database: Database | None) -> Observer:
+def observe(settings: Settings, database: Ledger | None) -> Observer:
     """What the settings ask for: Sentry with a `sentry_dsn`, metrics with a `metrics_file`; imported only then.
 
     Without a database there are no metrics: `run --once` must not overwrite a consumer's file with its own few counts.

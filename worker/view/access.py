@@ -1,25 +1,23 @@
 """What all views share: the ledger opened for reading, and lanes put together for sentences."""
 
 import contextlib
-import sqlite3
 from collections.abc import Iterator
 
 from worker.ledger import report
 from worker.ledger.opening import reading
+from worker.ledger.port import Tx
 from worker.settings import Settings
 from worker.view.words import LaneContext
 
 
 @contextlib.contextmanager
-def ledger_of(settings: Settings) -> Iterator[sqlite3.Connection]:
+def ledger_of(settings: Settings) -> Iterator[Tx]:
     """The ledger of this configuration, read-only: one moment of it, however long the command looks."""
     with reading(settings.ledger_file) as db:
         yield db
 
 
-def lane_of(
-    db: sqlite3.Connection, settings: Settings, lane: report.LaneReport, workers: frozenset[str]
-) -> LaneContext:
+def lane_of(db: Tx, settings: Settings, lane: report.LaneReport, workers: frozenset[str]) -> LaneContext:
     """A lane with its running delivery and its head."""
     transport = settings.transport(lane.agent, lane.transport)
     running = report.running(db, lane.id)

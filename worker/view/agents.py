@@ -1,12 +1,12 @@
 """The agents, worst first: what waits for each, since when, what came in a day, and what is wrong."""
 
-import sqlite3
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from worker import times
 from worker.ledger import report
+from worker.ledger.port import Tx
 from worker.settings import Settings
 from worker.view.access import ledger_of
 from worker.view.overview import overview
@@ -109,7 +109,7 @@ def board(settings: Settings) -> Board:
     return Board(whole, tuple(sorted(found, key=lambda one: one.rank)))
 
 
-def _hours(db: sqlite3.Connection, agent: str, now: float) -> tuple[int, ...]:
+def _hours(db: Tx, agent: str, now: float) -> tuple[int, ...]:
     counts = [0] * HOURS
     for hours_ago, number in report.came_by_hour(db, agent, now, HOURS):
         if 0 <= hours_ago < HOURS:

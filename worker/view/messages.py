@@ -1,6 +1,5 @@
 """Messages that came and what became of them: the newest at a glance, and one message's whole story."""
 
-import sqlite3
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from worker import times
 from worker.ledger import operate, report
 from worker.ledger.living import living_workers
+from worker.ledger.port import Row, Tx
 from worker.settings import Settings
 from worker.view import access
 from worker.view.words import sentence, way
@@ -19,7 +19,7 @@ def newest(settings: Settings, chosen: report.Wanted, limit: int) -> list[dict[s
         return [_message(db, row) for row in report.history(db, chosen, limit)]
 
 
-def _message(db: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+def _message(db: Tx, row: Row) -> dict[str, Any]:
     deliveries = report.of_message(db, row["id"])
     return {
         "key": f"{row['agent']}/{row['message_id']}",
@@ -95,7 +95,7 @@ def story(settings: Settings, key: str) -> dict[str, Any]:
         }
 
 
-def _attempt(db: sqlite3.Connection, row: sqlite3.Row) -> dict[str, Any]:
+def _attempt(db: Tx, row: Row) -> dict[str, Any]:
     return {
         "attempt": row["own_starts"],
         "started_at": times.stamp(row["started_at"]),

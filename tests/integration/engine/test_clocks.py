@@ -16,7 +16,7 @@ from worker.bus.client import BusClient
 from worker.configuration import load
 from worker.engine import Engine
 from worker.ledger.claims import Settled
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -73,7 +73,7 @@ class World:
         config = self.folder / "config.json"
         config.write_text(json.dumps({key: value for key, value in agent.items() if value is not None}))
         settings = load(config)
-        self.db = Database(settings.ledger_file)
+        self.db = SqliteLedger(settings.ledger_file)
         self.engine = Engine(settings=settings, db=self.db, queue=NoQueue(), bus=self.client, clock=self.ours)
         self.db.write(self.engine.register)
 

@@ -14,7 +14,7 @@ import pytest
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import GENERATIONS, Generation
 from worker.configuration import load
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
 # A process of its own, so that its memory is that of polls alone. It prints how many transactions brought messages.
 _POLL = """
@@ -23,7 +23,7 @@ from pathlib import Path
 from worker.bus.client import BusClient
 from worker.configuration import load
 from worker.engine import Engine
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
 class NoQueue:
     def deliver(self, delivery, at): ...
@@ -31,7 +31,7 @@ class NoQueue:
     def may_claim_next(self, seconds, after): ...
 
 settings = load(Path(sys.argv[1]))
-db = Database(settings.ledger_file)
+db = SqliteLedger(settings.ledger_file)
 engine = Engine(settings=settings, db=db, queue=NoQueue(), bus=BusClient(max_connections=2))
 db.write(engine.register)
 signs = []
@@ -81,7 +81,7 @@ class Flooded:
         return int(done.stdout.split()[0]), int(peak[1]) // 1024 if peak else 0
 
     def count(self) -> int:
-        db = Database(load(self.config).ledger_file)
+        db = SqliteLedger(load(self.config).ledger_file)
         try:
             rows = db.read(lambda tx: tx.execute("select ms, seq from messages order by id").fetchall())
         finally:

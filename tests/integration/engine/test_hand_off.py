@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from tests.world.engine import Rig, running
 from worker.engine import dispatch
 from worker.ledger import claims
+from worker.ledger.port import Tx
 from worker.transports.command import CommandMissing, prepare
 
 
@@ -37,13 +37,13 @@ def test_one_wake_up_runs_the_whole_lane_in_order(rig: Rig) -> None:
 def test_each_delivery_after_the_first_costs_one_commit(rig: Rig) -> None:
     rig.take(5)
     commits: list[int] = []
-    commit = rig.engine.db._commit
+    commit = rig.ledger._commit
 
     def counted(batch: Any) -> None:
         commits.append(len(batch.jobs))
         commit(batch)
 
-    rig.engine.db._commit = counted  # type: ignore[method-assign]
+    rig.ledger._commit = counted  # type: ignore[method-assign]
     rig.engine.dispatcher.deliver(rig.due[0][2])
     assert commits == [1] * 6  # one claim; then each settle claims the next
 
@@ -64,7 +64,7 @@ def test_a_pause_in_between_stops_it(rig: Rig) -> None:
     rig.take(3)
     settle = claims.settle
 
-    def settle_and_pause(tx: sqlite3.Connection, *args: Any, **more: Any) -> Any:
+    def settle_and_pause(tx: Tx, *args: Any, **more: Any) -> Any:
         tx.execute("update lanes set paused = 1")
         return settle(tx, *args, **more)
 

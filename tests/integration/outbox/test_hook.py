@@ -13,8 +13,8 @@ import pytest
 from worker.cli.hook_server import LARGEST, HookServer, Refused, text_of
 from worker.cli.main import main
 from worker.ledger import outbox
-from worker.ledger.database import Database
 from worker.ledger.errors import LedgerFullError
+from worker.ledger.sqlite import SqliteLedger
 from worker.secret import Secret
 
 KEY = "hook-secret-5c1d"
@@ -115,7 +115,7 @@ def test_a_text_is_bounded() -> None:
         text_of("", b"[" * 100_000)
 
 
-def test_a_repeated_post_is_one_message(db: Database) -> None:
+def test_a_repeated_post_is_one_message(db: SqliteLedger) -> None:
     def put(once: str) -> int:
         put = outbox.put_once
         return db.write(lambda tx: put(tx, "a", "b", "x", kind="message", now=1.0, message_class=None, once=once))
@@ -126,8 +126,8 @@ def test_a_repeated_post_is_one_message(db: Database) -> None:
 
 
 @pytest.fixture
-def db(tmp_path: Any) -> Iterator[Database]:
-    made = Database(tmp_path / "ledger.db")
+def db(tmp_path: Any) -> Iterator[SqliteLedger]:
+    made = SqliteLedger(tmp_path / "ledger.db")
     yield made
     made.close()
 

@@ -17,7 +17,7 @@ from tests.world.processes import ROOT
 from tests.world.waiting import until
 from tests.world.world import World
 from worker.ledger import intake
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings
 from worker.telemetry.metrics import MetricsFile
 
@@ -120,7 +120,7 @@ def test_an_exporter_may_read_each_file_that_it_meets(tmp_path: Path, monkeypatc
         return replaced(self, target)
 
     monkeypatch.setattr(Path, "replace", replace)
-    database = Database(tmp_path / "ledger.db")
+    database = SqliteLedger(tmp_path / "ledger.db")
     database.write(lambda tx: intake.ensure_inbox(tx, "bob", 0))
     before = os.umask(0o077)
     try:

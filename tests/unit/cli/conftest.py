@@ -18,9 +18,9 @@ from worker.configuration import load
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
 from worker.ledger.claims import Claim
-from worker.ledger.database import Database
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
+from worker.ledger.sqlite import SqliteLedger
 from worker.transports.locks import hold_lock
 
 MS = 1_795_300_087_770
@@ -98,7 +98,7 @@ def desk(empty_desk: Desk) -> Iterator[Desk]:
     settings = load(empty_desk.config)
     settings.files_dir.mkdir(mode=0o700)
     lock = hold_lock(settings.files_dir / "w.lock")  # the worker of the running delivery lives
-    database = Database(settings.ledger_file)
+    database = SqliteLedger(settings.ledger_file)
     now = time.time()
 
     def fill(tx: Any) -> None:

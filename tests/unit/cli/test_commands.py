@@ -12,8 +12,8 @@ import pytest
 
 from tests.unit.cli.conftest import MS, STREAM, Desk
 from worker.cli.main import COMMANDS
-from worker.ledger.database import Database
 from worker.ledger.errors import LedgerCorruptError
+from worker.ledger.sqlite import SqliteLedger
 
 FIRST, SECOND = f"bob/{MS}-0", f"bob/{MS + 1}-0"
 
@@ -321,10 +321,10 @@ def test_a_ledger_that_was_cut_off_is_no_first_start(desk: Desk) -> None:
     desk.ledger.write_bytes(b"")
     assert "put a backup in its place" in " ".join(desk.run("status").out.split())
     with pytest.raises(LedgerCorruptError, match="something has cut it off"):
-        Database(desk.ledger)
+        SqliteLedger(desk.ledger)
     assert desk.ledger.stat().st_size == 0
     shutil.rmtree(folder)
-    Database(desk.ledger).close()  # without a trace of a worker it is a first start, killed at its first moment
+    SqliteLedger(desk.ledger).close()  # without a trace of a worker it is a first start, killed at its first moment
 
 
 def test_ledger_check_and_backup(desk: Desk, tmp_path: Path) -> None:

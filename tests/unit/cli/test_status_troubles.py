@@ -15,7 +15,7 @@ from worker import __version__
 from worker.configuration import load
 from worker.delivery import Ending
 from worker.ledger import disk, intake, upkeep
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 from worker.transports.locks import hold_lock, worker_lock
 
 Change = Callable[[Any], object]
@@ -34,7 +34,7 @@ class Scene:
         settings = load(desk.config)
         settings.files_dir.mkdir(mode=0o700)
         self.lock = hold_lock(worker_lock(settings.files_dir, "w"))
-        self.db = Database(settings.ledger_file)
+        self.db = SqliteLedger(settings.ledger_file)
         self.names = [transport.name for transport in settings.agents[0].transports]
         self.write(self._fill)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from worker import delivery
 from worker.delivery import MessageState, State
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 from worker.runtime import due
 from worker.transports import locks, receipt_format, receipts
 
@@ -22,7 +22,7 @@ def section(page: str, heading: str) -> str:
 
 
 def test_every_table_of_the_ledger_is_named(tmp_path: Path) -> None:
-    Database(tmp_path / "ledger.db").close()
+    SqliteLedger(tmp_path / "ledger.db").close()
     database = sqlite3.connect(tmp_path / "ledger.db")
     tables = {name for (name,) in database.execute("select name from sqlite_schema where type = 'table'")}
     database.close()

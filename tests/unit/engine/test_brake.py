@@ -1,7 +1,6 @@
 """Two agents that answer each other's thanks end by themselves, and nothing of it is lost."""
 
 import random
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,8 @@ from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.outbox import Outbox
 from worker.ledger import intake, outbox
-from worker.ledger.database import Database
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 from worker.outgoing import Next, Sending
 from worker.settings import AgentSettings, Settings
 
@@ -36,7 +36,7 @@ class Pair:
     def __init__(self, home: Path, bridge: FakeBridge, **agent: object) -> None:
         token = bridge.add_token("bob")
         settings = {"agent": "bob", "token": token, "bridge_url": bridge.url, "requests_per_minute": 600, **agent}
-        self.db = Database(home / "ledger.db")
+        self.db = SqliteLedger(home / "ledger.db")
         self.now = NOW
         self.bridge = bridge
         self._seq = 0
@@ -104,7 +104,7 @@ def test_one_whose_answer_was_lost_is_not_sent_again_if_it_is_seen_to_have_come(
     pair = pair_of()
     pair.bridge.add_token("alice")
 
-    def watched(tx: sqlite3.Connection) -> None:
+    def watched(tx: Tx) -> None:
         intake.ensure_inbox(tx, "alice")
         tx.execute("update inboxes set polled_at = 1 where agent = 'alice'")
 

@@ -25,7 +25,7 @@ from worker.configuration import load
 from worker.engine import Engine
 from worker.engine.turns import YOUNG_SECONDS
 from worker.ledger.claims import Settled
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
 START = 1_795_300_000.0
 
@@ -111,14 +111,14 @@ def bell() -> Bell:
 @pytest.fixture
 def make(tmp_path: Path, clock: Clock, bell: Bell) -> Iterator[Make]:
     """Makes workers on one ledger."""
-    databases: list[Database] = []
+    databases: list[SqliteLedger] = []
 
     def engine(bus: Any, **fields: Any) -> Engine:
         config = tmp_path / "config.json"
         agent = {"agent": "bob", "token_env": "HOME", "transports": [{"name": "t", "command": ["/bin/true"]}]}
         config.write_text(json.dumps(agent | {"state_path": str(tmp_path / "state.json")} | fields))
         settings = load(config)
-        databases.append(Database(settings.ledger_file))
+        databases.append(SqliteLedger(settings.ledger_file))
         made = Engine(
             settings=settings,
             db=databases[-1],

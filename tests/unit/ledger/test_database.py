@@ -4,13 +4,11 @@ import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from worker.ledger import opening
-from worker.ledger.database import Database
 from worker.ledger.errors import (
     LedgerBusyError,
     LedgerCorruptError,
@@ -20,32 +18,34 @@ from worker.ledger.errors import (
     LedgerTooNewError,
 )
 from worker.ledger.opening import reading
+from worker.ledger.port import Tx
 from worker.ledger.schema import VERSION
+from worker.ledger.sqlite import SqliteLedger
 
 INSERT = "insert into inboxes (agent, floor_ms) values (?, 0)"
 
 
-def _agents(db: Database) -> set[str]:
+def _agents(db: SqliteLedger) -> set[str]:
     return {row["agent"] for row in db.read(lambda tx: tx.execute("select agent from inboxes").fetchall())} - {"a"}
 
 
-def test_it_is_private_durable_and_shrinkable(db: Database) -> None:
+def test_it_is_private_durable_and_shrinkable(db: SqliteLedger) -> None:
     assert db.path.stat().st_mode & 0o777 == 0o600
     for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("auto_vacuum", 2)):
         assert db._writer.execute(f"pragma {pragma}").fetchone()[0] == value
 
 
-def test_an_operation_that_fails_takes_nobody_along(db: Database) -> None:
+def test_an_operation_that_fails_takes_nobody_along(db: SqliteLedger) -> None:
     """All wait for one commit; half of them raise after they have written."""
     gate = threading.Event()
     begun = threading.Event()
 
-    def first(tx: sqlite3.Connection) -> None:
+    def first(tx: Tx) -> None:
         begun.set()
         gate.wait(30)
 
     def one(number: int) -> int:
-        def operation(tx: sqlite3.Connection) -> int:
+        def operation(tx: Tx) -> int:
             tx.execute(INSERT, (f"n{number}",))
             if number % 2:
                 raise ValueError(number)
@@ -68,7 +68,7 @@ def test_an_operation_that_fails_takes_nobody_along(db: Database) -> None:
     assert _agents(db) == {f"n{number}" for number in range(0, 32, 2)}
 
 
-def test_an_interrupt_in_the_commit_is_no_commit(db: Database) -> None:
+def test_an_interrupt_in_the_commit_is_no_commit(db: SqliteLedger) -> None:
     """Ctrl-C hits the thread that commits for everybody: nobody is told that it is done."""
 
     class Interrupted:
@@ -93,7 +93,7 @@ def test_an_interrupt_in_the_commit_is_no_commit(db: Database) -> None:
 
 def test_a_lock_that_lasts_and_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "BUSY_TIMEOUT_MS", 50)
-    db = Database(tmp_path / "ledger.db")
+    db = SqliteLedger(tmp_path / "ledger.db")
     with closing(sqlite3.connect(db.path, isolation_level=None)) as other:
         other.execute("begin immediate")
         with pytest.raises(LedgerBusyError, match="locked"):
@@ -108,7 +108,7 @@ def test_a_lock_that_lasts_and_a_file_that_cannot_be_written(tmp_path: Path, mon
     db.close()
 
 
-def test_a_lock_that_passes_is_waited_for(db: Database) -> None:
+def test_a_lock_that_passes_is_waited_for(db: SqliteLedger) -> None:
     other = sqlite3.connect(db.path, isolation_level=None, check_same_thread=False)
     other.execute("begin immediate")
     with closing(other), ThreadPoolExecutor(1) as pool:
@@ -127,7 +127,7 @@ def test_a_newer_ledger_is_refused_untouched(tmp_path: Path) -> None:
     newer.close()
     before = path.read_bytes()
     with pytest.raises(LedgerTooNewError, match="upgrade"):
-        Database(path)
+        SqliteLedger(path)
     with pytest.raises(LedgerTooNewError), reading(path):
         pass
     assert path.read_bytes() == before
@@ -138,7 +138,7 @@ def test_what_is_no_ledger_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"something else entirely" * 200)
     with pytest.raises(LedgerCorruptError, match="put a backup in its place"):
-        Database(path)
+        SqliteLedger(path)
     assert path.read_bytes() == b"something else entirely" * 200
 
 
@@ -146,7 +146,7 @@ def test_what_cannot_be_used_is_closed_again(tmp_path: Path, monkeypatch: pytest
     opened: list[sqlite3.Connection] = []
     closed: list[sqlite3.Connection] = []
 
-    class Followed(sqlite3.Connection):
+    class Followed(opening.Connection):
         def __init__(self, *args: object, **more: object) -> None:
             super().__init__(*args, **more)  # type: ignore[arg-type]
             opened.append(self)
@@ -155,15 +155,15 @@ def test_what_cannot_be_used_is_closed_again(tmp_path: Path, monkeypatch: pytest
             closed.append(self)
             super().close()
 
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Followed))
+    monkeypatch.setattr(opening, "Connection", Followed)
     (tmp_path / "no.db").write_bytes(b"something else entirely" * 200)
     with pytest.raises(LedgerCorruptError):
-        Database(tmp_path / "no.db")
+        SqliteLedger(tmp_path / "no.db")
     assert len(opened) == 1
     assert closed == opened
     monkeypatch.setattr(opening, "MIGRATIONS", ["create table t (a); create nonsense;\n"])
     with pytest.raises(LedgerError):
-        Database(tmp_path / "new.db")
+        SqliteLedger(tmp_path / "new.db")
     assert len(opened) == 2
     assert closed == opened
 
@@ -177,13 +177,13 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerError, match="check owner"):
-        Database(tmp_path / "file" / "ledger.db")
+        SqliteLedger(tmp_path / "file" / "ledger.db")
 
 
 def test_two_processes_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
     for round_ in range(5):
         path = tmp_path / f"{round_}.db"
         with ThreadPoolExecutor(8) as pool:
-            opened = [future.result(60) for future in [pool.submit(Database, path) for _ in range(8)]]
+            opened = [future.result(60) for future in [pool.submit(SqliteLedger, path) for _ in range(8)]]
         for one in opened:
             one.close()

@@ -13,21 +13,22 @@ from pathlib import Path
 import pytest
 
 from tests.unit.ledger.test_database import INSERT, _agents
-from worker.ledger.database import Database
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 
 PATIENCE = 30.0
 
 
-def _insert(name: str) -> Callable[[sqlite3.Connection], object]:
+def _insert(name: str) -> Callable[[Tx], object]:
     return lambda tx: tx.execute(INSERT, (name,))
 
 
 @contextmanager
-def busy(db: Database, pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
+def busy(db: SqliteLedger, pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
     """Somebody leads, and is at it until the event is set: whoever writes meanwhile waits."""
     begun, go = threading.Event(), threading.Event()
 
-    def operation(_: sqlite3.Connection) -> None:
+    def operation(_: Tx) -> None:
         begun.set()
         assert go.wait(PATIENCE)
 
@@ -40,14 +41,14 @@ def busy(db: Database, pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
         leader.result(PATIENCE)
 
 
-def _until_pending(db: Database, count: int) -> None:
+def _until_pending(db: SqliteLedger, count: int) -> None:
     """Until so many writes wait; a thread that has come so far cannot be seen in any other way."""
     waiting = threading.Event()
     while len(db._pending) < count:
         waiting.wait(0.005)
 
 
-def test_an_interrupted_waiter_blocks_nobody(db: Database) -> None:
+def test_an_interrupted_waiter_blocks_nobody(db: SqliteLedger) -> None:
     """It waits as the next leader when Ctrl-C comes; those behind it are led by somebody else."""
     main = threading.main_thread().ident
     assert main is not None
@@ -71,10 +72,10 @@ def test_an_interrupted_waiter_blocks_nobody(db: Database) -> None:
     assert _agents(db) == {"behind0", "behind1", "behind2", "later"}
 
 
-def test_an_interrupted_leader_takes_nobody_along(db: Database) -> None:
+def test_an_interrupted_leader_takes_nobody_along(db: SqliteLedger) -> None:
     """What it had begun for others is undone, and done again by the next leader: they hear nothing of it."""
 
-    def interrupted(tx: sqlite3.Connection) -> None:
+    def interrupted(tx: Tx) -> None:
         tx.execute(INSERT, ("interrupted",))
         raise KeyboardInterrupt
 
@@ -91,7 +92,7 @@ def test_an_interrupted_leader_takes_nobody_along(db: Database) -> None:
     assert _agents(db) == {"behind0", "behind1", "behind2"}
 
 
-def test_an_interrupt_after_the_commit_undoes_nothing(db: Database) -> None:
+def test_an_interrupt_after_the_commit_undoes_nothing(db: SqliteLedger) -> None:
     """A signal is looked at once the commit has returned: what is on the disk is told as done to the others."""
     real = db._writer
 
@@ -124,9 +125,9 @@ def test_an_interrupt_after_the_commit_undoes_nothing(db: Database) -> None:
 STORM = """
 import os, signal, sys, threading, time
 from pathlib import Path
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
-db = Database(Path(sys.argv[1]))
+db = SqliteLedger(Path(sys.argv[1]))
 db._writer.execute("pragma synchronous = off")
 write = "insert or replace into inboxes (agent, floor_ms) values (?, 0)"
 done, over = [0, 0, 0], threading.Event()

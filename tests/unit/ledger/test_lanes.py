@@ -1,14 +1,13 @@
 """The head of a lane and what keeps a delivery from running: one view and one predicate, for all who ask."""
 
-import sqlite3
-
 import pytest
 
 from tests.fakes.inbox import message
 from worker.ledger import intake, lanes
-from worker.ledger.database import Database
 from worker.ledger.errors import LedgerError
 from worker.ledger.lanes import LaneState, Obstacle, obstacle
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 
 NOW = 1000.0
 FREE = LaneState(paused=False, broken_since=None, running=None, head=1)
@@ -36,12 +35,12 @@ def test_what_may_run(
     assert obstacle(state, delivery, next_at, ordered=ordered, now=NOW) is expected
 
 
-def _heads(db: Database) -> list[tuple[int | None, int | None]]:
+def _heads(db: SqliteLedger) -> list[tuple[int | None, int | None]]:
     query = "select running, head from lane_heads order by lane"
     return db.read(lambda tx: [tuple(row) for row in tx.execute(query)])
 
 
-def test_the_view_shows_each_lane_its_first_pending_and_what_runs(db: Database) -> None:
+def test_the_view_shows_each_lane_its_first_pending_and_what_runs(db: SqliteLedger) -> None:
     db.write(lambda tx: intake.ensure_lane(tx, "a", "empty"))
     page = [message(ms) for ms in (9, 10, 11)]
     db.write(lambda tx: intake.take_in(tx, "a", page, lambda _: (None, ["t"]), 1.0))
@@ -55,7 +54,7 @@ def test_the_view_shows_each_lane_its_first_pending_and_what_runs(db: Database) 
     assert _heads(db) == [(None, None), (1, 4)]
 
 
-def test_a_lane_runs_one_attempt_whatever_a_claim_thought(db: Database) -> None:
+def test_a_lane_runs_one_attempt_whatever_a_claim_thought(db: SqliteLedger) -> None:
     page = [message(ms) for ms in (9, 10)]
     db.write(lambda tx: intake.take_in(tx, "a", page, lambda _: (None, ["t"]), 1.0))
     db.write(lambda tx: tx.execute("update deliveries set state = 'running' where ms = 9"))
@@ -65,13 +64,13 @@ def test_a_lane_runs_one_attempt_whatever_a_claim_thought(db: Database) -> None:
     db.write(lambda tx: tx.execute("update deliveries set state = 'running', companion = id where ms = 10"))
 
 
-def test_many_lanes_are_asked_for_as_one_is(db: Database) -> None:
+def test_many_lanes_are_asked_for_as_one_is(db: SqliteLedger) -> None:
     """Lanes of every kind, more than one question holds: what each would run next, and whether it must."""
     names = [f"t{n}" for n in range(250)]
     page = [message(ms) for ms in (9, 10, 11)]
     db.write(lambda tx: intake.take_in(tx, "a", page, lambda _: (None, names), 1.0))
 
-    def operation(tx: sqlite3.Connection) -> None:
+    def operation(tx: Tx) -> None:
         tx.execute("update deliveries set next_at = ? + lane, state = 'retrying' where ms = 9", (NOW,))
         tx.execute("update deliveries set next_at = ?, state = 'retrying' where ms = 10 and lane % 7 = 0", (NOW + 1,))
         tx.execute("update lanes set paused = 1 where id % 5 = 0")

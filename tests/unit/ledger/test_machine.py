@@ -16,9 +16,10 @@ from worker import delivery
 from worker.delivery import Counters, Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
 from worker.ledger.claims import Claim, NotClaimed
-from worker.ledger.database import Database
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 
 POLICY = RetryPolicy(max_attempts=3, retry_max_delay=30.0, give_up_after=1e12)
 HOLD = replace(POLICY, on_unknown="hold")
@@ -52,7 +53,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.db = Database(Path(self.folder.name) / "ledger.db")
+        self.db = SqliteLedger(Path(self.folder.name) / "ledger.db")
         self.db._writer.execute("pragma synchronous = off")  # no power fails here, and 1,200 commits take their time
         self.now = 1_000_000.0
         self.model: dict[int, Model] = {}  # by delivery
@@ -162,7 +163,7 @@ class LedgerMachine(RuleBasedStateMachine):
         policy = POLICY_OF[self.model[chosen].transport]
         group = sorted((n for n, one in self.model.items() if one.attempt == attempt), key=lambda n: n != chosen)
 
-        def write(tx: sqlite3.Connection, *, given: str) -> claims.Settled | None:
+        def write(tx: Tx, *, given: str) -> claims.Settled | None:
             return claims.settle(tx, chosen, given, ending, policy, now=self.now, rng=random.Random(7))
 
         assert self.db.write(lambda tx: write(tx, given="f" * 32)) is None

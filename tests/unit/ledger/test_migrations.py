@@ -9,9 +9,9 @@ import pytest
 
 from worker.ledger import claims
 from worker.ledger.claims import Claim
-from worker.ledger.database import Database
 from worker.ledger.groups import LaneSettings
 from worker.ledger.schema import MIGRATIONS, VERSION
+from worker.ledger.sqlite import SqliteLedger
 
 ROWS = """
 insert into inboxes (agent, floor_ms) values ('a', 0);
@@ -40,7 +40,7 @@ def test_an_older_ledger_becomes_todays(tmp_path: Path, version: int) -> None:
             db.executescript(script)
         db.executescript(ROWS)
         db.execute(f"pragma user_version = {version}")
-    with closing(Database(tmp_path / "new.db")), closing(Database(old)) as opened:
+    with closing(SqliteLedger(tmp_path / "new.db")), closing(SqliteLedger(old)) as opened:
         assert _shape(old) == _shape(tmp_path / "new.db")
         claimed = opened.write(
             lambda tx: claims.claim(
@@ -76,6 +76,6 @@ def test_what_went_together_when_it_was_migrated_still_does(tmp_path: Path) -> N
             db.executescript(script)
         db.executescript(ROWS + RUNNING)
         db.execute(f"pragma user_version = {before_one_runs}")
-    with closing(Database(old)) as opened:
+    with closing(SqliteLedger(old)) as opened:
         rows = opened.read(lambda tx: [tuple(row) for row in tx.execute("select id, state, companion from deliveries")])
         assert rows == [(1, "running", 0), (2, "running", 2)]

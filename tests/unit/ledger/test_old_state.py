@@ -13,8 +13,8 @@ from tests.fakes.ledgers import first_look
 from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.ledger import old_state
-from worker.ledger.database import Database
 from worker.ledger.old_state import import_old_state
+from worker.ledger.sqlite import SqliteLedger
 
 STREAM = "sos:stream:global:agent:bob"
 Import = Callable[..., int]
@@ -30,7 +30,7 @@ def state(tmp_path: Path) -> Path:
 
 def take_over(state: Path) -> tuple[int, set[str]]:
     """Import; the number of ids, and which of some messages are known afterwards."""
-    database = Database(state.with_suffix(".db"))
+    database = SqliteLedger(state.with_suffix(".db"))
     try:
         settings = load(state.with_name("config.json"))
         count = import_old_state(database, settings)

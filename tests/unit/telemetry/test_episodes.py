@@ -10,8 +10,8 @@ from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake
 from worker.ledger.claims import Claim, NotClaimed
-from worker.ledger.database import Database
 from worker.ledger.groups import LaneSettings
+from worker.ledger.sqlite import SqliteLedger
 
 NOW = 1_795_000_000.0
 
@@ -20,7 +20,7 @@ class Lane:
     """One lane of a real ledger; each `end` claims its next delivery and settles it."""
 
     def __init__(self, path: Path) -> None:
-        self.db = Database(path / "ledger.db")
+        self.db = SqliteLedger(path / "ledger.db")
         self.now = NOW
         self.db.write(lambda tx: intake.ensure_inbox(tx, "bob", 0))
 

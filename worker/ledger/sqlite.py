@@ -1,0 +1,118 @@
+"""The ledger in a SQLite file: one host, any number of threads and processes.
+
+Each operation of a group commit has a savepoint of its own, so one that fails takes nobody along.
+"""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from worker.ledger.errors import translated
+from worker.ledger.group_commit import Batch, GroupCommit, Operation
+from worker.ledger.opening import Connection, connect, create_private, migrate
+from worker.ledger.port import Tx
+from worker.ledger.upkeep import ROUND
+
+T = TypeVar("T")
+
+
+class SqliteLedger(GroupCommit):
+    """The ledger file, open for reading and writing."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it, and bring it up to date.
+
+        Raises LedgerTooNewError (the file stays untouched) and the other LedgerErrors.
+        """
+        super().__init__()
+        self.path = path
+        self._read_lock = threading.Lock()
+        try:
+            with contextlib.ExitStack() as opened:  # closes them if one of the steps fails
+                create_private(path)
+                self._writer = opened.enter_context(contextlib.closing(connect(path)))
+                migrate(self._writer)
+                self._reader = opened.enter_context(contextlib.closing(connect(path)))
+                self._reader.execute("pragma query_only = on")
+                opened.pop_all()
+        except sqlite3.Error as error:
+            raise translated(error, path) from error
+
+    def _commit(self, batch: Batch) -> None:
+        """Run and commit a batch. Raises only what interrupts it; then nothing is done, or all of it."""
+        connection = self._writer
+        alone = len(batch.jobs) == 1 and len(batch.jobs[0].operations) == 1
+        committing = False
+        try:
+            if connection.in_transaction:  # an interrupt came before the rollback
+                connection.execute("rollback")
+            connection.execute("begin immediate")
+            for job in batch.jobs:
+                job.results = [_run(connection, operation, alone=alone) for operation in job.operations]
+            if connection.in_transaction:
+                committing = True
+                connection.execute("commit")
+        except Exception as error:  # noqa: BLE001 - it is everybody's, and is raised there
+            _roll_back(connection)
+            batch.error = translated(error, self.path) if isinstance(error, sqlite3.Error) else error
+        except BaseException:
+            if committing and not connection.in_transaction:
+                batch.over = True  # the interrupt came after the commit
+            _roll_back(connection)
+            raise
+        batch.over = True
+
+    def read(self, operation: Callable[[Tx], T]) -> T:
+        """Run `operation` on a connection that cannot write."""
+        with self._read_lock:
+            try:
+                return operation(self._reader)
+            except sqlite3.Error as error:
+                raise translated(error, self.path) from error
+
+    def return_pages(self) -> int:
+        """Give some free pages back to the disk, a bounded number a call; returns how many."""
+        return self.write(_return_pages)
+
+    def close(self) -> None:
+        """Close both connections."""
+        with self._committing, self._read_lock:
+            self._writer.close()
+            self._reader.close()
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        if connection.in_transaction:
+            connection.execute("rollback")
+
+
+def _run(connection: Connection, operation: Operation, *, alone: bool) -> object:
+    """Its result, or the error that it raised; then nothing of it is left.
+
+    A savepoint copies each page that is changed; an operation that is `alone` in its transaction needs none.
+    """
+    if not alone:
+        connection.execute("savepoint operation")
+    result: object
+    try:
+        result = operation(connection)
+    except Exception as error:  # it is the caller's, and is raised there
+        if not connection.in_transaction:  # SQLite gave up the whole transaction (a full disk): everybody's
+            raise
+        connection.execute("rollback" if alone else "rollback to operation")
+        result = translated(error, "operation") if isinstance(error, sqlite3.Error) else error
+    if not alone:
+        connection.execute("release operation")
+    return result
+
+
+def _return_pages(tx: Tx) -> int:
+    free = min(ROUND, int(tx.execute("pragma freelist_count").fetchone()[0]))
+    for _ in range(free):
+        # One by one: the pragma frees a page a step, and CPython's `execute` takes one step of what has no columns.
+        tx.execute("pragma incremental_vacuum(1)")
+    return free
