@@ -121,9 +121,7 @@ def _not_the_same(serves: dict[str, list[str]], settings: Settings) -> Iterator[
             yield f"{agent}: the running worker has other transports ({', '.join(differ)}): bus-watch reload"
 
 
-def _of_inboxes(
-    inboxes: dict[str, Row], settings: Settings, workers: Sequence[Row], now: float
-) -> Iterator[Trouble]:
+def _of_inboxes(inboxes: dict[str, Row], settings: Settings, workers: Sequence[Row], now: float) -> Iterator[Trouble]:
     began = min((row["started_at"] for row in workers if row["kind"] == "consumer"), default=now)
     for agent in settings.agents:
         row = inboxes.get(agent.agent)

@@ -90,13 +90,17 @@ order by d.ms, d.seq, d.id
 
 
 def _last_group(tx: Tx, delivery_id: int) -> set[int]:
-    """The companions of a delivery's last attempt."""
+    """The deliveries of a delivery's last attempt, which may have been another one's."""
     rows = tx.execute(
         """
-        select c.delivery from companions c
-        where c.attempt = (select id from attempts where delivery = ? order by starts desc limit 1)
+        with last as (select made.attempt from (
+            select id as attempt, starts from attempts where delivery = :delivery
+            union all select attempt, starts from companions where delivery = :delivery
+          ) as made order by made.starts desc limit 1)
+        select delivery from companions where attempt in (select attempt from last)
+        union select delivery from attempts where id in (select attempt from last)
         """,
-        (delivery_id,),
+        {"delivery": delivery_id},
     )
     return {row["delivery"] for row in rows}
 

@@ -99,8 +99,6 @@ _DELIVERY = """
 select d.id, d.lane, l.agent, l.transport, m.stream, m.message_id, m.source, d.state, d.starts, d.burnt, d.next_at,
        d.reason, d.cancel, m.received_at, d.attempt_id, a.started_at, a.timeout, a.worker
 from deliveries d {index} join lanes l on l.id = d.lane join messages m on m.id = d.message
-
-from worker.ledger.port import Row, Rows, Tx
 left join attempts a on a.id = d.attempt_id
 """
 
