@@ -24,6 +24,7 @@ DEFAULT_PORT = 6382
 EXAMPLES = """examples:
   bus-watch web                        serve http://127.0.0.1:6382, and print a link
   bus-watch web --link                 another link to the one that runs, for the phone
+  bus-watch web --forget               nobody is let in any more, without a new link
   bus-watch web --reader               a bearer token for programs, which may look and not act
   bus-watch web --allow-host me.ts.net behind a proxy or tunnel of this name
 """
@@ -40,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--link", action="store_true", help="print another one-time link, and serve nothing")
+    only.add_argument(
+        "--forget", action="store_true", help="take back all links, cookies and tokens, and serve nothing"
+    )
     only.add_argument("--reader", action="store_true", help="print a token that only looks, and serve nothing")
 
 
@@ -60,6 +64,10 @@ def run(args: argparse.Namespace) -> int:
     if args.reader:
         token = given.new(Kind.READER)
         print(json.dumps({"token": token}) if args.json else token)
+        return 0
+    if args.forget:
+        count = given.forget_all()
+        print(json.dumps({"forgotten": count}) if args.json else f"{count} taken back: whoever looks needs a new link")
         return 0
     if args.link:
         _tell(args, f"http://{_bracketed(args.host)}:{args.port}", given.new(Kind.LINK))

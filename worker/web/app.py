@@ -51,6 +51,11 @@ class WebView:
         ]
         self.app = Guard(Starlette(routes=routes, exception_handlers={BusWatchError: _failed}), given, names)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the ledger is read now and then, for an open page."""
+        return self._broadcast.is_read
+
     def stop(self) -> None:
         """End what goes on; in the event loop."""
         self._broadcast.stop()

@@ -24,6 +24,11 @@ class Broadcast:
         self._reader: asyncio.Task[None] | None = None
         self._stopping = False
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the ledger is read, now and then, for somebody."""
+        return self._reader is not None and not self._reader.done()
+
     def stop(self) -> None:
         """End all streams."""
         self._stopping = True
@@ -33,7 +38,7 @@ class Broadcast:
         """The newest snapshot, and each that is new; whoever is slow to read misses those in between."""
         self._listeners += 1
         try:
-            if self._reader is None or self._reader.done():
+            if not self.is_read:
                 self._newest = b""  # from before, when somebody looked
                 self._live.expire()
                 self._reader = asyncio.create_task(self._read_on())

@@ -5,10 +5,10 @@ whoever can write to that folder is who gives access, a link can be used up once
 what was given outlives a restart.
 """
 
-import contextlib
 import hashlib
 import secrets
 import time
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -49,9 +49,9 @@ class Tokens:
         """
         token = secrets.token_urlsafe(32)
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for old in self._folder.iterdir():
-                self._forget_old(old)
+            for folder in (self._folder.parent, self._folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._forget(lambda file, kind: not _young(file, kind))
             self._file(token, kind).touch(mode=0o600, exist_ok=False)
         except OSError as error:
             raise AccessError(f"{self._folder}: {error.strerror}: nobody can be let in") from None
@@ -75,15 +75,30 @@ class Tokens:
             return None
         return self.new(Kind.SESSION) if young else None
 
+    def forget_all(self) -> int:
+        """Take back everything that was given; how much that was.
+
+        Raises:
+            AccessError: something cannot be taken back.
+        """
+        try:
+            return self._forget(lambda *_: True)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise AccessError(f"{self._folder}: {error.strerror}: remove what is in it by hand") from None
+
+    def _forget(self, chosen: Callable[[Path, Kind], bool]) -> int:
+        count = 0
+        for file in self._folder.iterdir():
+            kind = file.name.partition("-")[0]
+            if kind in SECONDS and chosen(file, Kind(kind)):
+                file.unlink(missing_ok=True)
+                count += 1
+        return count
+
     def _file(self, token: str, kind: Kind) -> Path:
         return self._folder / f"{kind}-{hashlib.sha256(token.encode('utf-8', 'replace')).hexdigest()}"
-
-    @staticmethod
-    def _forget_old(file: Path) -> None:
-        kind = file.name.partition("-")[0]
-        if kind in SECONDS and not _young(file, Kind(kind)):
-            with contextlib.suppress(FileNotFoundError):
-                file.unlink()
 
 
 def _young(file: Path, kind: Kind) -> bool:

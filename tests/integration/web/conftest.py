@@ -1,6 +1,7 @@
 """The web view of a ledger with a delivery in every state, served in this process, and a real Chromium."""
 
 import http.client
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.unit.cli.conftest import Desk, desk, empty_desk
+from tests.unit.cli.conftest import MS, Desk, desk, empty_desk
 from worker.configuration import load
 from worker.serving.server import Server
 from worker.web.app import WebView
@@ -37,6 +38,7 @@ class Site:
     tokens: Tokens
     cookie: str
     session: str
+    view: WebView
 
     @property
     def link(self) -> str:
@@ -83,7 +85,29 @@ def site(desk: Desk) -> Iterator[Site]:
     view = WebView(settings, tokens, names=frozenset({"allowed.example"}), environment=dict(os.environ))
     server = Server(view.app, host="127.0.0.1", port=0, stop=view.stop)
     with server:
-        yield Site(desk, server.url, tokens, view.app.cookie, tokens.new(Kind.SESSION))
+        yield Site(desk, server.url, tokens, view.app.cookie, tokens.new(Kind.SESSION), view)
+
+
+def dead(site: Site) -> int:
+    """How many are dead: what the actions of these tests would change."""
+    count: int = site.desk.run("status", "--json").json["dead"]
+    return count
+
+
+RETRY = json.dumps({"verb": "retry", "key": f"bob/{MS}-0", "transport": "dies"}).encode()
+"""An action that would revive what is dead."""
+
+PATHS = (
+    "/",
+    "/page.js",
+    "/style.css",
+    "/icon.svg",
+    "/session",
+    "/events",
+    "/agents/bob",
+    f"/messages/bob/{MS}-0",
+    "/x",
+)
 
 
 @pytest.fixture(scope="module")
