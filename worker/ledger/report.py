@@ -138,6 +138,20 @@ def pending(db: Tx, lane: int, limit: int) -> list[DeliveryReport]:
     return _deliveries(db.execute(query, (lane, limit)))
 
 
+def most_from(db: Tx, lane: int, among: int = 1000) -> tuple[str, int] | None:
+    """From whom most of what waits in a lane comes, and how much; of the first `among` only. None: nothing waits."""
+    row = db.execute(
+        """
+        select m.source, count(*) as number from (
+          select message from deliveries indexed by deliveries_pending
+          where lane = ? and state in ('waiting', 'retrying') order by ms, seq, id limit ?
+        ) d join messages m on m.id = d.message group by m.source order by number desc limit 1
+        """,
+        (lane, among),
+    ).fetchone()
+    return None if row is None else (row["source"], row["number"])
+
+
 def stuck(db: Tx, lane: int, limit: int) -> list[DeliveryReport]:
     """What is held or dead in a lane: it needs a person."""
     found = []

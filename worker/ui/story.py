@@ -1,6 +1,7 @@
-"""A message's story, on a screen of its own."""
+"""Lines on a screen of their own: a message's story, what `doctor` found, the keys."""
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -9,21 +10,18 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
-from worker.view.timeline import lines
 
-
-class StoryScreen(ModalScreen[None]):
-    """The story of one message."""
+class LinesScreen(ModalScreen[None]):
+    """Lines, which scroll, until somebody has read them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,enter,q", "dismiss", "back")]
 
-    def __init__(self, story: dict[str, Any]) -> None:
-        """`story`: as `show --json` has it."""
+    def __init__(self, lines: Sequence[str]) -> None:
         super().__init__()
-        self._story = story
+        self._lines = lines
 
     def compose(self) -> ComposeResult:
-        """The time line, which scrolls."""
+        """The lines."""
         with VerticalScroll(id="story"):
-            yield Static(Text("\n".join(lines(self._story))), id="story-text")
+            yield Static(Text("\n".join(self._lines)), id="story-text")
         yield Footer()

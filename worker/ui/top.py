@@ -1,14 +1,16 @@
 """`bus-watch top`: all agents and what waits for them, live, with the keys that help."""
 
 import os
+import shlex
+import shutil
 import subprocess
 import time
 from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import work
-from textual.app import App, ComposeResult
-from textual.binding import BindingType
+from textual.app import App, ComposeResult, SuspendNotSupported
+from textual.binding import Binding, BindingType
 from textual.reactive import reactive
 from textual.widgets import DataTable, Footer, Input, Static
 
@@ -16,13 +18,16 @@ from worker.errors import BusWatchError
 from worker.settings import Settings
 from worker.ui import verbs
 from worker.ui.cells import agent_cells, chosen_in, delivery_cells, fill
-from worker.ui.story import StoryScreen
+from worker.ui.keys import LISTED, told
+from worker.ui.story import LinesScreen
 from worker.view.agents import AgentView, Board
 from worker.view.deliveries import not_done
+from worker.view.helps import Problem, edit
 from worker.view.live import REFRESH_SECONDS, Live
 from worker.view.messages import first_lines, story
-from worker.view.panes import attach_command, pane_of
+from worker.view.panes import pane_command, pane_of
 from worker.view.plain import one_line
+from worker.view.timeline import lines
 
 SHOWN = 50  # deliveries of a lane
 WIDE = 100  # columns from which on names and hours are shown in full
@@ -36,11 +41,11 @@ class Top(App[None]):
     CSS = """
     #whole { height: 1; }
     #agents { height: 1fr; min-height: 4; max-height: 45%; }
-    #problems { height: auto; max-height: 4; }
+    #problems { height: auto; max-height: 7; }
     #deliveries { height: 2fr; }
     #said { height: auto; max-height: 2; color: $text-muted; }
     #find, #compose { display: none; height: 3; }
-    StoryScreen { align: center middle; }
+    LinesScreen { align: center middle; }
     #story { width: 95%; height: 90%; background: $surface; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,9 +56,14 @@ class Top(App[None]):
         ("a", "attach", "attach"),
         ("c", "compose", "send"),
         ("slash,f", "find", "find"),
-        ("z", "freeze", "freeze"),
-        ("tab", "switch", "table"),
+        ("question_mark", "keys", "keys"),
         ("q", "quit", "quit"),
+        Binding("D", "drop_all", "drop all", show=False),
+        Binding("e", "edit", "edit", show=False),
+        Binding("l", "reload", "reload", show=False),
+        Binding("o", "doctor", "doctor", show=False),
+        Binding("z", "freeze", "freeze", show=False),
+        Binding("tab", "switch", "table", show=False),
     ]
     frozen: reactive[bool] = reactive(False)
 
@@ -136,25 +146,27 @@ class Top(App[None]):
         fill(self._agents, rows)
         self._show_problems()
 
-    def _show_problems(self) -> None:
+    def _wrong(self) -> list[Problem]:
+        """What is wrong with the chosen agent, then with the whole."""
         if self._board is None:
-            return
-        name = self._agent_name()
-        agent = self._board.agent(name)
-        mine = list(agent.problems) if agent else []
-        pane = self._live.pane(name)
-        if pane.why and pane.word not in {"idle", "?", "-"}:
-            mine.append(f"pane: {pane.word}: {one_line(pane.why, 200)}")
-        self._problems.update(Text("\n".join(f"! {one}" for one in [*mine, *self._board.problems]), style="red"))
+            return []
+        agent = self._agent_view()
+        return [*(self._live.wrong(agent) if agent else []), *self._board.problems]
+
+    def _show_problems(self) -> None:
+        self._problems.update(told(self._wrong()))
+
+    def _shown(self) -> list[dict[str, Any]]:
+        """The deliveries that are not left out by what is to be found."""
+        wanted = self._find
+        return [one for one in self._deliveries if wanted in self._texts.get(one["key"], "") or wanted in one["key"]]
 
     def _show_deliveries(self) -> None:
         now = time.time()
-        rows = []
-        for one in self._deliveries:
-            text = self._texts.get(one["key"], "")
-            if self._find and self._find not in text and self._find not in one["key"]:
-                continue
-            rows.append((f"{one['key']} {one['transport']}", delivery_cells(one, text, now=now)))
+        rows = [
+            (f"{one['key']} {one['transport']}", delivery_cells(one, self._texts.get(one["key"], ""), now=now))
+            for one in self._shown()
+        ]
         fill(self._waiting, rows)
 
     def _say(self, text: str) -> None:
@@ -192,7 +204,7 @@ class Top(App[None]):
             self._say("nothing waits for this agent")
             return
         try:
-            self.push_screen(StoryScreen(story(self._live.settings, one["key"])))
+            self.push_screen(LinesScreen(lines(story(self._live.settings, one["key"]))))
         except BusWatchError as error:
             self._say(str(error))
 
@@ -203,12 +215,19 @@ class Top(App[None]):
 
     def action_drop(self) -> None:
         """d, and d again: `bus-watch drop`."""
-        if (one := self._delivery()) is None:
-            return
-        command = verbs.of_delivery("drop", one["key"], one["transport"])
+        if (one := self._delivery()) is not None:
+            self._drop(verbs.of_delivery("drop", one["key"], one["transport"]), "d")
+
+    def action_drop_all(self) -> None:
+        """D, and D again: `bus-watch drop` of all that are shown and wait for the same transport."""
+        if (one := self._delivery()) is not None:
+            keys = [each["key"] for each in self._shown() if each["transport"] == one["transport"]]
+            self._drop(verbs.of_deliveries("drop", keys, one["transport"]), "D", f" ({len(keys)} messages)")
+
+    def _drop(self, command: tuple[str, ...], key: str, what: str = "") -> None:
         if self._dropping != command:
             self._dropping = command
-            self._say(f"d again: {verbs.shown(command)}")
+            self._say(f"{key} again{what}: {verbs.shown(command)}")
             return
         self._dropping = ()
         self._do(command)
@@ -233,16 +252,45 @@ class Top(App[None]):
         self._say("frozen: what you see stays; z goes on" if self.frozen else "")
 
     def action_attach(self) -> None:
-        """a: tmux attach, or inside tmux switch-client."""
-        agent = next((one for one in self._live.settings.agents if one.agent == self._agent_name()), None)
+        """a: tmux attach, or inside tmux switch-client; where the pane is gone, its session is made again."""
+        agent = self._live.settings.agent(self._agent_name())
         pane = pane_of(agent) if agent else None
         if pane is None:
             self._say("no transport of this agent names a pane on this host")
             return
-        command = attach_command(pane, inside_tmux=bool(os.environ.get("TMUX")))
-        with self.suspend():
-            done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
-        self._say(f"{' '.join(command)}: {done.stderr.strip() or 'done'}")
+        gone = self._live.pane(self._agent_name()).word == "gone"
+        command = pane_command(pane, inside_tmux=bool(os.environ.get("TMUX")), gone=gone)
+        self._in_terminal(command or [pane.tmux, "list-panes", "-a"])
+
+    def action_edit(self) -> None:
+        """e: the file that would help, in the person's own editor; it is read again at once."""
+        helps = (each for one in self._wrong() for each in one.helps if each.verb == "edit")
+        found = next(helps, edit(self._live.settings, None))
+        editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or shutil.which("editor") or "vi"
+        self._in_terminal([*shlex.split(editor), shlex.split(found.command)[-1]])
+
+    def _in_terminal(self, command: list[str]) -> None:
+        """Run something that takes the terminal for itself."""
+        try:
+            with self.suspend():
+                done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
+        except (OSError, SuspendNotSupported) as error:
+            self._say(f"{shlex.join(command)}: {error}")
+            return
+        self._live.expire()
+        self._say(f"{shlex.join(command)}: {done.stderr.strip() or 'done'}")
+
+    def action_reload(self) -> None:
+        """l: `bus-watch reload`."""
+        self._do(("reload",))
+
+    def action_doctor(self) -> None:
+        """o: `bus-watch doctor`, on a screen of its own."""
+        self._do(("doctor",))
+
+    def action_keys(self) -> None:
+        """?: what the keys do."""
+        self.push_screen(LinesScreen(LISTED.splitlines()))
 
     def action_find(self) -> None:
         """/ or f: only what holds these words."""
@@ -280,6 +328,9 @@ class Top(App[None]):
 
     @work(thread=True, group="verbs")
     def _do(self, words: tuple[str, ...], text: str | None = None) -> None:
+        self.call_from_thread(self._say, f"{verbs.shown(words)}: running")
         done = verbs.run(self._live.settings.config_path, words, text)
         self._live.expire()
+        if words[0] == "doctor":
+            self.call_from_thread(self.push_screen, LinesScreen([done.command, "", *done.printed]))
         self.call_from_thread(self._say, str(done))

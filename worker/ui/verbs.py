@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from worker.view.plain import one_line
+
 LIMIT_SECONDS = 60.0
 
 
@@ -19,6 +21,11 @@ def of_delivery(verb: Literal["retry", "drop"], key: str, transport: str) -> tup
 def of_lane(verb: Literal["pause", "resume"], agent: str, transport: str) -> tuple[str, ...]:
     """`bus-watch pause` or `resume`."""
     return verb, transport, "--agent", agent
+
+
+def of_deliveries(verb: Literal["retry", "drop"], keys: Sequence[str], transport: str) -> tuple[str, ...]:
+    """The same for several messages at once."""
+    return verb, *keys, "--transport", transport
 
 
 def send(agent: str) -> tuple[str, ...]:
@@ -40,6 +47,8 @@ class Done:
     status: int
     said: str
     """What it printed, in one line."""
+    printed: tuple[str, ...] = ()
+    """The same, as it was printed, without what a terminal would obey."""
 
     def __str__(self) -> str:
         """The command and what it said."""
@@ -61,5 +70,6 @@ def run(config: Path, words: Sequence[str], text: str | None = None) -> Done:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Done(shown(words), 1, str(error))
+    whole = done.stdout + done.stderr
     said = " ".join((done.stdout + " " + done.stderr).split())
-    return Done(shown(words), done.returncode, said)
+    return Done(shown(words), done.returncode, said, tuple(one_line(line, 400) for line in whole.splitlines()))

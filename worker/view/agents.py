@@ -1,15 +1,19 @@
 """The agents, worst first: what waits for each, since when, what came in a day, and what is wrong."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from worker import times
 from worker.ledger import report
+from worker.ledger.errors import LedgerError
 from worker.ledger.port import Tx
 from worker.settings import Settings
 from worker.view.access import ledger_of
+from worker.view.helps import Problem
 from worker.view.overview import overview
+from worker.view.problems import not_yet_told, told
 
 HOURS = 24
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -31,8 +35,8 @@ class AgentView:
     """When a message was last delivered, epoch seconds."""
     hours: tuple[int, ...]
     """Messages that came in each of the last HOURS hours, the oldest first."""
-    problems: tuple[str, ...] = field(default=())
-    """What is wrong, as `status` says it."""
+    problems: tuple[Problem, ...] = field(default=())
+    """What is wrong: as `status` says it, and what is not yet worth a line there."""
 
     @property
     def waits(self) -> int:
@@ -62,6 +66,9 @@ class Board:
     agents: tuple[AgentView, ...]
     """Worst first."""
 
+    problems: tuple[Problem, ...]
+    """What is wrong, and is no single agent's."""
+
     @property
     def headline(self) -> str:
         """The whole in one line."""
@@ -70,43 +77,48 @@ class Board:
         backlog, held, dead = (self.whole.get(name, 0) for name in ("backlog", "held", "dead"))
         return f"bus-watch: {state}; {backlog} waiting, {held} held, {dead} dead"
 
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong, and is no single agent's."""
-        return [one for one in self.whole["problems"] if not any(one in agent.problems for agent in self.agents)]
-
     def agent(self, name: str) -> AgentView | None:
         """The agent of this name."""
         return next((one for one in self.agents if one.name == name), None)
 
 
 def board(settings: Settings) -> Board:
-    """Read the ledger once for all agents."""
+    """Read the ledger for all agents. Where it cannot be read, that is a problem, and nobody waits."""
     now = time.time()
     whole = overview(lambda: settings, ask=False)
-    lanes: dict[str, list[report.LaneReport]] = {}
-    found = []
-    with ledger_of(settings) as db:
-        for lane in report.lanes(db):
-            lanes.setdefault(lane.agent, []).append(lane)
-        for name in dict.fromkeys([*(agent.agent for agent in settings.agents), *lanes]):
-            mine = lanes.get(name, [])
-            found.append(
-                AgentView(
-                    name=name,
-                    counts={
-                        state: sum(getattr(lane, state) for lane in mine)
-                        for state in ("running", "waiting", "retrying", "held", "dead")
-                    },
-                    paused=frozenset(lane.transport for lane in mine if lane.paused),
-                    transports=tuple(lane.transport for lane in mine),
-                    oldest_at=min((lane.oldest for lane in mine if lane.oldest is not None), default=None),
-                    delivered_at=report.last_delivered(db, name),
-                    hours=_hours(db, name, now),
-                    problems=tuple(one for one in whole["problems"] if one.startswith((f"{name}:", f"{name} "))),
-                )
-            )
-    return Board(whole, tuple(sorted(found, key=lambda one: one.rank)))
+    names = [agent.agent for agent in settings.agents]
+    lanes: list[report.LaneReport] = []
+    with contextlib.ExitStack() as stack:
+        db = None
+        with contextlib.suppress(LedgerError):
+            db = stack.enter_context(ledger_of(settings))
+            lanes = report.lanes(db)
+        names = list(dict.fromkeys([*names, *(lane.agent for lane in lanes)]))
+        of_agents, of_none = told(whole, settings, names)
+        found = []
+        for name in names:
+            mine = [lane for lane in lanes if lane.agent == name]
+            young = () if db is None else not_yet_told(db, settings, name, mine, of_agents[name], now)
+            found.append(_view(db, name, mine, now, (*(one for one, _ in of_agents[name]), *young)))
+    return Board(whole, tuple(sorted(found, key=lambda one: one.rank)), tuple(of_none))
+
+
+def _view(
+    db: Tx | None, name: str, lanes: list[report.LaneReport], now: float, problems: tuple[Problem, ...]
+) -> AgentView:
+    return AgentView(
+        name=name,
+        counts={
+            state: sum(getattr(lane, state) for lane in lanes)
+            for state in ("running", "waiting", "retrying", "held", "dead")
+        },
+        paused=frozenset(lane.transport for lane in lanes if lane.paused),
+        transports=tuple(lane.transport for lane in lanes),
+        oldest_at=min((lane.oldest for lane in lanes if lane.oldest is not None), default=None),
+        delivered_at=None if db is None else report.last_delivered(db, name),
+        hours=(0,) * HOURS if db is None else _hours(db, name, now),
+        problems=problems,
+    )
 
 
 def _hours(db: Tx, agent: str, now: float) -> tuple[int, ...]:

@@ -3,14 +3,17 @@
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from worker import configuration
 from worker.errors import ConfigError
 from worker.reloading import stamp_of
 from worker.settings import Settings
-from worker.view.agents import Board, board
-from worker.view.panes import PaneState, PaneWatch
+from worker.view.agents import AgentView, Board, board
+from worker.view.helps import RELOAD, Problem, at_the_pane, edit
+from worker.view.panes import CALM, PaneState, PaneWatch
+from worker.view.plain import one_line
 
 REFRESH_SECONDS = 1.0
 """How often a screen asks whether there is something new."""
@@ -47,7 +50,8 @@ class Live:
             return None
         found = board(self.settings)
         if self._refused:
-            found.whole["problems"].insert(0, self._refused)
+            refused = Problem(self._refused, (edit(self.settings, None), RELOAD))
+            found = replace(found, problems=(refused, *found.problems))
         self._seen, self._read_at = seen, time.monotonic()
         return found
 
@@ -68,6 +72,13 @@ class Live:
     def pane(self, agent: str) -> PaneState:
         """The last that is known of an agent's pane."""
         return self._panes.of(agent)
+
+    def wrong(self, one: AgentView) -> list[Problem]:
+        """What is wrong with an agent, its pane included."""
+        state, settings = self._panes.of(one.name), self.settings.agent(one.name)
+        if state.word in CALM or not state.why:
+            return list(one.problems)
+        return [Problem(f"pane: {state.word}: {one_line(state.why, 200)}", at_the_pane(settings, state)), *one.problems]
 
     def look(self, shown: Board, chosen: frozenset[str]) -> bool:
         """Look at the panes that are due, one after the other, some hundredths of a second each.

@@ -10,6 +10,9 @@ from worker.settings import AgentSettings
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.tmux import GoneError
 
+CALM = frozenset({"idle", "busy", "?", "-"})
+"""Words for a pane that nobody has to see to, and for none."""
+
 LOOK_SECONDS = 5.0  # a pane is looked at no more often
 CALM_SECONDS = 20.0  # nor one for which nothing waits
 
@@ -33,11 +36,17 @@ def pane_of(agent: AgentSettings) -> NamedPane | None:
     return next((pane for one in agent.transports if (pane := named_pane(one.command)) is not None), None)
 
 
-def attach_command(pane: NamedPane, *, inside_tmux: bool) -> list[str]:
-    """What shows the pane in this terminal."""
+def pane_command(pane: NamedPane, *, inside_tmux: bool, gone: bool) -> list[str]:
+    """What shows the pane in this terminal; one that is `gone`: its session made again, where it is named by one."""
     where = ["-L", pane.socket_name] if pane.socket_name else ["-S", pane.socket_path] if pane.socket_path else []
-    verb = "switch-client" if inside_tmux else "attach-session"
-    return [pane.tmux, *where, verb, "-t", pane.target]
+    show = ["switch-client" if inside_tmux else "attach-session", "-t", pane.target]
+    if gone:
+        session = pane.target.partition(":")[0].removeprefix("=")
+        if not session or session[0] in "%@$":
+            return []
+        make = ["new-session", "-s", session]
+        show = [*make, "-d", ";", "switch-client", "-t", session] if inside_tmux else make
+    return [pane.tmux, *where, *show]
 
 
 class PaneWatch:

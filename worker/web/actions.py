@@ -24,12 +24,14 @@ def command_of(said: object) -> tuple[tuple[str, ...], str | None]:
             return verbs.of_delivery(verb, _word(said, "key"), _word(said, "transport")), None
         case "pause" | "resume" as verb:
             return verbs.of_lane(verb, _word(said, "agent"), _word(said, "transport")), None
+        case "reload" | "doctor" as verb:
+            return (verb,), None
         case "send":
             text = said.get("text")
             if not isinstance(text, str) or not text.strip():
                 raise BadActionError("there is no text to send")
             return verbs.send(_word(said, "agent")), text
-    raise BadActionError("verb is retry, drop, pause, resume or send")
+    raise BadActionError("verb is retry, drop, pause, resume, reload, doctor or send")
 
 
 def _word(said: dict[str, Any], name: str) -> str:

@@ -83,7 +83,9 @@ class WebView:
         async with self._commands:
             done = await asyncio.to_thread(verbs.run, self._live.settings.config_path, words, text)
         self._live.expire()
-        return JSONResponse({"command": done.command, "status": done.status, "words": str(done)})
+        return JSONResponse(
+            {"command": done.command, "status": done.status, "words": str(done), "printed": done.printed}
+        )
 
 
 def _file(name: str, media_type: str) -> Response:

@@ -1,19 +1,19 @@
 """What the page is told, as JSON: the same moment, numbers and sentences as `top`, `status` and `queue` have."""
 
-import shlex
 import time
 from typing import Any
 
 from worker.settings import Settings
 from worker.view.agents import AgentView, Board, sparkline
 from worker.view.deliveries import not_done
+from worker.view.helps import Problem, at_the_pane
 from worker.view.live import Live
 from worker.view.messages import first_lines, story
-from worker.view.panes import attach_command, pane_of
 from worker.view.plain import one_line
 from worker.view.timeline import lines
 
 SHOWN = 50  # deliveries of a lane
+RUN_HERE = frozenset({"reload", "doctor"})  # of what has a command; a terminal's are for a terminal
 
 
 def snapshot(live: Live, board: Board) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def snapshot(live: Live, board: Board) -> dict[str, Any]:
         "now": time.time(),
         "headline": board.headline,
         "running": bool(board.whole.get("running")),
-        "problems": board.problems,
+        "problems": [_problem(one) for one in board.problems],
         "agents": [_agent(live, one) for one in board.agents],
     }
 
@@ -32,7 +32,6 @@ def _agent(live: Live, one: AgentView) -> dict[str, Any]:
     return {
         "name": one.name,
         "pane": pane.word,
-        "why": pane.why,
         "rank": one.rank[0],
         "counts": one.counts,
         "waits": one.waits,
@@ -42,15 +41,18 @@ def _agent(live: Live, one: AgentView) -> dict[str, Any]:
         "delivered_at": one.delivered_at,
         "hours": sparkline(one.hours),
         "came": sum(one.hours),
-        "problems": list(one.problems),
-        "attach": _attach(live.settings, one.name),
+        "problems": [_problem(each) for each in live.wrong(one)],
+        "attach": next((each.command for each in at_the_pane(live.settings.agent(one.name), pane)), ""),
     }
 
 
-def _attach(settings: Settings, name: str) -> str:
-    agent = next((one for one in settings.agents if one.agent == name), None)
-    pane = pane_of(agent) if agent else None
-    return shlex.join(attach_command(pane, inside_tmux=False)) if pane else ""
+def _problem(one: Problem) -> dict[str, Any]:
+    """`helps`: what can be done here, `run` by the verb, or is to be typed at a terminal."""
+    commands = [each for each in one.helps if each.command]
+    return {
+        "words": one_line(one.words, 600),
+        "helps": [{"verb": each.verb, "command": each.command, "run": each.verb in RUN_HERE} for each in commands],
+    }
 
 
 def waiting(settings: Settings, agent: str) -> list[dict[str, Any]]:

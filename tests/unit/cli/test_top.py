@@ -10,7 +10,7 @@ from textual.widgets import DataTable, Input, Static
 from tests.unit.cli.conftest import MS, Desk
 from worker.configuration import load
 from worker.ui import verbs
-from worker.ui.story import StoryScreen
+from worker.ui.story import LinesScreen
 from worker.ui.top import Top
 from worker.view.agents import board, sparkline
 from worker.view.panes import PaneWatch
@@ -78,7 +78,7 @@ def test_it_shows_what_the_commands_say(desk: Desk) -> None:
         assert states == [one["state"] for one in queue["deliveries"]]
         assert "can't find pane" in " ".join(row[3] for row in rows(app, "deliveries"))
         assert f"{queue['counts']['dead']} dead" in text(app, "whole")
-        assert "! 1 dead" in text(app, "problems")
+        assert "! [r retry, d drop] 1 dead" in text(app, "problems")
 
     play(desk, scene)
 
@@ -136,12 +136,12 @@ def test_enter_tells_the_story_and_what_would_help(desk: Desk) -> None:
     async def scene(app: Top, pilot: "Pilot[None]") -> None:
         await choose(app, pilot, "dead")
         await pilot.press("enter")
-        await shown(pilot, lambda: isinstance(app.screen, StoryScreen))
+        await shown(pilot, lambda: isinstance(app.screen, LinesScreen))
         told = str(app.screen.query_one("#story-text", Static).content)
         assert "dies: attempt 1 begins" in told
         assert f"bus-watch retry bob/{MS}-0 --transport dies" in told
         await pilot.press("escape")
-        await shown(pilot, lambda: not isinstance(app.screen, StoryScreen))
+        await shown(pilot, lambda: not isinstance(app.screen, LinesScreen))
 
     play(desk, scene)
 

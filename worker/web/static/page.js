@@ -64,7 +64,20 @@ function rows(list, items, keyOf, build, update) {
   if (focused !== document.activeElement && list.contains(focused)) focused.focus();
 }
 
-const lines = (list, texts) => rows(list, texts, (text) => text, (text) => make("li", {}, text), () => {});
+// What is wrong, and behind it what helps: a button where it can be done here, else the command.
+function problems(list, found) {
+  const keyOf = (one) => one.helps.map((help) => help.command).join("\n") + one.words.replace(/\d+/g, "");
+  const build = (one) => {
+    const offered = one.helps.map((help) => {
+      if (!help.run) return make("code", {}, help.command);
+      const button = make("button", { type: "button" }, help.command);
+      offers(button, { verb: help.verb });
+      return button;
+    });
+    return make("li", {}, make("span"), ...(offered.length ? [make("span", { class: "helps" }, ...offered)] : []));
+  };
+  rows(list, found, keyOf, build, (row, one) => say(row.firstChild, one.words));
+}
 
 // -- what is shown ---------------------------------------------------------------------------------------------------
 
@@ -72,7 +85,7 @@ function showBoard() {
   if (!board) return;
   say(byId("headline"), board.headline);
   document.title = board.headline;
-  lines(byId("problems"), board.problems);
+  problems(byId("problems"), board.problems);
   const wanted = byId("find").value;
   const found = board.agents.filter(
     (one) => one.name.includes(wanted) || (one.name === chosen() && deliveries.some((each) => matches(each, wanted))),
@@ -120,9 +133,7 @@ function showAgent() {
   say(byId("agent-title"), one ? one.name : "No agent");
   byId("compose").hidden = !one;
   if (!one) return;
-  const wrong = [...one.problems];
-  if (!["idle", "?", "-"].includes(one.pane) && one.why) wrong.push(`pane: ${one.pane}: ${one.why}`);
-  lines(byId("agent-problems"), wrong);
+  problems(byId("agent-problems"), one.problems);
   byId("attach").hidden = !one.attach;
   say(byId("attach-command"), one.attach);
   rows(byId("lanes"), one.transports, (name) => name, (name) => buildLane(name), (row, name) => updateLane(row, one, name));
@@ -180,6 +191,7 @@ function updateDelivery(row, one) {
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
 
 function commandOf(action) {
+  if (!action.agent && !action.key) return `bus-watch ${action.verb}`;
   const words = action.key
     ? [action.verb, action.key, "--transport", action.transport]
     : action.transport
@@ -201,6 +213,7 @@ async function run(action) {
   say(byId("said"), `${commandOf(action)}: running`);
   const answer = await post("/do", action);
   say(byId("said"), answer.words ?? answer.message ?? "failed");
+  if (action.verb === "doctor" && answer.printed) showLines(answer.command, answer.printed);
   await read();
   return answer.status === 0;
 }
@@ -231,8 +244,6 @@ async function tell(key) {
     return;
   }
   const story = await answer.json();
-  say(byId("story-title"), story.title);
-  byId("story-lines").replaceChildren(...story.lines.map((line) => make("li", {}, line)));
   const buttons = story.deliveries.flatMap(({ transport, verbs }) =>
     verbs.map((verb) => {
       const button = make("button", { type: "button" }, commandOf({ verb, key, transport }));
@@ -244,6 +255,12 @@ async function tell(key) {
       return button;
     }),
   );
+  showLines(story.title, story.lines, buttons);
+}
+
+function showLines(title, lines, buttons = []) {
+  say(byId("story-title"), title);
+  byId("story-lines").replaceChildren(...lines.map((line) => make("li", {}, line)));
   byId("story-actions").replaceChildren(...buttons);
   byId("story").showModal();
 }
