@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from itertools import chain
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -147,11 +148,13 @@ class Top(App[None]):
         self._show_problems()
 
     def _wrong(self) -> list[Problem]:
-        """What is wrong with the chosen agent, then with the whole."""
+        """What is wrong with the chosen agent, with the whole, and with the others, worst first."""
         if self._board is None:
             return []
-        agent = self._agent_view()
-        return [*(self._live.wrong(agent) if agent else []), *self._board.problems]
+        name = self._agent_name()
+        mine = [self._live.wrong(one) for one in self._board.agents if one.name == name]
+        others = [self._live.wrong(one) for one in self._board.agents if one.name != name]
+        return [*chain(*mine), *self._board.problems, *chain(*others)]
 
     def _show_problems(self) -> None:
         self._problems.update(told(self._wrong()))

@@ -78,7 +78,8 @@ class Live:
         state, settings = self._panes.of(one.name), self.settings.agent(one.name)
         if state.word in CALM or not state.why:
             return list(one.problems)
-        return [Problem(f"pane: {state.word}: {one_line(state.why, 200)}", at_the_pane(settings, state)), *one.problems]
+        words = f"{one.name}: pane {state.word}: {one_line(state.why, 200)}"
+        return [Problem(words, at_the_pane(settings, state)), *one.problems]
 
     def look(self, shown: Board, chosen: frozenset[str]) -> bool:
         """Look at the panes that are due, one after the other, some hundredths of a second each.
