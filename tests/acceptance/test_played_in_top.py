@@ -36,6 +36,7 @@ class Watched:
     async def wait(self, what: str, there: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE
         while not there():
+            assert self.app._exception is None
             assert time.monotonic() < end, f"{what}: {self.problems()}"
             await self.pilot.pause(0.05)
 
@@ -58,6 +59,15 @@ class Watched:
 
     async def said(self, part: str) -> None:
         await self.wait(f"said: {part}", lambda: part in str(self.app.query_one("#said", Static).content))
+
+    async def done(self, verb: str) -> None:
+        """Until a command has ended, and what it said is shown."""
+
+        def shown() -> bool:
+            said = str(self.app.query_one("#said", Static).content)
+            return said.startswith(f"bus-watch {verb}") and not said.endswith(": running")
+
+        await self.wait(f"{verb} to end", shown)
 
 
 Scene = Callable[[Watched], Awaitable[None]]
@@ -168,12 +178,13 @@ def test_a_flood(week: Week, play: Callable[[Scene], None]) -> None:
         await top.choose("bob")
         await top.wait("the rows", lambda: top.app._delivery() is not None)
         await top.pilot.press("p")
-        await top.said("paused: messages wait")
+        await top.done("pause")
         await top.wait("top knows", is_paused)
         for left in (10, 0):
             await top.pilot.press("D")
             await top.said("D again")
             await top.pilot.press("D")
+            await top.done("drop")
             await top.wait(f"{left} are left", lambda left=left: len(top.app._deliveries) == left)  # type: ignore[misc]
         await top.pilot.press("p")
         await top.wait("it goes on", lambda: not is_paused())
@@ -195,7 +206,7 @@ def test_an_agent_that_is_added_and_a_typo(week: Week, play: Callable[[Scene], N
         assert typed == [["edit-it", str(week.world.config)]]
         week.world.write_config(good)
         await top.pilot.press("l")
-        await top.said("bus-watch reload:")
+        await top.done("reload")
         await top.is_well()
         assert "dee" in top.agents()
 

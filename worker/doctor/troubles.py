@@ -278,5 +278,5 @@ def _why(head: DeliveryReport) -> tuple[str, str]:
     """Why a head does not move; and what may quote something that a transport printed."""
     reason = f": {head.reason}" if head.reason else ""
     if head.state == "retrying":
-        return f"failed {head.starts} times", f": {head.reason}"
+        return f"failed {head.starts} {'time' if head.starts == 1 else 'times'}", f": {head.reason}"
     return ("waits", reason) if reason else ("waits, and nobody has tried it", "")

@@ -27,13 +27,24 @@ def agent_cells(one: AgentView, pane: PaneState, *, wide: bool, now: float) -> t
     )
 
 
-def delivery_cells(one: Mapping[str, Any], text: str, *, now: float) -> tuple[Text, ...]:
-    """The row of a delivery, as the JSON of `queue` has it; `text`: its message's first line."""
+DELIVERY_COLUMNS = {"STATE": 8, "AGE": 4, "VIA": 12}
+"""How wide each is; the message has the rest of the line."""
+
+_PADDING = 2  # columns around each cell
+
+
+def rest_of(columns: int) -> int:
+    """How many columns of a screen are left for the message."""
+    return max(20, columns - sum(DELIVERY_COLUMNS.values()) - _PADDING * (len(DELIVERY_COLUMNS) + 1))
+
+
+def delivery_cells(one: Mapping[str, Any], text: str, *, now: float, width: int) -> tuple[Text, ...]:
+    """The row of a delivery, as the JSON of `queue` has it, two lines high; `text`: its message's first line."""
     return (
         Text(one["state"], style=_COLORS.get(one["state"], "")),
-        _cell(_age(now - times.seconds(one["received_at"])), 6),
-        _cell(one["transport"], 14),
-        Text(f"{one_line(text, 60) or '-'} · {one_line(one['words'], 300)}"),
+        _cell(_age(now - times.seconds(one["received_at"])), 4),
+        _cell(one["transport"], 12),
+        Text(f"{one_line(text, width) or '-'}\n{one_line(one['words'], width)}"),
     )
 
 
@@ -67,8 +78,8 @@ def chosen_in(table: DataTable[Text]) -> str:
     return str(table.coordinate_to_cell_key((table.cursor_row, 0)).row_key.value)  # type: ignore[arg-type] # a pair does
 
 
-def fill(table: DataTable[Text], rows: Sequence[tuple[str, tuple[Text, ...]]]) -> None:
-    """Show these rows in this order; the cursor stays on the row that it is on."""
+def fill(table: DataTable[Text], rows: Sequence[tuple[str, tuple[Text, ...]]], *, height: int = 1) -> None:
+    """Show these rows in this order, each of `height` lines; the cursor stays on the row that it is on."""
     if [key.value for key in table.rows] == [key for key, _ in rows]:
         for key, cells in rows:
             for column, cell in zip(table.columns, cells, strict=True):
@@ -78,7 +89,7 @@ def fill(table: DataTable[Text], rows: Sequence[tuple[str, tuple[Text, ...]]]) -
     chosen = chosen_in(table)
     table.clear()
     for key, cells in rows:
-        table.add_row(*cells, key=key)
+        table.add_row(*cells, key=key, height=height)
     keys = [key for key, _ in rows]
     if chosen in keys:
         table.move_cursor(row=keys.index(chosen))

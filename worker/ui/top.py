@@ -14,11 +14,12 @@ from textual.app import App, ComposeResult, SuspendNotSupported
 from textual.binding import Binding, BindingType
 from textual.reactive import reactive
 from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets.data_table import ColumnKey
 
 from worker.errors import BusWatchError
 from worker.settings import Settings
 from worker.ui import verbs
-from worker.ui.cells import agent_cells, chosen_in, delivery_cells, fill
+from worker.ui.cells import DELIVERY_COLUMNS, agent_cells, chosen_in, delivery_cells, fill, rest_of
 from worker.ui.keys import LISTED, told
 from worker.ui.story import LinesScreen
 from worker.view.agents import AgentView, Board
@@ -79,6 +80,7 @@ class Top(App[None]):
             "find": Input(id="find", placeholder="find in agents and messages; Escape: all"),
             "compose": Input(id="compose", placeholder="a message to the chosen agent; Enter sends, Escape does not"),
         }
+        self._why = ColumnKey("why")
         self._board: Board | None = None
         self._deliveries: list[dict[str, Any]] = []
         self._texts: dict[str, str] = {}
@@ -98,7 +100,9 @@ class Top(App[None]):
     def on_mount(self) -> None:
         """Begin to read."""
         self._agents.add_columns("AGENT", "PANE", "WAIT", "OLDEST", "LAST", "24 HOURS")
-        self._waiting.add_columns("STATE", "AGE", "VIA", "MESSAGE AND WHY")
+        for label, width in DELIVERY_COLUMNS.items():
+            self._waiting.add_column(label, width=width)
+        self._waiting.add_column("MESSAGE AND WHY", key=str(self._why.value), width=rest_of(self.size.width))
         self.set_interval(REFRESH_SECONDS, self._refresh)
         self._refresh()
 
@@ -165,12 +169,22 @@ class Top(App[None]):
         return [one for one in self._deliveries if wanted in self._texts.get(one["key"], "") or wanted in one["key"]]
 
     def _show_deliveries(self) -> None:
-        now = time.time()
+        now, width = time.time(), rest_of(self.size.width)
         rows = [
-            (f"{one['key']} {one['transport']}", delivery_cells(one, self._texts.get(one["key"], ""), now=now))
+            (
+                f"{one['key']} {one['transport']}",
+                delivery_cells(one, self._texts.get(one["key"], ""), now=now, width=width),
+            )
             for one in self._shown()
         ]
-        fill(self._waiting, rows)
+        fill(self._waiting, rows, height=2)
+
+    def on_resize(self) -> None:
+        """Another width: what is cut off is another."""
+        if (column := self._waiting.columns.get(self._why)) is not None:  # None: before there is anything
+            column.width = rest_of(self.size.width)
+            self._show_agents()
+            self._show_deliveries()
 
     def _say(self, text: str) -> None:
         self._said.update(Text(one_line(text, 400)))

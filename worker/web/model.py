@@ -1,6 +1,7 @@
 """What the page is told, as JSON: the same moment, numbers and sentences as `top`, `status` and `queue` have."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from worker.settings import Settings
@@ -22,7 +23,7 @@ def snapshot(live: Live, board: Board) -> dict[str, Any]:
         "now": time.time(),
         "headline": board.headline,
         "running": bool(board.whole.get("running")),
-        "problems": [_problem(one) for one in board.problems],
+        "problems": _problems(board.problems),
         "agents": [_agent(live, one) for one in board.agents],
     }
 
@@ -41,18 +42,25 @@ def _agent(live: Live, one: AgentView) -> dict[str, Any]:
         "delivered_at": one.delivered_at,
         "hours": sparkline(one.hours),
         "came": sum(one.hours),
-        "problems": [_problem(each) for each in live.wrong(one)],
+        "problems": _problems(live.wrong(one)),
         "attach": next((each.command for each in at_the_pane(live.settings.agent(one.name), pane)), ""),
     }
 
 
-def _problem(one: Problem) -> dict[str, Any]:
-    """`helps`: what can be done here, `run` by the verb, or is to be typed at a terminal."""
-    commands = [each for each in one.helps if each.command]
-    return {
-        "words": one_line(one.words, 600),
-        "helps": [{"verb": each.verb, "command": each.command, "run": each.verb in RUN_HERE} for each in commands],
-    }
+def _problems(found: Iterable[Problem]) -> list[dict[str, Any]]:
+    """`helps`: what can be done here, `run` by its verb, or is to be typed at a terminal; each once."""
+    told: set[str] = {""}
+    shown = []
+    for one in found:
+        helps = [each for each in one.helps if each.command not in told]
+        told.update(each.command for each in helps)
+        shown.append(
+            {
+                "words": one_line(one.words, 600),
+                "helps": [{"verb": each.verb, "command": each.command, "run": each.verb in RUN_HERE} for each in helps],
+            }
+        )
+    return shown
 
 
 def waiting(settings: Settings, agent: str) -> list[dict[str, Any]]:

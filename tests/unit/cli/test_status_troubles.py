@@ -286,7 +286,7 @@ def _attempt(scene: Scene, code: int, at: float) -> None:
     scene.write(run)
 
 
-@pytest.mark.parametrize(("code", "why"), [(75, "exit 75"), (1, "failed 1 times: exit 1"), (None, "nobody has tried")])
+@pytest.mark.parametrize(("code", "why"), [(75, "exit 75"), (1, "failed 1 time: exit 1"), (None, "nobody has tried")])
 def test_a_head_that_does_not_move_is_said(scene: Scene, code: int | None, why: str) -> None:
     _waiting(scene, 200)
     if code is not None:

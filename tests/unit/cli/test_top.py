@@ -33,6 +33,7 @@ def play(desk: Desk, scene: Scene, size: tuple[int, int] = (80, 24)) -> None:
 async def shown(pilot: "Pilot[None]", there: Callable[[], bool]) -> None:
     """Wait until the view shows something; the runner's own time-out ends it."""
     while not there():
+        assert pilot.app._exception is None
         await pilot.pause(0.02)
 
 

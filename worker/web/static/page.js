@@ -134,7 +134,7 @@ function showAgent() {
   byId("compose").hidden = !one;
   if (!one) return;
   problems(byId("agent-problems"), one.problems);
-  byId("attach").hidden = !one.attach;
+  byId("attach").hidden = !one.attach || one.problems.some((each) => each.helps.some((help) => help.verb === "attach"));
   say(byId("attach-command"), one.attach);
   rows(byId("lanes"), one.transports, (name) => name, (name) => buildLane(name), (row, name) => updateLane(row, one, name));
   const wanted = byId("find").value;
