@@ -12,7 +12,6 @@ import os
 import random
 import re
 import shutil
-import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +26,8 @@ from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.delivery import Ending
 from worker.ledger import intake, upkeep
-from worker.ledger.database import Database
+from worker.ledger.port import Tx
+from worker.ledger.sqlite import SqliteLedger
 from worker.serving.server import Server
 from worker.settings import Settings
 from worker.transports.locks import hold_lock
@@ -95,7 +95,7 @@ def scene() -> Iterator[Settings]:
         settings = load(configuration(terminal.home, terminal))
         settings.files_dir.mkdir(mode=0o700)
         lock = hold_lock(settings.files_dir / "w.lock")
-        database = Database(settings.ledger_file)
+        database = SqliteLedger(settings.ledger_file)
         database.write(lambda tx: fill(tx, time.time()))
         database.close()
         os.environ["HOME"] = str(terminal.home)  # where the stand-in's profile lies
@@ -105,7 +105,7 @@ def scene() -> Iterator[Settings]:
             os.close(lock)
 
 
-def fill(tx: sqlite3.Connection, now: float) -> None:
+def fill(tx: Tx, now: float) -> None:
     upkeep.register_worker(
         tx, "w", pid=os.getpid(), boot_id="b", version=__version__, kind="consumer", now=now - 3 * 86400
     )
@@ -126,19 +126,19 @@ def fill(tx: sqlite3.Connection, now: float) -> None:
     tx.execute("update workers set swept_at = ?", (now + 86400,))
 
 
-def take(tx: sqlite3.Connection, name: str, transport: str, text: str, when: float) -> None:
+def take(tx: Tx, name: str, transport: str, text: str, when: float) -> None:
     ms = int(when * 1000)
     stream = f"sos:stream:global:agent:{name}"
     one = InboxMessage(stream, f"{ms}-0", ms, 0, "agent:alice", text, None, None, None)
     intake.take_in(tx, name, [one], lambda _: (None, [transport]), when)
 
 
-def lane_of(tx: sqlite3.Connection, name: str, transport: str) -> int:
+def lane_of(tx: Tx, name: str, transport: str) -> int:
     row = tx.execute("select id from lanes where agent = ? and transport = ?", (name, transport)).fetchone()
     return int(row[0])
 
 
-def deliver(tx: sqlite3.Connection, name: str, transport: str, text: str, when: float) -> None:
+def deliver(tx: Tx, name: str, transport: str, text: str, when: float) -> None:
     take(tx, name, transport, text, when)
     try_head(tx, lane_of(tx, name, transport), Ending("exit", 0), when + 1)
 

@@ -13,7 +13,7 @@ from tests.unit.cli.conftest import MS, STREAM
 from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.ledger import intake
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -78,7 +78,7 @@ def test_the_policy_would_stop_a_string_that_became_html(site: Site, browser: Br
 
 def _post(site: Site, messages: list[tuple[str, str, str]]) -> None:
     """Messages of text, source and class, put where the worker puts what the bus gives."""
-    database = Database(load(site.desk.config).ledger_file)
+    database = SqliteLedger(load(site.desk.config).ledger_file)
     new = [
         InboxMessage(STREAM, f"{MS + 10 + n}-0", MS + 10 + n, 0, source, text, message_class, None, None)
         for n, (text, source, message_class) in enumerate(messages)
