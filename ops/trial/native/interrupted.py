@@ -11,6 +11,7 @@ import uuid
 from ops.trial.cases import marker
 from ops.trial.native.trial import SURE, Case, Trial, mark_of
 from ops.trial.sending import ROOT
+from worker.terminal.channels.names import TYPE
 
 STEPS = ("channel.found", "channel.noted", "channel.sent")
 POINTS = 10
@@ -93,7 +94,8 @@ def resumed(trial: Trial, case: Case, count: int) -> None:
     how = session.ui.set_up(session.home, session.cwd, session.base)
     session.start(more=[*more, *how.args] if session.ui.name == "codex" else [*how.args, *more])
     session.ready()
-    case.sent.append((old, trial.wake(old, key=key)))
+    if first["channel"] != TYPE:  # of what was typed, only the pane that is gone knew
+        case.sent.append((old, trial.wake(old, key=key)))
     for _ in range(max(2, count - 1)):
         text = f"resumed {marker()}"
         case.sent.append((text, trial.wake(text)))
