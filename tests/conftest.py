@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.fakes.bridges import FakeBridge
+from tests.fakes.buses import Bus, start_bus
 from tests.fakes.measuring import measuring
-from tests.fakes.streams import Generation
+from tests.fakes.serving import FakeBus
 from tests.world.installation import install
 from tests.world.processes import HERE
 from tests.world.world import World
@@ -77,7 +77,7 @@ def both_ways(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def bridge_of() -> Iterator[Callable[[Generation], FakeBridge]]:
-    """Starts bridges on free ports."""
+def bridge_of() -> Iterator[Callable[[Bus], FakeBus]]:
+    """Starts bridges, or other buses, on free ports."""
     with contextlib.ExitStack() as stack:
-        yield lambda generation: stack.enter_context(FakeBridge(generation))
+        yield lambda bus: stack.enter_context(start_bus(bus))

@@ -23,6 +23,7 @@ from worker import configuration, open_files
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.bus.requests import Endpoint
+from worker.bus.source import Watch
 from worker.bus.trust import Trust
 from worker.engine import Engine
 from worker.engine.finalizing import finalize
@@ -102,7 +103,7 @@ class BusWatch:
             on_flags=log.adopt_consumer_flags,
         )
         queue = HueyQueue(self.huey, finalizer)
-        self._doorbell = Doorbell((), self._rung, opened=self._poll_now)
+        self._doorbell = Doorbell((), self._rung, opened=self._poll_now, where=self._where)
         self._trust = Trust(self._doorbell.is_heard)
         self.engine = engine = Engine(
             settings=settings,
@@ -201,6 +202,9 @@ class BusWatch:
         """The bus has something for this agent."""
         self._trust.rang(agent)
         self._poll_now(agent)
+
+    def _where(self, endpoint: Endpoint) -> Watch:
+        return self.engine.inboxes.watch(endpoint)
 
     def _poll_now(self, agent: str) -> None:
         """At once, not at the scheduler's next look. Nothing is written: the doorbell's thread calls this."""

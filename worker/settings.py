@@ -145,7 +145,9 @@ class AgentSettings(_Model):
     project: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """The project on the bus."""
     bridge_url: str = "http://localhost:6380"
-    """Where the bus's bridge is."""
+    """Where the bus's bridge is; of a mupot its address without a path."""
+    bus_kind: Literal["sos", "mupot"] = "sos"
+    """What the bus speaks: the bridges of SOS (and `bus-watch bus`), or their successor mupot."""
     ca_file: FilePath | None = None
     """The certificates (PEM) of the authorities that vouch for the bridge; unset: the system's, and certifi's."""
     proxy: str | None = None

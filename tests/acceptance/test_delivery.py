@@ -1,4 +1,4 @@
-"""The main job: from the bus to an exit status, by `run --once` and by the real consumer, on every generation."""
+"""The main job: from the bus to an exit status, by `run --once` and by the real consumer, on every kind of bus."""
 
 import itertools
 import json
@@ -6,25 +6,26 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.fakes.bridges import FakeBridge
-from tests.fakes.streams import GENERATIONS, Generation
+from tests.fakes.buses import BUSES, Bus
+from tests.fakes.mupot import FakePot
+from tests.fakes.serving import FakeBus
 from tests.world.waiting import until
 from tests.world.world import World
 
-BridgeOf = Callable[[Generation], FakeBridge]
+BridgeOf = Callable[[Bus], FakeBus]
 
 
 def test_twenty_sent_while_off_are_delivered_once_and_in_order(
     tmp_path: Path, world_of: Callable[[Path], World], bridge_of: BridgeOf
 ) -> None:
-    """One home directory for each generation; side by side, since most of it is waiting for turns at the bus."""
-    bridges = {generation: bridge_of(generation) for generation in GENERATIONS}
+    """One home directory for each kind of bus; side by side, since most of it is waiting for turns at the bus."""
+    bridges = {bus: bridge_of(bus) for bus in BUSES}
     with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(_twenty_by_run_once, world_of(tmp_path / g), bridge) for g, bridge in bridges.items()]:
+        for done in [pool.submit(_twenty_by_run_once, world_of(tmp_path / b), bridge) for b, bridge in bridges.items()]:
             done.result()
 
 
-def _twenty_by_run_once(world: World, bridge: FakeBridge) -> None:
+def _twenty_by_run_once(world: World, bridge: FakeBus) -> None:
     world.configure(world.agent(bridge, "bob", world.transport("one"), world.transport("two"), limit=10))
     sent = [f"message {number}" for number in range(20)]
     for text in sent:
@@ -71,34 +72,38 @@ def test_once_says_what_has_expired(world: World, bridge_of: BridgeOf) -> None:
 
 
 def test_two_hundred_sent_while_off_and_a_live_burst(world: World, bridge_of: BridgeOf) -> None:
-    """One worker, an agent at a bridge of each generation; a page holds 10."""
-    bridges = {generation: bridge_of(generation) for generation in GENERATIONS}
-    agents = {generation: f"agent-{generation.lower()}" for generation in GENERATIONS}
-    world.configure(*(world.agent(bridges[g], agents[g], world.transport(g), limit=10) for g in GENERATIONS))
-    sent = {generation: [f"{generation} {number}" for number in range(200)] for generation in GENERATIONS}
-    for generation, texts in sent.items():
+    """One worker, an agent at a bus of each kind; a page of a bridge holds 10, one of a pot 100."""
+    bridges = {bus: bridge_of(bus) for bus in BUSES}
+    agents = {bus: f"agent-{bus.lower()}" for bus in BUSES}
+    world.configure(*(world.agent(bridges[b], agents[b], world.transport(b), limit=10) for b in BUSES))
+    sent = {bus: [f"{bus} {number}" for number in range(200)] for bus in BUSES}
+    for bus, texts in sent.items():
         for text in texts:
-            bridges[generation].streams.add(agents[generation], text)
+            bridges[bus].streams.add(agents[bus], text)
 
     with world.consumer("-w", "4") as consumer:
-        for generation in GENERATIONS:
-            until(lambda g=generation: len(world.seen(g)) >= 200, f"200 messages on {generation}")  # type: ignore[misc]
-        for generation in GENERATIONS:
+        for bus in BUSES:
+            until(lambda b=bus: len(world.seen(b)) >= 200, f"200 messages on {bus}")  # type: ignore[misc]
+        for bus in BUSES:
             for number in range(60):
-                sent[generation].append(f"{generation} burst {number}")
-                bridges[generation].streams.add(agents[generation], sent[generation][-1])
-        for generation in GENERATIONS:
-            until(lambda g=generation: len(world.seen(g)) >= 260, f"the burst on {generation}")  # type: ignore[misc]
+                sent[bus].append(f"{bus} burst {number}")
+                bridges[bus].streams.add(agents[bus], sent[bus][-1])
+        for bus in BUSES:
+            until(lambda b=bus: len(world.seen(b)) >= 260, f"the burst on {bus}")  # type: ignore[misc]
         until(lambda: world.json("status")["backlog"] == 0, "an empty backlog")
         assert consumer.stop() == 0
-    assert {generation: world.seen(generation) for generation in GENERATIONS} == sent
+    assert {bus: world.seen(bus) for bus in BUSES} == sent
     for bridge in bridges.values():
         assert_within_budget(bridge)
+    pot = bridges["mupot"]
+    assert isinstance(pot, FakePot)
+    assert pot.streams.unread(agents["mupot"]) == [], "everything was acknowledged"
+    assert pot.consumed == 0, "nothing was read without peek"
 
 
-def assert_within_budget(bridge: FakeBridge) -> None:
+def assert_within_budget(bridge: FakeBus) -> None:
     """Requests come 1.1 s apart (60 a minute with a margin); a rung poll may be four of them early. Never more."""
-    times = [request.at for request in bridge.requests if request.path != "/watch"]
+    times = [request.at for request in bridge.requests if request.path != bridge.watch_path]
     for first, last in itertools.combinations(range(len(times)), 2):
         assert last - first <= (times[last] - times[first] + 0.5) / 1.1 + 4, f"requests {first} to {last}"
 

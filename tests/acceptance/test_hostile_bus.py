@@ -1,15 +1,16 @@
 """A bus that misbehaves in every known way: nothing is lost, nobody else waits, memory and token stay put."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fakes.bridges import FakeBridge
-from tests.fakes.streams import GENERATIONS, Generation
+from tests.fakes.buses import Bus, again, start_bus
+from tests.fakes.serving import FakeBus
+from tests.fakes.streams import GENERATIONS
 from tests.world.config import TOKEN
 from tests.world.waiting import until
 from tests.world.world import World
@@ -46,23 +47,23 @@ class Bridges:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._running: dict[str, tuple[FakeBridge, ExitStack]] = {}
+        self._running: dict[str, tuple[FakeBus, ExitStack]] = {}
 
-    def __getitem__(self, agent: str) -> FakeBridge:
+    def __getitem__(self, agent: str) -> FakeBus:
         return self._running[agent][0]
 
-    def start(self, agent: str, generation: Generation, **given: Any) -> FakeBridge:
+    def start(self, agent: str, bus: Bus) -> FakeBus:
+        return self._serve(agent, start_bus(bus))
+
+    def _serve(self, agent: str, bridge: FakeBus) -> FakeBus:
         stack = self._stack.enter_context(ExitStack())
-        bridge = stack.enter_context(FakeBridge(generation, **given))
-        self._running[agent] = bridge, stack
+        self._running[agent] = stack.enter_context(bridge), stack
         return bridge
 
     def restart(self, agent: str) -> None:
         old, stack = self._running[agent]
         stack.close()
-        new = self.start(agent, old.generation, port=old.server_address[1], streams=old.streams)
-        new.tokens = old.tokens
-        new.requests = old.requests
+        self._serve(agent, again(old))
 
     def close(self) -> None:
         self._stack.close()
@@ -76,14 +77,15 @@ def bridges() -> Iterator[Bridges]:
 
 
 @pytest.mark.usefixtures("unmeasured")
-def test_one_worker_and_every_fault_at_once(world: World, bridges: Bridges) -> None:
+@pytest.mark.parametrize("kinds", [GENERATIONS, ("mupot",)], ids=["bridges", "mupot"])
+def test_one_worker_and_every_fault_at_once(world: World, bridges: Bridges, kinds: tuple[Bus, ...]) -> None:
     thief = bridges.start("thief", "C")
     dump = f'env > "{world.home}/environment-$SOS_AGENT"; cat /proc/$PPID/cmdline >> "{world.home}/command-lines"'
     agents = []
     for number, (agent, (kind, value)) in enumerate(
         [*FAULTS.items(), (STAYS, ("identity", None)), ("well", ("", None))]
     ):
-        bridge = bridges.start(agent, GENERATIONS[number % 3])
+        bridge = bridges.start(agent, kinds[number % len(kinds)])
         if kind:
             bridge.fault(kind, value=f"{thief.url}/inbox" if value is THIEF else value)
         agents.append(world.agent(bridge, agent, world.transport(agent, before=dump), poll_interval=1))
@@ -93,7 +95,7 @@ def test_one_worker_and_every_fault_at_once(world: World, bridges: Bridges) -> N
     with world.consumer("-w", "4", "-v") as consumer:
         for agent in [*FAULTS, STAYS]:
             asked = 1 if agent in {*HANGING, STAYS, "huge", "endless"} else 2
-            until(lambda a=agent, n=asked: len(bridges[a].seen("/inbox")) >= n, f"polls of {agent}")  # type: ignore[misc]
+            until(lambda a=agent, n=asked: len(bridges[a].seen(bridges[a].inbox_path)) >= n, f"polls of {agent}")  # type: ignore[misc]
         until(lambda: world.seen("well"), "what was sent while the others fail")
         for number in range(3):  # the others' trouble is not its own: it is polled about once a second
             sent_at = time.monotonic()
@@ -123,7 +125,7 @@ def test_one_worker_and_every_fault_at_once(world: World, bridges: Bridges) -> N
     for agent in FAULTS:
         assert world.seen(agent) == ["sent while it fails"], agent
     assert world.seen(STAYS) == []
-    assert len(bridges[STAYS].seen("/inbox")) == 1, "a 403 is asked again slowly"
+    assert len(bridges[STAYS].seen(bridges[STAYS].inbox_path)) == 1, "a 403 is asked again slowly"
     assert thief.requests == [], "a redirect was followed"
     assert_token_only_in(world, {world.token_file})
 
@@ -134,10 +136,10 @@ def assert_token_only_in(world: World, allowed: set[Path]) -> None:
     assert (world.home / "environment-well").stat().st_size > 0
 
 
-def test_a_bridge_that_is_down_for_a_while(world: World, bridge_of: Callable[[Generation], FakeBridge]) -> None:
+@pytest.mark.parametrize("kind", ["B", "mupot"])
+def test_a_bus_that_is_down_for_a_while(world: World, kind: Bus) -> None:
     """Nobody listens at all; then a bus with what was sent meanwhile."""
-    with FakeBridge("B") as gone:
-        port = gone.server_address[1]
+    with start_bus(kind) as gone:
         world.configure(world.agent(gone, "bob"))
         for number in range(15):
             gone.streams.add("bob", f"m{number}")
@@ -145,8 +147,7 @@ def test_a_bridge_that_is_down_for_a_while(world: World, bridge_of: Callable[[Ge
         until(
             lambda: world.json("status")["agents"] and world.json("status")["agents"][0]["bus"] == "failing", "failure"
         )
-        with FakeBridge("B", port=port, streams=gone.streams) as back:
-            back.tokens = gone.tokens
+        with again(gone):
             back_at = time.monotonic()
             until(lambda: len(world.seen("bob-wake")) == 15, "what was sent meanwhile")
             assert time.monotonic() - back_at < RECOVERY

@@ -22,52 +22,21 @@ import json
 import re
 import secrets
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self, cast
-from urllib.parse import parse_qsl, urlsplit
+from dataclasses import asdict
+from typing import Any, cast
 
-from tests.fakes.faults import Fault, answer_json, misbehave
+from tests.fakes.faults import answer_json
+from tests.fakes.serving import FakeBus, FakeHandler, RefusalError, Token
 from tests.fakes.streams import GENERATIONS, NOT_GIVEN, Generation, Id, Streams, stream_of
 
 _SINCE = re.compile(r"(\d+)-(\d+)")
 
 
-@dataclass(frozen=True)
-class Token:
-    agent: str
-    project: str | None
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it came in; `at` in `time.monotonic()` seconds."""
-
-    at: float
-    method: str
-    path: str
-    query: dict[str, str]
-    authorization: str | None
-    body: str
-
-
-class _RefusalError(Exception):
-    def __init__(self, status: int, code: str) -> None:
-        super().__init__(code)
-        self.status = status
-
-
-class FakeBridge(ThreadingHTTPServer):
+class FakeBridge(FakeBus):
     """One bridge on a loopback port of its own, with streams of its own."""
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
 
     def __init__(
         self,
@@ -78,141 +47,42 @@ class FakeBridge(ThreadingHTTPServer):
         streams: Streams | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        self.streams = streams or Streams(clock)
+        super().__init__(_Handler, port=port, clock=clock, changed=self.streams.lock)
         self.generation: Generation = generation
         self.keepalive = keepalive
-        self.streams = streams or Streams(clock)
-        self.clock = clock
-        self.dated = True  # whether its answers have a Date
-        self.stopping = threading.Event()
-        self.requests: list[Request] = []
         self.registry: dict[str, dict[str, Any]] = {}
-        self.watch_epoch = 0
-        self.tokens: dict[str, Token] = {}
-        self._faults: list[Fault] = []
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stopping.set()
-        with self.streams.lock:
-            self.streams.lock.notify_all()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
-
-    def add_token(self, agent: str, project: str | None = None, token: str | None = None) -> str:
-        token = token or secrets.token_urlsafe(24)
-        self.tokens[token] = Token(agent, project)
-        return token
-
-    def fault(self, kind: str, path: str = "/inbox", times: int | None = None, value: Any = None) -> None:
-        with self._lock:
-            self._faults.append(Fault(kind, path, times, value))
-
-    def clear_faults(self, kind: str | None = None) -> None:
-        with self._lock:
-            self._faults = [fault for fault in self._faults if kind is not None and fault.kind != kind]
-
-    def take_fault(self, path: str) -> Fault | None:
-        with self._lock:
-            for fault in self._faults:
-                if path.startswith(fault.path) and fault.times != 0:
-                    if fault.times is not None:
-                        fault.times -= 1
-                    return fault
-        return None
-
-    def drop_watchers(self) -> None:
-        with self.streams.lock:
-            self.watch_epoch += 1
-            self.streams.lock.notify_all()
-
-    def seen(self, path: str) -> list[Request]:
-        """The requests to a path, oldest first."""
-        return [request for request in list(self.requests) if request.path == path]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nothing to print."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.0"
+class _Handler(FakeHandler):
     server: FakeBridge
 
-    def setup(self) -> None:
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _has(self, path: str) -> bool:
+        return path != "/watch" or self.server.generation != "A"
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
-        pass
-
-    def date_time_string(self, timestamp: float | None = None) -> str:
-        return super().date_time_string(self.server.clock() if timestamp is None else timestamp)
-
-    def send_header(self, keyword: str, value: str) -> None:
-        if keyword != "Date" or self.server.dated:
-            super().send_header(keyword, value)
-
-    def do_GET(self) -> None:
-        self._serve("")
-
-    def do_POST(self) -> None:
-        self._serve(self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode("utf-8", "replace"))
-
-    def _serve(self, body: str) -> None:
-        parts = urlsplit(self.path)
-        query = dict(parse_qsl(parts.query))
-        if parts.path.startswith("/_control/"):
-            answer_json(self, 200, self._control(parts.path.removeprefix("/_control/"), json.loads(body or "{}")))
-            return
-        self.server.requests.append(
-            Request(time.monotonic(), self.command, parts.path, query, self.headers.get("Authorization"), body)
-        )
-        fault = self.server.take_fault(parts.path)
-        if fault is not None:
-            misbehave(fault, self, self.server)
-            return
-        try:
-            route = getattr(self, f"_{self.command}_{parts.path.strip('/')}".lower(), None)
-            if route is None or (parts.path == "/watch" and self.server.generation == "A"):
-                route = self._not_found
-            route(query if self.command == "GET" else json.loads(body or "{}"))
-        except _RefusalError as refusal:
-            answer_json(self, refusal.status, {"error": str(refusal), "message": "as the bridge words it"})
-        except ValueError:
-            # A lets the exception close the connection; the later ones catch it.
-            if self.server.generation != "A":
-                answer_json(self, 400, {"error": "bad_request"})
+    def _bad_request(self) -> None:
+        # A lets the exception close the connection; the later ones catch it.
+        if self.server.generation != "A":
+            super()._bad_request()
 
     def _token(self) -> Token:
         header = self.headers.get("Authorization", "")
         token = self.server.tokens.get(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
         if token is None:
-            raise _RefusalError(401, "Invalid token")
+            raise RefusalError(401, "Invalid token")
         return token
 
     def _caller(self, claimed: Any) -> Token:
         token = self._token()
         if not token.agent:
-            raise _RefusalError(403, "malformed_token_record")
+            raise RefusalError(403, "malformed_token_record")
         if claimed != token.agent:
-            raise _RefusalError(403, "identity_binding_mismatch")
+            raise RefusalError(403, "identity_binding_mismatch")
         return token
 
     def _not_found(self, fields: dict[str, Any]) -> None:
         self._token()
-        raise _RefusalError(404, "Not found")
+        raise RefusalError(404, "Not found")
 
     def _get_health(self, query: dict[str, str]) -> None:
         answer_json(self, 200, {"status": "ok", "redis": "connected"})
@@ -273,9 +143,9 @@ class _Handler(BaseHTTPRequestHandler):
         token = self._caller(body.get("from"))
         to, text = body.get("to"), body.get("text")
         if not isinstance(to, str) or not to or not isinstance(text, str) or not text:
-            raise _RefusalError(400, "Missing 'to' or 'text'")
+            raise RefusalError(400, "Missing 'to' or 'text'")
         if len(text) > 16_384:
-            raise _RefusalError(400, "text_too_long")
+            raise RefusalError(400, "text_too_long")
         project = token.project or body.get("project")
         new = self.server.streams.add(to, text, source=f"agent:{token.agent}", project=project)
         answer_json(

@@ -36,6 +36,9 @@ class MemoryLedger:
             message.key for message in messages if message.key in self.keys or (message.ms, message.seq) <= self.floor
         }
 
+    def holds(self, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
+        return {message.key for message in messages if message.key in self.keys}
+
     def take(self, messages: Sequence[InboxMessage]) -> None:
         for message in messages:
             assert message.key not in self.keys, "taken twice"

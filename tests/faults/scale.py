@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from worker.bus.client import BusClient, Collected
+from worker.bus.client import BusClient
+from worker.bus.source import Collected
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine

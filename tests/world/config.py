@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.bridges import FakeBridge
 from tests.fakes.measuring import measuring
+from tests.fakes.serving import FakeBus
 from worker.process_table import NO_PROC_VARIABLE
 
 TOKEN = "canary-token-7c1e90d4"
@@ -59,14 +59,13 @@ class Home:
         """Write the file as it is given."""
         self.write_private(self.config, text)
 
-    def agent(
-        self, bridge: FakeBridge, agent: str = "bob", *transports: dict[str, Any], **fields: Any
-    ) -> dict[str, Any]:
+    def agent(self, bridge: FakeBus, agent: str = "bob", *transports: dict[str, Any], **fields: Any) -> dict[str, Any]:
         """An agent at this bridge, which knows its token from now on."""
         bridge.add_token(agent, token=TOKEN)
         return {
             "agent": agent,
             "bridge_url": bridge.url,
+            **({} if bridge.kind == "sos" else {"bus_kind": bridge.kind}),
             "token_file": str(self.token_file),
             "transports": list(transports) or [self.transport(f"{agent}-wake")],
             **fields,

@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.fakes.inbox import message
 from tests.world.waiting import PATIENCE
-from worker.bus.client import BusClient, Collected
+from worker.bus.client import BusClient
+from worker.bus.source import Collected
 from worker.engine import Engine, sweeping
 from worker.engine.finalizing import finalize
 from worker.ledger.claims import Settled

@@ -13,6 +13,7 @@ from worker.bus.errors import (
     CoherenceError,
     ForbiddenError,
     IdentityError,
+    NoSuchAgentError,
     NotFoundError,
     RateLimitedError,
     RedirectError,
@@ -29,7 +30,8 @@ _BY_STATUS: dict[int, tuple[type[BusError], str]] = {
         UnauthorizedError,
         "The bus does not know this token (401). If this lasts, put a valid one into the token file.",
     ),
-    404: (NotFoundError, "The bus has no such address (404); is bridge_url right?"),
+    403: (ForbiddenError, "The bus forbids this (403). Check agent, project and token."),
+    404: (NotFoundError, "The bus has no such address (404); are bridge_url and bus_kind right?"),
     507: (
         RequestRefusedError,
         "This agent has used up its share of the bus, in bytes or streams (507). Messages over a week old make room.",
@@ -37,6 +39,8 @@ _BY_STATUS: dict[int, tuple[type[BusError], str]] = {
     503: (UnavailableError, "The bus is not available (503). Retrying."),
     429: (RateLimitedError, "The bus is limiting this token's requests (429). Waiting."),
 }
+
+_WITH_CODES = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 # As nginx and Go's net/http word it.
 _WANTS_TLS = (b"plain HTTP request was sent to HTTPS port", b"sent an HTTP request to an HTTPS server")
@@ -49,6 +53,21 @@ _BY_CODE: dict[str, tuple[type[BusError], str]] = {
     "identity_binding_mismatch": (
         IdentityError,
         "The token belongs to another agent (403 identity_binding_mismatch). Check agent and token.",
+    ),
+    "not_agent_bound": (IdentityError, "The token is bound to no agent (403 not_agent_bound). Mint one for the agent."),
+    "consumer_fenced": (
+        ForbiddenError,
+        "The pot lets another consumer alone read this inbox (409 consumer_fenced). Move the fence, or watch it there.",
+    ),
+    "inbox_full": (UnavailableError, "The recipient's inbox is full (409 inbox_full). Retrying."),
+    "recipient_not_found": (NoSuchAgentError, "The pot knows no such agent (404 recipient_not_found)."),
+    "send_target_not_visible": (
+        NoSuchAgentError,
+        "The pot knows no such agent, or lets this one not write to it (404 send_target_not_visible).",
+    ),
+    "recipient_ambiguous": (
+        RequestRefusedError,
+        "The pot has several agents of that name (409 recipient_ambiguous): write to the id.",
     ),
     "malformed_token_record": (
         IdentityError,
@@ -67,7 +86,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes | bytearray,
     if status == HTTPStatus.BAD_REQUEST and any(words in body for words in _WANTS_TLS):
         return TlsError("What answers at bridge_url speaks TLS: is it https://, and not http://? Retrying.")
     fields = _fields(body)
-    kind, sentence = _forbidden(fields) if status == HTTPStatus.FORBIDDEN else _meaning(status)
+    known = _by_code(fields) if status in _WITH_CODES else None
+    kind, sentence = known or _meaning(status)
     return kind(sentence, retry_after=_retry_after(headers, fields, now))
 
 
@@ -86,10 +106,8 @@ def _meaning(status: int) -> tuple[type[BusError], str]:
     return BadAnswerError, f"The bus answered with status {status}, which no bridge uses."
 
 
-def _forbidden(fields: Mapping[str, Any]) -> tuple[type[BusError], str]:
-    for code in sorted(_codes(fields) & _BY_CODE.keys()):
-        return _BY_CODE[code]
-    return ForbiddenError, "The bus forbids this (403). Check agent, project and token."
+def _by_code(fields: Mapping[str, Any]) -> tuple[type[BusError], str] | None:
+    return next((_BY_CODE[code] for code in sorted(_codes(fields) & _BY_CODE.keys())), None)
 
 
 def _codes(fields: Mapping[str, Any]) -> set[str]:

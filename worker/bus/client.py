@@ -1,57 +1,20 @@
-"""The bus client: what is new in an inbox, whichever generation of bridge cuts its pages.
+"""The bridges of SOS as a source: what is new in an inbox, whichever generation cuts its pages.
 
 How each does: docs/wire.md#pages.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import time
+from collections.abc import Callable, Sequence
 
 from worker.bus.errors import CoherenceError, PageIncompleteError
 from worker.bus.page import Id, Page
 from worker.bus.presence import Presence
 from worker.bus.requests import BusRequests, Endpoint, SentMessage
+from worker.bus.source import Collected, KnownInbox, Turn, Watch, watch_of_bridge
 from worker.bus.wire import LARGEST_LIMIT, InboxMessage
 
 _WIDEN = 32
 _BEYOND = 1_000_000  # the last try; a bridge that knows a smaller limit answers it with so many, and no more
-
-
-class KnownInbox(Protocol):
-    """What the ledger knows of one agent's inbox."""
-
-    def cursor(self) -> Id:
-        """An id from which on the bus is asked; asked for as `since`.
-
-        It should lie before the newest known id: with merged streams a message may come with an older id than one
-        that came before it. It must not follow an id from the future.
-        """
-
-    def overlap(self) -> int:
-        """How many known messages lie after the cursor; they are sent again, so pages grow by as many."""
-
-    def begins(self, bus_time: float | None) -> None:
-        """An answer begins, made at this time by the bus's own clock (epoch seconds; None: it does not say)."""
-
-    def known(self, messages: Sequence[InboxMessage]) -> Collection[tuple[str, str]]:
-        """The (stream, message_id) of those that are not to be taken: they are in the ledger, or history."""
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What is new, oldest first; why items were skipped, without texts; how many requests it took.
-
-    `more`: newer messages wait, for which there was no room; ask on from the last of these. `count` and `size` are
-    the entries and bytes of the page that it was read from, known ones included. `marks`: see Page.
-    """
-
-    messages: tuple[InboxMessage, ...]
-    malformed: tuple[str, ...]
-    requests: int
-    more: bool = False
-    count: int = 0
-    size: int = 0
-    marks: tuple[int, ...] = ()
 
 
 class BusClient(BusRequests):
@@ -61,11 +24,14 @@ class BusClient(BusRequests):
     waiting.
     """
 
+    sends_once = False
+    refuses_unknown = False
+
     def __init__(self, *, max_connections: int | None = 32) -> None:
         super().__init__(max_connections=max_connections)
         self._presence = Presence(self)
 
-    def collect(self, endpoint: Endpoint, seen: KnownInbox, turn: Callable[[], None]) -> Collected:
+    def collect(self, endpoint: Endpoint, seen: KnownInbox, turn: Turn) -> Collected:
         """What is new, without gaps from the oldest on; or BusError and nothing.
 
         `turn` is called before every request and blocks until the agent may make one.
@@ -95,7 +61,18 @@ class BusClient(BusRequests):
                 return self._oldest_part(endpoint, page, requests)
             limit = min(limit * _WIDEN, LARGEST_LIMIT) if limit < LARGEST_LIMIT else _BEYOND
 
-    def hand_in(self, endpoint: Endpoint, to: str, text: str) -> SentMessage:
+    def ack(self, endpoint: Endpoint, messages: Sequence[InboxMessage], turn: Turn) -> None:
+        """A bridge keeps its streams whoever has read them."""
+
+    def watch(self, endpoint: Endpoint) -> Watch:
+        """`/watch`, of the later generations."""
+        return watch_of_bridge(endpoint)
+
+    def glance(self, endpoint: Endpoint) -> Sequence[InboxMessage]:
+        """What came in the last minute."""
+        return self.inbox(endpoint, (int((time.time() - 60) * 1000), 0), endpoint.limit).messages
+
+    def hand_in(self, endpoint: Endpoint, to: str, text: str, name: str = "") -> SentMessage:  # noqa: ARG002 - Source has it
         """`send`, and once more where the bus wanted the agent announced first: then it had not taken it."""
         try:
             return self.send(endpoint, to, text)

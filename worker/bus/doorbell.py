@@ -1,4 +1,4 @@
-"""Push: one `/watch` connection an agent, listened to only for *that* something came.
+"""Push: one connection an agent (`/watch`, on a bridge), listened to only for *that* something came.
 
 A frame's content is never used: a flush carries at most 20 messages, and broadcasts do not ring. The poll
 that a ring causes fetches everything, and polling goes on without it where a bridge has no `/watch`.
@@ -21,6 +21,7 @@ from worker.bus.errors import BusError, RequestRefusedError, TlsError
 from worker.bus.keepalive import SOCKET_OPTIONS
 from worker.bus.reaching import Route, tls
 from worker.bus.requests import Endpoint, request_headers
+from worker.bus.source import Watch, watch_of_bridge
 
 _log = logging.getLogger(__name__)
 
@@ -41,14 +42,15 @@ class Timings:
     heard: float = 5.0  # a line that comes so long after the connection opened is a keep-alive
 
 
-LONGEST_LINE = 1024 * 1024
+LONGEST_LINE = 8 * 1024 * 1024
 
 
 class Doorbell:
     """Calls `ring(agent)` when something may have come for an agent; on a thread of its own, so `ring` must not block.
 
-    When a connection opens it calls `opened(agent)`, which is `ring` unless it is given, for what came while there was
-    none. Nothing here raises or logs a failure: whatever is wrong with the bus, the poll will say.
+    `where` says at which address. When a connection opens it calls `opened(agent)`, which is `ring` unless it is given,
+    for what came while there was none. Nothing here raises or logs a failure: whatever is wrong with the bus, the poll
+    will say.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Doorbell:
         timings: Timings | None = None,
         *,
         opened: Callable[[str], None] | None = None,
+        where: Callable[[Endpoint], Watch] = watch_of_bridge,
     ) -> None:
         self._endpoints = tuple(endpoints)
         self._ring = ring
         self._opened = opened or ring
+        self._where = where
         self._heard: set[str] = set()
         self._renew = False
         self._timings = timings or Timings()
@@ -164,11 +168,11 @@ class Doorbell:
         self, transport: httpx.AsyncHTTPTransport, endpoint: Endpoint, bell: "_Bell", opened: "_Bell"
     ) -> BusError | None:
         """Ring until the connection ends; what the bridge said if it did not open one."""
-        params = {"agent": endpoint.agent} | ({"project": endpoint.project} if endpoint.project else {})
+        path, params = self._where(endpoint)
         headers = request_headers(endpoint.token(), has_content=False) | {"Accept": "text/event-stream"}
-        address = endpoint.bridge_url.rstrip("/") + "/watch"
+        address = endpoint.bridge_url.rstrip("/") + path
         timeout = httpx.Timeout(None, connect=self._timings.connect).as_dict()
-        request = httpx.Request("GET", address, params=params, headers=headers, extensions={"timeout": timeout})
+        request = httpx.Request("GET", address, params=dict(params), headers=headers, extensions={"timeout": timeout})
         async with asyncio.timeout(self._timings.open):
             response = await transport.handle_async_request(request)
         stream = response.stream
@@ -178,7 +182,7 @@ class Doorbell:
             if failure is not None:
                 return failure
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                return RequestRefusedError("The bus answers /watch with something else than events.")
+                return RequestRefusedError(f"The bus answers {path} with something else than events.")
             opened.ring()
             loop = asyncio.get_running_loop()
             since = loop.time()

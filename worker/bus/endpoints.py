@@ -17,6 +17,7 @@ def endpoint_of(agent: AgentSettings, token: Callable[[], Secret]) -> Endpoint:
         token=token,
         limit=agent.limit,
         max_page_bytes=agent.max_page_bytes,
-        presence=agent.announce,
+        presence=agent.announce and agent.bus_kind == "sos",
         route=Route(agent.ca_file, agent.proxy),
+        kind=agent.bus_kind,
     )

@@ -107,6 +107,12 @@ class NotFoundError(RequestRefusedError):
     code = "bus-not-found"
 
 
+class NoSuchAgentError(RequestRefusedError):
+    """The bus has no agent of that name, or none that this one may write to."""
+
+    code = "bus-no-such-agent"
+
+
 class BadAnswerError(BusError):
     """An answer that is not what a bridge sends: HTML, truncated JSON, an unexpected status."""
 

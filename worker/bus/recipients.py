@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from worker.bus.errors import NotFoundError
-from worker.bus.requests import BusRequests, Endpoint
+from worker.bus.requests import Endpoint
+from worker.bus.source import Source
 
 REMEMBERED_SECONDS = 300.0
 
@@ -39,20 +40,21 @@ def _list(value: Any) -> list[Any]:
 class Recipients:
     """Looks recipients up, and remembers for a while those that are known. Safe to share between threads."""
 
-    def __init__(self, requests: BusRequests) -> None:
-        self._requests = requests
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str | None, str], float] = {}
 
-    def look_up(self, endpoint: Endpoint, to: str) -> Known:
+    def look_up(self, source: Source, endpoint: Endpoint, to: str) -> Known:
         """What the bus says of an agent. BusError: it did not say."""
+        if source.refuses_unknown:
+            return Known()
         key = endpoint.bridge_url, endpoint.project, to
         now = time.monotonic()
         with self._lock:
             if now - self._known.get(key, float("-inf")) < REMEMBERED_SECONDS:
                 return Known()
         try:
-            found = judge(to, self._requests.peers(endpoint)) if to != endpoint.agent else Known()
+            found = judge(to, source.peers(endpoint)) if to != endpoint.agent else Known()
         except NotFoundError:  # a bridge without a list of peers
             found = Known()
         if not found.words:

@@ -1,6 +1,6 @@
 """Requests to a bridge of any generation, bounded in size and time, with the token going nowhere else.
 
-All go through `BusRequests._exchange`; `worker.bus.client` decides which of them to make.
+All go through `BusRequests.exchange`; `worker.bus.client` decides which of them to make.
 """
 
 import json
@@ -47,7 +47,7 @@ class Endpoint:
     `token` is called before each request and reads a rotated file again itself. `limit` is the usual page
     size. `max_page_bytes` bounds one entry of an answer. `request_timeout` (seconds) bounds one request from connect to
     last byte, and a little more for a long answer that keeps coming: bridges whose Redis is down have been seen to
-    answer after 36 s. `presence` allows announcing and heartbeats.
+    answer after 36 s. `presence` allows announcing and heartbeats. `kind` is that of the bus.
     """
 
     agent: str
@@ -59,6 +59,7 @@ class Endpoint:
     request_timeout: float = 40.0
     presence: bool = True
     route: Route = DIRECT
+    kind: str = "sos"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +127,18 @@ class BusRequests:
             started = time.monotonic()
             for chunk in response.iter_raw():
                 reader.feed(chunk)
-                longer = min(reader.progress / _SLOWEST_BYTES_A_SECOND, _LONGEST_EXTENSION)
-                self._deadline.extend(started + endpoint.request_timeout + longer)
+                self.wait_longer(endpoint, started, reader.progress)
 
         try:
-            self._exchange(endpoint, "GET", "/inbox", params=params, take=take)
+            self.exchange(endpoint, "GET", "/inbox", params=params, take=take)
             return reader.close()
         finally:  # the traceback of an error would keep 16 MiB for as long as it pleases the garbage collector
             reader.drop()
+
+    def wait_longer(self, endpoint: Endpoint, started: float, progress: int) -> None:
+        """The answer that began then (monotonic seconds) has brought so many bytes that are worth waiting for."""
+        longer = min(progress / _SLOWEST_BYTES_A_SECOND, _LONGEST_EXTENSION)
+        self._deadline.extend(started + endpoint.request_timeout + longer)
 
     def send(self, endpoint: Endpoint, to: str, text: str, project: str | None = None) -> SentMessage:
         """Send `text` to agent `to`, as this endpoint's agent.
@@ -165,18 +170,18 @@ class BusRequests:
     def peers(self, endpoint: Endpoint) -> dict[str, Any]:
         """Who else is there, as the bridge says it: `project`, `registered`, `streams`."""
         params = {"agent": endpoint.agent} | ({"project": endpoint.project} if endpoint.project else {})
-        return parse_object(self._exchange(endpoint, "GET", "/peers", params=params))
+        return parse_object(self.exchange(endpoint, "GET", "/peers", params=params))
 
     def health(self, bridge_url: str) -> dict[str, Any]:
         """The bridge's word about itself (`status`, `redis`); needs no token and sends none."""
         nobody = Endpoint("", None, bridge_url, lambda: Secret(""), 1, request_timeout=_HEALTH_TIMEOUT)
-        return parse_object(self._exchange(nobody, "GET", "/health"))
+        return parse_object(self.exchange(nobody, "GET", "/health"))
 
     def _post(self, endpoint: Endpoint, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         content = json.dumps(fields).encode()
-        return parse_object(self._exchange(endpoint, "POST", path, content=content))
+        return parse_object(self.exchange(endpoint, "POST", path, content=content))
 
-    def _exchange(
+    def exchange(
         self,
         endpoint: Endpoint,
         method: str,

@@ -30,7 +30,8 @@ class InboxMessage:
     """One inbox entry. `message_id` is `MS-SEQ`; its key on the bus is (stream, message_id).
 
     `text` and `source` are any text without lone surrogates (they may hold NUL and escapes). `message_class`
-    is the entry's `class` field as sent, not yet checked against the known classes.
+    is the entry's `class` field as sent, not yet checked against the known classes. `handle` is what the bus calls it
+    when it is acknowledged. `in_order`: it comes after all that this bus showed before it, whatever time its id names.
     """
 
     stream: str
@@ -42,6 +43,8 @@ class InboxMessage:
     message_class: str | None
     project: str | None
     timestamp: str | None
+    handle: str = ""
+    in_order: bool = False
 
     @property
     def key(self) -> tuple[str, str]:

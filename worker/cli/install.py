@@ -38,6 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--project", metavar="NAME", help="the project on the bus")
     parser.add_argument("--bridge-url", metavar="URL", help="where the bus's bridge is (http://localhost:6380)")
     parser.add_argument(
+        "--bus-kind", choices=("sos", "mupot"), metavar="KIND", help="what the bus speaks: sos (the default) or mupot"
+    )
+    parser.add_argument(
         "--from", dest="start_from", metavar="all|now|DURATION",
         help="how old a message may be that a new ledger takes (24h)",
     )  # fmt: skip
@@ -205,8 +208,8 @@ def _wishes(args: argparse.Namespace, config: Path) -> "tuple[InstallOptions | N
     elif args.credential:
         token_file = f"$CREDENTIALS_DIRECTORY/{CREDENTIAL}"
     if args.agent is None:
-        if any([args.project, args.bridge_url, args.start_from, args.token_file, args.token_env, args.token_stdin,
-                args.tmux, args.transport]):  # fmt: skip
+        if any([args.project, args.bridge_url, args.bus_kind, args.start_from, args.token_file, args.token_env,
+                args.token_stdin, args.tmux, args.transport]):  # fmt: skip
             raise UsageError("say --agent NAME: whose inbox is watched")
         if not (args.systemd or args.launchd or args.procfile):
             raise UsageError("say --agent NAME for a configuration, or a service option for the one that is there")
@@ -216,7 +219,8 @@ def _wishes(args: argparse.Namespace, config: Path) -> "tuple[InstallOptions | N
         token_file = str(config.with_suffix(".token"))
     return InstallOptions(
         agent=args.agent, config=config, token_file=token_file, token_env=args.token_env, project=args.project,
-        bridge_url=args.bridge_url, start_from=args.start_from, tmux=args.tmux, transports=tuple(args.transport),
+        bridge_url=args.bridge_url, bus_kind=args.bus_kind, start_from=args.start_from, tmux=args.tmux,
+        transports=tuple(args.transport),
     ), token  # fmt: skip
 
 

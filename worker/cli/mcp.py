@@ -159,15 +159,16 @@ class Tools:
 
     def peers(self) -> dict[str, Any]:
         """Whom you can write to, as the bus says it."""
-        from worker.bus.endpoints import endpoint_of
-        from worker.bus.requests import BusRequests
+        from worker.bus.client import BusClient
+        from worker.engine.inboxes import Inboxes
 
         settings = sending.read_settings(self._config)
         agent = settings.agent(self._agent)
         if agent is None:
             raise UsageError(f"{self._agent} is not in the configuration any more")
-        with BusRequests() as bus:
-            said = bus.peers(endpoint_of(agent, agent.token_source(settings.config_path).read))
+        with BusClient(max_connections=1) as bus:
+            inboxes = Inboxes(bus, settings.config_path)
+            said = inboxes.source(agent).peers(inboxes.endpoint(agent))
         known = {str(one) for one in said.get("agents", [])}
         seen = [one for key in ("registered", "streams") for one in said.get(key, []) if isinstance(one, dict)]
         known |= {str(one.get("name") or one.get("agent")) for one in seen}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from worker import notices as words
-from worker.ledger import outbox, report
+from worker.ledger import outbox, outcomes, report
 from worker.ledger.operate import find_message
 from worker.ledger.port import Ledger, Row
 from worker.outgoing import PENDING, Kind, Sending, number_of
@@ -63,7 +63,7 @@ def for_sent(database: Ledger, number: int, wanted: str, seconds: float | None) 
     left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
     if wanted == "answered":
         return until(lambda: _answered(database, row), left)
-    if not database.read(lambda db: outbox.is_watched_here(db, row["recipient"])):
+    if not database.read(lambda db: outcomes.is_watched_here(db, row["recipient"])):
         _ask_for_receipt(database, row)
     return until(lambda: _submitted(database, number), left)
 
@@ -78,7 +78,9 @@ def _sent(database: Ledger, number: int) -> Waited | None:
 def _submitted(database: Ledger, number: int) -> Waited | None:
     """What the recipient's worker says; it is in this ledger where that worker is ours."""
     row = database.read(lambda db: outbox.find(db, number))
-    state = row["outcome"] or database.read(lambda db: outbox.state_here(db, row))
+    state = row["outcome"]
+    if state is None and (ours := database.read(lambda db: outcomes.lies_here(db, row))) is not None:
+        state = ours["state"]
     if state in {None, "open", "stuck"}:
         return None
     reached = state in {"submitted", "delivered"}
@@ -86,7 +88,7 @@ def _submitted(database: Ledger, number: int) -> Waited | None:
 
 
 def _answered(database: Ledger, row: Row) -> Waited | None:
-    answer = database.read(lambda db: outbox.answer_to(db, row))
+    answer = database.read(lambda db: outcomes.answer_to(db, row))
     if answer is not None:
         return Waited(0, "answered", answer)
     outcome = database.read(lambda db: outbox.find(db, row["id"]))["outcome"]

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from worker.bus.client import BusClient
 from worker.bus.endpoints import endpoint_of
 from worker.bus.errors import BusError
+from worker.bus.sources import sources
 from worker.doctor.finding import Finding
 from worker.doctor.troubles import CLOCK_SECONDS
 from worker.errors import TokenError
@@ -45,11 +46,11 @@ def _inbox(bus: BusClient, agent: AgentSettings, settings: Settings) -> Finding:
     endpoint = replace(endpoint, request_timeout=REQUEST_SECONDS)
     now = time.time()
     try:
-        page = bus.inbox(endpoint, (int((now - 60) * 1000), 0), agent.limit)
+        messages = sources(bus)[agent.bus_kind].glance(endpoint)
     except BusError as error:
         text = str(error).removesuffix(" Retrying.")
         return Finding("FAIL", "bus", f"{agent.bridge_url}: {text}", agent.agent)
-    if any(message.ms > (now + FUTURE_SECONDS) * 1000 for message in page.messages):
+    if any(message.ms > (now + FUTURE_SECONDS) * 1000 for message in messages):
         return Finding("FAIL", "bus", "it holds messages from the future: set the clock, here or there", agent.agent)
     return Finding("ok", "bus", f"{agent.bridge_url} accepts the token", agent.agent)
 

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from worker.bus.client import Collected
 from worker.bus.page import Id
+from worker.bus.source import Collected
 from worker.bus.wire import InboxMessage
 from worker.engine.look_back import LookBack
 from worker.engine.slots import Alive
@@ -73,7 +73,7 @@ class InboxView:
     alive: Alive
 
     def cursor(self) -> Id:
-        """See `worker.bus.client.KnownInbox`."""
+        """See `worker.bus.source.KnownInbox`."""
         return self.since
 
     def overlap(self) -> int:
@@ -90,6 +90,10 @@ class InboxView:
         """The (stream, message_id) of those that are known."""
         self.alive(0.0)
         return self.db.read(lambda db: history.known(db, self.agent, messages))
+
+    def holds(self, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
+        """The (stream, message_id) of those that are in the ledger."""
+        return self.db.read(lambda db: history.held_here(db, self.agent, messages))
 
 
 @dataclass(slots=True, kw_only=True)

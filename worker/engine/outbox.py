@@ -15,6 +15,7 @@ from worker.bus.errors import (
     BadAnswerError,
     BusError,
     ClosedError,
+    NoSuchAgentError,
     RequestRefusedError,
     ServerError,
     TooLargeError,
@@ -29,7 +30,7 @@ from worker.engine.inboxes import Inboxes
 from worker.engine.slots import longest_ahead, request_gap
 from worker.errors import TokenError
 from worker.fault_steps import step
-from worker.ledger import intake, outbox
+from worker.ledger import intake, outbox, outcomes
 from worker.ledger.errors import LedgerError
 from worker.ledger.outbox import Head, Letter
 from worker.ledger.port import Ledger
@@ -69,10 +70,7 @@ class Outbox:
     redact: Callable[[str], str]
     stopping: threading.Event
     on_settled: Callable[[int], object] = lambda _number: None
-    _recipients: Recipients = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._recipients = Recipients(self.inboxes.client)
+    _recipients: Recipients = field(default_factory=Recipients)
 
     def adopt(self, settings: Settings) -> None:
         """From now on these settings."""
@@ -91,7 +89,10 @@ class Outbox:
         for head in self.db.read(outbox.being_sent):
             if self._is_abandoned(head):
                 logger.warning("%s was being sent when its worker ended", outgoing.key_of(head.id))
-                self._settle(head, str(head.worker), _Ended(Try.UNKNOWN, "the worker that sent it was interrupted"))
+                agent = self.settings.agent(head.agent)
+                once = agent is not None and self.inboxes.source(agent).sends_once
+                how = Try.NOT_SENT if once else Try.UNKNOWN
+                self._settle(head, str(head.worker), _Ended(how, "the worker that sent it was interrupted"))
 
     def _is_abandoned(self, head: Head) -> bool:
         worker = str(head.worker)
@@ -130,7 +131,7 @@ class Outbox:
         """Whether a message whose answer was lost is seen in its recipient's inbox, where that is ours to see."""
         if not letter.counts.unknown:
             return None
-        lies = self.db.read(lambda db: outbox.found_here(db, letter))
+        lies = self.db.read(lambda db: outcomes.found_here(db, letter))
         return None if lies is None else _Ended(Try.SENT, lies=lies)
 
     def _braked(self, agent: AgentSettings, letter: Letter) -> _Ended | None:
@@ -150,27 +151,31 @@ class Outbox:
     def _try(self, agent: AgentSettings, letter: Letter) -> _Ended:
         remark = None
         asked = False
+        source = self.inboxes.source(agent)
         try:
             endpoint = self.inboxes.endpoint(agent)
             if letter.answers is None and letter.kind in {Kind.MESSAGE, Kind.PROBE}:
-                known = self._recipients.look_up(endpoint, letter.recipient)
+                known = self._recipients.look_up(source, endpoint, letter.recipient)
                 if known.refuse:
                     return _Ended(Try.REFUSED, known.words, remark=outgoing.NO_SUCH_AGENT)
                 remark = known.words or None
             asked = True
-            sent = self.inboxes.client.hand_in(endpoint, letter.recipient, letter.text)
+            sent = source.hand_in(endpoint, letter.recipient, letter.text, letter.name)
         except (BusError, TokenError) as error:
             # A token that cannot be read is treated as one that the bus refuses: looked at again soon.
             cause = error if isinstance(error, BusError) else UnauthorizedError(str(error))
             pause = poll_delay(cause, letter.counts.failures + 1, self.rng)
-            return _Ended(_meaning(cause, asked=asked), self.redact(str(error)), pause)
+            if isinstance(error, NoSuchAgentError):
+                remark = outgoing.NO_SUCH_AGENT
+            how = _meaning(cause, asked=asked, once=source.sends_once)
+            return _Ended(how, self.redact(str(error)), pause, remark=remark)
         return _Ended(Try.SENT, lies=(sent.stream, sent.entry_id), remark=remark)
 
     def _settle(self, head: Head, worker: str, ended: _Ended) -> Next | None:
         """Write it down; while the ledger cannot be written, again and again: what is known must not be forgotten."""
         agent = self.settings.agent(head.agent)
         pause = ended.pause
-        if ended.how is Try.UNKNOWN and self.db.read(lambda db: outbox.is_watched_here(db, head.recipient)):
+        if ended.how is Try.UNKNOWN and self.db.read(lambda db: outcomes.is_watched_here(db, head.recipient)):
             pause = max(pause, LOOK_FIRST_SECONDS)
         on_unknown = agent.on_unknown if agent is not None else "hold"
 
@@ -206,10 +211,10 @@ class Outbox:
         )  # fmt: skip
 
 
-def _meaning(error: BusError, *, asked: bool) -> Try:
-    """What an error says of the message; `asked`: the bus had been asked to take it."""
+def _meaning(error: BusError, *, asked: bool, once: bool) -> Try:
+    """What an error says of the message; `asked`: the bus had been asked to take it, and will take it `once` only."""
     if isinstance(error, _REFUSED) and asked:
         return Try.REFUSED
-    if isinstance(error, UnavailableError) or not asked:
+    if isinstance(error, UnavailableError) or not asked or once:
         return Try.NOT_SENT
     return Try.UNKNOWN if isinstance(error, _LOST) else Try.NOT_SENT

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from worker import delivery
 from worker.bus.backoff import poll_delay
-from worker.bus.client import Collected
 from worker.bus.errors import BusError, PageIncompleteError, UnauthorizedError
 from worker.bus.page import Id
+from worker.bus.source import Collected
 from worker.bus.trust import GRACE_SECONDS
 from worker.bus.wire import InboxMessage
 from worker.classes import CLASSES
@@ -130,7 +130,7 @@ class Poller:
             self._heed_bus_clock(name, memory)
         size = collected.size
         brought = any(rings(name, message) for message in collected.messages)
-        taken = self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive)
+        taken = self._take_in(agent, collected, turn, memory, slots)
         while collected.more and collected.messages:
             last = collected.messages[-1]
             rest = InboxView(
@@ -142,10 +142,18 @@ class Poller:
                 alive=slots.alive,
             )
             collected = self._collect(agent, rest, slots)
-            taken = taken.and_then(self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive))
+            taken = taken.and_then(self._take_in(agent, collected, turn, memory, slots))
         if whole:
             memory.look_back.done(size, time.monotonic(), found=taken.new > 0)
         return taken, brought
+
+    def _take_in(
+        self, agent: AgentSettings, collected: Collected, turn: Turn, memory: InboxMemory, slots: Slots
+    ) -> Taken:
+        """Write down what a page brought, and only then tell the bus that we have it."""
+        taken = self.take_in(agent, collected, turn, memory.bus_clock.ahead, slots.alive)
+        self.inboxes.ack(agent, (*collected.shown_again, *collected.messages), slots.wait)
+        return taken
 
     def _collect(self, agent: AgentSettings, view: InboxView, slots: Slots) -> Collected:
         collected = view.memory.without_said(self.inboxes.collect(agent, view, slots.wait))

@@ -110,6 +110,8 @@ def run_once(settings: Settings) -> OnceResult:
         for message in queue.finished:
             state = finalize(database, message, engine.clock())
             result.delivered += state == "delivered"
+        engine.teller.round()  # what came tells something, and what has failed now is told at once
+        _send_all(engine, result)
         return result
     finally:
         engine.stop()

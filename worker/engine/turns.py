@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from worker.bus.client import Collected
+from worker.bus.source import Collected
 from worker.engine.identity import Identity
 from worker.engine.pace import Pace
 from worker.engine.slots import longest_ahead

@@ -39,6 +39,7 @@ class InstallOptions:
     token_env: str | None = None
     project: str | None = None
     bridge_url: str | None = None
+    bus_kind: str | None = None
     start_from: str | None = None
     tmux: str | None = None
     transports: tuple[str, ...] = ()
@@ -58,6 +59,8 @@ def compose(wishes: InstallOptions, environment: Mapping[str, str]) -> dict[str,
     if wishes.project is not None:
         data["project"] = wishes.project
     data["bridge_url"] = wishes.bridge_url or BRIDGE_URL
+    if wishes.bus_kind is not None:
+        data["bus_kind"] = wishes.bus_kind
     data |= {"limit": 10, "poll_interval": 3}
     beside = wishes.config.with_name(f"{wishes.config.stem}-state.json")
     data["state_path"] = str(beside)

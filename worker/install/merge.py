@@ -82,11 +82,8 @@ def _apply(new: dict[str, Any], entry: dict[str, Any], wishes: InstallOptions, e
             entry.pop(key, None)
             if new.get(key) is not None:
                 entry[key] = None  # a default of all agents, which would go before it
-    entry |= {
-        key: value
-        for key, value in (("project", wishes.project), ("bridge_url", wishes.bridge_url))
-        if value is not None
-    }
+    asked = {"project": wishes.project, "bridge_url": wishes.bridge_url, "bus_kind": wishes.bus_kind}
+    entry |= {key: value for key, value in asked.items() if value is not None}
     if wishes.start_from is not None:
         new["start_from"] = wishes.start_from
     wanted = transports_of(wishes, environment)

@@ -120,6 +120,12 @@ def known(db: Tx, agent: str, messages: Sequence[InboxMessage]) -> set[tuple[str
     return {m.key for m in messages if m.ms < seen_from or _is_known(db, agent, m)}
 
 
+def held_here(db: Tx, agent: str, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:
+    """Those of the messages, as (stream, message_id), that are in the ledger: not history, and not forgotten."""
+    query = "select 1 from messages where agent = ? and stream = ? and ms = ? and seq = ?"
+    return {m.key for m in messages if db.execute(query, (agent, m.stream, m.ms, m.seq)).fetchone() is not None}
+
+
 def _is_known(db: Tx, agent: str, message: InboxMessage) -> bool:
     row = db.execute(
         """

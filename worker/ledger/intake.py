@@ -96,11 +96,27 @@ def take_in(
         logged += not transports
         for transport in transports:
             lane = lanes.get(transport) or lanes.setdefault(transport, ensure_lane(tx, agent, transport))
+            place = max(message.ms, _last_place(tx, lane)) if message.in_order else message.ms
             tx.execute(
                 "insert into deliveries (message, lane, ms, seq, state) values (?, ?, ?, ?, 'waiting')",
-                (row["id"], lane, message.ms, message.seq),
+                (row["id"], lane, place, message.seq),
             )
     return Taken(new=new, lanes=tuple(lanes.values()), logged=logged)
+
+
+def _last_place(tx: Tx, lane: int) -> int:
+    """Where the last of those stands that are still to be delivered: who comes in order stands behind it."""
+    places = [tx.execute(query, (lane,)).fetchone() for query in _LAST]
+    return max((int(row["ms"]) for row in places if row is not None), default=0)
+
+
+_LAST = (
+    """
+    select ms from deliveries indexed by deliveries_pending where lane = ? and state in ('waiting', 'retrying')
+    order by ms desc, seq desc, id desc limit 1
+    """,
+    "select ms from deliveries indexed by one_runs where lane = ? and state = 'running' order by ms desc limit 1",
+)
 
 
 def poll_now(tx: Tx, agent: str) -> None:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from worker.ledger import lanes, outbox
+from worker.ledger.outcomes import UNTIMED
 from worker.ledger.port import Row, Tx
 from worker.outgoing import Kind
 
@@ -41,12 +42,14 @@ def done(tx: Tx, message: int) -> None:
 
 def want_receipt(tx: Tx, agent: str, source: str, stream: str, message_id: str) -> None:
     """The sender of this message, and nobody else, wants to know when it is submitted."""
+    number = int(message_id.removeprefix(UNTIMED)) if message_id.startswith(UNTIMED) else -1
     tx.execute(
         """
         update messages set receipt = 'wanted'
-        where agent = ? and source = ? and stream = ? and message_id = ? and receipt is null
+        where agent = :agent and source = :source and stream = :stream and receipt is null
+          and (message_id = :id or seq = :number)
         """,
-        (agent, source, stream, message_id),
+        {"agent": agent, "source": source, "stream": stream, "id": message_id, "number": number},
     )
 
 
@@ -55,9 +58,9 @@ def note_outcome(tx: Tx, agent: str, recipient: str, stream: str, message_id: st
     tx.execute(
         """
         update outbox set outcome = ?, outcome_at = ?
-        where agent = ? and recipient = ? and stream = ? and message_id = ?
+        where agent = ? and recipient = ? and stream = ? and message_id in (?, ?)
         """,
-        (state, now, agent, recipient, stream, message_id),
+        (state, now, agent, recipient, stream, message_id, UNTIMED + message_id.partition("-")[2]),
     )
 
 

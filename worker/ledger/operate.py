@@ -41,6 +41,8 @@ def find_message(db: Tx, key: str) -> int:
         select id, agent, stream, message_id from messages indexed by messages_by_time
         where agent = :agent and ms = :ms and seq = :seq and (:stream = '' or stream = :stream) limit 20
         """
+        if agent and ms
+        else _BY_NUMBER
         if agent
         else _BY_BARE_ID,
         {"agent": agent, "stream": stream, "ms": ms, "seq": seq},
@@ -53,6 +55,11 @@ def find_message(db: Tx, key: str) -> int:
     return int(rows[0]["id"])
 
 
+# What `send` on a mupot says: it was not told when the message was written.
+_BY_NUMBER = """
+select id, agent, stream, message_id from messages
+where agent = :agent and seq = :seq and stream like 'mupot:%' and (:stream = '' or stream = :stream) limit 20
+"""
 _BY_BARE_ID = """
 select id, agent, stream, message_id from messages indexed by messages_by_time
 where agent in (select agent from inboxes) and ms = :ms and seq = :seq limit 20

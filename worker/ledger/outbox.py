@@ -10,7 +10,6 @@ from worker.ledger.errors import NoSuchMessageError
 from worker.ledger.port import Row, Tx
 from worker.outgoing import Counts, Kind, Next, Sending, key_of
 
-CLOCKS_APART = 60.0  # seconds that the bus's clock may be behind ours
 _PENDING = "state in ('waiting', 'sending', 'retrying')"
 
 
@@ -26,6 +25,11 @@ class Letter(NamedTuple):
     created_at: float
     counts: Counts
     released: bool
+
+    @property
+    def name(self) -> str:
+        """Its own name, the same at every try, and no other message's of this agent."""
+        return f"bus-watch-{self.id}-{int(self.created_at * 1_000_000)}"
 
 
 class Head(NamedTuple):
@@ -288,81 +292,3 @@ def forget(tx: Tx, ended_before: float, limit: int, *, failed: bool) -> int:
         """,
         (ended_before, failed, limit),
     ).rowcount
-
-
-def is_watched_here(db: Tx, recipient: str) -> bool:
-    """Whether the recipient's inbox is in this ledger too: then nobody has to be asked what became of a message."""
-    return (
-        db.execute("select 1 from inboxes where agent = ? and polled_at is not null", (recipient,)).fetchone()
-        is not None
-    )
-
-
-def found_here(db: Tx, letter: Letter) -> tuple[str, str] | None:
-    """Where a message lies whose answer was lost, if its recipient's inbox is in this ledger and has it by now."""
-    row: Row | None = db.execute(
-        """
-        select stream, message_id from messages m indexed by messages_by_time
-        where agent = :to and ms >= :since and source = 'agent:' || :agent and text = :text
-          and not exists (select 1 from outbox o indexed by outbox_sent
-                          where o.recipient = :to and o.message_id = m.message_id and o.stream = m.stream)
-        order by ms, seq limit 1
-        """,
-        {
-            "to": letter.recipient, "agent": letter.agent, "text": letter.text,
-            "since": int((letter.created_at - CLOCKS_APART) * 1000),
-        },
-    ).fetchone()  # fmt: skip
-    return (row["stream"], row["message_id"]) if row else None
-
-
-def state_here(db: Tx, row: Row) -> str | None:
-    """The state of a message that we sent, as its recipient's side of this ledger has it; None: it does not."""
-    found = db.execute(
-        """
-        select state from messages indexed by messages_by_time
-        where agent = ? and ms = ? and stream = ? and message_id = ?
-        """,
-        (row["recipient"], _ms(row), row["stream"], row["message_id"]),
-    ).fetchone()
-    return str(found["state"]) if found else None
-
-
-def answer_to(db: Tx, row: Row) -> Row | None:
-    """The message that answers one of ours: by its key where both sides are in this ledger, else the next that came."""
-    exact = _exact_answer(db, row)
-    if exact is not None or is_watched_here(db, row["recipient"]):
-        return exact
-    found: Row | None = db.execute(
-        """
-        select * from messages indexed by messages_by_time
-        where agent = ? and source = ? and received_at >= ? and coalesce(class, '') <> 'terminal-log'
-        order by ms, id limit 1
-        """,
-        (row["agent"], f"agent:{row['recipient']}", row["ended_at"]),
-    ).fetchone()
-    return found
-
-
-def _exact_answer(db: Tx, row: Row) -> Row | None:
-    sent: Row | None = db.execute(
-        """
-        select recipient, stream, message_id from outbox
-        where answers = ? and agent = ? and recipient = ? and message_id is not null limit 1
-        """,
-        (f"{row['recipient']}/{row['stream']}/{row['message_id']}", row["recipient"], row["agent"]),
-    ).fetchone()
-    if sent is None:
-        return None
-    found: Row | None = db.execute(
-        """
-        select * from messages indexed by messages_by_time
-        where agent = ? and ms = ? and stream = ? and message_id = ?
-        """,
-        (sent["recipient"], _ms(sent), sent["stream"], sent["message_id"]),
-    ).fetchone()
-    return found
-
-
-def _ms(row: Row) -> int:
-    return int(row["message_id"].partition("-")[0])

@@ -126,6 +126,7 @@ def _agent(agent: AgentSettings, inbox: Any, lanes: list[report.LaneReport], now
         "agent": agent.agent,
         "project": agent.project,
         "bridge_url": agent.bridge_url,
+        "bus_kind": agent.bus_kind,
         "transports": [t.name for t in agent.transports],
         "bus": "unknown" if polled is None and not error else ("failing" if error else "ok"),
         "bus_error": error,

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import FakeBridge
+from tests.fakes.buses import BUSES, Bus, start_bus
 from tests.fakes.ledgers import MemoryLedger
-from tests.fakes.streams import GENERATIONS, Generation
+from tests.fakes.serving import FakeBus
 from worker.bus import errors
 from worker.bus.client import BusClient
 from worker.bus.requests import Endpoint
+from worker.bus.source import Collected
+from worker.bus.sources import sources
 from worker.secret import Secret
 
 CANARY = "canary-token-4f9c1b"
@@ -29,7 +32,7 @@ def client() -> Iterator[BusClient]:
         yield client
 
 
-def endpoint_of(bridge: FakeBridge, **changes: Any) -> Endpoint:
+def endpoint_of(bridge: FakeBus, **changes: Any) -> Endpoint:
     bridge.add_token("bob", token=CANARY)
     fields: dict[str, Any] = {
         "agent": "bob",
@@ -38,13 +41,18 @@ def endpoint_of(bridge: FakeBridge, **changes: Any) -> Endpoint:
         "token": lambda: Secret(CANARY),
         "limit": 10,
         "presence": False,
+        "kind": bridge.kind,
     }
     return Endpoint(**fields | changes)
 
 
+def collect(client: BusClient, endpoint: Endpoint, ledger: MemoryLedger) -> Collected:
+    return sources(client)[endpoint.kind].collect(endpoint, ledger, lambda: None)
+
+
 def failure(client: BusClient, endpoint: Endpoint) -> errors.BusError:
     with pytest.raises(errors.BusError) as raised:
-        client.collect(endpoint, MemoryLedger(), lambda: None)
+        collect(client, endpoint, MemoryLedger())
     error = raised.value
     chain: BaseException | None = error
     while chain is not None:
@@ -72,24 +80,24 @@ ROWS: list[tuple[str, Any, type[errors.BusError], str]] = [
 ]
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("bus", BUSES)
 @pytest.mark.parametrize(("kind", "value", "expected", "code"), ROWS)
 def test_each_failure_is_told_apart_and_loses_nothing(
     client: BusClient,
-    generation: Generation,
+    bus: Bus,
     kind: str,
     value: Any,
     expected: type[errors.BusError],
     code: str,
 ) -> None:
-    with FakeBridge(generation) as bridge:
+    with start_bus(bus) as bridge:
         endpoint = endpoint_of(bridge)
         bridge.streams.add("bob", "hello")
         bridge.fault(kind, times=1, value=value)
         error = failure(client, endpoint)
         assert type(error) is expected
         assert error.code == code
-        collected = client.collect(endpoint, MemoryLedger(), lambda: None)
+        collected = collect(client, endpoint, MemoryLedger())
         assert [message.text for message in collected.messages] == ["hello"]
 
 
@@ -122,8 +130,9 @@ def test_the_wait_that_the_bus_asks_for_is_read_from_all_places(client: BusClien
         assert 1.0 <= error.retry_after <= 3.0
 
 
-def test_nobody_there(client: BusClient) -> None:
-    with FakeBridge("C") as bridge:
+@pytest.mark.parametrize("bus", BUSES)
+def test_nobody_there(client: BusClient, bus: Bus) -> None:
+    with start_bus(bus) as bridge:
         endpoint = endpoint_of(bridge)
     assert type(failure(client, endpoint)) is errors.UnreachableError
 
@@ -141,9 +150,10 @@ def test_an_empty_answer_proves_nothing(client: BusClient) -> None:
         assert [message.text for message in collected.messages] == ["before", "after"]
 
 
+@pytest.mark.parametrize("bus", ["C", "mupot"])
 @pytest.mark.parametrize("kind", ["slow_headers", "slow_body", "hang"])
-def test_a_request_takes_its_time_and_no_longer(client: BusClient, kind: str) -> None:
-    with FakeBridge("C") as bridge:
+def test_a_request_takes_its_time_and_no_longer(client: BusClient, bus: Bus, kind: str) -> None:
+    with start_bus(bus) as bridge:
         # Bytes come often enough that no single read ever times out.
         bridge.fault(kind, value=0.1)
         started = time.monotonic()
@@ -175,20 +185,27 @@ def test_an_endless_list_of_messages_ends_too(client: BusClient, monkeypatch: py
         assert type(failure(client, endpoint_of(bridge, request_timeout=0.5))) is errors.TooSlowError
 
 
-def test_a_long_page_that_comes_slowly_is_waited_for(client: BusClient) -> None:
+@pytest.mark.parametrize("bus", ["C", "mupot"])
+def test_a_long_page_that_comes_slowly_is_waited_for(client: BusClient, bus: Bus) -> None:
     """Four times as long as a request may take: 600 kB that are worth it."""
-    with FakeBridge("C") as bridge:
+    with start_bus(bus) as bridge:
         endpoint = endpoint_of(bridge, request_timeout=1.0, limit=100)
-        page = [{"id": f"{number}-0", "source": "agent:alice", "text": "x" * 16_000} for number in range(1, 38)]
+        page: list[dict[str, object]] = [
+            {"id": f"{number}-0", "source": "agent:alice", "text": "x" * 16_000} for number in range(1, 38)
+        ]
+        if bus == "mupot":
+            moment = "2026-11-27T10:00:00.000Z"
+            page = [{"seq": n, "id": f"m{n}", "body": "x" * 16_000, "created_at": moment} for n in range(37, 0, -1)]
         bridge.fault("paced", value=json.dumps({"agent": "bob", "messages": page[::-1]}))
         started = time.monotonic()
-        assert len(client.collect(endpoint, MemoryLedger(), lambda: None).messages) == 37
+        assert len(collect(client, endpoint, MemoryLedger()).messages) == 37
         assert time.monotonic() - started > 3.0
 
 
+@pytest.mark.parametrize("bus", ["C", "mupot"])
 @pytest.mark.parametrize("kind", ["huge", "endless"])
-def test_a_body_is_cut_while_it_comes(client: BusClient, kind: str) -> None:
-    with FakeBridge("C") as bridge:
+def test_a_body_is_cut_while_it_comes(client: BusClient, bus: Bus, kind: str) -> None:
+    with start_bus(bus) as bridge:
         bridge.fault(kind)
         error = failure(client, endpoint_of(bridge, max_page_bytes=1_000_000))
         assert type(error) is errors.TooLargeError
@@ -278,10 +295,14 @@ def _subclasses(kind: type[errors.BusError]) -> list[type[errors.BusError]]:
 _MEMORY = """
 import re, resource, sys
 from pathlib import Path
+from tests.fakes.buses import BUSES, Bus, start_bus
 from tests.fakes.ledgers import MemoryLedger
+from tests.fakes.serving import FakeBus
 from worker.bus.client import BusClient
 from worker.bus.errors import BusError
 from worker.bus.requests import Endpoint
+from worker.bus.source import Collected
+from worker.bus.sources import sources
 from worker.secret import Secret
 
 url = sys.argv[1]

@@ -1,128 +1,31 @@
-"""Clocks that disagree: what the ledger knows decides what is new, on every generation, with one stream and two."""
+"""Clocks that disagree: what the ledger knows decides what is new, on every kind of bus, with one stream and two."""
 
-import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.bridges import FakeBridge
-from tests.fakes.streams import GENERATIONS, Generation, Streams
-from worker.bus.client import BusClient
-from worker.configuration import load
-from worker.engine import Engine
-from worker.ledger.claims import Settled
-from worker.ledger.sqlite import SqliteLedger
+from tests.fakes.buses import BUSES, Bus
+from tests.world.polled import Clock, Polled
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 
-
-class NoQueue:
-    def deliver(self, delivery: int, at: float | None) -> None: ...
-    def finalize(self, message: int) -> None: ...
-    def may_claim_next(self, seconds: float, after: Settled) -> bool: ...  # type: ignore[empty-body]  # never asked here
+Make = Callable[..., Polled]
 
 
-@dataclass
-class Clock:
-    """The true time, and by how much this clock is ahead of it."""
-
-    ahead: float = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
+WORLDS: list[tuple[Bus, str | None]] = [(b, p) for b in BUSES for p in (None, "acme") if (b, p) != ("mupot", "acme")]
 
 
-@dataclass
-class World:
-    """A bridge and a worker's poller, each with a clock of its own; and what was sent once the worker had looked."""
-
-    generation: Generation
-    project: str | None
-    folder: Path
-    start_from: str = "24h"
-    bus: Clock = field(default_factory=Clock)
-    ours: Clock = field(default_factory=Clock)
-    owed: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.bridge = FakeBridge(self.generation, clock=self.bus)
-        self.bridge.__enter__()
-        self.bridge.add_token("bob", token=os.environ["HOME"])
-        self.client = BusClient(max_connections=2)
-        self.begin()
-
-    def begin(self) -> None:
-        """A worker starts."""
-        agent = {
-            "agent": "bob",
-            "token_env": "HOME",
-            "project": self.project,
-            "bridge_url": self.bridge.url,
-            "announce": False,
-            "requests_per_minute": 600,
-            "start_from": self.start_from,
-            "state_path": str(self.folder / "state.json"),
-            "transports": [{"name": "t", "command": ["/bin/true"]}],
-        }
-        config = self.folder / "config.json"
-        config.write_text(json.dumps({key: value for key, value in agent.items() if value is not None}))
-        settings = load(config)
-        self.db = SqliteLedger(settings.ledger_file)
-        self.engine = Engine(settings=settings, db=self.db, queue=NoQueue(), bus=self.client, clock=self.ours)
-        self.db.write(self.engine.register)
-
-    def end(self) -> None:
-        """The worker stops."""
-        self.db.close()
-
-    def close(self) -> None:
-        self.end()
-        self.client.close()
-        self.bridge.__exit__(None, None, None)
-
-    def poll(self) -> None:
-        self.engine.poller.poll("bob", asked=True)
-
-    def send(self, text: str, *, other: bool = False) -> None:
-        """To the agent's stream; or, where an inbox has two, to its `other` one."""
-        one = self.project if self.generation == "A" or not other else None
-        self.bridge.streams.add("bob", text, project=one)
-        self.owed.append(text)
-
-    def history(self, text: str, age: float) -> None:
-        """Sent long before the worker looks."""
-        self.bridge.streams.add("bob", text, project=self.project, ms=int((self.bus() - age) * 1000))
-
-    @property
-    def delivered(self) -> list[str]:
-        return self.db.read(lambda db: sorted(row["text"] for row in db.execute("select text from messages")))
-
-    def settle(self, seconds: float = 10.0) -> None:
-        """Poll as a worker does until all that is owed has come."""
-        deadline = time.monotonic() + seconds
-        self.poll()
-        while self.delivered != sorted(self.owed) and time.monotonic() < deadline:
-            self.poll()
-        self.poll()
-        assert self.delivered == sorted(self.owed)
-
-
-Make = Callable[..., World]
-
-
-@pytest.fixture(params=[(g, p) for g in GENERATIONS for p in (None, "acme")], ids=lambda p: f"{p[0]}-{p[1] or 'one'}")
+@pytest.fixture(params=WORLDS, ids=lambda p: f"{p[0]}-{p[1] or 'one'}")
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    worlds: list[World] = []
+    worlds: list[Polled] = []
 
-    def world(**fields: object) -> World:
-        generation, project = request.param
-        worlds.append(World(generation, project, tmp_path, **fields))  # type: ignore[arg-type]
+    def world(**fields: object) -> Polled:
+        kind, project = request.param
+        worlds.append(Polled(kind, project, tmp_path, **fields))  # type: ignore[arg-type]
         return worlds[-1]
 
     yield world
@@ -172,7 +75,7 @@ def test_the_bus_loses_its_data(make: Make, behind: float) -> None:
     world.send("before")
     world.settle()
     world.bus.ahead = -behind
-    world.bridge.streams = Streams(world.bus)
+    world.bridge.streams = type(world.bridge.streams)(world.bus)
     world.send("after")
     world.settle()
     world.send("after, other", other=True)
@@ -215,7 +118,7 @@ def test_a_new_process_finds_what_its_predecessor_could_not(make: Make) -> None:
     world.settle()
     world.end()
     ms = int((time.time() - 7200) * 1000)
-    if world.project and world.generation != "A":
+    if world.project and world.kind != "A":
         world.bridge.streams.add("bob", "late", project=None, ms=ms)
         world.owed.append("late")
     world.begin()
@@ -238,7 +141,7 @@ def test_history_of_a_bus_whose_redis_was_down_stays_history(make: Make) -> None
 def test_a_date_that_cannot_be_says_nothing(
     make: Make, monkeypatch: pytest.MonkeyPatch, date: str, start_from: str
 ) -> None:
-    monkeypatch.setattr("tests.fakes.bridges._Handler.date_time_string", lambda *_: date)
+    monkeypatch.setattr("tests.fakes.serving.FakeHandler.date_time_string", lambda *_: date)
     world = make(start_from=start_from)
     world.history("history", 2 * DAY)
     if start_from == "24h":

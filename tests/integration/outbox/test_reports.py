@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.inbox import message
 from tests.world.engine import Rig, running
 from worker import notices
-from worker.bus.client import Collected
+from worker.bus.source import Collected
 from worker.ledger import operate, outbox
 from worker.ledger.operate import Chosen
 from worker.outgoing import Kind

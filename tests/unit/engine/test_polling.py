@@ -17,9 +17,10 @@ import pytest
 
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation, Streams
-from worker.bus.client import BusClient, Collected, KnownInbox
+from worker.bus.client import BusClient
 from worker.bus.errors import BusError, IdentityError, RateLimitedError
 from worker.bus.requests import Endpoint
+from worker.bus.source import Collected, KnownInbox
 from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.engine import Engine
@@ -59,6 +60,7 @@ class Bus:
     ready: list[InboxMessage] = field(default_factory=list)
     pages: int = 1
     failure: BusError | None = None
+    acks: bool = False
 
     def collect(self, endpoint: Endpoint, seen: KnownInbox, turn: Callable[[], None]) -> Collected:
         for _ in range(self.pages):
@@ -68,6 +70,11 @@ class Bus:
             raise self.failure
         messages, self.ready = self.ready, []
         return Collected(tuple(messages), (), self.pages)
+
+    def ack(self, endpoint: Endpoint, messages: Sequence[InboxMessage], turn: Callable[[], None]) -> None:
+        if self.acks:
+            turn()
+            self.requests.append(self.clock.now)
 
     def close(self) -> None:
         """Nothing is open."""
