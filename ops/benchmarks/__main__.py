@@ -21,6 +21,7 @@ from ops.benchmarks import (
     table,
     threads,
     throughput,
+    views,
     waits,
     wakes,
 )
@@ -39,6 +40,7 @@ PARTS = {
     "startup": startup.run,
     "sending": sending.run,
     "wakes": wakes.run,
+    "views": views.run,
     "peers": peers.run,
 }
 

@@ -24,6 +24,7 @@ PARTS = {
     "startup": {"start-up"},
     "sending": {"agent-send"},
     "wakes": {"wakes"},
+    "views": {"views"},
     "peers": {"peers", "peers lost", "peers syncs"},
 }
 

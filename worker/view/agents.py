@@ -8,7 +8,7 @@ from typing import Any
 from worker import times
 from worker.ledger import report
 from worker.ledger.errors import LedgerError
-from worker.ledger.port import Tx
+from worker.ledger.port import Row, Tx
 from worker.settings import Settings
 from worker.view.access import ledger_of
 from worker.view.helps import Problem
@@ -88,17 +88,20 @@ def board(settings: Settings) -> Board:
     whole = overview(lambda: settings, ask=False)
     names = [agent.agent for agent in settings.agents]
     lanes: list[report.LaneReport] = []
+    inboxes: dict[str, Row] = {}
     with contextlib.ExitStack() as stack:
         db = None
         with contextlib.suppress(LedgerError):
             db = stack.enter_context(ledger_of(settings))
-            lanes = report.lanes(db)
+            lanes, inboxes = report.lanes(db), report.inboxes(db)
         names = list(dict.fromkeys([*names, *(lane.agent for lane in lanes)]))
         of_agents, of_none = told(whole, settings, names)
         found = []
         for name in names:
             mine = [lane for lane in lanes if lane.agent == name]
-            young = () if db is None else not_yet_told(db, settings, name, mine, of_agents[name], now)
+            young = (
+                () if db is None else not_yet_told(db, settings, name, mine, inboxes.get(name), of_agents[name], now)
+            )
             found.append(_view(db, name, mine, now, (*(one for one, _ in of_agents[name]), *young)))
     return Board(whole, tuple(sorted(found, key=lambda one: one.rank)), tuple(of_none))
 

@@ -6,7 +6,7 @@ from typing import Any
 from worker.conditions import Condition
 from worker.doctor.troubles import TOKEN_CODES
 from worker.ledger import report
-from worker.ledger.port import Tx
+from worker.ledger.port import Row, Tx
 from worker.settings import Settings
 from worker.times import span
 from worker.view.helps import DROP, PAUSE, Problem, against
@@ -46,11 +46,11 @@ def not_yet_told(
     settings: Settings,
     name: str,
     lanes: Sequence[report.LaneReport],
+    inbox: Row | None,
     already: Sequence[Told],
     now: float,
 ) -> Iterator[Problem]:
     """What has only begun, or explains what is seen: the bus that does not answer, and who floods a lane."""
-    inbox = report.inboxes(db).get(name)
     if inbox is not None and inbox["error"] and not any(condition in _OF_THE_BUS for _, condition in already):
         refused = inbox["error_code"] in TOKEN_CODES
         since = span(now - (inbox["failing_since"] or now))
