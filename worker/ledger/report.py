@@ -45,6 +45,8 @@ class DeliveryReport:
     started_at: float | None
     timeout: float | None
     worker: str | None
+    ambiguous: bool = False
+    """Whether another stream has a message of the same id for this agent."""
 
 
 def lanes(db: Tx) -> list[LaneReport]:
@@ -97,7 +99,8 @@ def _lane(db: Tx, row: Row) -> LaneReport:
 
 _DELIVERY = """
 select d.id, d.lane, l.agent, l.transport, m.stream, m.message_id, m.source, d.state, d.starts, d.burnt, d.next_at,
-       d.reason, d.cancel, m.received_at, d.attempt_id, a.started_at, a.timeout, a.worker
+       d.reason, d.cancel, m.received_at, d.attempt_id, a.started_at, a.timeout, a.worker,
+       (select count(*) from messages n where n.agent = m.agent and n.ms = m.ms and n.seq = m.seq) > 1 as ambiguous
 from deliveries d {index} join lanes l on l.id = d.lane join messages m on m.id = d.message
 left join attempts a on a.id = d.attempt_id
 """
@@ -170,7 +173,10 @@ def of_message(db: Tx, message: int) -> list[DeliveryReport]:
 
 
 def _deliveries(rows: Rows) -> list[DeliveryReport]:
-    return [DeliveryReport(**{**dict(row), "cancel": bool(row["cancel"])}) for row in rows]
+    return [
+        DeliveryReport(**{**dict(row), "cancel": bool(row["cancel"]), "ambiguous": bool(row["ambiguous"])})
+        for row in rows
+    ]
 
 
 def outcome(db: Tx, message_row: int) -> Row | None:

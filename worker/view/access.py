@@ -32,5 +32,5 @@ def lane_of(db: Tx, settings: Settings, lane: report.LaneReport, workers: frozen
 
 
 def key_of(row: report.DeliveryReport) -> str:
-    """The short key of a delivery's message."""
-    return f"{row.agent}/{row.message_id}"
+    """The key of a delivery's message: the short one, where that is no other's too."""
+    return f"{row.agent}/{row.stream}/{row.message_id}" if row.ambiguous else f"{row.agent}/{row.message_id}"
