@@ -33,7 +33,7 @@ ANYWHERE = FLEET._replace(anywhere=True)
 
 SHORT: dict[str, Short] = {
     "kill": Short(Scenario(budget=Budget(worker_kills=1)), 4717, 12568),
-    "launcher": Short(ALONE_ONE._replace(budget=Budget(worker_kills=1, launcher_kills=1, failures=1)), 5438, 12366),
+    "launcher": Short(ALONE_ONE._replace(budget=Budget(worker_kills=1, launcher_kills=1)), 2081, 4474),
     "launcher-hold": Short(ALONE._replace(hold=True, budget=Budget(launcher_kills=1)), 278, 390),
     "power": Short(ALONE._replace(budget=Budget(power_cuts=1, worker_kills=1)), 2730, 4855),
     "power-hold": Short(ALONE._replace(hold=True, budget=Budget(power_cuts=1, worker_kills=1)), 1600, 2935),
@@ -54,7 +54,7 @@ SHORT: dict[str, Short] = {
     "inbox": Short(Inbox(late=True, back=True), 2755, 7198),
     "inbox-a": Short(Inbox(generation="A", late=True, back=True), 2741, 7173),
     "inbox-room": Short(Inbox(room=1, late=True), 526, 1176),
-    "inbox-two": Short(Inbox(messages=3, pollers=2, late=True), 5678, 18722),
+    "inbox-two": Short(Inbox(messages=2, pollers=2, late=True), 1480, 4606),
     "inbox-forgets": Short(Inbox(late=True, forgets=2), 1054, 2613),
 }
 
@@ -63,6 +63,7 @@ LONG: dict[str, Scenario | Inbox] = {
     "long-kills": Scenario(budget=Budget(worker_kills=2, failures=1)),
     "long-three-messages": Scenario(messages=3, budget=Budget(worker_kills=1, failures=1)),
     "long-three-workers": Scenario(hosts=(0, 0, 0), budget=Budget(worker_kills=1)),
+    "long-launcher-failure": ALONE_ONE._replace(budget=Budget(worker_kills=1, launcher_kills=1, failures=1)),
     "long-launcher": Scenario(budget=Budget(launcher_kills=1)),
     "long-launcher-kill": ONE._replace(budget=Budget(worker_kills=1, launcher_kills=1)),
     "long-launcher-hold": Scenario(hold=True, budget=Budget(launcher_kills=1)),
