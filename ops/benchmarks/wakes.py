@@ -23,6 +23,7 @@ from tests.world.waiting import until
 
 LAG = 0.02  # seconds from a paste until Claude Code 2.1 shows it, and from Enter until its record is written, at least
 PANES = 20
+WARM_UPS = 3
 # What everybody does by hand: no look, no proof, and 0.3 s of hope.
 BARE = r"""
 set -eu
@@ -38,12 +39,13 @@ def run(*, quick: bool) -> list[Row]:
     """The rows of this part."""
     rounds = 2 if quick else int(os.environ.get("BENCH_ROUNDS", "40"))
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(_wakes(ROOT))
+        warm_ups = 1 if quick else WARM_UPS
+        ours = stack.enter_context(_wakes(ROOT, warm_ups))
         bare = stack.enter_context(_pane("bare"))
         variants: list[Callable[[], float]] = [ours.wake, lambda: _bare(*bare)]
         before = os.environ.get("BENCH_BEFORE", "")
         if before:
-            old = stack.enter_context(_wakes(Path(before).resolve()))
+            old = stack.enter_context(_wakes(Path(before).resolve(), warm_ups))
             variants.append(old.wake)
         found = in_turn(rounds, *variants)
         rows = [
@@ -58,7 +60,7 @@ def run(*, quick: bool) -> list[Row]:
                 Row("wakes", "a wake : before, p50", _p50(found[0]) / _p50(found[2]), "", "<= 0.3"),
                 Row("wakes", "CPU a wake before", 1000 * old.cpu() / len(found[2]), "ms"),
             ]
-    with _wakes(ROOT, panes=2 if quick else PANES) as crowd:
+    with _wakes(ROOT, warm_ups, panes=2 if quick else PANES) as crowd:
         several = [crowd.wake() for _ in range(1 if quick else 5)]
     name = f"{2 if quick else PANES} panes woken by one message: to the last Enter"
     return [*rows, median_row("wakes", name, [1000 * one for one in several], "ms")]
@@ -76,10 +78,10 @@ def _p50(seconds: Sequence[float]) -> float:
 class _Wakes:
     """A worker whose transports wake panes."""
 
-    def __init__(self, terminal: Terminal, agents: Sequence[Agent], bed: Bed) -> None:
+    def __init__(self, terminal: Terminal, agents: Sequence[Agent], bed: Bed, warm_ups: int) -> None:
         self._terminal, self._agents, self._bed = terminal, agents, bed
         self._numbers = iter(range(1_000_000))
-        for _ in range(3):  # the first send of a worker starts in the plain way, and what is warm is made then
+        for _ in range(warm_ups):  # the first send of a worker starts in the plain way, and what is warm is made then
             self.wake()
             time.sleep(1.0)
         self._cpu = self._spent()
@@ -127,7 +129,7 @@ def _pane(name: str) -> Iterator[tuple[Terminal, Agent]]:
 
 
 @contextlib.contextmanager
-def _wakes(checkout: Path, panes: int = 1) -> Iterator[_Wakes]:
+def _wakes(checkout: Path, warm_ups: int, panes: int = 1) -> Iterator[_Wakes]:
     """A worker from that checkout, with one transport a pane."""
     with private_terminal() as terminal, tempfile.TemporaryDirectory(prefix="bus-watch-wakes-") as home:
         agents = [terminal.agent(f"pane{number}") for number in range(panes)]
@@ -148,7 +150,7 @@ def _wakes(checkout: Path, panes: int = 1) -> Iterator[_Wakes]:
         ]
         bed = Bed(Path(home), "C", transports=transports, checkout=checkout)
         try:
-            yield _Wakes(terminal, agents, bed)
+            yield _Wakes(terminal, agents, bed, warm_ups)
         finally:
             bed.close()
             shutil.rmtree(profiles, ignore_errors=True)

@@ -15,11 +15,15 @@ from tests.world.waiting import PATIENCE, until
 from tests.world.world import World
 from worker.transports.locks import flock_is_free, launcher_lock
 
-# A text that begins with "fail" fails at its first attempt, and leaves no record of that.
+# A text that begins with "fail" fails at its first attempt, and leaves no record of that; `gate` hangs until it opens.
 _TRANSPORT = """
 case "$2" in fail*) [ "$SOS_DELIVERY_ATTEMPT" = 1 ] && exit 1; set -- "$1" "${2#fail}";; esac
 echo "$SOS_MESSAGE_KEY $SOS_DELIVERY_ATTEMPT start" >> "$1"
-sleep "$2"
+home=${1%/*}
+case "$2" in
+gate) while [ -d "$home" ] && [ ! -e "$home/gate" ]; do sleep 0.05; done;;
+*) sleep "$2";;
+esac
 echo "$SOS_MESSAGE_KEY $SOS_DELIVERY_ATTEMPT end" >> "$1"
 """
 
@@ -41,7 +45,8 @@ class Lanes(World):
 
     `sends`: the transports are terminal sends, so that a warm process runs them.
 
-    The text of a message is how long its transports last, in seconds. Everything random comes from `seed`.
+    The text of a message is how long its transports last, in seconds, or `gate`: until that file is there. Everything
+    random comes from `seed`.
     """
 
     def __init__(

@@ -1,6 +1,9 @@
 """The outbox under `kill -9`: what agents sent, against what the bus took."""
 
+import contextlib
+import functools
 import signal
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +14,9 @@ from tests.fakes.bridges import FakeBridge
 from tests.world.config import QUICK
 from tests.world.waiting import until
 from tests.world.world import World
+from worker.ledger import outbox
+from worker.ledger.database import Database
+from worker.outgoing import Kind
 
 RECIPIENTS = ("carol", "dave", "erin", "frank")  # one for each of COMMAND_POINTS: none waits behind another
 
@@ -57,11 +63,14 @@ class Outboxes(World):
         super().__exit__(kind, error, trace)
         self.bridge.__exit__(kind, error, trace)
 
+    def _next(self, to: str | None = None) -> tuple[str, str]:
+        """The next message: who gets it, and its text."""
+        self._number += 1
+        return to or RECIPIENTS[self._number % len(RECIPIENTS)], f"m{self._number}"
+
     def send(self, *, step: str = "", to: str | None = None) -> int:
         """Send the next message; its exit status."""
-        self._number += 1
-        recipient = to or RECIPIENTS[self._number % len(RECIPIENTS)]
-        text = f"m{self._number}"
+        recipient, text = self._next(to)
         done = self.bus_watch("send", recipient, text, env={"BUS_WATCH_FAULT_STEP": step} if step else None)
         if self.count("select count(*) from outbox where text = ?", text):
             self.sent.owed[recipient].append(text)
@@ -71,13 +80,21 @@ class Outboxes(World):
 
     def kill_worker_at(self, point: str) -> None:
         """Keep messages for it, let a worker send them, and die at this point."""
-        self.bridge.fault("unauthorized", path="/send")
-        for _ in range(3):
-            assert self.send() == 75
-        self.bridge.clear_faults()
+        self._keep(3)
         process = self.start("bus-watch", "run", BUS_WATCH_FAULT_STEP=point)
         until(lambda: process.poll() is not None, f"the death at {point}", 90.0)
         assert process.returncode == -signal.SIGKILL, self.log()
+
+    def _keep(self, count: int) -> None:
+        """Put messages into the outbox, which nobody sends yet: as the command does, without its start."""
+        with contextlib.closing(Database(self.ledger)) as ledger:
+            for _ in range(count):
+                recipient, text = self._next()
+                put = functools.partial(
+                    outbox.put, agent="bob", recipient=recipient, text=text, kind=Kind.MESSAGE, now=time.time()
+                )
+                ledger.write(put)
+                self.sent.owed[recipient].append(text)
 
     def drained(self) -> bool:
         """Whether nothing is pending."""

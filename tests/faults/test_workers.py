@@ -42,8 +42,8 @@ def _is_locked(path: Path) -> bool:
 
 def test_a_worker_that_is_stopped_for_longer_than_a_sweep_keeps_its_claims(tmp_path: Path) -> None:
     """Nobody takes over what it runs; the other lanes go on; and when it goes on, it settles."""
-    with Lanes(tmp_path, seed=21, longest=0.05) as world:
-        world.feed(1, agent="a0", text="15")  # runs still when it is stopped, on a busy machine too
+    with Lanes(tmp_path, seed=21, longest=0.05, transport={"timeout": 300}) as world:
+        world.feed(1, agent="a0", text="gate")
         stopped = world.start_worker()
         until(lambda: world.count("select count(*) from deliveries where state = 'running'"), "a running transport")
         _stop_between_commits(stopped.pid, world)
@@ -55,6 +55,7 @@ def test_a_worker_that_is_stopped_for_longer_than_a_sweep_keeps_its_claims(tmp_p
         time.sleep(SWEEP_SECONDS + 1.0)
         assert world.states() == {"running": 1, "succeeded": 10, "waiting": 3}
         os.kill(stopped.pid, signal.SIGCONT)
+        world.gate.touch()
         world.drain()
         assert stopped.poll() is None
         assert other.poll() is None
