@@ -15,7 +15,7 @@ from tests.world.config import QUICK
 from tests.world.waiting import until
 from tests.world.world import World
 from worker.ledger import outbox
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 from worker.outgoing import Kind
 
 RECIPIENTS = ("carol", "dave", "erin", "frank")  # one for each of COMMAND_POINTS: none waits behind another
@@ -87,7 +87,7 @@ class Outboxes(World):
 
     def _keep(self, count: int) -> None:
         """Put messages into the outbox, which nobody sends yet: as the command does, without its start."""
-        with contextlib.closing(Database(self.ledger)) as ledger:
+        with contextlib.closing(SqliteLedger(self.ledger)) as ledger:
             for _ in range(count):
                 recipient, text = self._next()
                 put = functools.partial(

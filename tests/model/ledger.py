@@ -10,7 +10,6 @@ from tests.model.world import (
     FAILED,
     FINAL,
     HELD,
-    INTERRUPTED,
     NEW,
     NOT_STARTED,
     OK,
@@ -18,7 +17,6 @@ from tests.model.world import (
     RETRYING,
     RUNNING,
     SUCCEEDED,
-    TIMEOUT,
     VOID,
     WAITING,
     Attempt,
@@ -101,7 +99,7 @@ def settle(world: World, scenario: Scenario, attempt: AttemptId, outcome: str) -
 
 def decide(row: Delivery, outcome: str, scenario: Scenario) -> Delivery:
     """`worker.delivery.decide`, without pauses and the limits that only time reaches."""
-    burnt = row.burnt + (outcome in {FAILED, TIMEOUT, INTERRUPTED})
+    burnt = row.burnt
     if outcome == OK:
         state = SUCCEEDED
     elif row.cancel:
@@ -110,10 +108,10 @@ def decide(row: Delivery, outcome: str, scenario: Scenario) -> Delivery:
         state = WAITING
     elif outcome == NOT_STARTED:
         state = RETRYING
-    elif outcome in {TIMEOUT, INTERRUPTED} and scenario.hold:
-        state = HELD
     else:
-        state = DEAD if burnt >= scenario.max_attempts else RETRYING
+        burnt += 1
+        ended = DEAD if burnt >= scenario.max_attempts else RETRYING
+        state = HELD if outcome != FAILED and scenario.hold else ended
     return row._replace(state=state, attempt=None, burnt=burnt, cancel=False)
 
 

@@ -31,9 +31,9 @@ from worker import delivery
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, intake, operate
 from worker.ledger.claims import Claim
-from worker.ledger.database import Database
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
+from worker.ledger.sqlite import SqliteLedger
 from worker.transports import receipt_format, recovery
 from worker.transports.receipts import create_void_note, path_of
 
@@ -54,7 +54,7 @@ class Both:
     def __init__(self, folder: Path, scenario: Scenario, seed: int) -> None:
         self.scenario = scenario
         self.random = random.Random(seed)
-        self.db = Database(folder / f"{seed}.db")
+        self.db = SqliteLedger(folder / f"{seed}.db")
         self.db.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
         self.now = 1_000_000.0
         self.attempts: dict[tuple[int, int], str] = {}  # by the model's id
@@ -66,7 +66,9 @@ class Both:
         """Something happens: whether it can is for both to say."""
         self.now += 1000.0  # whatever was put off is due
         one = self.random.randrange(MESSAGES)
-        self.random.choice([self.take_in, self.claim, self.claim, self.settle, self.settle, self.drop, self.retry])(one)
+        ways = [self.take_in, self.claim, self.settle, self.drop, self.retry]
+        (way,) = self.random.choices(ways, weights=[4, 12, 12, 1, 1])
+        way(one)
         self.compare()
 
     def take_in(self, one: int) -> None:
@@ -95,7 +97,7 @@ class Both:
     def settle(self, _one: int) -> None:
         if not self.attempts:
             return
-        attempt = self.random.choice(list(self.attempts))  # settled already, perhaps
+        attempt = self.random.choice(list(self.attempts)[-2:])  # settled already, perhaps
         outcome = self.random.choice([OK, FAILED, FAILED, TIMEOUT, INTERRUPTED, VOID, NOT_STARTED])
         policy = RetryPolicy(
             max_attempts=self.scenario.max_attempts, on_unknown="hold" if self.scenario.hold else "redeliver"
@@ -153,9 +155,9 @@ def test_transactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, coales
     monkeypatch.setattr(delivery, "MAX_VOIDS", 1000)  # the one limit that the model leaves out
     scenario = Scenario(messages=MESSAGES, hosts=(0,), late=True, coalesce=coalesce, hold=hold)
     seen: set[str] = set()
-    for seed in range(8):
+    for seed in range(4):
         both = Both(tmp_path, scenario, seed)
-        for _ in range(60):
+        for _ in range(80):
             both.step()
             seen |= {row.state for row in both.world.deliveries}
         both.db.close()
