@@ -100,3 +100,70 @@ def test_what_a_screen_reader_is_told(page: Page) -> None:
         ".filter(n => n.checkVisibility() && !(n.textContent || n.ariaLabel || n.labels?.length)).length"
     )
     assert unnamed == 0
+
+
+# The contrast of two colours, as WCAG 2.2 has it, of whatever text is shown on its own ground.
+CONTRASTS = """() => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const light = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map((value) => value / 255)
+      .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ground = (node) => {
+    const colour = node ? getComputedStyle(node).backgroundColor : "white";
+    return node && colour === "rgba(0, 0, 0, 0)" ? ground(node.parentElement) : colour;
+  };
+  return [...document.body.querySelectorAll("*")]
+    .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim()))
+    .filter((node) => node.checkVisibility())
+    .map((node) => {
+      const [a, b] = [light(getComputedStyle(node).color), light(ground(node))];
+      return [`${node.tagName} ${node.className}`, (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+    });
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_in_light_and_dark(page: Page, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert ground == ("rgb(16, 21, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
+    found = page.evaluate(CONTRASTS)
+    assert len(found) > 30
+    assert [one for one in found if one[1] < 4.5] == []
+
+
+def test_it_fits_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    expect(page.locator(".columns")).to_be_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    small = page.evaluate(
+        "[...document.querySelectorAll('button, input')].filter(n => n.checkVisibility())"
+        ".filter(n => n.getBoundingClientRect().height < 44).length"
+    )
+    assert small == 0
+    page.locator("#agents button").click()
+    expect(page.locator("#agent-title")).to_have_text("bob")
+
+
+def test_a_frozen_page_stays_as_it_is(page: Page, site: Site) -> None:
+    page.get_by_role("button", name="Freeze").click()
+    site.desk.run("retry", f"bob/{MS}-0", "--transport", "dies")
+    expect(page.locator("#state")).to_contain_text("frozen")
+    expect(page.locator("#headline")).to_contain_text("1 dead")
+    page.get_by_role("button", name="Freeze").click()
+    expect(page.locator("#headline")).to_contain_text("0 dead")
+
+
+def test_what_is_found(page: Page) -> None:
+    rows = page.locator("#deliveries > li")
+    every = rows.count()
+    page.get_by_role("searchbox", name="Find").fill(f"{MS + 1}-0")
+    expect(rows.first).to_contain_text(f"{MS + 1}-0")
+    assert 0 < rows.count() < every
+    page.get_by_role("searchbox", name="Find").fill("")
+    expect(rows).to_have_count(every)
