@@ -27,6 +27,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/favicon.ico": ("icon.svg", "image/svg+xml"),  # browsers ask for it on the page that lets in
 }
 AT_ONCE = 2  # commands
 
