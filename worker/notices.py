@@ -2,6 +2,7 @@
 
     [bob -> alice class=terminal-log] bus-watch report: STREAM/ID dead: exit 65: no such pane
     [alice -> bob class=terminal-log] bus-watch receipt wanted: STREAM/ID
+    [alice -> bob class=terminal-log] bus-watch brake: 30 messages in 600 s
 
 A bus has no fields for these, so they are lines; whoever has no bus-watch can read them, too.
 """
@@ -16,6 +17,10 @@ _LINE = re.compile(
     r"(?:report: (?P<told>\S+)/(?P<told_id>[0-9]{1,19}-[0-9]{1,19}) (?P<state>[a-z]{1,20})(?:: (?P<why>.*))?"
     r"|receipt wanted: (?P<asked>\S+)/(?P<asked_id>[0-9]{1,19}-[0-9]{1,19}))",
     re.DOTALL,
+)
+_BRAKE = re.compile(
+    r"\[(?P<source>\S+) -> (?P<destination>\S+) class=terminal-log\] bus-watch brake: "
+    r"(?P<count>[0-9]{1,9}) messages in (?P<seconds>[0-9]{1,9}) s"
 )
 LONGEST_REASON = 300
 
@@ -37,6 +42,26 @@ def read(text: str, source: str, agent: str) -> Notice | None:
     if found["asked"]:
         return Notice(found["asked"], found["asked_id"], "", "")
     return Notice(found["told"], found["told_id"], found["state"], found["why"] or "")
+
+
+class Brake(NamedTuple):
+    """The other side holds what it writes, since the two have exchanged so many messages in so many seconds."""
+
+    messages: int
+    seconds: int
+
+
+def brake(agent: str, to: str, count: int, seconds: float) -> str:
+    """What `to` gets to know once `agent` is held back from writing to it."""
+    return f"[{agent} -> {to} class={LOGGED_CLASS}] bus-watch brake: {count} messages in {seconds:.0f} s"
+
+
+def read_brake(text: str, source: str, agent: str) -> Brake | None:
+    """The brake in a message that `source` sent to `agent`; None where it is none, or names somebody else."""
+    found = _BRAKE.fullmatch(text)
+    if found is None or source != f"agent:{found['source']}" or found["destination"] != agent:
+        return None
+    return Brake(int(found["count"]), int(found["seconds"]))
 
 
 def is_notice(text: str, message_class: str | None) -> bool:

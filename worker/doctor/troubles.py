@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from worker import __version__
 from worker.conditions import Condition
-from worker.ledger import disk, drift, leases, outbox, report
+from worker.ledger import disk, drift, leases, notices, outbox, report
 from worker.ledger.intake import MALFORMED_SECONDS
 from worker.ledger.port import Row, Tx
 from worker.ledger.report import DeliveryReport, LaneReport
+from worker.notices import read_brake
 from worker.outgoing import key_of
 from worker.settings import AgentSettings, Settings
 from worker.times import ago, span
@@ -25,6 +26,7 @@ CLOCK_SECONDS = 5.0
 TOKEN_CODES = frozenset({"bus-unauthorized", "bus-identity", "token"})
 DRIFT_SECONDS = 3600.0  # an unknown screen is worth a line for so long ...
 DRIFT_COUNT = 3  # ... from the third on: one may be a menu that somebody has left open
+BRAKE_SECONDS = 3600.0  # that another worker holds what it writes to ours is worth a line for so long
 STUCK_SECONDS = 300.0  # in the outbox, where no transport of its sender has a shorter `stuck_after`
 OVERDUE_SECONDS = 10.0  # a transport that has run longer than its time-out by this: nobody ends it
 
@@ -188,11 +190,27 @@ def _of_outbox(db: Tx, settings: Settings, now: float) -> Iterator[Trouble]:
             why = row["reason"] or "nobody has tried it"
             words = f"{head.agent} to {head.recipient}: {key} waits for {span(since)}: {why}; bus-watch queue --sent"
             yield Trouble(Condition.UNSENT, f"{head.agent} to {head.recipient}", words)
+    for agent in settings.agents:
+        yield from _of_brakes(db, settings, agent.agent, now)
     counts = outbox.counts(db)
     for state, condition in (("held", Condition.HELD), ("dead", Condition.DEAD)):
         if count := counts.get(state):
             words = f"{count} {state} in the outbox: bus-watch queue --sent says why; retry or drop them"
             yield Trouble(condition, "outbox", words)
+
+
+def _of_brakes(db: Tx, settings: Settings, agent: str, now: float) -> Iterator[Trouble]:
+    """Who holds what it writes to this agent, as its worker has told; who is ours is told of below, as held."""
+    seen = set()
+    for row in notices.brakes(db, agent, now - BRAKE_SECONDS):
+        brake = read_brake(row["text"], row["source"], agent)
+        other = row["source"].removeprefix("agent:")
+        if brake is None or other in seen or settings.agent(other) is not None:
+            continue
+        seen.add(other)
+        why = f"{brake.messages} messages in {span(brake.seconds)} and none of a human's"
+        sentence = f"{agent} from {other}: what it writes is held there since {ago(row['received_at'], now)}: {why}"
+        yield Trouble(Condition.HELD, f"{agent} from {other}", f"{sentence}; its owner retries it")
 
 
 def _of_screens(db: Tx, now: float) -> Iterator[Trouble]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from worker import notices as words
 from worker import outgoing
 from worker.bus.backoff import poll_delay
 from worker.bus.errors import (
@@ -30,7 +31,7 @@ from worker.engine.inboxes import Inboxes
 from worker.engine.slots import longest_ahead, request_gap
 from worker.errors import TokenError
 from worker.fault_steps import step
-from worker.ledger import intake, outbox, outcomes
+from worker.ledger import intake, notices, outbox, outcomes
 from worker.ledger.errors import LedgerError
 from worker.ledger.outbox import Head, Letter
 from worker.ledger.port import Ledger
@@ -142,6 +143,9 @@ class Outbox:
         count = self.db.read(lambda db: outbox.exchanged(db, letter.agent, letter.recipient, since))
         if count < agent.brake_after:
             return None
+        # Its owner is told by `status`; the other one, who would wait for answers, by the other worker's.
+        text = words.brake(letter.agent, letter.recipient, count, agent.brake_window)
+        self.db.write(lambda tx: notices.tell_once(tx, letter.agent, letter.recipient, text, since, self.clock()))
         why = (
             f"brake: {count} messages with {letter.recipient} in {span(agent.brake_window)} and none of a human's; "
             "retry it or drop it"

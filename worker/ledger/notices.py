@@ -143,6 +143,33 @@ def tell(tx: Tx, told: Told, to: str, text: str, now: float) -> bool:
     return True
 
 
+def tell_once(tx: Tx, agent: str, to: str, text: str, since: float, now: float) -> None:
+    """Put a notice into the outbox, unless one that begins like it was put there since then."""
+    beginning = text.partition(": ")[0] + ": %"
+    told = tx.execute(
+        """
+        select 1 from outbox indexed by outbox_recent
+        where agent = ? and recipient = ? and created_at >= ? and kind = ? and text like ? limit 1
+        """,
+        (agent, to, since, Kind.REPORT, beginning),
+    ).fetchone()
+    if told is None:
+        outbox.put(tx, agent, to, text, kind=Kind.REPORT, now=now, message_class="terminal-log")
+
+
+def brakes(db: Tx, agent: str, since: float) -> list[Row]:
+    """What other workers have told this agent's since then about brakes, newest first."""
+    return db.execute(
+        """
+        select source, text, received_at from messages indexed by messages_by_time
+        where agent = ? and ms >= ? and received_at >= ? and class = 'terminal-log'
+          and text like '[% -> % class=terminal-log] bus-watch brake: %'
+        order by ms desc, id desc limit 20
+        """,
+        (agent, int(since * 1000), since),
+    ).fetchall()
+
+
 def note_told(tx: Tx, told: Told, *, silently: bool = False) -> bool:
     """There is nothing more to tell about it. False: another worker was faster."""
     if told.state == "submitted":

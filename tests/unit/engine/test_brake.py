@@ -10,7 +10,9 @@ import pytest
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.inbox import message
 from tests.fakes.streams import Generation
+from worker import notices
 from worker.bus.client import BusClient
+from worker.doctor.troubles import Trouble, troubles
 from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.outbox import Outbox
@@ -53,15 +55,29 @@ class Pair:
         )
         self.sender.stopping = _Hurried()
 
-    def comes(self, source: str = "agent:alice", message_class: str | None = None) -> None:
+    def comes(self, source: str = "agent:alice", message_class: str | None = None, text: str = "hello") -> None:
         """A message comes to bob."""
         self._seq += 1
-        one = message(int(self.now * 1000), self._seq, source=source)
+        one = message(int(self.now * 1000), self._seq, source=source, text=text)
         self.db.write(lambda tx: intake.take_in(tx, "bob", [one], lambda _: (message_class, []), self.now))
+
+    def troubles(self) -> list[Trouble]:
+        """What `status` says of the outbox and of brakes."""
+        settings = self.sender.settings
+        return [one for one in self.db.read(lambda db: troubles(db, settings, [], [], self.now)) if "from" in one.about]
+
+    def notices(self) -> list[str]:
+        """Send what bob's worker has to tell alice's; all that it has told."""
+        for head in self.db.read(outbox.heads):
+            if self.db.read(lambda db, head=head: outbox.find(db, head.id)["kind"]) == "report":  # type: ignore[misc]
+                self.sender.send(head)
+        rows = self.db.read(lambda db: outbox.history(db, (), 100))
+        return [row["text"] for row in rows if (row["kind"], row["state"]) == ("report", "sent")]
 
     def answers(self) -> Next:
         """Bob answers; what became of it."""
         self.now += 0.01
+        self.notices()
         self.db.write(lambda tx: outbox.put(tx, "bob", "alice", "thanks!", kind="message", now=self.now))
         (head,) = self.db.read(outbox.heads)
         found = self.sender.send(head)
@@ -92,12 +108,31 @@ def test_a_loop_ends_and_nothing_is_lost(pair_of: Callable[..., Pair]) -> None:
     held = pair.answers()
     assert held.state is Sending.HELD
     assert "brake: 7 messages with alice in 10 min" in held.reason
-    number = pair.db.read(lambda db: outbox.history(db, (), 1))[0]["id"]
+    number = next(row["id"] for row in pair.db.read(lambda db: outbox.unsent(db, 9)) if row["state"] == "held")
+    assert pair.notices() == ["[bob -> alice class=terminal-log] bus-watch brake: 7 messages in 600 s"]
+    assert pair.answers().state is Sending.HELD
+    assert len(pair.notices()) == 1, "alice's owner is told once"
     assert pair.db.write(lambda tx: outbox.retry(tx, number)) == (True, "was held, waits again")
     (head,) = pair.db.read(outbox.heads)
     found = pair.sender.send(head)
     assert found is not None
     assert found.state is Sending.SENT, "a person said so"
+
+
+def test_the_other_owner_s_status_says_so(pair_of: Callable[..., Pair]) -> None:
+    """What bob's worker hears from alice's; nobody else is believed, and where both are ours `held` says it all."""
+    pair = pair_of()
+    told = notices.brake("alice", "bob", 30, 600.0)
+    for number, (source, text) in enumerate([("agent:eve", told), ("agent:eve", told.replace("alice", "eve2"))]):
+        pair.comes(source, "terminal-log", text)
+        assert pair.troubles() == [], number
+    pair.comes("agent:alice", "terminal-log", told)
+    pair.comes("agent:alice", "terminal-log", told)
+    (trouble,) = pair.troubles()
+    assert trouble.about == "bob from alice"
+    assert "30 messages in 10 min and none of a human's" in trouble.words
+    pair.now += 3601
+    assert pair.troubles() == []
 
 
 def test_one_whose_answer_was_lost_is_not_sent_again_if_it_is_seen_to_have_come(pair_of: Callable[..., Pair]) -> None:
