@@ -40,11 +40,17 @@ def hinted(claim: Claim, config: Path) -> Claim:
             return text
         return f"{text}\n(Only if the sender needs an answer: {program} reply {where}{claim.agent}/{place} 'TEXT')"
 
+    def place(stream: str, message_id: str) -> str:
+        """With a project there are two streams, in which the same id may occur."""
+        return f"{stream}/{message_id}" if two_streams else message_id
+
+    two_streams = claim.project is not None or any(one.stream != claim.stream for one in claim.together)
     if claim.together:
         together = tuple(
-            one._replace(text=hint(one.text, one.source, one.message_class, one.message_id)) for one in claim.together
+            one._replace(text=hint(one.text, one.source, one.message_class, place(one.stream, one.message_id)))
+            for one in claim.together
         )
         return claim._replace(together=together)
-    # With a project there are two streams, in which the same id may occur.
-    place = f"{claim.stream}/{claim.message_id}" if claim.project else claim.message_id
-    return claim._replace(text=hint(claim.text, claim.source, claim.message_class, place))
+    return claim._replace(
+        text=hint(claim.text, claim.source, claim.message_class, place(claim.stream, claim.message_id))
+    )

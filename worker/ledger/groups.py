@@ -34,6 +34,7 @@ class Grouped(NamedTuple):
     source: str
     text: str
     message_class: str | None
+    stream: str
 
 
 class Group(NamedTuple):
@@ -77,12 +78,12 @@ def _has(found: list[Grouped], delivery_id: int) -> bool:
 
 
 def _grouped(row: Row) -> Grouped:
-    return Grouped(row["id"], row["message_id"], row["source"], row["text"] or "", row["class"])
+    return Grouped(row["id"], row["message_id"], row["source"], row["text"] or "", row["class"], row["stream"])
 
 
 _PENDING = """
 select d.id, d.ms, d.burnt, d.next_at, d.renewed_at, m.message_id, m.source, coalesce(m.text, '') as text, m.class,
-       m.received_at, m.agent
+       m.received_at, m.agent, m.stream
 from deliveries d indexed by deliveries_pending join messages m on m.id = d.message
 where d.lane = :lane and d.state in ('waiting', 'retrying')
 order by d.ms, d.seq, d.id

@@ -145,6 +145,8 @@ def _flip(options: "argparse.Namespace") -> tuple[str, str, str]:
         raise UsageError("--reply: that line does not start with [src -> dst]")
     source, destination = preamble.flip(received)
     host, _, session = destination.rpartition(":")
+    if not host:
+        raise UsageError(f"--reply: {destination} is no agent on the bus and no terminal: nobody can be answered")
     if host != _short_host() and not options.host:
         raise UsageError(f"--reply: {destination} is on another host; say -H user@host")
     return source, destination, session
@@ -154,7 +156,7 @@ def _of_the_bus(line: str) -> list[str]:
     """The words of `bus-watch` that answer a line which the worker delivered; empty for a line of agent-send."""
     from worker.terminal import arrival
 
-    came = arrival.read(line)
+    came = arrival.read(line, which=0)
     if came is None or not came.line.startswith("[agent:"):
         return []
     if came.key:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OPTION = "@bus_watch_last"
 _APP_SERVER = "app-server"  # `codex app-server`: runs the commands of every TUI, with the TMUX_PANE of who started it
-_HINT = re.compile(r"bus-watch reply (?:--config \S+ )?([a-z0-9][\w.:/-]*?[0-9]+-[0-9]+)")
+_HINT = re.compile(r"bus-watch'? reply (?:--config (?:'[^']*'|\S+) )?([a-z0-9][\w.:/-]*?[0-9]+-[0-9]+)")
 _ROLLOUT_TAIL = 4 * 1024 * 1024
 
 
@@ -128,9 +128,20 @@ def _users_words(line: bytes) -> list[str]:
     return []
 
 
-def read(text: str) -> Arrival | None:
-    """A delivered message taken apart; None where it is no line of ours."""
-    addressed = preamble.parse(text.lstrip())
+def members(text: str) -> list[str]:
+    """The messages in one delivered text: several where they went together, each from its preamble on.
+
+    No body can begin one of its own: its lines that look like a preamble are quoted.
+    """
+    lines = text.lstrip().split("\n")
+    starts = [number for number, line in enumerate(lines) if number == 0 or preamble.GRAMMAR.match(line)]
+    ends = [*starts[1:], len(lines)]
+    return ["\n".join(lines[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def read(text: str, *, which: int = -1) -> Arrival | None:
+    """A delivered message taken apart; None where it is no line of ours. Of several that went together the last."""
+    addressed = preamble.parse(members(text)[which])
     if addressed is None:
         return None
     hints = _HINT.findall(addressed.body)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from worker.cli.main import main
 from worker.terminal import arrival
 
 HOST = os.uname().nodename.partition(".")[0]
+NOW_MS = int(time.time() * 1000)
 HINT = "(Only if the sender needs an answer: bus-watch reply {} 'TEXT')"
 
 
@@ -73,6 +75,23 @@ def test_the_hint_is_the_command(here: Here) -> None:
     assert program == "bus-watch" or os.access(program, os.X_OK)
     assert main([*words[:-1], "yes"]) == 0
     assert here.sent() == [("alice", "yes")]
+
+
+@pytest.mark.parametrize("project", [None, "acme"])
+def test_each_of_several_that_came_together_can_be_answered(here: Here, project: str | None) -> None:
+    """Also where two streams have the same ids."""
+    transport = here.transport("t", reply_hint=True, coalesce=60)
+    bob = here.agent(here.bridge, "bob", transport) | ({"project": project} if project else {})
+    here.configure(bob, **QUICK)
+    for source, one in (("alice", None), ("carol", project), ("dave", None)):
+        here.bridge.streams.add("bob", f"from {source}", source=f"agent:{source}", project=one, ms=NOW_MS)
+    assert main(["run", "--once"]) == 0
+    hints = [line for line in here.seen("t") if line.startswith("(Only")]
+    assert len(hints) == 3
+    for number, hint in enumerate(hints):
+        words = hint.removeprefix("(Only if the sender needs an answer: ").removesuffix(" 'TEXT')").split()[1:]
+        assert main([*words, f"answer {number}"]) == 0
+    assert sorted(to for to, _ in here.sent()) == ["alice", "carol", "dave"]
 
 
 @pytest.mark.parametrize(
