@@ -75,6 +75,8 @@ class Broadcast:
             return _event("board", snapshot(self._live, self._board))
         except BusWatchError as error:
             return _event("trouble", {"words": str(error)})
+        except Exception as error:  # noqa: BLE001 - one reading that fails is no reason to read no more, unseen
+            return _event("trouble", {"words": f"reading failed ({type(error).__name__}); it is tried again"})
 
     def _tell(self, event: bytes) -> None:
         if event != self._newest or self._stopping:

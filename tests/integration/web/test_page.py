@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.integration.web.conftest import PATIENCE, Site
 from tests.unit.cli.conftest import MS
+from worker.view.live import Live
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -157,6 +158,16 @@ def test_a_frozen_page_stays_as_it_is(page: Page, site: Site) -> None:
     expect(page.locator("#headline")).to_contain_text("1 dead")
     page.get_by_role("button", name="Freeze").click()
     expect(page.locator("#headline")).to_contain_text("0 dead")
+
+
+def test_a_reading_that_fails_is_said_and_tried_again(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a secret")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Live, "board", fails)
+        expect(page.locator("#state")).to_contain_text("reading failed (RuntimeError)")
+    expect(page.locator("#state")).to_have_text("live")
 
 
 def test_what_is_found(page: Page) -> None:
