@@ -4,9 +4,11 @@ And the parts of a world, as fixtures: what lies behind them is in `tests/world`
 """
 
 import contextlib
+import functools
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,9 +20,13 @@ from tests.world.installation import install
 from tests.world.processes import HERE
 from tests.world.world import World
 from worker import process_table
+from worker.ledger.port import Ledger
 from worker.process_table import NO_PROC_VARIABLE
 from worker.terminal import processes
 from worker.transports import sessions
+
+if TYPE_CHECKING:
+    from tests.world.postgres import Server
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what they start in the background ignore it
 
@@ -33,6 +39,23 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that weigh or time the processes they start: what coverage adds to these is not the product's."""
     for name in measuring():
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> "Iterator[Callable[[], Server]]":
+    """A PostgreSQL server of this process, which is started when it is first called."""
+    from tests.world.postgres import running_server
+
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda: stack.enter_context(running_server()))
+
+
+@pytest.fixture(params=("sqlite", "postgres"))
+def open_ledger(request: pytest.FixtureRequest, postgres: "Callable[[], Server]") -> Callable[[Path], Ledger]:
+    """Opens the ledger of a path: the test runs once with SQLite, once with PostgreSQL."""
+    from tests.world.ledgers import opener
+
+    return opener(request.param, postgres)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,16 @@ from worker.bus.source import Collected
 from worker.engine import Engine, sweeping
 from worker.engine.finalizing import finalize
 from worker.ledger.claims import Settled
+from worker.ledger.group_commit import GroupCommit
+from worker.ledger.port import Ledger
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 
 
 class Rig:
     """One worker. `now` is its clock; `answer` is what its transport's next runs exit with."""
+
+    opened_by: Callable[[Path], Ledger] = SqliteLedger
 
     def __init__(self, home: Path, *, script: str | None = None, **transport: Any) -> None:
         self.home = home
@@ -44,14 +48,25 @@ class Rig:
         self.broken_queue = False
         self.goes_on = False  # a thread claims its lane's next head itself
         self._count = itertools.count()
-        self.ledger = SqliteLedger(self.settings.ledger_file)
         self.engine = Engine(
             settings=self.settings,
-            db=self.ledger,
+            db=type(self).opened_by(self.settings.ledger_file),
             queue=self,
             bus=BusClient(),
             clock=lambda: self.now,
         )
+
+    @property
+    def file(self) -> SqliteLedger:
+        """Its ledger, where it is a file."""
+        assert isinstance(self.engine.db, SqliteLedger)
+        return self.engine.db
+
+    @property
+    def commits(self) -> GroupCommit:
+        """Its ledger, as what commits for all."""
+        assert isinstance(self.engine.db, GroupCommit)
+        return self.engine.db
 
     # -- the queue -----------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,12 @@ class LedgerBusyError(LedgerError):
     code = "ledger_busy"
 
 
+class LedgerUnreachableError(LedgerBusyError):
+    """The ledger's server cannot be reached: work goes on by itself once it can."""
+
+    code = "ledger_unreachable"
+
+
 class LedgerCorruptError(LedgerError):
     """The file is damaged or is no ledger: a backup belongs in its place."""
 

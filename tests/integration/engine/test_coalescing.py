@@ -12,6 +12,8 @@ from worker.ledger import claims, operate, report
 from worker.ledger.operate import Chosen
 from worker.terminal.preamble import parse
 
+pytestmark = pytest.mark.usefixtures("either_ledger")
+
 SCRIPT = 'cat > {home}/told.$(ls {home} | grep -c told); echo "$SOS_MESSAGE_COUNT"; exit $(cat {home}/exit)'
 
 
@@ -212,7 +214,7 @@ def test_after_a_crash_the_group_is_one_attempt(tmp_path: Path, *, receipt: bool
 def test_a_text_with_a_nul_goes_alone(tmp_path: Path) -> None:
     with coalescing(tmp_path, script='echo "$1" >> /dev/null', stdin=False) as rig:
         rig.take(3)
-        rig.engine.db.write(lambda tx: tx.execute("update messages set text = 'a' || char(0) where id = 2"))
+        rig.engine.db.write(lambda tx: tx.execute("update messages set text = ? where id = 2", ("a\0",)))
         rig.run()
         rig.pass_time(100.0)
         assert [n for _, n in attempts(rig)] == [1, 1, 1]

@@ -10,6 +10,8 @@ from tests.world.engine import running
 from worker.ledger import operate
 from worker.ledger.operate import Chosen
 
+pytestmark = pytest.mark.usefixtures("either_ledger")
+
 HOUR = 3600.0
 
 

@@ -16,6 +16,8 @@ from worker.ledger import claims
 from worker.ledger.port import Tx
 from worker.transports.command import CommandMissing, prepare
 
+pytestmark = pytest.mark.usefixtures("either_ledger")
+
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
@@ -37,13 +39,13 @@ def test_one_wake_up_runs_the_whole_lane_in_order(rig: Rig) -> None:
 def test_each_delivery_after_the_first_costs_one_commit(rig: Rig) -> None:
     rig.take(5)
     commits: list[int] = []
-    commit = rig.ledger._commit
+    commit = rig.commits._commit
 
     def counted(batch: Any) -> None:
         commits.append(len(batch.jobs))
         commit(batch)
 
-    rig.ledger._commit = counted  # type: ignore[method-assign]
+    rig.commits._commit = counted  # type: ignore[method-assign]
     rig.engine.dispatcher.deliver(rig.due[0][2])
     assert commits == [1] * 6  # one claim; then each settle claims the next
 

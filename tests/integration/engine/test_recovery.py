@@ -53,7 +53,7 @@ def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
         on_ended = rig.engine.dispatcher.launcher.on_ended
 
         def lock_and_tell(ended: Any) -> None:
-            rig.ledger._writer.execute("pragma query_only = on")  # SQLITE_READONLY from now on
+            rig.file._writer.execute("pragma query_only = on")  # SQLITE_READONLY from now on
             on_ended(ended)
 
         monkeypatch.setattr(rig.engine.dispatcher.launcher, "on_ended", lock_and_tell)
@@ -62,7 +62,7 @@ def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
         thread.start()
         assert refused.wait(30)
         assert rig.states == ["running"]
-        rig.ledger._writer.execute("pragma query_only = off")
+        rig.file._writer.execute("pragma query_only = off")
         thread.join()
         assert rig.states == ["succeeded"]
         assert len(rig.runs) == 1

@@ -18,24 +18,24 @@ from worker.ledger.errors import (
     LedgerTooNewError,
 )
 from worker.ledger.opening import reading
-from worker.ledger.port import Tx
+from worker.ledger.port import Ledger, Tx
 from worker.ledger.schema import VERSION
 from worker.ledger.sqlite import SqliteLedger
 
 INSERT = "insert into inboxes (agent, floor_ms) values (?, 0)"
 
 
-def _agents(db: SqliteLedger) -> set[str]:
+def _agents(db: Ledger) -> set[str]:
     return {row["agent"] for row in db.read(lambda tx: tx.execute("select agent from inboxes").fetchall())} - {"a"}
 
 
-def test_it_is_private_durable_and_shrinkable(db: SqliteLedger) -> None:
-    assert db.path.stat().st_mode & 0o777 == 0o600
+def test_it_is_private_durable_and_shrinkable(file: SqliteLedger) -> None:
+    assert file.path.stat().st_mode & 0o777 == 0o600
     for pragma, value in (("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("auto_vacuum", 2)):
-        assert db._writer.execute(f"pragma {pragma}").fetchone()[0] == value
+        assert file._writer.execute(f"pragma {pragma}").fetchone()[0] == value
 
 
-def test_an_operation_that_fails_takes_nobody_along(db: SqliteLedger) -> None:
+def test_an_operation_that_fails_takes_nobody_along(db: Ledger) -> None:
     """All wait for one commit; half of them raise after they have written."""
     gate = threading.Event()
     begun = threading.Event()
@@ -68,7 +68,7 @@ def test_an_operation_that_fails_takes_nobody_along(db: SqliteLedger) -> None:
     assert _agents(db) == {f"n{number}" for number in range(0, 32, 2)}
 
 
-def test_an_interrupt_in_the_commit_is_no_commit(db: SqliteLedger) -> None:
+def test_an_interrupt_in_the_commit_is_no_commit(file: SqliteLedger) -> None:
     """Ctrl-C hits the thread that commits for everybody: nobody is told that it is done."""
 
     class Interrupted:
@@ -81,14 +81,14 @@ def test_an_interrupt_in_the_commit_is_no_commit(db: SqliteLedger) -> None:
                 raise KeyboardInterrupt
             real.execute(query)
 
-    real, db._writer = db._writer, Interrupted()  # type: ignore[assignment]
+    real, file._writer = file._writer, Interrupted()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt):
-        db.write(lambda _: real.execute(INSERT, ("lost",)))
-    db._writer = real
+        file.write(lambda _: real.execute(INSERT, ("lost",)))
+    file._writer = real
     assert not real.in_transaction
-    assert _agents(db) == set()
-    db.write(lambda tx: tx.execute(INSERT, ("kept",)))
-    assert _agents(db) == {"kept"}
+    assert _agents(file) == set()
+    file.write(lambda tx: tx.execute(INSERT, ("kept",)))
+    assert _agents(file) == {"kept"}
 
 
 def test_a_lock_that_lasts_and_a_file_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,16 +108,16 @@ def test_a_lock_that_lasts_and_a_file_that_cannot_be_written(tmp_path: Path, mon
     db.close()
 
 
-def test_a_lock_that_passes_is_waited_for(db: SqliteLedger) -> None:
-    other = sqlite3.connect(db.path, isolation_level=None, check_same_thread=False)
+def test_a_lock_that_passes_is_waited_for(file: SqliteLedger) -> None:
+    other = sqlite3.connect(file.path, isolation_level=None, check_same_thread=False)
     other.execute("begin immediate")
     with closing(other), ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(db.write, lambda tx: tx.execute(INSERT, ("late",)))
+        waiting = pool.submit(file.write, lambda tx: tx.execute(INSERT, ("late",)))
         with pytest.raises(TimeoutError):
             waiting.result(0.2)
         other.execute("rollback")
         waiting.result(30)
-    assert _agents(db) == {"late"}
+    assert _agents(file) == {"late"}
 
 
 def test_a_newer_ledger_is_refused_untouched(tmp_path: Path) -> None:

@@ -10,17 +10,18 @@ from tests.fakes.inbox import message
 from tests.fakes.ledgers import first_look
 from worker.ledger import history, intake
 from worker.ledger.old_state import import_old_state
+from worker.ledger.port import Ledger
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 
 OTHER = "sos:stream:project:p:agent:a"
 
 
-def _take(db: SqliteLedger, *page: object, now: float = 100.0) -> intake.Taken:
+def _take(db: Ledger, *page: object, now: float = 100.0) -> intake.Taken:
     return db.write(lambda tx: intake.take_in(tx, "a", page, lambda _: (None, ["t", "u"]), now))  # type: ignore[arg-type]
 
 
-def test_each_message_once_with_a_delivery_for_each_transport(db: SqliteLedger) -> None:
+def test_each_message_once_with_a_delivery_for_each_transport(db: Ledger) -> None:
     page = [message(1), message(1, 1), message(1, stream=OTHER)]
     assert _take(db, *page).new == 3
     assert _take(db, *page, message(2)).new == 1
@@ -28,7 +29,7 @@ def test_each_message_once_with_a_delivery_for_each_transport(db: SqliteLedger) 
     assert rows["n"] == 8
 
 
-def test_a_poll_that_fails_in_the_middle_takes_nothing(db: SqliteLedger) -> None:
+def test_a_poll_that_fails_in_the_middle_takes_nothing(db: Ledger) -> None:
     class PoisonError(Exception):
         pass
 
@@ -42,14 +43,14 @@ def test_a_poll_that_fails_in_the_middle_takes_nothing(db: SqliteLedger) -> None
     assert db.read(lambda tx: tx.execute("select count(*) as n from messages").fetchone())["n"] == 0
 
 
-def test_a_message_that_goes_nowhere_is_logged(db: SqliteLedger) -> None:
+def test_a_message_that_goes_nowhere_is_logged(db: Ledger) -> None:
     taken = db.write(lambda tx: intake.take_in(tx, "a", [message(1)], lambda _: ("terminal-log", []), 1.0))
     assert (taken.new, taken.logged, taken.lanes) == (1, 1, ())
     row = db.read(lambda tx: tx.execute("select state, finished_at from messages").fetchone())
     assert tuple(row) == ("logged", 1.0)
 
 
-def test_the_cursor_lies_before_the_newest_of_the_present(db: SqliteLedger) -> None:
+def test_the_cursor_lies_before_the_newest_of_the_present(db: Ledger) -> None:
     now = 1_000_000_000
     assert db.read(lambda tx: history.cursor(tx, "a", now)) == (0, 0)
     _take(db, message(900_000_000), message(990_000_000), message(99_000_000_000))
@@ -57,13 +58,13 @@ def test_the_cursor_lies_before_the_newest_of_the_present(db: SqliteLedger) -> N
     assert db.read(lambda tx: history.known_after(tx, "a", 990_000_000 - history.OVERLAP_MS)) == 2
 
 
-def test_a_crowd_of_known_messages_is_not_asked_for_again_and_again(db: SqliteLedger) -> None:
+def test_a_crowd_of_known_messages_is_not_asked_for_again_and_again(db: Ledger) -> None:
     _take(db, *(message(990_000_000 + number) for number in range(1000)))
     cursor, _ = db.read(lambda tx: history.cursor(tx, "a", 1_000_000_000))
     assert db.read(lambda tx: history.known_after(tx, "a", cursor + 1)) == history.OVERLAP_COUNT + 1
 
 
-def test_two_workers_share_one_budget(db: SqliteLedger) -> None:
+def test_two_workers_share_one_budget(db: Ledger) -> None:
     """Slots are handed out in the ledger, a gap apart, whoever asks; a clock set back silences nobody."""
     rng = random.Random(1)
     now, slots = 1000.0, []

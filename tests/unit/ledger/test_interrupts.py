@@ -24,7 +24,7 @@ def _insert(name: str) -> Callable[[Tx], object]:
 
 
 @contextmanager
-def busy(db: SqliteLedger, pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
+def busy(file: SqliteLedger, pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
     """Somebody leads, and is at it until the event is set: whoever writes meanwhile waits."""
     begun, go = threading.Event(), threading.Event()
 
@@ -32,7 +32,7 @@ def busy(db: SqliteLedger, pool: ThreadPoolExecutor) -> Iterator[threading.Event
         begun.set()
         assert go.wait(PATIENCE)
 
-    leader = pool.submit(db.write, operation)
+    leader = pool.submit(file.write, operation)
     assert begun.wait(PATIENCE)
     try:
         yield go
@@ -41,38 +41,38 @@ def busy(db: SqliteLedger, pool: ThreadPoolExecutor) -> Iterator[threading.Event
         leader.result(PATIENCE)
 
 
-def _until_pending(db: SqliteLedger, count: int) -> None:
+def _until_pending(file: SqliteLedger, count: int) -> None:
     """Until so many writes wait; a thread that has come so far cannot be seen in any other way."""
     waiting = threading.Event()
-    while len(db._pending) < count:
+    while len(file._pending) < count:
         waiting.wait(0.005)
 
 
-def test_an_interrupted_waiter_blocks_nobody(db: SqliteLedger) -> None:
+def test_an_interrupted_waiter_blocks_nobody(file: SqliteLedger) -> None:
     """It waits as the next leader when Ctrl-C comes; those behind it are led by somebody else."""
     main = threading.main_thread().ident
     assert main is not None
     with ThreadPoolExecutor(8) as pool:
-        with busy(db, pool):
+        with busy(file, pool):
             behind: list[Future[object]] = []
 
             def interrupt() -> None:
-                _until_pending(db, 1)
-                behind.extend(pool.submit(db.write, _insert(f"behind{n}")) for n in range(3))
-                _until_pending(db, 4)
+                _until_pending(file, 1)
+                behind.extend(pool.submit(file.write, _insert(f"behind{n}")) for n in range(3))
+                _until_pending(file, 4)
                 signal.pthread_kill(main, signal.SIGINT)
 
             done = pool.submit(interrupt)
             with pytest.raises(KeyboardInterrupt):
-                db.write(_insert("interrupted"))
+                file.write(_insert("interrupted"))
             done.result(PATIENCE)
         for future in behind:
             future.result(PATIENCE)
-        pool.submit(db.write, _insert("later")).result(PATIENCE)
-    assert _agents(db) == {"behind0", "behind1", "behind2", "later"}
+        pool.submit(file.write, _insert("later")).result(PATIENCE)
+    assert _agents(file) == {"behind0", "behind1", "behind2", "later"}
 
 
-def test_an_interrupted_leader_takes_nobody_along(db: SqliteLedger) -> None:
+def test_an_interrupted_leader_takes_nobody_along(file: SqliteLedger) -> None:
     """What it had begun for others is undone, and done again by the next leader: they hear nothing of it."""
 
     def interrupted(tx: Tx) -> None:
@@ -80,21 +80,21 @@ def test_an_interrupted_leader_takes_nobody_along(db: SqliteLedger) -> None:
         raise KeyboardInterrupt
 
     with ThreadPoolExecutor(8) as pool:
-        with busy(db, pool):
-            leads = pool.submit(db.write, interrupted)
-            _until_pending(db, 1)
-            behind = [pool.submit(db.write, _insert(f"behind{n}")) for n in range(3)]
-            _until_pending(db, 4)
+        with busy(file, pool):
+            leads = pool.submit(file.write, interrupted)
+            _until_pending(file, 1)
+            behind = [pool.submit(file.write, _insert(f"behind{n}")) for n in range(3)]
+            _until_pending(file, 4)
         with pytest.raises(KeyboardInterrupt):
             leads.result(PATIENCE)
         for future in behind:
             future.result(PATIENCE)
-    assert _agents(db) == {"behind0", "behind1", "behind2"}
+    assert _agents(file) == {"behind0", "behind1", "behind2"}
 
 
-def test_an_interrupt_after_the_commit_undoes_nothing(db: SqliteLedger) -> None:
+def test_an_interrupt_after_the_commit_undoes_nothing(file: SqliteLedger) -> None:
     """A signal is looked at once the commit has returned: what is on the disk is told as done to the others."""
-    real = db._writer
+    real = file._writer
 
     class Interrupted:
         def __getattr__(self, name: str) -> object:
@@ -103,23 +103,23 @@ def test_an_interrupt_after_the_commit_undoes_nothing(db: SqliteLedger) -> None:
         def execute(self, query: str, values: object = ()) -> sqlite3.Cursor:
             cursor = real.execute(query, values)  # type: ignore[arg-type]
             if query == "commit":
-                db._writer = real
+                file._writer = real
                 raise KeyboardInterrupt
             return cursor
 
     with ThreadPoolExecutor(8) as pool:
-        with busy(db, pool) as go:
-            leads = pool.submit(db.write, _insert("leads"))
-            _until_pending(db, 1)
-            behind = pool.submit(db.write, lambda tx: tx.execute(INSERT, ("behind",)).rowcount)
-            _until_pending(db, 2)
-            with db._read_lock:  # nobody reads `_writer` before it is changed: the one who writes has it already
-                db._writer = Interrupted()  # type: ignore[assignment]
+        with busy(file, pool) as go:
+            leads = pool.submit(file.write, _insert("leads"))
+            _until_pending(file, 1)
+            behind = pool.submit(file.write, lambda tx: tx.execute(INSERT, ("behind",)).rowcount)
+            _until_pending(file, 2)
+            with file._read_lock:  # nobody reads `_writer` before it is changed: the one who writes has it already
+                file._writer = Interrupted()  # type: ignore[assignment]
             go.set()
         with pytest.raises(KeyboardInterrupt):
             leads.result(PATIENCE)
         assert behind.result(PATIENCE) == 1
-    assert _agents(db) == {"leads", "behind"}
+    assert _agents(file) == {"leads", "behind"}
 
 
 STORM = """
@@ -127,14 +127,14 @@ import os, signal, sys, threading, time
 from pathlib import Path
 from worker.ledger.sqlite import SqliteLedger
 
-db = SqliteLedger(Path(sys.argv[1]))
-db._writer.execute("pragma synchronous = off")
+file = SqliteLedger(Path(sys.argv[1]))
+file._writer.execute("pragma synchronous = off")
 write = "insert or replace into inboxes (agent, floor_ms) values (?, 0)"
 done, over = [0, 0, 0], threading.Event()
 
 def others(number):
     while not over.is_set():
-        db.write(lambda tx: tx.execute(write, (f"n{number}",)))
+        file.write(lambda tx: tx.execute(write, (f"n{number}",)))
         done[number] += 1
 
 def interrupt():
@@ -149,7 +149,7 @@ for thread in threads:
 while hits < 150:
     try:
         while True:
-            db.write(lambda tx: tx.execute(write, ("main",)))
+            file.write(lambda tx: tx.execute(write, ("main",)))
     except KeyboardInterrupt:
         hits += 1
 while signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # one may come in between
@@ -171,7 +171,7 @@ os._exit(not all(now > then + 10 for now, then in zip(done, seen)))
 def test_a_storm_of_interrupts(tmp_path: Path) -> None:
     """Ctrl-C at any moment, 150 times over, in the thread that writes beside three others."""
     ran = subprocess.run(
-        [sys.executable, "-c", STORM, str(tmp_path / "ledger.db")],
+        [sys.executable, "-c", STORM, str(tmp_path / "ledger.file")],
         capture_output=True,
         text=True,
         timeout=100,

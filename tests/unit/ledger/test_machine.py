@@ -1,25 +1,28 @@
 """The ledger against a model: hypothesis does what polls, workers, sweeps and people do, in any order."""
 
 import random
-import sqlite3
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.fakes.inbox import message
+from tests.world.postgres import Server
 from worker import delivery
 from worker.delivery import Counters, Ending, RetryPolicy
 from worker.ledger import claims, intake, lanes, operate, upkeep
 from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
-from worker.ledger.port import Tx
+from worker.ledger.port import Ledger, Row, Tx
+from worker.ledger.postgres import PostgresLedger
 from worker.ledger.sqlite import SqliteLedger
+from worker.secret import Secret
 
 POLICY = RetryPolicy(max_attempts=3, retry_max_delay=30.0, give_up_after=1e12)
 HOLD = replace(POLICY, on_unknown="hold")
@@ -53,8 +56,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.db = SqliteLedger(Path(self.folder.name) / "ledger.db")
-        self.db._writer.execute("pragma synchronous = off")  # no power fails here, and 1,200 commits take their time
+        self.db: Ledger = self.opened()
         self.now = 1_000_000.0
         self.model: dict[int, Model] = {}  # by delivery
         self.paused: set[str] = set()
@@ -66,6 +68,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.rng = random.Random(0)
         self.db.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
         self.lanes = {name: self.db.write(lambda tx, n=name: intake.ensure_lane(tx, "a", n)) for name in ORDERED}  # type: ignore[misc]
+
+    def opened(self) -> Ledger:
+        """A new ledger."""
+        file = SqliteLedger(Path(self.folder.name) / "ledger.db")
+        file._writer.execute("pragma synchronous = off")  # no power fails here, and 1,200 commits take their time
+        return file
 
     def teardown(self) -> None:
         self.db.close()
@@ -251,10 +259,12 @@ class LedgerMachine(RuleBasedStateMachine):
                 one.state, one.starts, one.burnt, one.voids, one.next_at, one.cancel,
             )  # fmt: skip
         made = """
-            select delivery, ended_at from attempts
-            union all select c.delivery, a.ended_at from companions c join attempts a on a.id = c.attempt
+            select made.delivery, count(*) as n, sum(case when made.ended_at is null then 1 else 0 end) as open from (
+              select delivery, ended_at from attempts
+              union all select c.delivery, a.ended_at from companions c join attempts a on a.id = c.attempt
+            ) as made group by 1
             """
-        for row in self.rows(f"select delivery, count(*) as n, sum(ended_at is null) as open from ({made}) group by 1"):
+        for row in self.rows(made):
             one = self.model[row["delivery"]]
             assert (row["n"], row["open"]) == (one.starts, int(one.state == "running"))
         for row in self.rows("select id, state from messages"):
@@ -282,9 +292,17 @@ class LedgerMachine(RuleBasedStateMachine):
         mine = [o for o in self.model.values() if o.message == number and chosen.transport in {None, o.transport}]
         return [o for o in mine if o.state == "dead"] if chosen.only_dead else mine
 
-    def rows(self, query: str) -> list[sqlite3.Row]:
+    def rows(self, query: str) -> list[Row]:
         return self.db.read(lambda db: db.execute(query).fetchall())
 
 
 TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+
+
+def test_the_same_in_postgresql(postgres: Callable[[], Server]) -> None:
+    class OnPostgres(LedgerMachine):
+        def opened(self) -> Ledger:
+            return PostgresLedger(Secret(postgres().emptied("machine")))
+
+    run_state_machine_as_test(OnPostgres, settings=settings(max_examples=10, stateful_step_count=30, deadline=None))

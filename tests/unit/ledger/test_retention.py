@@ -10,18 +10,18 @@ from tests.fakes.inbox import STREAM, message
 from worker.engine.retention import retain
 from worker.ledger import forgetting, intake, operate, upkeep
 from worker.ledger.operate import Chosen
-from worker.ledger.port import Tx
+from worker.ledger.port import Ledger, Tx
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 
 HOUR, DAY = 3600.0, 86400.0
 
 
-def _count(db: SqliteLedger, query: str) -> int:
+def _count(db: Ledger, query: str) -> int:
     return int(db.read(lambda tx: tx.execute(query).fetchone())[0])
 
 
-def _fill(db: SqliteLedger, count: int, finished_at: float, *, state: str = "delivered", first: int = 1) -> None:
+def _fill(db: Ledger, count: int, finished_at: float, *, state: str = "delivered", first: int = 1) -> None:
     """`count` messages of this age, each with a delivery and an attempt."""
     page = [message(ms, text="x" * 2000) for ms in range(first, first + count)]
 
@@ -33,14 +33,14 @@ def _fill(db: SqliteLedger, count: int, finished_at: float, *, state: str = "del
         tx.execute(
             f"""
             insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout)
-            select printf('%032x', id), id, lane, 1, 'w', 'b', 's', 1, 30 from deliveries where {where}
+            select cast(id as text), id, lane, 1, 'w', 'b', 's', 1, 30 from deliveries where {where}
             """
         )
 
     db.write(operation)
 
 
-def test_texts_are_cleared_and_the_rest_stays(db: SqliteLedger) -> None:
+def test_texts_are_cleared_and_the_rest_stays(db: Ledger) -> None:
     _fill(db, 5, 100.0)
     _fill(db, 5, 300.0, first=10)
     _fill(db, 1, 100.0, state="failed", first=20)
@@ -51,7 +51,7 @@ def test_texts_are_cleared_and_the_rest_stays(db: SqliteLedger) -> None:
     assert _count(db, "select count(*) from messages") == 11
 
 
-def test_forgotten_messages_take_their_history_along_and_never_come_back(db: SqliteLedger) -> None:
+def test_forgotten_messages_take_their_history_along_and_never_come_back(db: Ledger) -> None:
     _fill(db, 10, 100.0)
     _fill(db, 1, 100.0, state="failed", first=20)
     assert db.write(lambda tx: forgetting.forget_messages(tx, 200.0)) == 0  # not before their texts are cleared
@@ -68,7 +68,7 @@ def test_forgotten_messages_take_their_history_along_and_never_come_back(db: Sql
     assert db.write(lambda tx: intake.take_in(tx, "a", elsewhere, lambda _: (None, ["t"]), 1.0)).new == 1
 
 
-def test_a_floor_never_falls(db: SqliteLedger) -> None:
+def test_a_floor_never_falls(db: Ledger) -> None:
     _fill(db, 1, 100.0, first=50)
     db.write(lambda tx: forgetting.clear_text(tx, 200.0))
     db.write(lambda tx: forgetting.forget_messages(tx, 200.0))
@@ -84,7 +84,7 @@ def test_a_floor_never_falls(db: SqliteLedger) -> None:
 NOW = 1_795_300_000.0
 
 
-def _take(db: SqliteLedger, ms: int) -> int:
+def _take(db: Ledger, ms: int) -> int:
     """How many messages were new."""
     return db.write(lambda tx: intake.take_in(tx, "a", [message(ms)], lambda _: (None, ["t"]), NOW)).new
 
@@ -98,9 +98,7 @@ def _settings(path: Path, **settings: Any) -> Settings:
     )
 
 
-def test_dead_and_dropped_messages_are_cleared_like_others_and_forgotten_later(
-    db: SqliteLedger, tmp_path: Path
-) -> None:
+def test_dead_and_dropped_messages_are_cleared_like_others_and_forgotten_later(db: Ledger, tmp_path: Path) -> None:
     settings = _settings(tmp_path)
     for days, first in ((8, 1), (31, 10), (91, 20)):
         _fill(db, 2, NOW - days * DAY, state="failed", first=first)
@@ -113,7 +111,7 @@ def test_dead_and_dropped_messages_are_cleared_like_others_and_forgotten_later(
     assert _take(db, 20) == 0  # forgotten, and it never comes back
 
 
-def test_a_message_that_is_not_over_keeps_everything(db: SqliteLedger, tmp_path: Path) -> None:
+def test_a_message_that_is_not_over_keeps_everything(db: Ledger, tmp_path: Path) -> None:
     """One dead delivery, and one that waits: nobody has decided yet."""
     db.write(lambda tx: intake.take_in(tx, "a", [message(1)], lambda _: (None, ["t", "u"]), 1.0))
     db.write(lambda tx: tx.execute("update deliveries set state = 'dead', ended_at = 1 where id = 1"))
@@ -121,7 +119,7 @@ def test_a_message_that_is_not_over_keeps_everything(db: SqliteLedger, tmp_path:
     assert _count(db, "select count(*) from messages where text is not null") == 1
 
 
-def test_what_has_no_text_any_more_cannot_be_tried_again(db: SqliteLedger) -> None:
+def test_what_has_no_text_any_more_cannot_be_tried_again(db: Ledger) -> None:
     """A retry would hand the transport an empty message."""
     _fill(db, 1, 100.0, state="failed")
     db.write(lambda tx: tx.execute("update deliveries set state = 'dead'"))
@@ -133,7 +131,7 @@ def test_what_has_no_text_any_more_cannot_be_tried_again(db: SqliteLedger) -> No
 
 
 @pytest.mark.parametrize("state", ["delivered", "failed"])
-def test_an_id_from_the_future_hides_nothing_that_comes_after_it(db: SqliteLedger, tmp_path: Path, state: str) -> None:
+def test_an_id_from_the_future_hides_nothing_that_comes_after_it(db: Ledger, tmp_path: Path, state: str) -> None:
     """Another writer chose it: two days ahead, and delivered long ago. It is forgotten when its time is over."""
     settings = _settings(tmp_path, forget_after=HOUR, forget_dead_after=HOUR, clear_text_after=0)
     future = int((NOW + 2 * DAY) * 1000)
@@ -148,7 +146,7 @@ def test_an_id_from_the_future_hides_nothing_that_comes_after_it(db: SqliteLedge
     assert _take(db, future) == 0
 
 
-def test_a_floor_that_lies_in_the_future_is_lowered(db: SqliteLedger, tmp_path: Path) -> None:
+def test_a_floor_that_lies_in_the_future_is_lowered(db: Ledger, tmp_path: Path) -> None:
     """An older version raised it: every message since then was taken for one that is done."""
     future = int((NOW + 2 * DAY) * 1000)
     db.write(lambda tx: tx.execute("insert into streams values ('a', ?, ?, 0)", (STREAM, future)))
@@ -162,7 +160,7 @@ def test_a_floor_that_lies_in_the_future_is_lowered(db: SqliteLedger, tmp_path: 
     assert _take(db, present + 1) == 1
 
 
-def test_purging_is_for_what_is_over_and_it_never_comes_back(db: SqliteLedger) -> None:
+def test_purging_is_for_what_is_over_and_it_never_comes_back(db: Ledger) -> None:
     _fill(db, 2, 100.0, state="failed")
     _fill(db, 1, 300.0, first=10)
     assert _take(db, 20) == 1
@@ -177,7 +175,7 @@ def test_purging_is_for_what_is_over_and_it_never_comes_back(db: SqliteLedger) -
     assert [_take(db, ms) for ms in (1, 2, 3, 10, 20)] == [0, 0, 1, 0, 0]  # 3 was never seen: no floor hides it
 
 
-def test_purged_ids_are_remembered_until_a_floor_stands_for_them(db: SqliteLedger, tmp_path: Path) -> None:
+def test_purged_ids_are_remembered_until_a_floor_stands_for_them(db: Ledger, tmp_path: Path) -> None:
     ms = int((NOW - DAY) * 1000)
     _fill(db, 1, NOW - DAY, first=ms)
     db.write(lambda tx: forgetting.purge_older(tx, NOW))

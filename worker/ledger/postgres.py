@@ -1,0 +1,330 @@
+"""The ledger in PostgreSQL: several hosts, any number of processes and threads.
+
+The statements are those of SQLite's ledger, as `postgres_words` puts them. Transactions are READ COMMITTED: whoever
+decides by what it reads takes a lock first (`Tx`), and the statement after that sees what the last holder left.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar, cast
+
+import psycopg
+from psycopg import errors, sql
+from psycopg.conninfo import conninfo_to_dict
+
+from worker.ledger.errors import (
+    LedgerBusyError,
+    LedgerError,
+    LedgerFullError,
+    LedgerReadOnlyError,
+    LedgerTooNewError,
+    LedgerUnreachableError,
+)
+from worker.ledger.group_commit import Batch, GroupCommit, Operation
+from worker.ledger.port import Tx, Values
+from worker.ledger.postgres_words import definitions, packed, statement, unpacked
+from worker.ledger.schema import MIGRATIONS, VERSION
+from worker.secret import Secret
+
+T = TypeVar("T")
+
+TRIES = 3  # of an operation whose transaction met another's
+_LOCK_CLASS = 4208  # of our advisory locks, among whoever else uses the database
+_MIGRATING = 1
+_SETTINGS = (
+    "set synchronous_commit = on",
+    "set lock_timeout = '10s'",
+    "set idle_in_transaction_session_timeout = '60s'",  # a host that vanished in a transaction holds nobody up for long
+)
+
+
+class Row:
+    """One row, by name and by number, as sqlite3.Row."""
+
+    __slots__ = ("_names", "_values")
+
+    def __init__(self, names: dict[str, int], values: Sequence[Any]) -> None:
+        self._names, self._values = names, values
+
+    def __getitem__(self, key: int | str, /) -> Any:
+        return self._values[self._names[key] if isinstance(key, str) else key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def keys(self) -> list[str]:
+        """The names of the columns."""
+        return list(self._names)
+
+
+def _rows(cursor: "psycopg.Cursor[Any]") -> Callable[[Sequence[Any]], Row]:
+    names = {column.name: number for number, column in enumerate(cursor.description or ())}
+    return lambda values: Row(names, unpacked(values))
+
+
+class PostgresTx:
+    """What an operation does in its transaction."""
+
+    def __init__(self, connection: "psycopg.Connection[Row]") -> None:
+        self._connection = connection
+
+    def execute(self, query: str, values: Values = (), /) -> "psycopg.Cursor[Row]":
+        """Run one statement of ours."""
+        if not values:
+            return self._connection.execute(statement(query, with_values=False))
+        return self._connection.execute(statement(query), packed(values))
+
+    def executemany(self, query: str, values: Iterable[Values], /) -> None:
+        """Run it once for each of these."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(statement(query), [packed(one) for one in values])
+
+    # `no key update`: rows that point to these may still be inserted.
+
+    def lock_lanes(self, lanes: Iterable[int], /) -> None:
+        """See `Tx`."""
+        ids = list(lanes)
+        if ids:
+            self._connection.execute(
+                "select 1 from lanes where id = any(%s) order by id for no key update", (ids,), prepare=True
+            )
+
+    def lock_lane_of(self, delivery: int, /) -> None:
+        """See `Tx`."""
+        self._connection.execute(
+            "select 1 from lanes where id = (select lane from deliveries where id = %s) for no key update", (delivery,)
+        )
+
+    def lock_lanes_of(self, message: int, /) -> None:
+        """See `Tx`."""
+        self._connection.execute(
+            """
+            select 1 from lanes where id in (select lane from deliveries where message = %s)
+            order by id for no key update
+            """,
+            (message,),
+        )
+
+    def lock_message(self, message: int, /) -> None:
+        """See `Tx`."""
+        self._connection.execute("select 1 from messages where id = %s for no key update", (message,))
+
+    def lock_inbox(self, agent: str, /) -> None:
+        """See `Tx`."""
+        self._connection.execute("select 1 from inboxes where agent = %s for no key update", (agent,))
+
+    def lock_outbox(self, agent: str, /) -> None:
+        """See `Tx`."""
+        self._connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, agent))
+
+
+class PostgresLedger(GroupCommit):
+    """The ledger in one schema of a database, by `url` (`postgresql://...`), which may hold a password.
+
+    A connection that breaks is made again at the next use; whoever wanted something meanwhile is told that the server
+    cannot be reached.
+    """
+
+    def __init__(self, url: Secret) -> None:
+        """Connect, and bring the schema up to date.
+
+        Raises LedgerTooNewError (nothing is changed) and the other LedgerErrors.
+        """
+        super().__init__()
+        try:
+            self._parameters = conninfo_to_dict(url.reveal(), connect_timeout=5, application_name="bus-watch")
+        except psycopg.Error:  # its words quote the URL
+            raise LedgerError("ledger: the URL cannot be read: write postgresql://USER@HOST:PORT/DATABASE") from None
+        self._hidden = Secret(str(self._parameters.get("password") or ""))
+        self._reading = threading.Lock()
+        self._writer: psycopg.Connection[Row] | None = None
+        self._reader: psycopg.Connection[Row] | None = None
+        try:
+            with self._committing:
+                self._migrate()
+        except psycopg.Error as error:
+            self._drop_writer()
+            raise self._translated(error) from error
+        except BaseException:
+            self._drop_writer()
+            raise
+
+    def _connect(self) -> "psycopg.Connection[Row]":
+        connection = psycopg.connect(
+            **cast("dict[str, Any]", self._parameters),
+            autocommit=True,
+            row_factory=_rows,
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            tcp_user_timeout=10_000,
+        )
+        for setting in _SETTINGS:
+            connection.execute(sql.SQL(setting))
+        return connection
+
+    def _migrate(self) -> None:
+        self._writer = self._connect()
+        with self._writer.transaction():
+            tx = PostgresTx(self._writer)
+            self._writer.execute("select pg_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, _MIGRATING))
+            self._writer.execute("create table if not exists schema_version (version bigint primary key)")
+            found = max((row["version"] for row in tx.execute("select version from schema_version")), default=0)
+            if found > VERSION:
+                raise LedgerTooNewError(
+                    f"the ledger has schema {found}, this program knows up to {VERSION}; "
+                    "upgrade bus-watch (nothing was changed)"
+                )
+            for number in range(found, VERSION):
+                self._writer.execute(sql.SQL(definitions(MIGRATIONS[number])))
+                tx.execute("insert into schema_version values (?)", (number + 1,))
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _commit(self, batch: Batch) -> None:
+        try:
+            connection = self._begun()
+            alone = len(batch.jobs) == 1 and len(batch.jobs[0].operations) == 1
+            if alone or not self._together(connection, batch):
+                self._one_by_one(connection, batch)
+        except Exception as error:  # noqa: BLE001 - it is everybody's, and is raised there
+            self._drop_writer()
+            batch.error = self._translated(error) if isinstance(error, psycopg.Error) else error
+        except BaseException:  # whether the commit came is not known: what was done is found when it is done again
+            self._drop_writer()
+            raise
+        batch.over = True
+
+    def _begun(self) -> "psycopg.Connection[Row]":
+        """The writer in a new transaction. One that broke since its last use, in which nothing was, is made again."""
+        if self._writer is not None and not self._writer.closed:
+            with contextlib.suppress(psycopg.OperationalError):
+                self._writer.execute("begin")
+                return self._writer
+        self._drop_writer()
+        self._writer = self._connect()
+        self._writer.execute("begin")
+        return self._writer
+
+    def _together(self, connection: "psycopg.Connection[Row]", batch: Batch) -> bool:
+        """Run all operations in the transaction that has begun, and commit; where one of them fails, begin another.
+
+        There are no savepoints: nearly always nothing fails, and each would be a question to the server.
+        """
+        tx = PostgresTx(connection)
+        try:
+            for job in batch.jobs:
+                job.results = [operation(tx) for operation in job.operations]
+            connection.execute("commit")
+        except Exception:  # whose it is shows when they run one by one
+            if connection.closed:
+                raise
+            connection.execute("rollback")
+            connection.execute("begin")
+            return False
+        return True
+
+    def _one_by_one(self, connection: "psycopg.Connection[Row]", batch: Batch) -> None:
+        """Run each operation in a transaction of its own; the first one has begun."""
+        begun = True
+        for job in batch.jobs:
+            job.results = []
+            for operation in job.operations:
+                if not begun:
+                    connection.execute("begin")
+                begun = False
+                job.results.append(self._run(connection, operation))
+
+    def _run(self, connection: "psycopg.Connection[Row]", operation: Operation) -> object:
+        """Its result, or the error that it raised. Where its transaction met another's, it is tried again."""
+        for left in reversed(range(TRIES)):
+            try:
+                result = operation(PostgresTx(connection))
+                connection.execute("commit")
+            except Exception as error:
+                if connection.closed:
+                    raise
+                connection.execute("rollback")
+                if left and isinstance(error, _MET_ANOTHER):
+                    connection.execute("begin")
+                    continue
+                return self._translated(error) if isinstance(error, psycopg.Error) else error
+            return result
+        raise AssertionError
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read(self, operation: Callable[[Tx], T]) -> T:
+        """Run `operation`, which must not write. LedgerError."""
+        with self._reading:
+            try:
+                return self._read(operation)
+            except psycopg.Error as error:
+                raise self._translated(error) from error
+
+    def _read(self, operation: Callable[[Tx], T]) -> T:
+        if self._reader is not None and not self._reader.closed:
+            try:
+                return operation(PostgresTx(self._reader))
+            except psycopg.OperationalError:
+                if not self._reader.closed:
+                    raise
+        self._reader = self._connect()
+        self._reader.execute("set default_transaction_read_only = on")
+        return operation(PostgresTx(self._reader))
+
+    @contextlib.contextmanager
+    def one_moment(self) -> Iterator[Tx]:
+        """For a command that looks: one moment of the ledger, however long it looks. LedgerError."""
+        try:
+            with contextlib.closing(self._connect()) as connection:
+                connection.execute("begin isolation level repeatable read read only")
+                yield PostgresTx(connection)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+
+    def return_pages(self) -> int:
+        """The server's autovacuum does that: 0."""
+        return 0
+
+    def close(self) -> None:
+        """Close both connections."""
+        with self._committing, self._reading:
+            self._drop_writer()
+            if self._reader is not None:
+                self._reader.close()
+
+    def _translated(self, error: psycopg.Error) -> LedgerError:
+        """Our error for one of PostgreSQL's; its first line, without the password."""
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if self._hidden:
+            words = words.replace(self._hidden.reveal(), "***")
+        for kinds, ours, hint in _ERRORS:
+            if isinstance(error, kinds):
+                return ours(f"ledger: {hint} ({words})")
+        return LedgerError(f"ledger: {words}")
+
+
+_MET_ANOTHER = (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation)
+
+_ERRORS: tuple[tuple[tuple[type[psycopg.Error], ...], type[LedgerError], str], ...] = (
+    ((errors.DiskFull,), LedgerFullError, "the server's disk is full; free some space"),
+    ((errors.ReadOnlySqlTransaction,), LedgerReadOnlyError, "the server only lets us read; is it a standby?"),
+    ((errors.LockNotAvailable, errors.QueryCanceled), LedgerBusyError, "another transaction keeps it locked"),
+    (
+        (errors.InvalidPassword, errors.InvalidAuthorizationSpecification, errors.InvalidCatalogName),
+        LedgerError,
+        "the server refuses us; check user, password and database",
+    ),
+    ((errors.InsufficientPrivilege,), LedgerReadOnlyError, "the user may not do that; grant it the schema"),
+    ((psycopg.OperationalError,), LedgerUnreachableError, "its server cannot be reached; work goes on when it can"),
+)
