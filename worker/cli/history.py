@@ -11,6 +11,7 @@ from typing import Any
 
 from worker import times
 from worker.cli import options, output, sent_view
+from worker.errors import UsageError
 from worker.ledger import outbox
 from worker.ledger.report import STATES, Wanted
 from worker.setting_types import parse_duration
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     settings = options.settings(args)
     agents = options.agents(args, settings)
     if args.sent:
+        if args.source or args.since is not None or args.state:
+            raise UsageError("--source, --since and --state are of messages that came: leave them out with --sent")
         with ledger_of(settings) as db:
             return sent_view.show_list(outbox.history(db, agents, args.limit), json_wanted=args.json)
     chosen = Wanted(agents, args.source, args.since, args.state)

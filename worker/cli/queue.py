@@ -7,6 +7,7 @@ line is a message that one of our agents sends, and that the bus does not have y
 import argparse
 
 from worker.cli import options, output, sent_view
+from worker.errors import UsageError
 from worker.ledger import outbox
 from worker.settings import Settings
 from worker.view.access import ledger_of
@@ -37,8 +38,11 @@ def run(args: argparse.Namespace) -> int:
     settings = options.settings(args)
     agents = options.agents(args, settings)
     if args.sent:
+        if args.watch:
+            raise UsageError("--sent and --watch do not go together")
         with ledger_of(settings) as db:
-            return sent_view.show_list(outbox.unsent(db, args.limit), json_wanted=args.json)
+            rows = [row for row in outbox.unsent(db, args.limit) if not agents or row["agent"] in agents]
+        return sent_view.show_list(rows, json_wanted=args.json)
     if args.watch:
         return output.watch(lambda: _text(settings, args.limit, agents), args.color)
     if args.json:

@@ -49,6 +49,19 @@ def test_for_messages_that_came(here: Here, capsys: pytest.CaptureFixture[str]) 
     assert "did you mean delivered?" in capsys.readouterr().err
 
 
+def test_what_was_sent_is_of_the_agents_that_were_asked_for(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    here.configure(here.agent(here.bridge, "dave"), here.agent(here.bridge, "bob"), **QUICK)
+    here.bridge.fault("unauthorized", path="/")
+    for agent in ("bob", "dave"):
+        assert main(["send", "carol", "hello", "--as", agent]) == 75
+    for command in ("queue", "history"):
+        capsys.readouterr()
+        assert main([command, "--sent", "--agent", "bob", "--json"]) == 0
+        assert [one["from"] for one in json.loads(capsys.readouterr().out)] == ["bob"]
+    for words in (["queue", "--watch"], ["history", "--state", "dead"], ["history", "--since", "1h"]):
+        assert main([*words, "--sent"]) == 64
+
+
 def test_for_messages_that_were_sent(here: Here) -> None:
     assert main(["send", "carol", "hello"]) == 0
     assert main(["wait", "out-1"]) == 0
