@@ -60,7 +60,11 @@ class Connection(sqlite3.Connection):
 def main() -> None:
     target = Path(sys.argv.pop(1))
     connect = sqlite3.connect
-    sqlite3.connect = lambda *args, **more: connect(*args, **{"factory": Connection} | more)
+
+    def counted(*args: Any, factory: type[sqlite3.Connection] = sqlite3.Connection, **more: Any) -> sqlite3.Connection:
+        return connect(*args, factory=type("Counted", (Connection, factory), {}), **more)
+
+    sqlite3.connect = counted  # type: ignore[assignment]  # as far as it is called here
     atexit.register(lambda: target.write_text(json.dumps(COUNTS), encoding="ascii"))
     from huey.bin.huey_consumer import consumer_main  # noqa: PLC0415 - after the connections are counted
 
