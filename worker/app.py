@@ -20,6 +20,7 @@ import tasks.finalize
 import tasks.poll
 import tasks.sweep
 from worker import configuration, open_files
+from worker.alerts.heartbeat import Heartbeat
 from worker.bus.client import BusClient
 from worker.bus.doorbell import Doorbell
 from worker.bus.requests import Endpoint
@@ -42,7 +43,7 @@ from worker.runtime.huey import Band, WatchHuey, workers_given
 from worker.settings import Settings
 from worker.suspension import Suspension
 from worker.telemetry import log
-from worker.telemetry.observers import observe
+from worker.telemetry.observers import Observers, observe
 from worker.telemetry.redact import redact
 
 logger = logging.getLogger("bus_watch.queue")
@@ -52,22 +53,27 @@ LANE_SECONDS = 0.25  # how long a lane may keep a thread that others wait for; a
 
 
 class HueyQueue:
-    """Hands work on as huey tasks: the wake-up list of the consumer. The tasks come once there is what they need."""
+    """Hands work on as huey tasks: the wake-up list of the consumer. The tasks come once there is what they need.
+
+    `band`: by whose workers deliveries are made.
+    """
 
     deliver_task: Any
     finalize_task: Any
 
-    def __init__(self, huey: WatchHuey, finalizer: FinalizerDue) -> None:
+    def __init__(self, huey: WatchHuey, finalizer: FinalizerDue, band: Band = Band.DELIVER) -> None:
         self._huey = huey
         self._finalizer = finalizer
+        self._band = band
 
     def deliver(self, delivery: int, at: float | None) -> None:
         """Enqueue a delivery, or put it into huey's schedule, where it can be seen."""
+        task = self.deliver_task.s(delivery)
+        task.priority = self._band
         if at is None:
-            self.deliver_task(delivery)
+            self._huey.enqueue(task)
         else:
             # Not `deliver.schedule()`: it drops the fraction of the second, and goes through the queue first.
-            task = self.deliver_task.s(delivery)
             task.eta = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
             self._huey.add_schedule(task)
 
@@ -111,13 +117,15 @@ class BusWatch:
             queue=queue,
             bus=BusClient(max_connections=None),  # each poll worker has one, and agents come and go
             redact=redact.tail,
-            observer=observe(settings, database),
+            observer=Observers([observe(settings, database), Heartbeat(settings)]),
             trust=self._trust,
         )
         self.stopping = engine.stopping
         self._postman = Postman(engine.outbox, OutboxBell(settings.files_dir), engine.clock)
         engine.teller.nudge = self._postman.nudge
-        queue.deliver_task = tasks.deliver.register(self.huey, engine.dispatcher)
+        engine.wake_ups.aside = aside = HueyQueue(self.huey, finalizer, Band.ALERT)
+        self.huey.tells = bool(settings.alerts.channels)
+        queue.deliver_task = aside.deliver_task = tasks.deliver.register(self.huey, engine.dispatcher)
         queue.finalize_task = tasks.finalize.register(
             self.huey, finalizer, lambda message: finalize(database, message, engine.clock()), engine.stopping
         )
@@ -182,6 +190,7 @@ class BusWatch:
         self._polls.serve(_pollable(settings), at_once=changed)
         self._postman.nudge()
         self._doorbell.listen_to(self._watched(settings))
+        self.huey.tells = bool(settings.alerts.channels)
         self._sweeps.hurry()
 
     def _watched(self, settings: Settings) -> list[Endpoint]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from worker.alert_settings import AlertSettings, ChannelSettings
 from worker.errors import ConfigError
 from worker.file_modes import exposed
 from worker.plain_files import read_plain
@@ -22,7 +23,7 @@ LONGEST = 16 * 1024 * 1024  # bytes; a thousand agents take 1 MB
 
 _AGENT_KEYS = frozenset(AgentSettings.model_fields)
 _TOP_KEYS = frozenset(Settings.model_fields) - {"config_path"}
-_JSON_KEYS = frozenset({"agents", "transports", "allowlist"})  # lists: in the environment they are JSON
+_JSON_KEYS = frozenset({"agents", "transports", "allowlist", "alerts"})  # in the environment they are JSON
 
 
 def config_path(given: str | os.PathLike[str] | None = None) -> Path:
@@ -129,10 +130,17 @@ def variable_of(key: str) -> str:
 
 
 def _unknown(key: str, known: frozenset[str]) -> str:
-    if key in TransportSettings.model_fields and key not in known:
+    if key in TransportSettings.model_fields and key not in known and known >= _AGENT_KEYS:
         return f"unknown key {key!r} here: it belongs into a transport"
     near = difflib.get_close_matches(key, known, n=1)
     return f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _known_at(place: tuple[int | str, ...]) -> frozenset[str]:
+    """The keys that there are at a place of the configuration."""
+    if place[0] == "alerts":
+        return frozenset((ChannelSettings if "channels" in place else AlertSettings).model_fields)
+    return frozenset(TransportSettings.model_fields) if "transports" in place else _AGENT_KEYS
 
 
 def _problems(error: ValidationError, where: Path, environment: dict[str, Any]) -> list[str]:
@@ -144,8 +152,7 @@ def _problems(error: ValidationError, where: Path, environment: dict[str, Any]) 
         if key in environment:
             place = place[place.index(key) + 1 :]
         if item["type"] == "extra_forbidden":
-            known = frozenset(TransportSettings.model_fields) if "transports" in item["loc"] else _AGENT_KEYS
-            text = _unknown(place.pop(), known)
+            text = _unknown(place.pop(), _known_at(item["loc"]))
         elif item["type"] == "missing":
             text = f"{place.pop()!r} is missing"
         else:

@@ -4,6 +4,7 @@ Durations are seconds, or a number with a unit: `90`, `"15m"`, `"24h"`, `"5d"`.
 """
 
 import re
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,6 +21,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker import template
+from worker.alert_settings import ALERTS, AlertSettings, ChannelSettings
 from worker.classes import MessageClass
 from worker.credentials import TokenSource
 from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
@@ -212,6 +214,19 @@ class AgentSettings(_Model):
         return next((t for t in self.transports if t.name == name), None)
 
 
+def _alert_transport(channel: ChannelSettings) -> TransportSettings:
+    """An alert is a delivery like any other: patient for a day, since a phone may be out of reach."""
+    return TransportSettings(
+        name=channel.name,
+        command=channel.command,
+        env=channel.environment,
+        stdin=True,
+        timeout=20.0,
+        max_attempts=10_000,
+        give_up_after=86400.0,
+    )
+
+
 class _DocumentedVariables(EnvSettingsSource):
     """`BUS_WATCH_*` for the keys of the whole, and for no inner field."""
 
@@ -257,6 +272,8 @@ class Settings(BaseSettings):
     """Where errors are reported; unset: nowhere."""
     sentry_environment: str | None = None
     """The environment that Sentry shows."""
+    alerts: AlertSettings = AlertSettings()
+    """Who is told when something needs a hand; see [alerts](#alerts)."""
     config_path: Path = DEFAULT_CONFIG  # where this was read
 
     @classmethod
@@ -281,6 +298,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        if self.alerts.sentry_monitor and not self.sentry_dsn:
+            raise ValueError("alerts.sentry_monitor needs a sentry_dsn")
         names = [a.agent for a in self.agents]
         if not names:
             raise ValueError('agents: there is none; add {"agent": NAME, ...}')
@@ -296,9 +315,14 @@ class Settings(BaseSettings):
         """Today's settings of one agent's transport, or None where either is gone."""
         return self._lanes.get((agent, name))
 
+    def allowed_for(self, agent: str) -> tuple[str, ...]:
+        """The programs that may be run for an agent: for alerts our own, and nothing else."""
+        return (sys.executable,) if agent == ALERTS else self.allowlist
+
     @cached_property
     def _lanes(self) -> dict[tuple[str, str], TransportSettings]:
-        return {(agent.agent, transport.name): transport for agent in self.agents for transport in agent.transports}
+        lanes = {(agent.agent, transport.name): transport for agent in self.agents for transport in agent.transports}
+        return lanes | {(ALERTS, one.name): _alert_transport(one) for one in self.alerts.channels}
 
     @property
     def state_file(self) -> Path:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "run-agent": "start an agent in this pane with a server of its own",
     "profile": "make a profile for an agent that has none, and try it",
     "queue": "show what waits, runs, retries, is held or dead, and why",
+    "alerts": "show the alerts that are open, or try a channel",
     "top": "all agents and what waits for them, live, with keys",
     "web": "the same as a page in a browser, on loopback",
     "show": "tell the whole story of one message",

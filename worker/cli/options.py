@@ -53,11 +53,12 @@ def agents(args: argparse.Namespace, settings: "Settings") -> frozenset[str]:
     Raises:
         UsageError: one of them is neither in the configuration nor in the ledger.
     """
+    from worker.alert_settings import ALERTS
     from worker.ledger import report
     from worker.view.access import ledger_of
 
     chosen = frozenset(args.agent)
-    known = {agent.agent for agent in settings.agents}
+    known = {agent.agent for agent in settings.agents} | {ALERTS}
     if chosen - known:
         with ledger_of(settings) as db:
             known.update(report.inboxes(db))

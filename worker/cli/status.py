@@ -4,16 +4,21 @@ Exit status: 0 healthy, 1 degraded (the lines marked with ! say why), 2 not runn
 """
 
 import argparse
+import os
 from typing import Any
 
 from worker import times
 from worker.cli import options, output
 from worker.view.overview import overview
+from worker.view.plain import one_line
+
+TMUX_WIDTH = 60
 
 EXAMPLES = """examples:
   bus-watch status && echo healthy
   bus-watch status --watch
   bus-watch status --json | jq .oldest_waiting_seconds
+  tmux set -g status-right '#(bus-watch status --tmux)'
 """
 
 
@@ -22,14 +27,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     options.add_json(parser)
     options.add_watch(parser)
+    parser.add_argument("--tmux", action="store_true", help="one line, coloured for tmux's status line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.watch:
         return output.watch(lambda: text(overview(lambda: options.settings(args))), args.color)
-    found = overview(lambda: options.settings(args))
-    if args.json:
+    found = overview(lambda: options.settings(args), ask=not args.tmux)
+    if args.tmux:
+        print(tmux_line(found, args.color))
+    elif args.json:
         output.print_json(found)
     else:
         output.write(text(found), args.color)
@@ -76,6 +84,30 @@ def text(found: dict[str, Any]) -> str:
         lines.append(f"unknown screens: {name}: {one['count']}, the last {times.span(one['last_seconds_ago'])} ago")
     lines += [output.wrapped(f"! {problem}", indent="  ") for problem in found["problems"]]
     return "\n".join(lines) + "\n"
+
+
+def tmux_line(found: dict[str, Any], color: str) -> str:
+    """What is wrong, for a status line that runs this every few seconds. tmux reads each `#`: ours alone are left."""
+    if not found["running"]:
+        words, style = "not running", "fg=white,bg=red"
+    elif found["problems"]:
+        words, style = _short(found), "fg=red"
+    else:
+        return "bus-watch ok"
+    line = one_line(f"bus-watch: {words}", TMUX_WIDTH).replace("#", "##")
+    return line if color == "never" or os.environ.get("NO_COLOR") else f"#[{style}]{line}#[default]"
+
+
+def _short(found: dict[str, Any]) -> str:
+    """The conditions that hold: whose, where it is one, else how many."""
+    by_condition: dict[str, list[str]] = {}
+    for one in found["troubles"]:
+        by_condition.setdefault(one["condition"], []).append(one["about"])
+    parts = [
+        f"{condition} {abouts[0]}".strip() if len(abouts) == 1 else f"{len(abouts)} {condition}"
+        for condition, abouts in by_condition.items()
+    ]
+    return ", ".join(parts) or str(found["problems"][0])
 
 
 def _outbox(counts: dict[str, int]) -> list[str]:

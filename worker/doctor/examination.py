@@ -6,6 +6,7 @@ from pathlib import Path
 
 from worker import configuration
 from worker.doctor import (
+    alerts,
     bus,
     connection,
     files,
@@ -36,6 +37,7 @@ def examine(config: Path, *, offline: bool, probe: bool = False) -> Iterator[Fin
         yield from _guarded("bridge_url", lambda: connection.check(settings))
         yield from _guarded("transports", lambda: transports.check(settings))
         yield from _guarded("panes", lambda: panes.check(settings, os.environ, probe=probe))
+        yield from _guarded("alerts", lambda: alerts.check(settings))
         yield from _guarded("limits", lambda: limits.check(settings))
         yield from _guarded("unit", lambda: stopping.check(settings))
         yield from _guarded("disk", lambda: ledger.room(settings))

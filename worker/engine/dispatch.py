@@ -141,7 +141,7 @@ class Dispatcher:
             prepared = prepare(
                 transport.templates,
                 envelope_of(claim),
-                allowlist=settings.allowlist,
+                allowlist=settings.allowed_for(claim.agent),
                 extra_env=transport.env,
                 stdin=transport.stdin,
                 message_file=self._message_file(claim, transport),

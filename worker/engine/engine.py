@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from worker.alert_settings import ALERTS
 from worker.bus.client import BusClient
+from worker.engine.alerting import Alerter
 from worker.engine.dispatch import Dispatcher
 from worker.engine.endings import Endings
 from worker.engine.hand_off import HandOffs
@@ -109,6 +111,7 @@ class Engine:
             observer=self.observer,
         )
         self.teller = Teller(db=db, lanes=self.lanes, clock=clock, redact=redact)
+        self.alerter = Alerter(db=db, wake_ups=self.wake_ups, clock=clock, redact=redact)
         self.sweeper = Sweeper(
             db=db,
             clock=clock,
@@ -121,8 +124,13 @@ class Engine:
             observer=self.observer,
             on_folder_made=self.dispatcher.launcher.keep_folder,
             keep_leases=turns.keep_leases,
-            tell=self.teller.round,
+            tell=self._tell,
         )
+
+    def _tell(self) -> None:
+        """A part of the sweep: senders are told of their messages, people of what needs a hand."""
+        self.teller.round()
+        self.alerter.round()
 
     def start(self) -> None:
         """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for.
@@ -156,6 +164,8 @@ class Engine:
         serves = {agent.agent: [transport.name for transport in agent.transports] for agent in settings.agents}
         upkeep.note_serves(tx, self.identity.worker, serves, needs_restart, self.clock())
         intake.ensure_all(tx, serves)
+        for channel in settings.alerts.channels:
+            intake.ensure_lane(tx, ALERTS, channel.name)
 
     def adopt(self, settings: Settings, needs_restart: Sequence[str] = ()) -> list[str]:
         """From now on these settings: what runs ends under those that it began with. Returns whose inbox is another.

@@ -1,5 +1,6 @@
 """What the settings say of a lane: the transport it runs, and what a claim must know."""
 
+from worker.alert_settings import ALERTS
 from worker.ledger import lanes
 from worker.ledger.groups import LaneSettings
 from worker.ledger.lanes import Lane
@@ -27,6 +28,10 @@ class LaneLookup:
             return None
         self._lanes[lane_id] = lane
         return self.settings.transport(lane.agent, lane.transport)
+
+    def is_of_alerts(self, lane_id: int) -> bool:
+        """Whether a lane that `transport_of` knows tells people of alerts."""
+        return self._lanes[lane_id].agent == ALERTS
 
     def claim_settings(self, agent: str, transport: str) -> LaneSettings | None:
         """What a claim must know of a lane's settings; None for an orphaned lane."""

@@ -60,7 +60,7 @@ class Sweeper:
     observer: Observer
     on_folder_made: Callable[[], None]  # somebody had removed the folder of locks, notes and receipts
     keep_leases: Callable[[Tx, float], None]  # renews those of our inboxes
-    tell: Callable[[], None]  # tells senders what became of their messages
+    tell: Callable[[], None]  # tells senders what became of their messages, and people what needs a hand
     _noted_at: float = float("-inf")  # when it was last written down that we sweep (monotonic seconds)
     _looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
 

@@ -42,6 +42,7 @@ class WakeUps:
     queue: Queue
     lanes: LaneLookup
     clock: Callable[[], float]
+    aside: Queue | None = None  # the alerts' own, where they have one: a channel that hangs must not hold messages up
     overlooked: threading.Event = field(default_factory=threading.Event)  # one was lost: the next sweep wakes all
 
     def mark(self, tx: Tx, ids: Iterable[int], *, only_new: bool = False) -> list[Wake]:
@@ -54,7 +55,8 @@ class WakeUps:
         """Enqueue or schedule."""
         for wake in wakes:
             try:
-                self.queue.deliver(wake.delivery, wake.at)
+                queue = self.aside if self.aside and self.lanes.is_of_alerts(wake.lane) else self.queue
+                queue.deliver(wake.delivery, wake.at)
             except (sqlite3.Error, OSError) as error:
                 self._lost(error)
 

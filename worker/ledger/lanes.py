@@ -56,6 +56,7 @@ class Wake(NamedTuple):
 
     delivery: int
     at: float | None
+    lane: int
 
 
 def keeps_order(lane: LaneState, *, ordered: bool) -> bool:
@@ -194,10 +195,9 @@ def next_wakes(tx: Tx, ordered: Mapping[int, bool], *, now: float, only_new: boo
     `only_new`: not a delivery that was woken before; its task is in the queue, or the sweep will see.
     """
     tx.lock_lanes(ordered)
-    found = candidates(tx, ordered, now=now).values()
     wakes = [
-        Wake(one.delivery, one.next_at if one.next_at is not None and one.next_at > now else None)
-        for one in found
+        Wake(one.delivery, one.next_at if one.next_at is not None and one.next_at > now else None, lane)
+        for lane, one in candidates(tx, ordered, now=now).items()
         if not (only_new and one.woken_at is not None)
     ]
     tx.executemany("update deliveries set woken_at = ? where id = ?", [(now, wake.delivery) for wake in wakes])

@@ -291,5 +291,16 @@ select l.id as lane, l.agent, l.transport, l.paused, l.broken_since,
 from lanes l;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _OUTBOX, _TELLING, _ONE_RUNS)
+_ALERTS = """
+create table alerts (                   -- conditions that people have been told of, and whose end they have not
+  condition   text not null,
+  about       text not null,
+  opened_at   real not null,
+  clear_since real,                     -- it has not held since then
+  said        text not null,            -- what they were told
+  primary key (condition, about)
+) without rowid;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _OUTBOX, _TELLING, _ONE_RUNS, _ALERTS)
 VERSION = len(MIGRATIONS)

@@ -21,6 +21,7 @@ logger = logging.getLogger("bus_watch.queue")
 SCHEDULER_SECONDS = 0.25
 SHORTEST_SLEEP = 0.02
 UPKEEP_WORKERS = 2
+ALERT_WORKERS = 2
 MAIN_SECONDS = 0.25  # how soon a signal is seen; at huey's own 0.1 s the main thread wakes more often than all others
 POLL_JOIN_SECONDS = 2.0
 
@@ -45,6 +46,12 @@ class UpkeepWorker(BandWorker):
     """Takes sweeps and finalizers."""
 
     band = Band.UPKEEP
+
+
+class AlertWorker(BandWorker):
+    """Tells people of alerts: slowly, where a channel hangs."""
+
+    band = Band.ALERT
 
 
 class QuickScheduler(Scheduler):
@@ -86,7 +93,9 @@ class WatchConsumer(Consumer):
         self.failed = False
         self.watchdog = Watchdog(huey.pulse, huey.program.note_health)
         self._reload = False
-        self.upkeep = [self._create_upkeep(number) for number in range(1, UPKEEP_WORKERS + 1)]
+        self.upkeep = [
+            self._create_named(UpkeepWorker, f"UpkeepWorker-{number}") for number in range(1, UPKEEP_WORKERS + 1)
+        ]
         self.crew = PollCrew(
             lambda: self._create_reserved(PollWorker),
             self.stop_flag,
@@ -103,9 +112,17 @@ class WatchConsumer(Consumer):
             backoff=self.backoff,
         )
 
-    def _create_upkeep(self, number: int) -> tuple[BandWorker, threading.Thread]:
-        worker = self._create_reserved(UpkeepWorker)
-        return worker, self._create_process(worker, f"UpkeepWorker-{number}")
+    def _create_named(self, kind: type[BandWorker], name: str) -> tuple[BandWorker, threading.Thread]:
+        worker = self._create_reserved(kind)
+        return worker, self._create_process(worker, name)
+
+    def _staff_alerts(self) -> None:
+        """Have those who tell of alerts, once there are channels."""
+        if self.huey.tells and not any(isinstance(worker, AlertWorker) for worker, _ in self.upkeep):
+            made = [self._create_named(AlertWorker, f"AlertWorker-{number}") for number in range(1, ALERT_WORKERS + 1)]
+            self.upkeep += made
+            for _, thread in made:
+                thread.start()
 
     def _handle_signal(self, signum: int, frame: Any) -> None:
         """A hang-up asks for the configuration to be read again; huey would end, wait for all, and begin anew."""
@@ -151,10 +168,10 @@ class WatchConsumer(Consumer):
 
     def check_worker_health(self) -> bool:
         healthy = bool(super().check_worker_health())
-        for index, (_, thread) in enumerate(self.upkeep):
+        for index, (worker, thread) in enumerate(self.upkeep):
             if not thread.is_alive():
                 logger.warning("%s died, restarting it", thread.name)
-                self.upkeep[index] = self._create_upkeep(index + 1)
+                self.upkeep[index] = self._create_named(type(worker), thread.name)
                 self.upkeep[index][1].start()
                 healthy = False
         return healthy
@@ -169,6 +186,7 @@ class WatchConsumer(Consumer):
         self.huey.program.look(reload=asked)
         if not self.stop_flag.is_set():
             self.crew.staff()
+            self._staff_alerts()
         self.watchdog.look()
         return cast("float | None", super().loop(health_check_ts))
 

@@ -67,6 +67,7 @@ class WatchHuey(Huey):
     """
 
     program: Program  # set by the composition root, which needs this Huey for it
+    tells = False  # whether people are told of alerts: then those have workers of their own
 
     def __init__(
         self,

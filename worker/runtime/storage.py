@@ -33,6 +33,7 @@ class Band(IntEnum):
     DELIVER = 0
     POLL = 100
     UPKEEP = 200
+    ALERT = 300
 
 
 class JsonSerializer(Serializer):
