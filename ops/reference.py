@@ -8,6 +8,7 @@ written by hand.
 import argparse
 import ast
 import importlib
+import itertools
 import pkgutil
 import re
 import sys
@@ -15,9 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 import worker
-from worker import settings
+from worker import alert_settings, settings
+from worker.alert_settings import AlertSettings, ChannelSettings
 from worker.cli.main import COMMANDS, command_parser
+from worker.conditions import Condition
 from worker.delivery import Ending, Meaning, RetryPolicy, meaning
 from worker.errors import BusWatchError
 from worker.settings import AgentSettings, Settings, TransportSettings
@@ -77,7 +82,7 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", r"\|")
 
 
-def keys(model: type[AgentSettings | TransportSettings | Settings]) -> Iterator[str]:
+def keys(model: type[BaseModel]) -> Iterator[str]:
     """Every key of a settings model: its values, its default, and the docstring under it."""
     described = _docstrings()[model.__name__]
     schema = model.model_json_schema()
@@ -96,7 +101,8 @@ def keys(model: type[AgentSettings | TransportSettings | Settings]) -> Iterator[
 def _docstrings() -> dict[str, dict[str, tuple[str, str]]]:
     """By model and field: its annotation as written, and the docstring under it."""
     found: dict[str, dict[str, tuple[str, str]]] = {}
-    for model in ast.parse(Path(settings.__file__).read_text("utf-8")).body:
+    sources = (Path(module.__file__ or "").read_text("utf-8") for module in (settings, alert_settings))
+    for model in (statement for source in sources for statement in ast.parse(source).body):
         if isinstance(model, ast.ClassDef):
             fields = found.setdefault(model.name, {})
             for statement, below in zip(model.body, [*model.body[1:], None], strict=True):
@@ -113,7 +119,7 @@ def _text(statement: ast.stmt | None) -> str:
 
 def _values(part: dict[str, Any], annotation: str) -> str:
     if "$ref" in part:
-        return "object"
+        return "[conditions](#conditions)" if part["$ref"].endswith("/Condition") else "object"
     if "anyOf" in part:
         return " or ".join(_values(one, annotation) for one in part["anyOf"] if one.get("type") != "null")
     if "enum" in part:
@@ -138,7 +144,7 @@ def _bounds(part: dict[str, Any]) -> str:
 
 
 def _default(value: Any, annotation: str) -> str:
-    if value is None or value in ((), {}):
+    if value is None or value in ((), {}) or isinstance(value, BaseModel):
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -154,6 +160,19 @@ def _span(seconds: float) -> str:
         if seconds >= 2 * size and seconds % size == 0:
             return f"{seconds / size:g} {unit}"
     return f"{seconds:g} s"
+
+
+def conditions() -> Iterator[str]:
+    """Every condition, and the docstring under it."""
+    yield from ("| condition | |", "|---|---|")
+    body = next(
+        one
+        for one in ast.parse(Path(worker.conditions.__file__).read_text("utf-8")).body
+        if isinstance(one, ast.ClassDef)
+    ).body
+    for statement, below in itertools.pairwise(body):
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            yield f"| `{Condition[statement.targets[0].id]}` | {_cell(_text(below))} |"
 
 
 MEANINGS = {
@@ -208,6 +227,9 @@ BLOCKS: dict[str, Callable[[], Iterator[str]]] = {
     "agent-keys": lambda: keys(AgentSettings),
     "transport-keys": lambda: keys(TransportSettings),
     "whole-keys": lambda: keys(Settings),
+    "alert-keys": lambda: keys(AlertSettings),
+    "channel-keys": lambda: keys(ChannelSettings),
+    "conditions": conditions,
     "exit-statuses": exit_statuses,
     "errors": errors,
 }
