@@ -24,6 +24,7 @@ NEEDS_RESTART = (
     "log_level",
     "log_file",
     "metrics_file",
+    "traces_endpoint",
     "sentry_dsn",
     "sentry_environment",
 )

@@ -268,6 +268,9 @@ class Settings(BaseSettings):
     """Where the log goes; unset: standard error."""
     metrics_file: FilePath | None = None
     """A Prometheus text file to keep up to date (extra `metrics`)."""
+    traces_endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")] | None = None
+    """Where a span for each delivery goes: an OTLP/HTTP collector, as `http://127.0.0.1:4318/v1/traces` (extra `otel`).
+    Unset: nowhere, at no cost."""
     sentry_dsn: Secret | None = None
     """Where errors are reported; unset: nowhere."""
     sentry_environment: str | None = None

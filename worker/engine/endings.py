@@ -104,6 +104,10 @@ class Endings:
                     reason=one.reason,
                     began_failing=one.began_failing,
                     is_companion=one is not settled,
+                    output=report.output,
+                    received_at=one.received_at,
+                    started_at=one.started_at,
+                    ended_at=one.ended_at,
                 )
             )
 

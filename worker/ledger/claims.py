@@ -62,7 +62,8 @@ class Settled(NamedTuple):
     """What a settle did. `finished` is true where it was the one that finished the message.
 
     `began_failing`: it failed, and what its lane had done before succeeded: a new episode of trouble.
-    `others`: the deliveries that went together with this one, and ended with it.
+    `others`: the deliveries that went together with this one, and ended with it. Times are epoch seconds: when the
+    message came, when the attempt began, when it was settled.
     """
 
     delivery: int
@@ -75,6 +76,9 @@ class Settled(NamedTuple):
     agent: str
     message_id: str
     began_failing: bool
+    received_at: float
+    started_at: float
+    ended_at: float
     others: "tuple[Settled, ...]" = ()
 
 
@@ -278,6 +282,7 @@ def settle(
 _SETTLED = """
 select d.id, d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, d.renewed_at, m.received_at, m.ms,
        m.agent, m.message_id, l.broken_since,
+       (select a.started_at from attempts a where a.id = d.attempt_id) as started_at,
        exists (select 1 from companions c where c.attempt = d.attempt_id) as accompanied
 from deliveries d join messages m on m.id = d.message join lanes l on l.id = d.lane
 where
@@ -309,6 +314,9 @@ def _settle_one(tx: Tx, row: Row, decision: Decision, next_at: float | None, now
         agent=row["agent"],
         message_id=row["message_id"],
         began_failing=False,
+        received_at=row["received_at"],
+        started_at=row["started_at"] or now,
+        ended_at=now,
     )
 
 

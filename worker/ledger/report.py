@@ -1,5 +1,6 @@
 """What commands read from the ledger to tell people: bounded queries, each through an index, none that writes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.ledger.port import Row, Rows, Tx
@@ -114,6 +115,19 @@ def running(db: Tx, lane: int) -> list[DeliveryReport]:
     return _deliveries(db.execute(query, (lane,)))
 
 
+def ages(db: Tx, lane: int, now: float, bounds: Sequence[float]) -> tuple[list[int], float]:
+    """How many of what waits in a lane are at most so many seconds old, by their ids; and the sum of their ages."""
+    younger = ", ".join("coalesce(sum(case when ms >= ? then 1 else 0 end), 0)" for _ in bounds)
+    row = db.execute(
+        f"""
+        select {younger}, coalesce(sum(case when ms / 1000.0 < ? then ? - ms / 1000.0 else 0.0 end), 0.0) from deliveries indexed by deliveries_pending
+        where lane = ? and state in ('waiting', 'retrying')
+        """,  # noqa: S608 - our own words
+        (*(int((now - bound) * 1000) for bound in bounds), now, now, lane),
+    ).fetchone()
+    return list(row)[:-1], float(row[-1])
+
+
 def head(db: Tx, lane: int) -> DeliveryReport | None:
     """What comes first of what waits in a lane."""
     query = _DELIVERY.format(index="") + "where d.id = (select head from lane_heads where lane = ?)"  # noqa: S608 - our own words
@@ -153,6 +167,12 @@ def most_from(db: Tx, lane: int, among: int = 1000) -> tuple[str, int] | None:
         (lane, among),
     ).fetchone()
     return None if row is None else (row["source"], row["number"])
+
+
+def one(db: Tx, delivery: int) -> DeliveryReport | None:
+    """One delivery, in whatever state; None where it is forgotten."""
+    found = _deliveries(db.execute(_DELIVERY.format(index="") + "where d.id = ?", (delivery,)))
+    return found[0] if found else None
 
 
 def stuck(db: Tx, lane: int, limit: int) -> list[DeliveryReport]:

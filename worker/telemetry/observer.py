@@ -10,8 +10,9 @@ from worker.settings import Settings
 class Ended(NamedTuple):
     """How an attempt ended and what became of a delivery by it.
 
-    `cause` holds nothing that the transport printed, `reason` may. `is_companion`: it is not the one that the attempt
-    was begun for, but went together with it.
+    `cause` holds nothing that the transport printed, `reason` may, `output` is what it printed, redacted.
+    `is_companion`: it is not the one that the attempt was begun for, but went together with it. Times are epoch
+    seconds: when the message came into the ledger, and when this attempt began and was settled.
     """
 
     agent: str
@@ -25,6 +26,10 @@ class Ended(NamedTuple):
     began_failing: bool
     reason: str = ""
     is_companion: bool = False
+    output: str = ""
+    received_at: float = 0.0
+    started_at: float = 0.0
+    ended_at: float = 0.0
 
 
 class Observer:

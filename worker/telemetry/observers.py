@@ -61,10 +61,10 @@ class Observers(Observer):
 
 
 def observe(settings: Settings, database: Ledger | None) -> Observer:
-    """What the settings ask for: Sentry with a `sentry_dsn`, metrics with a `metrics_file`; imported only then.
+    """What the settings ask for: Sentry (`sentry_dsn`), metrics (`metrics_file`), traces; imported only then.
 
     Without a database there are no metrics: `run --once` must not overwrite a consumer's file with its own few counts.
-    Raises ConfigError: the DSN is none, or the `metrics` extra is not installed.
+    Nor traces. Raises ConfigError: the DSN is none, or an extra is not installed.
     """
     observers: list[Observer] = []
     if settings.sentry_dsn:
@@ -81,4 +81,14 @@ def observe(settings: Settings, database: Ledger | None) -> Observer:
                 "metrics_file needs an extra; install it with: pip install 'bus-watch[metrics]'"
             ) from None
         observers.append(MetricsFile(settings, database))
+    if settings.traces_endpoint is not None and database is not None:
+        try:
+            from worker.telemetry.traces import Tracer  # noqa: PLC0415 - the same
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "opentelemetry":
+                raise
+            raise ConfigError(
+                "traces_endpoint needs an extra; install it with: pip install 'bus-watch[otel]'"
+            ) from None
+        observers.append(Tracer(settings.traces_endpoint, database))
     return Observers(observers)

@@ -14,6 +14,7 @@ from worker import __version__
 from worker.errors import BusWatchError
 from worker.settings import Settings
 from worker.ui import verbs
+from worker.view import metrics
 from worker.view.live import Live
 from worker.web import model, tokens
 from worker.web.actions import BadActionError, command_of
@@ -48,6 +49,7 @@ class WebView:
             Route("/events", self._events),
             Route("/agents/{agent}", self._agent),
             Route("/messages/{key:path}", self._message),
+            Route("/metrics", self._metrics),
             Route("/do", self._do, methods=["POST"]),
         ]
         self.app = Guard(Starlette(routes=routes, exception_handlers={BusWatchError: _failed}), given, names)
@@ -75,6 +77,10 @@ class WebView:
 
     async def _message(self, request: Request) -> Response:
         return JSONResponse(await asyncio.to_thread(model.told, self._live.settings, request.path_params["key"]))
+
+    async def _metrics(self, _request: Request) -> Response:
+        found = await asyncio.to_thread(metrics.exposition, self._live.settings)
+        return Response(found, media_type=metrics.MEDIA_TYPE)
 
     async def _do(self, request: Request) -> Response:
         try:

@@ -95,7 +95,8 @@ def test_apprise_itself_delivers(push: FakePush, tmp_path: Path, told: Callable[
 @pytest.mark.parametrize(
     ("answer", "status", "says"),
     [
-        (500, 1, "HTTP 500"), (503, 1, "HTTP 503"), (429, 1, "HTTP 429"), (404, 1, "HTTP 404"), (302, 1, "it has moved"),
+        (500, 1, "HTTP 500"), (503, 1, "HTTP 503"), (429, 1, "HTTP 429"), (404, 1, "HTTP 404"),
+        (302, 1, "it has moved"),
         (401, 1, "the token or the address is refused"), (403, 1, "the token or the address is refused"),
         (413, 65, "HTTP 413"), (400, 65, "HTTP 400"),
     ],
