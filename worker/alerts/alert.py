@@ -38,7 +38,8 @@ def read(text: str, key: str, *, include_text: bool) -> Alert:
     """The alert in a message's text: a line for people, then a line of JSON. RefusedError: there is none in it."""
     try:
         told = json.loads(text.partition("\n")[2])
-        facts = {name: str(told[name]) for name in FACTS}
+        facts: dict[str, Any] = {name: str(told[name]) for name in FACTS}
+        facts["abouts"] = [str(one) for one in told["abouts"]]
     except (ValueError, KeyError, TypeError):
         raise RefusedError("this is no alert of bus-watch's: its text was cleared, or is somebody else's") from None
     return Alert(facts, key, str(told.get("detail", "")) if include_text else "")

@@ -86,16 +86,17 @@ def _test(settings: Settings, name: str, *, as_json: bool) -> int:
 
 def _told(settings: Settings, name: str) -> dict[str, Any]:
     """Run what the worker would run, as it would run it."""
-    from worker.engine.alerting import message_text
+    from worker.engine.alerting import Telling
     from worker.transports.command import Envelope, prepare
 
     now = time.time()
     transport = settings.transport(ALERTS, name)
     assert transport is not None  # noqa: S101 - it is one of the channels
-    told = {"event": "opened", "summary": "a test: this is how an alert arrives"}
+    words = "a test: this is how an alert arrives"
+    told = Telling(event="opened", condition="test", about="", summary=words, opened_at=now)
     envelope = Envelope(
         agent=ALERTS, project="", stream="", message_id="", source="bus-watch", message_class="", timestamp="",
-        text=message_text(told, "test", "", opened_at=now, now=now), key=f"{ALERTS}/test-{int(now * 1000)}", attempt=1,
+        text=told.text(now), key=f"{ALERTS}/test-{int(now * 1000)}", attempt=1,
     )  # fmt: skip
     try:
         prepared = prepare(

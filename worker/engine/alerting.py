@@ -10,8 +10,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
-from worker.alert_settings import ALERTS, AlertSettings, ChannelSettings
+from worker.alert_settings import ALERTS, ChannelSettings
 from worker.doctor.troubles import Trouble, left_over, low_disk, troubles
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
@@ -24,6 +25,8 @@ from worker.settings import Settings
 from worker.times import span, stamp
 
 LOOK_SECONDS = 10.0
+MOST_SINGLY = 3  # tellings of one condition at a time
+MOST_NAMED = 5
 TEXT_SHOWN = 500  # characters of a message that go along where a channel asks for them
 
 Key = tuple[str, str]
@@ -55,51 +58,78 @@ class Alerter:
         step("alerted")
 
     def _write(self, tx: sqlite3.Connection, settings: Settings, holding: dict[Key, Trouble], now: float) -> list[Wake]:
-        wakes: list[Wake] = []
+        tellings: list[Telling] = []
         for change in list(_changes(holding, alerts.every(tx), settings.alerts.close_after, now)):
             match change:
                 case Trouble():
-                    said = self.redact(change.quotes_nothing)
-                    alerts.open_one(tx, change.condition, change.about, said, now)
-                    wakes += self._tell(tx, settings.alerts, _opened(tx, change, said, self.redact), change, now)
+                    opened = _opened(tx, change, self.redact, now)
+                    alerts.open_one(tx, change.condition, change.about, opened.summary, now)
+                    tellings.append(opened)
                 case _Clear(one, since):
                     alerts.note_clear(tx, one, since)
                 case OpenAlert():
                     alerts.close_one(tx, change)
-                    wakes += self._tell(tx, settings.alerts, _closed(change, now), change, now)
-        return wakes
-
-    def _tell(
-        self,
-        tx: sqlite3.Connection,
-        settings: AlertSettings,
-        what: dict[str, str],
-        one: Trouble | OpenAlert,
-        now: float,
-    ) -> list[Wake]:
-        channels = [channel.name for channel in settings.channels if _tells(channel, one)]
-        if not channels:
-            return []
-        opened_at = now if isinstance(one, Trouble) else one.opened_at
-        text = message_text(what, str(one.condition), one.about, opened_at=opened_at, now=now)
-        return self.wake_ups.mark(tx, alerts.put(tx, ALERTS, channels, text, now), only_new=True)
+                    tellings.append(_closed(change, now))
+        lanes: dict[int, None] = {}
+        for telling in _gathered(tellings):
+            channels = [one.name for one in settings.alerts.channels if _tells(one, telling)]
+            if channels:
+                lanes |= dict.fromkeys(alerts.put(tx, ALERTS, channels, telling.text(now), now))
+        return self.wake_ups.mark(tx, lanes, only_new=True)
 
 
-def message_text(what: dict[str, str], condition: str, about: str, *, opened_at: float, now: float) -> str:
-    """A telling as its channels get it: a line for people, then one of JSON.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """What people are told. `detail` is for channels that ask for it; `abouts`: whose it is, where it is several's."""
 
-    `what` has `event` (`opened`, `closed`), `summary`, and perhaps `detail`, for channels that ask for it.
-    """
-    facts = {
-        **what,
-        "condition": condition,
-        "about": about,
-        "host": socket.gethostname(),
-        "at": stamp(now),
-        "opened_at": stamp(opened_at),
-        "alert": f"{condition} {about} {int(opened_at * 1000)}",
-    }
-    return f"{what['event']}: {what['summary']}\n{json.dumps(facts, ensure_ascii=False)}"
+    event: Literal["opened", "closed"]
+    condition: str
+    about: str
+    summary: str
+    opened_at: float
+    detail: str = ""
+    abouts: tuple[str, ...] = ()
+
+    def text(self, now: float) -> str:
+        """As its channels get it: a line for people, then one of JSON."""
+        facts = {
+            "event": self.event,
+            "condition": self.condition,
+            "about": self.about,
+            "abouts": self.abouts or (self.about,),
+            "summary": self.summary,
+            "detail": self.detail,
+            "host": socket.gethostname(),
+            "at": stamp(now),
+            "opened_at": stamp(self.opened_at),
+            "alert": f"{self.condition} {self.about} {int(self.opened_at * 1000)}",
+        }
+        return f"{self.event}: {self.summary}\n{json.dumps(facts, ensure_ascii=False)}"
+
+
+def _gathered(tellings: list[Telling]) -> Iterator[Telling]:
+    """The same, those of one condition in one where they are many: a bus that is down is down for all its agents."""
+    groups: dict[tuple[str, str], list[Telling]] = {}
+    for one in tellings:
+        own = one.about if one.about.startswith(f"{ALERTS} ") else ""  # of a channel: each is told by the others
+        groups.setdefault((one.event, one.condition + own), []).append(one)
+    for group in groups.values():
+        if len(group) <= MOST_SINGLY:
+            yield from group
+            continue
+        first, abouts = group[0], tuple(one.about for one in group)
+        names = ", ".join(abouts[:MOST_NAMED]) + (
+            f" and {len(abouts) - MOST_NAMED} more" if abouts[MOST_NAMED:] else ""
+        )
+        over = " is over" if first.event == "closed" else ""
+        yield Telling(
+            event=first.event,
+            condition=first.condition,
+            about=names,
+            summary=f"{first.condition}{over}, {len(abouts)} at once: {names}. The first: {first.summary}",
+            opened_at=min(one.opened_at for one in group),
+            abouts=abouts,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +171,34 @@ def _changes(
     yield from (trouble for key, trouble in holding.items() if key not in before and not trouble.is_new)
 
 
-def _tells(channel: ChannelSettings, one: Trouble | OpenAlert) -> bool:
+def _tells(channel: ChannelSettings, one: Telling) -> bool:
     """Whether a channel tells of this: never of itself, which could not be told by it and would not end."""
     if one.about == f"{ALERTS} {channel.name}":
         return False
     return channel.conditions is None or one.condition in channel.conditions
 
 
-def _opened(db: sqlite3.Connection, trouble: Trouble, said: str, redact: Callable[[str], str]) -> dict[str, str]:
-    """What a person is told; `detail` is for channels that asked for it."""
+def _opened(db: sqlite3.Connection, trouble: Trouble, redact: Callable[[str], str], now: float) -> Telling:
     detail = redact(trouble.words)
     text = None if trouble.delivery is None else alerts.text_of(db, trouble.delivery)
     if text:
         detail += "\n\n" + redact(text)[:TEXT_SHOWN]
-    return {"event": "opened", "summary": said, "detail": detail}
+    return Telling(
+        event="opened",
+        condition=str(trouble.condition),
+        about=trouble.about,
+        summary=redact(trouble.quotes_nothing),
+        detail=detail,
+        opened_at=now,
+    )
 
 
-def _closed(one: OpenAlert, now: float) -> dict[str, str]:
+def _closed(one: OpenAlert, now: float) -> Telling:
     lasted = span((one.clear_since or now) - one.opened_at)
-    return {"event": "closed", "summary": f"{one.condition} is over after {lasted}. It was: {one.said}"}
+    return Telling(
+        event="closed",
+        condition=one.condition,
+        about=one.about,
+        summary=f"{one.condition} is over after {lasted}. It was: {one.said}",
+        opened_at=one.opened_at,
+    )

@@ -12,12 +12,17 @@ import pytest
 
 from tests.fakes.push import FakePush
 from worker.alerts import desktop, tell
-from worker.engine.alerting import message_text
+from worker.engine.alerting import Telling
 
 NOON = 1_795_300_000.0
 SUMMARY = "bob tmux: stuck for 5 min: bob/7-0 failed 3 times <b>&amp; #1; bus-watch show bob/7-0"
 DETAIL = "what the sender wrote"
 TOKEN = "tk_canary0token"
+
+
+def telling(summary: str, event: Any = "opened") -> str:
+    told = Telling(event=event, condition="stuck", about="bob tmux", summary=summary, detail=DETAIL, opened_at=NOON)
+    return told.text(NOON)
 
 
 @pytest.fixture
@@ -41,8 +46,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """Tell an alert by the program that the worker runs; its exit status and what it printed."""
 
     def run(*argv: str, text: str | None = None, event: str = "opened", summary: str = SUMMARY) -> tuple[int, str]:
-        what = {"event": event, "summary": summary, "detail": DETAIL}
-        whole = message_text(what, "stuck", "bob tmux", opened_at=NOON, now=NOON) if text is None else text
+        whole = telling(summary, event) if text is None else text
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(whole.encode())))
         monkeypatch.setenv("SOS_MESSAGE_KEY", "@alerts/alerts/7-0")
         status = tell.main(argv)
@@ -186,10 +190,9 @@ def test_a_mac_reads_no_script_in_a_text(monkeypatch: pytest.MonkeyPatch) -> Non
     from worker.alerts import alert
 
     monkeypatch.setattr(sys, "platform", "darwin")
-    what = {"event": "opened", "summary": '" & (do shell script "id") & "'}
-    text = message_text(what, "stuck", "bob", opened_at=NOON, now=NOON)
-    argv = desktop.command(alert.read(text, "k", include_text=False))
-    assert argv[-1] == what["summary"]
+    hostile = '" & (do shell script "id") & "'
+    argv = desktop.command(alert.read(telling(hostile), "k", include_text=False))
+    assert argv[-1] == hostile
     assert not any("do shell" in part for part in argv[:-1])
 
 

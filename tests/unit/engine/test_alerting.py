@@ -258,6 +258,30 @@ def test_a_channel_that_fails_is_told_by_the_others(tmp_path: Path) -> None:
     watch.db.close()
 
 
+def test_what_breaks_for_all_at_once_is_told_once(watch: Watch) -> None:
+    """A bus that is down, and 40 agents: 40 alerts, two tellings."""
+    for number in range(40):
+        watch.sql("insert into lanes (agent, transport) values (?, 't')", f"a{number}")
+    agents = tuple(
+        AgentSettings(agent=f"a{n}", transports=(TransportSettings(name="t", command=("/bin/true",)),))
+        for n in range(40)
+    )
+    watch.settings = watch.settings.model_copy(update={"agents": agents})
+    watch.settings.__dict__.pop("_lanes", None)
+    watch.alerter = watch.another()
+    watch.sql("update lanes set broken_since = ? where agent like 'a%'", watch.now - 400)
+    watch.look()
+    assert len(watch.rows("select * from alerts")) == 40
+    (told,) = watch.told
+    assert len(told["abouts"]) == 40
+    assert "40 at once: a0 t, a1 t, a10 t, a11 t, a12 t and 35 more" in told["summary"]
+    watch.mended()
+    watch.look(1)
+    watch.look(CLOSE_AFTER)
+    assert [one["event"] for one in watch.told] == ["opened", "closed"]
+    assert watch.rows("select * from alerts") == []
+
+
 def test_nothing_is_written_while_nothing_changes(watch: Watch) -> None:
     watch.broken(since=400)
     watch.look()
