@@ -1,6 +1,6 @@
 """An OpenTelemetry collector on a loopback port: OTLP over HTTP, read with OpenTelemetry's own definitions.
 
-The protocol (opentelemetry.io/docs/specs/otlp, 1.5): POST to /v1/traces of an ExportTraceServiceRequest in protobuf,
+OTLP 1.5 (https://opentelemetry.io/docs/specs/otlp): POST to /v1/traces of an ExportTraceServiceRequest in protobuf,
 gzipped or not.
 """
 
@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 
 class FakeCollector(ThreadingHTTPServer):
-    """`spans` are what arrived, as the protocol's own; `raw` the bytes."""
+    """`spans` are what arrived, as OTLP has them; `raw` the bytes."""
 
     daemon_threads = True
     block_on_close = False

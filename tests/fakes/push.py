@@ -1,9 +1,9 @@
 """Who tells people, on a loopback port: an ntfy server, webhooks, a healthchecks.io; refuses what the real ones would.
 
-- ntfy (docs.ntfy.sh/publish, "Publish as JSON"): POST of JSON to `/`, with a topic of [-_A-Za-z0-9]{1,64}, a priority
-  of 1 to 5; with a token, 401 for whoever has another.
+- ntfy (https://docs.ntfy.sh/publish, "Publish as JSON"): POST of JSON to `/`, with a topic of [-_A-Za-z0-9]{1,64}, a
+  priority of 1 to 5; with a token, 401 for whoever has another.
 - a webhook: POST to /hook/..., with the three parts of Standard Webhooks that we send.
-- healthchecks.io (healthchecks.io/docs/http_api): any method to /ping/UUID, 404 for what is no UUID.
+- healthchecks.io (https://healthchecks.io/docs/http_api): any method to /ping/UUID, 404 for what is no UUID.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""ntfy: a topic to which phones and desktops subscribe (docs.ntfy.sh/publish, "Publish as JSON", ntfy 2.11)."""
+"""ntfy: a topic to which phones and desktops subscribe (https://docs.ntfy.sh/publish, "Publish as JSON", ntfy 2.11)."""
 
 from worker.alerts import http
 from worker.alerts.alert import Alert

@@ -1,4 +1,4 @@
-"""A webhook: a POST of JSON, with the headers of Standard Webhooks (standardwebhooks.com, 1.0.0)."""
+"""A webhook: a POST of JSON, with the headers of Standard Webhooks (https://www.standardwebhooks.com, 1.0.0)."""
 
 import time
 

@@ -80,6 +80,7 @@ def test_a_webhook(push: FakePush, files: Callable[..., list[str]], told: Callab
     assert asked.json["detail"] == DETAIL
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Apprise's own imports
 def test_apprise_itself_delivers(push: FakePush, tmp_path: Path, told: Callable[..., tuple[int, str]]) -> None:
     push.token = ""
     place = push.url.removeprefix("http://")
