@@ -193,7 +193,7 @@ def test_durability_is_left_to_the_ledger(storage: WakeupStorage) -> None:
 
 def test_a_stop_lets_every_worker_go(storage: WakeupStorage) -> None:
     storage.patience = PATIENCE
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(len(Band)) as pool:
         waiting = [pool.submit(serving, storage, band) for band in Band]
         storage.stop()
-        assert [one.result(5) for one in waiting] == [None] * 3
+        assert [one.result(5) for one in waiting] == [None] * len(Band)
