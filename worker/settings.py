@@ -221,7 +221,7 @@ def _alert_transport(channel: ChannelSettings) -> TransportSettings:
         command=channel.command,
         env=channel.environment,
         stdin=True,
-        timeout=20.0,
+        timeout=60.0,  # it gives up by itself after 10 s; killed between its telling and its end it would tell twice
         max_attempts=10_000,
         give_up_after=86400.0,
     )

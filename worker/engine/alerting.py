@@ -6,7 +6,6 @@ the transaction that opens or closes the alert: from there on it is what every o
 
 import json
 import socket
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,9 +17,9 @@ from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import alerts, report
 from worker.ledger.alerts import OpenAlert
-from worker.ledger.database import Database
 from worker.ledger.lanes import Wake
 from worker.ledger.living import living_workers
+from worker.ledger.port import Ledger, Tx
 from worker.settings import Settings
 from worker.times import span, stamp
 
@@ -36,7 +35,7 @@ Key = tuple[str, str]
 class Alerter:
     """Opens and closes alerts for one worker; where several work on a ledger, one of them does."""
 
-    db: Database
+    db: Ledger
     wake_ups: WakeUps
     clock: Callable[[], float]
     redact: Callable[[str], str]
@@ -57,19 +56,19 @@ class Alerter:
         self.wake_ups.send(self.db.write(lambda tx: self._write(tx, settings, holding, now)))
         step("alerted")
 
-    def _write(self, tx: sqlite3.Connection, settings: Settings, holding: dict[Key, Trouble], now: float) -> list[Wake]:
+    def _write(self, tx: Tx, settings: Settings, holding: dict[Key, Trouble], now: float) -> list[Wake]:
         tellings: list[Telling] = []
         for change in list(_changes(holding, alerts.every(tx), settings.alerts.close_after, now)):
             match change:
                 case Trouble():
                     opened = _opened(tx, change, self.redact, now)
-                    alerts.open_one(tx, change.condition, change.about, opened.summary, now)
-                    tellings.append(opened)
+                    if alerts.open_one(tx, change.condition, change.about, opened.summary, now):
+                        tellings.append(opened)
                 case _Clear(one, since):
                     alerts.note_clear(tx, one, since)
                 case OpenAlert():
-                    alerts.close_one(tx, change)
-                    tellings.append(_closed(change, now))
+                    if alerts.close_one(tx, change):
+                        tellings.append(_closed(change, now))
         lanes: dict[int, None] = {}
         for telling in _gathered(tellings):
             channels = [one.name for one in settings.alerts.channels if _tells(one, telling)]
@@ -140,7 +139,7 @@ class _Clear:
     since: float | None
 
 
-def _holding(db: sqlite3.Connection, settings: Settings, now: float) -> dict[Key, Trouble]:
+def _holding(db: Tx, settings: Settings, now: float) -> dict[Key, Trouble]:
     """The conditions that hold: what `status` says, and of each lane by itself what it says of all together."""
     lanes = report.lanes(db)
     found = [
@@ -178,7 +177,7 @@ def _tells(channel: ChannelSettings, one: Telling) -> bool:
     return channel.conditions is None or one.condition in channel.conditions
 
 
-def _opened(db: sqlite3.Connection, trouble: Trouble, redact: Callable[[str], str], now: float) -> Telling:
+def _opened(db: Tx, trouble: Trouble, redact: Callable[[str], str], now: float) -> Telling:
     detail = redact(trouble.words)
     text = None if trouble.delivery is None else alerts.text_of(db, trouble.delivery)
     if text:

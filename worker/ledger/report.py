@@ -120,7 +120,8 @@ def ages(db: Tx, lane: int, now: float, bounds: Sequence[float]) -> tuple[list[i
     younger = ", ".join("coalesce(sum(case when ms >= ? then 1 else 0 end), 0)" for _ in bounds)
     row = db.execute(
         f"""
-        select {younger}, coalesce(sum(case when ms / 1000.0 < ? then ? - ms / 1000.0 else 0.0 end), 0.0) from deliveries indexed by deliveries_pending
+        select {younger}, coalesce(sum(case when ms / 1000.0 < ? then ? - ms / 1000.0 else 0.0 end), 0.0)
+        from deliveries indexed by deliveries_pending
         where lane = ? and state in ('waiting', 'retrying')
         """,  # noqa: S608 - our own words
         (*(int((now - bound) * 1000) for bound in bounds), now, now, lane),

@@ -23,8 +23,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from worker import __version__
 from worker.delivery import FINAL, State
 from worker.ledger import report
-from worker.ledger.port import Ledger
 from worker.ledger.errors import LedgerError
+from worker.ledger.port import Ledger
 from worker.telemetry.observer import Ended, Observer
 
 logger = logging.getLogger("bus_watch.traces")

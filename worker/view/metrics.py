@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 from worker.errors import ConfigError
-from worker.ledger.opening import reading
 from worker.settings import Settings
+from worker.view.access import ledger_of
 
 FRESH_SECONDS = 60.0  # a worker writes its file every few seconds
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,5 +26,5 @@ def exposition(settings: Settings) -> bytes:
         if error.name != "prometheus_client":
             raise
         raise ConfigError("/metrics needs an extra; install it with: pip install 'bus-watch[metrics]'") from None
-    with reading(settings.ledger_file) as db:
+    with ledger_of(settings) as db:
         return of_ledger(settings, lambda query: query(db))

@@ -14,7 +14,7 @@ from tests.fakes.inbox import message
 from tests.world.processes import ROOT
 from worker.delivery import Meaning, State
 from worker.ledger import alerts, intake
-from worker.ledger.database import Database
+from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 from worker.telemetry.metrics import MetricsFile
 from worker.telemetry.observer import Ended
@@ -47,7 +47,7 @@ def measured(tmp_path: Path) -> str:
         state_path=str(tmp_path / "ledger.db"),
         metrics_file=str(tmp_path / "out.prom"),
     )
-    database = Database(settings.ledger_file)
+    database = SqliteLedger(settings.ledger_file)
 
     def fill(tx: object) -> None:
         intake.ensure_inbox(tx, "bob", 0)  # type: ignore[arg-type]
