@@ -106,7 +106,7 @@ def test_each_is_opened_and_closed_once_through_kills_and_restarts(scene: Scene)
     worker.stop(signal.SIGTERM)
 
     results = [row["result"] for row in scene.world.rows("select result from attempts where result <> 'exit 69'")]
-    assert set(results) == {"exit 0"}, "a machine so busy that nobody knew the answer may be told twice"
+    assert set(results) <= {"exit 0", "never started"}, "nobody was killed while telling"
     assert scene.told(scene.hook) == [OPENED, CLOSED]
     assert [one.json["title"].partition(": ")[2] for one in scene.ntfy.taken] == ["stuck", "stuck (over)"]
     assert {one.json["topic"] for one in scene.ntfy.taken} == {"my-secret-topic"}
