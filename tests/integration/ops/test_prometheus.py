@@ -51,7 +51,7 @@ def measured(tmp_path: Path) -> str:
 
     def fill(tx: object) -> None:
         intake.ensure_inbox(tx, "bob", 0)  # type: ignore[arg-type]
-        young, old = message(int((NOW - 30) * 1000)), message(int((NOW - 7200) * 1000))
+        young, old = message(int((NOW - 400) * 1000)), message(int((NOW - 7200) * 1000))
         intake.take_in(tx, "bob", [old, young], lambda _: (None, ["t"]), NOW - 5)  # type: ignore[arg-type]
         alerts.open_one(tx, "stuck", "bob t", "words", NOW)  # type: ignore[arg-type]
 
@@ -97,7 +97,7 @@ def test_the_times_of_a_wake_by_stage(measured: str) -> None:
 def test_how_old_what_waits_is(measured: str) -> None:
     found = samples(measured)
     name = 'bus_watch_waiting_age_seconds_bucket{agent="bob",le="%s",transport="t"}'
-    assert [found[name % le] for le in ("10.0", "60.0", "3600.0", "21600.0", "+Inf")] == [0, 1, 1, 2, 2]
+    assert [found[name % le] for le in ("60.0", "300.0", "1800.0", "21600.0", "+Inf")] == [0, 0, 1, 2, 2]
 
 
 def test_the_rules_say_what_they_should() -> None:
