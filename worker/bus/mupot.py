@@ -28,7 +28,7 @@ NAMES_SECONDS = 600.0
 """How long what the agents of a squad are called is believed, at least."""
 
 _SOONEST_MS = "250"  # after which a stream says that there is nothing
-_LARGEST_PAGE = 16 * 1024 * 1024
+_LARGEST_PAGE = 8 * 1024 * 1024  # a hundred of the longest texts, each character escaped, are under 5 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,11 @@ class Mupot:
                 if until and until in body:
                     return
 
-        self._requests.exchange(endpoint, "GET", path, params=params, take=take)
-        return bytes(body)
+        try:
+            self._requests.exchange(endpoint, "GET", path, params=params, take=take)
+            return bytes(body)
+        finally:  # the traceback of an error would keep it for as long as it pleases the garbage collector
+            body.clear()
 
     def _tool(self, endpoint: Endpoint, tool: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """What a tool of the pot says. Its own addresses take 8 KB at most, and have no acknowledgement."""
