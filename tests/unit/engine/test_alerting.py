@@ -16,8 +16,11 @@ from worker.engine.lane_lookup import LaneLookup
 from worker.engine.wake_ups import WakeUps
 from worker.ledger import alerts, disk, intake
 from worker.ledger.claims import Settled
+from worker.ledger.port import Ledger
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
+
+Open = Callable[[Path], Ledger]
 
 NOON = 1_795_300_000.0
 CLOSE_AFTER = 120.0
@@ -26,7 +29,7 @@ CLOSE_AFTER = 120.0
 class Watch:
     """An alerter that looks whenever it is asked to, and what it has told."""
 
-    def __init__(self, home: Path, *channels: dict[str, Any]) -> None:
+    def __init__(self, home: Path, *channels: dict[str, Any], open_ledger: Open = SqliteLedger) -> None:
         self.now = NOON
         self.told_lanes: list[int] = []
         transport = TransportSettings(name="t", command=("/bin/true",))
@@ -38,7 +41,7 @@ class Watch:
                 close_after=CLOSE_AFTER,
             ),
         )
-        self.db = SqliteLedger(self.settings.ledger_file)
+        self.db = open_ledger(self.settings.ledger_file)
         self.alerter = self.another()
         self.sql("insert into lanes (agent, transport) values ('bob', 't')")
 
@@ -95,8 +98,8 @@ class Watch:
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Watch]:
-    made = Watch(tmp_path)
+def watch(tmp_path: Path, open_ledger: Open) -> Iterator[Watch]:
+    made = Watch(tmp_path, open_ledger=open_ledger)
     yield made
     made.db.close()
 
@@ -284,7 +287,8 @@ def test_what_breaks_for_all_at_once_is_told_once(watch: Watch) -> None:
     assert watch.rows("select * from alerts") == []
 
 
-def test_nothing_is_written_while_nothing_changes(watch: Watch) -> None:
+def test_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
     watch.broken(since=400)
     watch.look()
     with contextlib.closing(sqlite3.connect(watch.settings.ledger_file)) as observer:
