@@ -101,7 +101,10 @@ def _lane(db: Tx, row: Row) -> LaneReport:
 _DELIVERY = """
 select d.id, d.lane, l.agent, l.transport, m.stream, m.message_id, m.source, d.state, d.starts, d.burnt, d.next_at,
        d.reason, d.cancel, m.received_at, d.attempt_id, a.started_at, a.timeout, a.worker,
-       (select count(*) from messages n where n.agent = m.agent and n.ms = m.ms and n.seq = m.seq) > 1 as ambiguous
+       (
+         select count(*) from messages n indexed by messages_by_time
+         where n.agent = m.agent and n.ms = m.ms and n.seq = m.seq
+       ) > 1 as ambiguous
 from deliveries d {index} join lanes l on l.id = d.lane join messages m on m.id = d.message
 left join attempts a on a.id = d.attempt_id
 """
