@@ -181,6 +181,7 @@ def test_a_flood(week: Week, play: Callable[[Scene], None]) -> None:
         await top.done("pause")
         await top.wait("top knows", is_paused)
         for left in (10, 0):
+            await top.wait("the rows", lambda: top.app._delivery() is not None)
             await top.pilot.press("D")
             await top.said("D again")
             await top.pilot.press("D")

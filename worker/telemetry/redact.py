@@ -100,7 +100,9 @@ class Redactor:
         with self._lock:
             if len(known) != len(self._values) or not self._values.issuperset(known):
                 self._values = frozenset(known)
-                self._needles = tuple(needle for value in known if len(value) >= SHORTEST for needle in _needles(value))
+                found = [needle for value in known if len(value) >= SHORTEST for needle in _needles(value)]
+                # Longer ones first: a secret may begin with another, whose mask would leave the rest of it.
+                self._needles = tuple(sorted(found, key=lambda one: (one.in_base64, -len(one.text))))
             return self._needles
 
 
@@ -123,7 +125,7 @@ def _without_halves(text: str, secret: str) -> str:
 
 
 def _needles(value: str) -> Iterator[_Needle]:
-    """The forms of a secret; longer ones first, so that no escaped form is left in pieces."""
+    """The forms of a secret."""
     plain = {
         value,
         json.dumps(value)[1:-1],
@@ -131,7 +133,7 @@ def _needles(value: str) -> Iterator[_Needle]:
         repr(value)[1:-1],
         *_url_encoded(value),
     }
-    for text in sorted(plain, key=len, reverse=True):
+    for text in plain:
         yield _Needle(text)
     for text in sorted(_base64(value.encode())):
         yield _Needle(text, in_base64=True)

@@ -43,8 +43,8 @@ class Top(App[None]):
     CSS = """
     #whole { height: 1; }
     #agents { height: 1fr; min-height: 4; max-height: 45%; }
-    #problems { height: auto; max-height: 7; }
-    #deliveries { height: 2fr; }
+    #problems { height: auto; max-height: 30%; }
+    #deliveries { height: 2fr; min-height: 2; }
     #said { height: auto; max-height: 2; color: $text-muted; }
     #find, #compose { display: none; height: 3; }
     LinesScreen { align: center middle; }

@@ -44,6 +44,7 @@ class Flooded:
     """A bridge, and a ledger that polls of another process fill."""
 
     def __init__(self, bus: Bus, folder: Path) -> None:
+        self._written = 0
         self.bridge = start_bus(bus)
         self.bridge.add_token("bob", token=os.environ["HOME"])
         self.config = folder / "config.json"
@@ -63,7 +64,8 @@ class Flooded:
         )
 
     def send(self, count: int, text: str) -> None:
-        ms = int(time.time() * 1000) - count
+        ms = max(int(time.time() * 1000) - count, self._written + 1)  # never before what is there
+        self._written = ms + count - 1
         for number in range(count):
             self.bridge.streams.add("bob", text, ms=ms + number)
 

@@ -76,6 +76,12 @@ def test_a_token_that_a_terminal_wrapped_is_found() -> None:
     assert redact(f"a {CANARY[:9]}\r\n{CANARY[9:]} b") == f"a {MASK} b"
 
 
+def test_a_secret_that_begins_with_another_leaves_no_rest() -> None:
+    for value in ("pre-fix", "pre-fix/and-more", "and-more"):
+        Secret(value)
+    assert redact("got pre-fix/and-more here") == f"got {MASK} here"
+
+
 def test_the_value_that_a_rotation_replaced_is_still_known() -> None:
     redactor = Redactor()
     Secret("the-first-token-1")
