@@ -6,43 +6,29 @@ gzipped or not.
 
 import gzip
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 
+from tests.fakes.loopback import LoopbackServer
 
-class FakeCollector(ThreadingHTTPServer):
+
+class FakeCollector(LoopbackServer):
     """`spans` are what arrived, as OTLP has them; `raw` the bytes."""
 
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.spans: list[Any] = []
         self.raw: list[bytes] = []
         self.arrived = threading.Condition()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1/traces"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
+        return f"{super().url}/v1/traces"
 
     def wait_for(self, number: int, timeout: float = 60.0) -> list[Any]:
         """The spans, once there are so many."""

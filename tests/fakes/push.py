@@ -11,9 +11,10 @@ import re
 import threading
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.fakes.loopback import LoopbackServer
 
 UUID = "5f3d8f2e-2c1b-4d9a-9c77-0a1b2c3d4e5f"
 _PING = re.compile(r"/ping/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -35,14 +36,11 @@ class Push:
         return value
 
 
-class FakePush(ThreadingHTTPServer):
+class FakePush(LoopbackServer):
     """`taken` is what arrived; `status` is what is answered instead, while it is set; `gate` holds requests up."""
 
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self, token: str = "") -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.token = token
         self.status = 0
         self.taken: list[Push] = []
@@ -50,23 +48,9 @@ class FakePush(ThreadingHTTPServer):
         self.gate = threading.Event()
         self.gate.set()
         self.arrived = threading.Condition()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def let_go(self) -> None:
         self.gate.set()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
     def wait_for(self, number: int, timeout: float = 60.0) -> list[Push]:
         """What arrived, once it is so many."""

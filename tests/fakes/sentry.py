@@ -10,9 +10,10 @@ import re
 import threading
 import uuid
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.fakes.loopback import LoopbackServer
 
 KEY = "5ec4e7a11b2c4d5e8f90a1b2c3d4e5f6"
 PROJECT = "42"
@@ -76,34 +77,19 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
-class FakeSentry(ThreadingHTTPServer):
+class FakeSentry(LoopbackServer):
     """`dsn` is for the settings; `events()` is what arrived; `problems` must stay empty."""
 
-    daemon_threads = True
-    block_on_close = False
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.envelopes: list[Envelope] = []
         self.raw: list[bytes] = []
         self.problems: list[str] = []
         self.arrived = threading.Condition()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
 
     @property
     def dsn(self) -> str:
         return f"http://{KEY}@127.0.0.1:{self.server_address[1]}/{PROJECT}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
     def events(self) -> list[dict[str, Any]]:
         with self.arrived:

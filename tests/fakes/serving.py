@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.fakes.faults import Fault, answer_json, misbehave
+from tests.fakes.loopback import LoopbackServer
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,9 @@ class RefusalError(Exception):
         self.fields = fields
 
 
-class FakeBus(ThreadingHTTPServer):
+class FakeBus(LoopbackServer):
     """One server on a loopback port of its own. `kind` is what the configuration calls it."""
 
-    daemon_threads = True
-    block_on_close = False
     request_queue_size = 128
     kind = "sos"
     streams: Any  # what it holds, with an `add`
@@ -56,7 +54,7 @@ class FakeBus(ThreadingHTTPServer):
     def __init__(
         self, handler: "type[FakeHandler]", *, port: int, clock: Callable[[], float], changed: threading.Condition
     ) -> None:
-        super().__init__(("127.0.0.1", port), handler)
+        super().__init__(handler, port=port, pause=0.01)
         self.clock = clock
         self.dated = True  # whether its answers have a Date
         self.stopping = threading.Event()
@@ -66,25 +64,11 @@ class FakeBus(ThreadingHTTPServer):
         self._changed = changed  # notified when there is something for those who watch
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def let_go(self) -> None:
         self.stopping.set()
         with self._changed:
             self._changed.notify_all()
-        self.shutdown()
-        self._thread.join()
-        self.server_close()
 
     def add_token(self, agent: str, project: str | None = None, token: str | None = None) -> str:
         token = token or secrets.token_urlsafe(24)
