@@ -1,12 +1,13 @@
 """The consumer does its work under what the system unit forbids, and what it forbids holds for its transports."""
 
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.bridges import FakeBridge
-from tests.world.processes import ROOT
 from tests.world.waiting import until
 from tests.world.world import World
 
@@ -55,21 +56,39 @@ def lines(path: Path) -> int:
 
 
 @pytest.mark.usefixtures("unmeasured")  # coverage would write where it must not
-def test_the_whole_demo_runs_in_confinement(installation: World, tmp_path: Path) -> None:
+def test_the_whole_demo_runs_in_confinement(installation: World) -> None:
     python = str(installation.bin / "python")
-    writable = tmp_path / "writable"
-    writable.mkdir()
-    confine = ["/usr/bin/unshare", "--map-root-user", "--mount", python, "-m", "tests.fakes.confined", str(writable)]
-    demo = str(ROOT / "ops" / "demo_scenario.py")
+    with tempfile.TemporaryDirectory(prefix="bw-") as writable:  # short, for the path of a socket
+        confine = ["/usr/bin/unshare", "--map-root-user", "--mount", python, "-m", "tests.fakes.confined", writable]
+        story = demo(installation, *confine, TMPDIR=writable)
+        assert "tmux session bob ---" in story
+        assert "* ran bus-watch reply bob/" in story
+        assert list(Path(writable).iterdir()) == [], "it cleans up"
+
+
+def test_the_demo_without_tmux(installation: World, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sh", "tr"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    story = demo(installation, PATH=str(programs), TMPDIR=str(tmp_path))
+    assert "There is no tmux here" in story
+    assert list(tmp_path.glob("bw-demo-*")) == [], "it cleans up"
+
+
+def demo(place: World, *confine: str, **variables: str) -> str:
+    """The story that it tells, in 80 columns."""
     done = subprocess.run(
-        [*confine, python, demo],
-        env=installation.env | {"TMPDIR": str(writable)},
-        cwd=tmp_path,
+        [*confine, str(place.bin / "python"), "-m", "ops.demo_scenario"],
+        env=place.env | variables,
+        cwd=place.home,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all five messages were delivered by both transports, in order, each exactly once" in done.stdout
-    assert list(writable.iterdir()) == [], "it cleans up"
+    assert "nobody there since" in done.stdout
+    assert "bob got 4 messages, alice 2 answers: in order, each exactly once" in done.stdout
+    assert [line for line in done.stdout.splitlines() if len(line) > 80] == []
+    return done.stdout
