@@ -10,9 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from ops.trial.installing import InstallError, cache
+from ops.trial.kept import keep, newest, table, write_page
 from ops.trial.plan import QUICK, Case, plan
 from ops.trial.recording import FOLDER
-from ops.trial.results import HEAD, Results, Row, line, markdown, row
+from ops.trial.results import HEAD, Results, Row, line, row
 from ops.trial.rounds import BrokenError
 from ops.trial.sessions import LIVE, Session
 from ops.trial.states import record
@@ -109,9 +110,20 @@ def main() -> int:
         metavar="RESULTS",
         help="run nothing: print a Markdown table of these results",
     )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        nargs="*",
+        metavar="RESULTS",
+        help="run nothing: add these results to ops/trial/results, and make the tables of docs/terminals.md anew",
+    )
     args = parser.parse_args()
     if args.table:
-        print(markdown(args.table))
+        print(table(newest(args.table), UIS))
+        return 0
+    if args.keep is not None:
+        print(f"{keep(args.keep)} rounds added")
+        write_page()
         return 0
     names = args.ui.split(",")
     unknown = set(names) - set(UIS)

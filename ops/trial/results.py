@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -80,6 +81,8 @@ class Results:
             }
             for ui in uis
         }
+        self._commit = _first_line("git", "describe", "--always", "--dirty")
+        self._tmux = _first_line("tmux", "-V").removeprefix("tmux ")
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def keep(self, one: Row) -> None:
@@ -92,6 +95,8 @@ class Results:
                 "date": time.strftime("%Y-%m-%d", time.gmtime(self.begun)),
                 "begun": self.begun,
                 "seconds": time.time() - self.begun,
+                "commit": self._commit,
+                "tmux": self._tmux,
                 "processors": os.cpu_count(),
                 "node": node_version(),
                 "uis": self._uis,
@@ -101,6 +106,15 @@ class Results:
             new = self.path.with_suffix(".new")
             new.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             new.replace(self.path)
+
+
+def _first_line(*argv: str) -> str:
+    """What a command says; empty if it cannot be asked."""
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 HEAD = (
@@ -118,26 +132,3 @@ def line(one: Row) -> str:
         f"{one.ui:9} {one.version:9} {one.case:34} {one.n:4} {once:>7} {one.agree:>4}/{one.n:<4} {one.unproven:4} "
         f"{one.withheld:5} {one.retried:5} {one.seconds:6.2f}  {mark:3} {proofs} {one.broken}"
     )
-
-
-def markdown(paths: Iterable[Path]) -> str:
-    """The table for the documentation, from files of results: a row for each case, a column for each UI.
-
-    A cell says how many of its messages ended as they had to. Of each round the newest counts.
-    """
-    heads: dict[str, str] = {}
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for result in sorted((json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda r: r["begun"]):
-        for each in result["rows"]:
-            heads[each["ui"]] = f"{each['ui']} {each['version']} ({result['date']})"
-            newest[each["ui"], each["case"]] = each
-    cases = list(dict.fromkeys(case.partition(":")[0] for _, case in newest))
-    cells: dict[tuple[str, str], str] = {}
-    for ui, case in {(ui, case.partition(":")[0]) for ui, case in newest}:
-        own = [each for (name, full), each in newest.items() if (name, full.partition(":")[0]) == (ui, case)]
-        right = sum(outcome["good"] for each in own for outcome in each["outcomes"])
-        broken = ", broken" if any(each["broken"] for each in own) else ""
-        cells[ui, case] = f"{right}/{sum(each['n'] for each in own)}{broken}"
-    lines = ["| case | " + " | ".join(heads.values()) + " |", "|---|" + "---|" * len(heads)]
-    lines.extend(f"| {case} | " + " | ".join(cells.get((ui, case), "-") for ui in heads) + " |" for case in cases)
-    return "\n".join(lines)

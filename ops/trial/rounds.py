@@ -152,7 +152,7 @@ def dialog(session: Session, count: int) -> list[Outcome]:
     session.mine(primer.text)
     outcome = judge(session, primer, deliver(session, primer.text))
     if not outcome.once:
-        raise BrokenError(f"the question could not be provoked: {outcome}")
+        raise BrokenError(f"the question could not be provoked: {outcome}\n{session.shows()}")
     session.server.still(session.pane, quiet=2, limit=10)
     outcomes = []
     for _ in range(count):
@@ -177,7 +177,7 @@ def opening(session: Session, count: int) -> list[Outcome]:
         session.mine(primer.text)
         first = deliver(session, primer.text)
         if not judge(session, primer, first).once:
-            raise BrokenError(f"the question could not be provoked: {first}")
+            raise BrokenError(f"the question could not be provoked: {first}\n{session.shows()}")
         time.sleep(random.uniform(max(0.0, ahead - 1.0 - first.seconds / 2) if number % 2 else 0.0, ahead))
         message = plain("y yes @@ 1")()
         outcome = deliver(session, message.text, patience=0, wanted="either")

@@ -217,7 +217,8 @@ def omp(home: Path, cwd: Path, base: str) -> Start:
     """Oh My Pi, a fork of pi that runs under bun."""
     pi(home, cwd, base)
     write(home / ".omp" / "agent" / "models.json", (home / ".pi" / "agent" / "models.json").read_text())
-    write(home / ".omp" / "agent" / "config.yml", "setupVersion: 2\n")  # else five pages come some time after its box
+    # Without the version five pages come some time after its box; by default it approves everything itself.
+    write(home / ".omp" / "agent" / "config.yml", "setupVersion: 2\ntools:\n  approvalMode: always-ask\n")
     return Start(["--provider", "fake", "--model", "fake"], {"PI_OFFLINE": "1"})
 
 

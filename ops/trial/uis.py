@@ -205,7 +205,6 @@ UIS = {
             # In front of what comes while it works.
             changes=lambda text: _no_tabs(re.sub(r"(?s)^<system-notice>.*?</system-notice>\s*", "", text)),
             own_texts=(r"<system-reminder>",),
-            asks=False,
         ),
         UI(
             "cn",

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ops.trial.cases import Message
+from ops.trial.kept import FOLDER, PAGE, keep, newest, page, table
 from ops.trial.looks import Look
 from ops.trial.plan import QUICK, plan
-from ops.trial.results import markdown, row
+from ops.trial.results import Row, row
 from ops.trial.sending import Outcome
 from ops.trial.truth import Found, Truth
 from ops.trial.uis import UIS
@@ -151,20 +152,57 @@ def test_a_round_is_good_only_if_each_of_its_messages_is() -> None:
     assert not row(ui, "draft", []).good
 
 
+def results(path: Path, begun: int, rows: list[Row]) -> Path:
+    """A file as the trial writes it."""
+    result = {"begun": begun, "date": f"2026-11-2{begun}", "n": 2, "commit": "abc1234", "tmux": "3.3a"}
+    path.write_text(json.dumps(result | {"rows": [asdict(one) for one in rows]}))
+    return path
+
+
 def test_the_table_takes_each_round_from_the_newest_results(tmp_path: Path) -> None:
     right, wrong = outcome("submitted", 1), outcome("submitted", 0)
     given = [("special: a", right), ("special: b", wrong)], [("special: b", right), ("short", wrong)]
-    paths = []
-    for begun, rounds in enumerate(given):
-        rows = [asdict(row(UIS["codex"], case, [each, right])) for case, each in rounds]
-        paths.append(tmp_path / f"{begun}.json")
-        paths[-1].write_text(json.dumps({"begun": begun, "date": f"2026-11-2{begun}", "rows": rows}))
-    assert markdown(reversed(paths)).splitlines() == [
-        f"| case | codex {UIS['codex'].package.version} (2026-11-21) |",
-        "|---|---|",
-        "| special | 4/4 |",
-        "| short | 1/2 |",
+    paths = [
+        results(tmp_path / f"{begun}.json", begun, [row(UIS["codex"], case, [each, right]) for case, each in rounds])
+        for begun, rounds in enumerate(given)
     ]
+    assert table(newest(reversed(paths)), ["codex", "pi"]).splitlines() == [
+        f"| case | codex {UIS['codex'].package.version} |",
+        "|---|---|",
+        "| short | 1/2 |",
+        "| special | 4/4 |",
+        "| last run | 1970-01-01 |",
+    ]
+
+
+def test_a_table_says_why_a_cell_is_empty(tmp_path: Path) -> None:
+    right = outcome("submitted", 1)
+    rows = [row(UIS["codex"], "dialog", [right]), row(UIS["pi"], "short", [right])]
+    rows.append(row(UIS["pi"], "shell", [], broken="BrokenError: something was typed"))
+    shown = table(newest([results(tmp_path / "a.json", 1, rows)]), ["codex", "pi"]).splitlines()
+    assert "| dialog | 1/1 | never asks |" in shown
+    assert "| short | - | 1/1 |" in shown
+    assert "| shell | - | 0/0, broken |" in shown
+
+
+def test_kept_results_have_each_round_once_with_what_repeats_it(tmp_path: Path) -> None:
+    wrong = outcome("submitted", 0)
+    path = results(tmp_path / "given.json", 1, [row(UIS["codex"], "special: trailing \\", [wrong, wrong])])
+    (tmp_path / "kept").mkdir()
+    assert keep([path], tmp_path / "kept") == 1
+    assert keep([path], tmp_path / "kept") == 0
+    (kept,) = json.loads((tmp_path / "kept" / "2026-11-21.json").read_text())["rows"]
+    assert kept["command"] == 'ops/trial/run --ui codex -n 2 --case "special: trailing \\\\"'
+    assert (kept["commit"], kept["version"], kept["good"]) == ("abc1234", UIS["codex"].package.version, False)
+    assert kept["outcomes"] == [{"good": False}, {"good": False}]
+
+
+def test_the_documentations_tables_are_those_of_the_kept_results() -> None:
+    """`ops/trial/run --keep` makes them."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert page(text) == text
+    assert "| last run |" in text
+    assert {ui for ui, _ in newest(FOLDER.glob("*.json"))} <= set(UIS)
 
 
 def test_every_ui_has_the_quick_cases_as_far_as_it_asks() -> None:
