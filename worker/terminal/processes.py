@@ -55,7 +55,10 @@ class Process(Struct, frozen=True):
 
 
 def foreground(runner: Runner, tty: str, root: int = 0) -> list[Process]:
-    """The processes that read the terminal `tty` now, by pid; empty if that cannot be found out.
+    """The processes that read the terminal `tty` now, the oldest first; empty if that cannot be found out.
+
+    A child that an agent has just forked is called what the agent is until it executes something else, and where pids
+    have wrapped (Linux: after 32,768 of them, if nobody has changed that) its own may be the lower one.
 
     Args:
         runner: of the terminal's host.
@@ -65,12 +68,12 @@ def foreground(runner: Runner, tty: str, root: int = 0) -> list[Process]:
     if isinstance(runner, LocalRunner) and HAS_PROC:
         return _from_proc(tty, root)
     if not isinstance(runner, LocalRunner) and (listed := far_processes.foreground(runner, tty)) is not None:
-        return sorted((_process(one.pid, one.argv, one.comm, "", one.age) for one in listed), key=lambda one: one.pid)
+        return _oldest_first(_process(one.pid, one.argv, one.comm, "", one.age) for one in listed)
     return _from_ps(runner, tty)
 
 
 def match(processes: Iterable[Process], profile: Profile) -> Process | None:
-    """The process that `profile` knows, if one is among them."""
+    """The first process that `profile` knows, if one is among them."""
     for one in processes:
         if one.names & profile.commands or any(part in one.script for part in profile.scripts if one.script):
             return one
@@ -141,7 +144,11 @@ def _from_proc(tty: str, root: int = 0) -> list[Process]:
         exe = process_table.link(pid, "exe") or ""
         age = uptime - int(fields[START]) / ticks
         found.append(_process(pid, process_table.arguments(pid), process_table.name(pid), exe, age))
-    return sorted((one for one in found if one.names), key=lambda one: one.pid)  # one without has just ended
+    return _oldest_first(one for one in found if one.names)  # one without has just ended
+
+
+def _oldest_first(found: Iterable[Process]) -> list[Process]:
+    return sorted(found, key=lambda one: (-one.age, one.pid))
 
 
 def _process(pid: int, argv: list[str], comm: str, exe: str, age: float) -> Process:
@@ -188,7 +195,7 @@ def _from_ps(runner: Runner, tty: str) -> list[Process]:
             continue
         names, script = names_of(words[5].split(), comm_of.get(words[0], ""))
         found.append(Process(int(words[0]), names, script, _seconds(words[4])))
-    return sorted(found, key=lambda one: one.pid)
+    return _oldest_first(found)
 
 
 def _seconds(elapsed: str) -> float:

@@ -125,24 +125,42 @@ def test_ages(etime: str, seconds: int) -> None:
     assert processes._seconds(etime) == seconds
 
 
+class Mac:
+    """A host without `/proc`, whose `ps` says this."""
+
+    host = "mac"
+    deadline = 0.0
+
+    def __init__(self, named: bytes, listed: bytes) -> None:
+        self._named, self._listed = named, listed
+
+    def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
+        return Result(0, self._named if "comm=" in argv else self._listed)
+
+    def close(self) -> None:
+        pass
+
+
 def test_ps_in_the_manner_of_macos() -> None:
-    class Mac:
-        host = "mac"
-        deadline = 0.0
-
-        def run(self, argv: Sequence[str], stdin: bytes = b"", *, timeout: float = 5.0) -> Result:
-            if "comm=" in argv:
-                return Result(0, b"  501 -zsh\n  777 node\n")
-            return Result(
-                0, b"  501   501   777 Ss   01:00 -zsh\n  777   777   777 S+   00:09 node /opt/homebrew/bin/claude\n"
-            )
-
-        def close(self) -> None:
-            pass
-
-    (only,) = processes.foreground(Mac(), "/dev/ttys003")
+    mac = Mac(
+        b"  501 -zsh\n  777 node\n",
+        b"  501   501   777 Ss   01:00 -zsh\n  777   777   777 S+   00:09 node /opt/homebrew/bin/claude\n",
+    )
+    (only,) = processes.foreground(mac, "/dev/ttys003")
     assert (only.pid, only.age) == (777, 9.0)
     assert "claude" in only.names
+
+
+def test_a_child_that_was_just_forked_is_not_taken_for_the_agent_though_pids_have_wrapped() -> None:
+    """Continue 1.5.47, once: between paste and Enter "another program has come to the foreground"."""
+    mac = Mac(
+        b"  12 cn\n32000 cn\n",
+        b"   12 32000 32000 S+   00:00 cn\n32000 32000 32000 S+   07:00 cn\n",
+    )
+    group = processes.foreground(mac, "/dev/ttys003")
+    known = processes.match(group, load("cn", [SHIPPED]))
+    assert known is not None
+    assert known.pid == 32000
 
 
 def test_a_terminal_that_is_not_there() -> None:
