@@ -122,7 +122,7 @@ class Session:
         end = time.monotonic() + limit
         while time.monotonic() < end:
             screen = self.server.still(self.pane, quiet=2.5, limit=limit)
-            if keys := self._asked_at_first(screen):
+            if keys := self.asked_at_first(screen):
                 self.server.press(self.pane, keys)
             elif self.loaded(screen):
                 if self.look.keys:
@@ -136,7 +136,7 @@ class Session:
         pattern = self.look.loaded or self.ui.loaded
         return re.search(pattern, SGR.sub("", screen.text), re.MULTILINE) is not None
 
-    def _asked_at_first(self, screen: Screen) -> tuple[str, ...]:
+    def asked_at_first(self, screen: Screen) -> tuple[str, ...]:
         """The keys that answer what a new home makes the UI ask; none if it does not."""
         shown = SGR.sub("", screen.text)
         return next((keys for pattern, keys in self.ui.asks_at_first if re.search(pattern, shown)), ())

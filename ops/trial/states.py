@@ -91,8 +91,10 @@ class _Recorder:
         loading = None
         while not self._s.loaded(screen := self._s.server.still(self._s.pane, quiet=0, limit=1)):
             loading = screen if screen.text.strip() else loading
+            if self._s.asked_at_first(screen):
+                break
         if loading is not None:
-            self._keep("unknown", "still loading: the last screen before it listens", loading)
+            self._keep("unknown", "the last screen before it listens: still loading, or a question of a new home", loading)
         self._s.ready()
         self._keep("idle", "just started, nothing was said yet")
 
