@@ -73,7 +73,10 @@ class Package:
         env = environment(cache())
         env["PATH"] = f"{self.path.parent}{os.pathsep}{env['PATH']}"
         argv = [str(self.path), "--version"]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=env)
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False, env=env)
+        except subprocess.TimeoutExpired:
+            return "nothing within two minutes"
         found = re.search(r"\d+(\.\d+)+", done.stdout + done.stderr)
         return found[0] if found else f"nothing (exit status {done.returncode})"
 

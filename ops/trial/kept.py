@@ -27,10 +27,16 @@ _KEPT = ("ui", "version", "case", "n", "once", "agree", "unproven", "withheld", 
 
 
 def keep(paths: Iterable[Path], folder: Path = FOLDER) -> int:
-    """Add the rounds of some trials' results to the kept ones, unless they are there; how many were added."""
+    """Add the rounds of some trials' results to the kept ones, unless they are there; how many were added.
+
+    Raises:
+        SystemExit: one is of `--quick`, whose few messages would take the place of many.
+    """
     added = 0
     for path in paths:
         result = json.loads(path.read_text(encoding="utf-8"))
+        if result.get("quick"):
+            raise SystemExit(f"{path} is of --quick: too few messages to be kept")
         into = folder / f"{result['date']}.json"
         head = _head(into, result)
         rows = head.pop("rows")

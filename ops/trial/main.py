@@ -1,6 +1,7 @@
 """`ops/trial/run`: install the UIs, run the rounds, print the table and write the results."""
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from ops.trial.installing import InstallError, cache
+from ops.trial.installing import InstallError, cache, ensure_node
 from ops.trial.kept import keep, newest, table, write_page
-from ops.trial.plan import QUICK, Case, plan
+from ops.trial.plan import QUICK, Case, plan, quick
 from ops.trial.recording import FOLDER
 from ops.trial.results import HEAD, Results, Row, line, row
 from ops.trial.rounds import BrokenError
@@ -33,23 +34,39 @@ never counted as agreeing."""
 INTERRUPTED = 130
 
 
+_FAILED = (BrokenError, SystemExit, OSError, ValueError, subprocess.SubprocessError)
+
+
 def trial(ui: UI, cases: Mapping[str, Case], count: int, keep: Callable[[Row], None]) -> None:
-    """All the rounds of one UI, in one session while it looks the same; after one that breaks, in a new one."""
+    """All the rounds of one UI, in one session while it looks the same; after one that breaks, in a new one.
+
+    A UI that cannot even be started is given up: its next round would end as this one did.
+    """
     left = dict(cases)
     while left:
-        with Session(ui, next(iter(left.values())).look) as session:
-            for name in list(left):
-                case = left.pop(name)
-                broken, outcomes = "", []
-                try:
-                    session.wear(case.look)
-                    outcomes = case.run(session, count)
-                except (BrokenError, SystemExit, OSError, ValueError, subprocess.SubprocessError) as error:
-                    go_on()
-                    broken = f"{type(error).__name__}: {error}"
-                keep(row(ui, name, outcomes, broken))
-                if broken:
-                    break
+        try:
+            with Session(ui, next(iter(left.values())).look) as session:
+                _rounds(session, left, count, keep)
+        except _FAILED as error:
+            go_on()
+            keep(row(ui, next(iter(left), "its end"), [], f"{type(error).__name__}: {error}"))
+            return
+
+
+def _rounds(session: Session, left: dict[str, Case], count: int, keep: Callable[[Row], None]) -> None:
+    """Run what is `left`, and take it away, until one breaks."""
+    for name in list(left):
+        case = left.pop(name)
+        broken, outcomes = "", []
+        try:
+            session.wear(case.look)
+            outcomes = case.run(session, count)
+        except _FAILED as error:
+            go_on()
+            broken = f"{type(error).__name__}: {error}"
+        keep(row(session.ui, name, outcomes, broken))
+        if broken:
+            return
 
 
 def _clean(running: Sequence[Future[None]]) -> bool:
@@ -74,6 +91,19 @@ def _installed(ui: UI, *, newest: bool) -> UI | None:
         else:
             return wanted
     return None
+
+
+def _all_installed(names: Sequence[str], *, newest: bool) -> list[UI]:
+    """Those that can be had; several at a time, as each asks a registry and starts its program to see its version."""
+    if any(UIS[name].package.installer == "npm" for name in names):
+        with contextlib.suppress(InstallError):  # each says so itself
+            ensure_node()
+    pool = ThreadPoolExecutor(4)
+    try:
+        found = pool.map(lambda name: _installed(UIS[name], newest=newest), names)
+        return [ui for ui in found if ui is not None]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _only(cases: Mapping[str, Case], parts: Sequence[str]) -> dict[str, Case]:
@@ -129,20 +159,21 @@ def main() -> int:
     unknown = set(names) - set(UIS)
     if unknown:
         parser.error(f"there is no UI called {', '.join(sorted(unknown))}")
-    parts = args.case or (list(QUICK) if args.quick else [""])
+    parts = args.case or [""]
+    cases = quick if args.quick else plan
     count = args.n or (2 if args.quick else 30)
     listen()
     running: list[Future[None]] = []
     try:
-        chosen = [ui for name in names if (ui := _installed(UIS[name], newest=args.newest or args.quick)) is not None]
+        chosen = _all_installed(names, newest=args.newest or args.quick)
         if args.record:
             for ui in chosen:
                 print(f"{ui.name}: {len(record(ui, args.folder))} screens")
             return 0
         begun = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
-        results = Results(args.out or cache() / "results" / f"{begun}.json", count, chosen)
+        results = Results(args.out or cache() / "results" / f"{begun}.json", count, chosen, quick=args.quick)
         pool = ThreadPoolExecutor(max(1, args.jobs))  # not as a context manager, which waits before it is told to stop
-        running += [pool.submit(trial, ui, _only(plan(ui), parts), count, results.keep) for ui in chosen]
+        running += [pool.submit(trial, ui, _only(cases(ui), parts), count, results.keep) for ui in chosen]
         while wait(running, timeout=1.0).not_done:
             pass  # a wait without end may never hear of a signal that another thread was given
         for done in running:

@@ -76,3 +76,9 @@ def plan(ui: UI) -> dict[str, Case]:
 
 QUICK = ("short", "600 characters", "slash command", "draft", "dialog")
 """What `--quick` runs: a drifted release shows in one of these."""
+
+
+def quick(ui: UI) -> dict[str, Case]:
+    """The cases of `--quick`, all in one look, so that the UI starts once: the small one, where drift shows most."""
+    whole = plan(ui)
+    return {name: replace(whole[name], look=replace(SMALL, asks=ui.asks)) for name in QUICK if name in whole}

@@ -68,8 +68,8 @@ def row(ui: UI, case: str, outcomes: list[Outcome], broken: str = "") -> Row:
 class Results:
     """The rows so far, in a file that is whole after each of them: a long trial may be stopped."""
 
-    def __init__(self, path: Path, count: int, uis: Iterable[UI]) -> None:
-        self.path, self.count = path, count
+    def __init__(self, path: Path, count: int, uis: Iterable[UI], *, quick: bool) -> None:
+        self.path, self.count, self._quick = path, count, quick
         self.begun = time.time()
         self.rows: list[Row] = []
         self._lock = threading.Lock()
@@ -101,6 +101,7 @@ class Results:
                 "node": node_version(),
                 "uis": self._uis,
                 "n": self.count,
+                "quick": self._quick,
                 "rows": [asdict(kept) for kept in self.rows],
             }
             new = self.path.with_suffix(".new")

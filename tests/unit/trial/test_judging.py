@@ -1,15 +1,18 @@
 """How the trial judges: it must see every way in which a message can go wrong."""
 
 import json
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from ops.trial import main
 from ops.trial.cases import Message
 from ops.trial.kept import FOLDER, PAGE, keep, newest, page, table
 from ops.trial.looks import Look
-from ops.trial.plan import QUICK, plan
+from ops.trial.plan import QUICK, quick
 from ops.trial.results import Row, row
 from ops.trial.sending import Outcome
 from ops.trial.truth import Found, Truth
@@ -205,10 +208,30 @@ def test_the_documentations_tables_are_those_of_the_kept_results() -> None:
     assert {ui for ui, _ in newest(FOLDER.glob("*.json"))} <= set(UIS)
 
 
-def test_every_ui_has_the_quick_cases_as_far_as_it_asks() -> None:
+def test_few_messages_do_not_take_the_place_of_many(tmp_path: Path) -> None:
+    path = results(tmp_path / "given.json", 1, [row(UIS["codex"], "short", [outcome("submitted", 1)])])
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quick": True}))
+    with pytest.raises(SystemExit, match="too few messages"):
+        keep([path], tmp_path)
+
+
+def test_every_ui_has_the_quick_cases_as_far_as_it_asks_and_is_started_once_for_them() -> None:
     for ui in UIS.values():
-        missing = set(QUICK) - set(plan(ui))
-        assert missing == (set() if ui.asks else {"dialog"})
+        cases = quick(ui)
+        assert set(QUICK) - set(cases) == (set() if ui.asks else {"dialog"})
+        assert len({case.look.name for case in cases.values()}) == 1
+
+
+def test_a_ui_that_cannot_be_started_is_a_bad_round_and_ends_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_given: object) -> NoReturn:
+        raise subprocess.TimeoutExpired(["cline", "auth"], 120)
+
+    monkeypatch.setattr(main, "Session", broken)
+    kept: list[Row] = []
+    main.trial(UIS["cline"], quick(UIS["cline"]), 2, kept.append)
+    assert [(one.case, one.good, "timed out after 120 seconds" in one.broken) for one in kept] == [
+        ("short", False, True)
+    ]
 
 
 def test_a_look_adds_to_the_configuration(tmp_path: Path) -> None:
