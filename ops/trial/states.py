@@ -94,9 +94,7 @@ class _Recorder:
             if self._s.asked_at_first(screen):
                 break
         if loading is not None:
-            self._keep(
-                "unknown", "the last screen before it listens: loading, or a question at first", loading
-            )
+            self._keep("unknown", "the last screen before it listens: loading, or a question at first", loading)
         self._s.ready()
         self._keep("idle", "just started, nothing was said yet")
 
