@@ -32,9 +32,9 @@ from worker.engine.postman import Postman
 from worker.engine.retention import retain
 from worker.errors import BusWatchError
 from worker.ledger.claims import Settled
+from worker.ledger.configured import open_ledger
 from worker.ledger.old_state import import_old_state
 from worker.ledger.outbox_bell import OutboxBell
-from worker.ledger.sqlite import SqliteLedger
 from worker.ledger.sweep_signal import RELOAD, stamp
 from worker.memory import return_large_blocks
 from worker.reloading import LiveConfiguration
@@ -96,7 +96,7 @@ class BusWatch:
 
     def __init__(self, settings: Settings, *, live: bool = False) -> None:
         return_large_blocks()
-        database = SqliteLedger(settings.ledger_file)
+        database = open_ledger(settings)
         import_old_state(database, settings)
         self._polls = PollsDue(_pollable(settings))
         self._sweeps = SweepDue(lambda: stamp(settings.files_dir))

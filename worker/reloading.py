@@ -19,6 +19,10 @@ LOOK_SECONDS = 1.0
 
 NEEDS_RESTART = (
     "state_path",
+    "ledger_url_file",
+    "ledger_url_env",
+    "ledger_url",
+    "host",
     "workers",
     "log_format",
     "log_level",

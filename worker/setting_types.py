@@ -36,9 +36,30 @@ def _variable_name(value: str) -> str:
     return value
 
 
+ANYWHERE = "any"
+"""In `run_on`: every host."""
+
+
+def _hosts(value: object) -> object:
+    """One name is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _in_order(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError('names no host; say "any", or leave it out for the host that has the agent')
+    if ANYWHERE in value[:-1]:
+        raise ValueError('"any" can only be the last of several: it stands for all hosts that are not named')
+    if len(set(value)) < len(value):
+        raise ValueError("names a host twice")
+    return value
+
+
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 FilePath = Annotated[str, AfterValidator(_usable_path)]
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 PositiveDuration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+RunOn = Annotated[tuple[Name, ...], BeforeValidator(_hosts), AfterValidator(_in_order)]
+"""Host names in order of preference, perhaps with `any` behind them."""
 AgentName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]

@@ -23,11 +23,20 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from worker import template
 from worker.alert_settings import ALERTS, AlertSettings, ChannelSettings
 from worker.classes import MessageClass
-from worker.credentials import TokenSource
+from worker.credentials import SecretSource, TokenSource
 from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
 from worker.secret import Secret
-from worker.setting_types import AgentName, Duration, FilePath, Name, PositiveDuration, VariableName, parse_duration
+from worker.setting_types import (
+    AgentName,
+    Duration,
+    FilePath,
+    Name,
+    PositiveDuration,
+    RunOn,
+    VariableName,
+    parse_duration,
+)
 from worker.state_files import DEFAULT_CONFIG, DEFAULT_STATE, ENV_PREFIX, files_dir, ledger_file
 from worker.urls import bridge_address, travels_in_clear
 
@@ -83,6 +92,8 @@ class TransportSettings(_Model):
     """Tell the sender once its message has been at the head of the lane for so long."""
     stuck_after: PositiveDuration = 300.0
     """`status` says so once the lane's head has not moved for so long."""
+    run_on: RunOn | None = None
+    """In a fleet: the hosts that may run it, in order of preference, or `any`. Unset: the agent's."""
 
     @field_validator("command")
     @classmethod
@@ -181,6 +192,9 @@ class AgentSettings(_Model):
     """See `brake_after`."""
     on_unknown: OnUnknown = "redeliver"
     """What to do with a message that this agent sends when the bus's answer was lost: send it again, or hold it."""
+    run_on: RunOn | None = None
+    """In a fleet: the hosts that may wake it, in order of preference, or `any`. Unset: the one that began,
+    and no other."""
     transports: tuple[TransportSettings, ...] = ()
     """What wakes the agent. Without one it is not polled, and `doctor` fails."""
 
@@ -248,6 +262,17 @@ class Settings(BaseSettings):
     for each."""
     state_path: FilePath = DEFAULT_STATE
     """The old watcher's ledger, which is taken over once. Ours lies beside it: `.db`, `-queue.db`, `.d/`."""
+    ledger_url_file: FilePath | None = None
+    """Of a fleet: the file with the URL of its ledger, `postgresql://USER:PASSWORD@HOST/DATABASE`. Keep it
+    0600. Unset: the ledger is a file of this host."""
+    ledger_url_env: VariableName | None = None
+    """Or: the environment variable that holds it."""
+    ledger_url: Secret | None = None
+    """Or, discouraged: the URL itself. Refused unless the configuration is 0600."""
+    host: Name | None = None
+    """This host's name in the fleet; unset: the machine's, when it was first started."""
+    host_lost_after: PositiveDuration = 900.0
+    """After so long without a sign of life of a host, others may take what is not bound to it."""
     allowlist: tuple[str, ...] = ()
     """Absolute paths of the programs that may be run."""
     workers: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -301,6 +326,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        urls = [key for key in ("ledger_url_file", "ledger_url_env", "ledger_url") if getattr(self, key) is not None]
+        if len(urls) > 1:
+            raise ValueError(f"the ledger's URL must be in one place: {' and '.join(urls)} are both there")
         if self.alerts.sentry_monitor and not self.sentry_dsn:
             raise ValueError("alerts.sentry_monitor needs a sentry_dsn")
         names = [a.agent for a in self.agents]
@@ -326,6 +354,20 @@ class Settings(BaseSettings):
     def _lanes(self) -> dict[tuple[str, str], TransportSettings]:
         lanes = {(agent.agent, transport.name): transport for agent in self.agents for transport in agent.transports}
         return lanes | {(ALERTS, one.name): _alert_transport(one) for one in self.alerts.channels}
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether the ledger is in a server, for several hosts."""
+        return self.ledger_url_source is not None
+
+    @property
+    def ledger_url_source(self) -> SecretSource | None:
+        """Where the ledger's URL is read, each time it is needed; None: the ledger is `ledger_file`."""
+        if self.ledger_url_file is None and self.ledger_url_env is None and self.ledger_url is None:
+            return None
+        return SecretSource(
+            "ledger", "URL", "ledger_url", self.ledger_url_file, self.ledger_url_env, self.ledger_url, self.config_path
+        )
 
     @property
     def state_file(self) -> Path:

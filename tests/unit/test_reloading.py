@@ -120,7 +120,16 @@ def test_keys_that_need_a_restart_are_kept_and_named(scene: Scene) -> None:
 
 def test_every_key_of_the_whole_is_taken_or_needs_a_restart(scene: Scene) -> None:
     """One that is new has to be thought about."""
-    live = {"agents", "alerts", "allowlist", "start_from", "clear_text_after", "forget_after", "forget_dead_after"}
+    live = {
+        "agents",
+        "alerts",
+        "allowlist",
+        "host_lost_after",
+        "start_from",
+        "clear_text_after",
+        "forget_after",
+        "forget_dead_after",
+    }
     assert live | set(NEEDS_RESTART) == set(Settings.model_fields) - {"config_path"}
 
 

@@ -233,4 +233,4 @@ def _token_from_stdin(agent: str) -> Secret:
     from worker.credentials import MAX_TOKEN_BYTES, checked
 
     raw = sys.stdin.buffer.read(MAX_TOKEN_BYTES)
-    return checked(raw.decode("utf-8", "replace"), "standard input", agent)
+    return checked(raw.decode("utf-8", "replace"), "standard input", f"agent {agent}")

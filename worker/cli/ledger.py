@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from worker.cli import options, output
-from worker.ledger import integrity
+from worker.errors import UsageError
+from worker.ledger import configured, integrity
 from worker.ledger.errors import LedgerCorruptError
-from worker.ledger.opening import reading
 
 EXAMPLES = """examples:
   bus-watch ledger check
@@ -35,16 +35,18 @@ def run(args: argparse.Namespace) -> int:
         if args.file is None:
             print("bus-watch ledger backup: say which FILE", file=sys.stderr)
             return 64
+        if settings.is_fleet:
+            raise UsageError("the ledger is in PostgreSQL: back it up with pg_dump, or as the server's others are")
         return _backup(settings.ledger_file, args.file)
     try:
-        with reading(settings.ledger_file) as db:
+        with configured.reading(settings) as db:
             problems = integrity.problems(db)
     except LedgerCorruptError as error:  # so much that it cannot even be looked at
         problems = [str(error)]
     if args.json:
-        output.print_json({"ledger": str(settings.ledger_file), "problems": problems})
+        output.print_json({"ledger": configured.name_of(settings), "problems": problems})
     else:
-        print(f"ledger: {settings.ledger_file}")
+        print(f"ledger: {configured.name_of(settings)}")
         for problem in problems:
             print(f"FAIL {problem}")
         print("OK ledger sound" if not problems else f"FAIL {len(problems)} problem(s)")

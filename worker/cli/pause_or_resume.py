@@ -5,7 +5,7 @@ import sys
 
 from worker.cli import options, output
 from worker.ledger import lanes
-from worker.ledger.sqlite import SqliteLedger
+from worker.ledger.configured import open_ledger
 from worker.ledger.sweep_signal import send_sweep_signal
 
 
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def set_paused(args: argparse.Namespace, *, paused: bool) -> int:
     """Pause or resume, and say what that means."""
     settings = options.settings(args)
-    database = SqliteLedger(settings.ledger_file)
+    database = open_ledger(settings)
     try:
         changed = database.write(lambda tx: lanes.set_paused(tx, args.transport, args.agent, paused=paused))
     finally:

@@ -12,9 +12,9 @@ from collections import Counter
 
 from worker.cli import options, output
 from worker.ledger import forgetting, operate
+from worker.ledger.configured import open_ledger
 from worker.ledger.forgetting import Purged
 from worker.ledger.port import Ledger, Tx
-from worker.ledger.sqlite import SqliteLedger
 
 EXAMPLES = """examples:
   bus-watch purge hadi-codex/1795300087770-0
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.keys) == (args.older_than is not None):
         print("name messages, or say --older-than AGE: one of the two", file=sys.stderr)
         return 64
-    database = SqliteLedger(options.settings(args).ledger_file)
+    database = open_ledger(options.settings(args))
     try:
         messages = _named(database, args.keys, dry_run=args.dry_run)
         if args.keys:

@@ -12,7 +12,7 @@ from typing import Any
 
 from worker.cli import options, output
 from worker.errors import ConfigError
-from worker.ledger import moved
+from worker.ledger import configured, moved
 from worker.ledger.living import living_workers
 from worker.ledger.sweep_signal import RELOAD, send
 from worker.settings import Settings
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _consumers(settings: Settings) -> dict[str, Any]:
     """The rows of the workers that live, by id."""
-    if not settings.ledger_file.exists():
+    if not configured.is_begun(settings):
         return {}
     with access.ledger_of(settings) as db:
         return {row["id"]: row for row in living_workers(db, settings) if row["kind"] == "consumer"}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 from worker.cli import options, output
 from worker.ledger import operate, outbox_bell
+from worker.ledger.configured import open_ledger
 from worker.ledger.operate import Change, Chosen
 from worker.ledger.port import Tx
-from worker.ledger.sqlite import SqliteLedger
 from worker.ledger.sweep_signal import send_sweep_signal
 from worker.outgoing import number_of
 
@@ -37,7 +37,7 @@ def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) 
         print("name messages, or say --dead", file=sys.stderr)
         return 64
     settings = options.settings(args)
-    database = SqliteLedger(settings.ledger_file)
+    database = open_ledger(settings)
     try:
 
         def all_of_them(tx: Tx) -> list[Change]:

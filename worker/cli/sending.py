@@ -51,15 +51,23 @@ class Desk:
     files_dir: Path
     agents: tuple[str, ...]
     config: str | None
+    settings: "Settings | None" = None  # where all of the configuration was read
 
     @contextmanager
     def opened(self) -> Iterator[Ledger]:
         """The ledger, for writing. LedgerError."""
-        database = SqliteLedger(self.ledger_file)
+        database = self._open()
         try:
             yield database
         finally:
             database.close()
+
+    def _open(self) -> Ledger:
+        if self.settings is None:
+            return SqliteLedger(self.ledger_file)
+        from worker.ledger.configured import open_ledger  # it loads what reads the configuration
+
+        return open_ledger(self.settings)
 
 
 def desk_of(config: str | None) -> Desk:
@@ -68,7 +76,8 @@ def desk_of(config: str | None) -> Desk:
     if found is not None and any_worker_lives(found.files_dir):
         return found
     settings = read_settings(config)
-    return Desk(settings.ledger_file, settings.files_dir, tuple(one.agent for one in settings.agents), config)
+    names = tuple(one.agent for one in settings.agents)
+    return Desk(settings.ledger_file, settings.files_dir, names, config, settings)
 
 
 def read_settings(config: str | None) -> "Settings":
@@ -90,7 +99,9 @@ def _glance(config: str | None) -> Desk | None:
         state = data.get("state_path", state_files.DEFAULT_STATE)
         entries = data.get("agents", [{}])
         agents = tuple(entry.get("agent", data.get("agent")) for entry in entries)
-        if exposed(where) is not None or not all(isinstance(one, str) for one in (*agents, state)):
+        if any(key.startswith("ledger_url") for key in data) or exposed(where) is not None:
+            return None
+        if not all(isinstance(one, str) for one in (*agents, state)):
             return None
         return Desk(state_files.ledger_file(state), state_files.files_dir(state), agents, config)
     except (OSError, ValueError, RuntimeError, AttributeError, TypeError, RecursionError):

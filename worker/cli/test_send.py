@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from worker.cli import sending_here
     from worker.ledger import outbox
-    from worker.ledger.sqlite import SqliteLedger
+    from worker.ledger.configured import open_ledger
 
     message_class = sending.class_of(args)
     settings = options.settings(args)
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     text = f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
     text = sending.composed(agent, to, message_class, sending.read_text(args) if args.text or args.file else text)
     deadline = time.monotonic() + STARTING_SECONDS
-    database = SqliteLedger(settings.ledger_file)
+    database = open_ledger(settings)
     try:
         number = database.write(
             lambda tx: outbox.put(tx, agent, to, text, kind=Kind.PROBE, now=time.time(), message_class=message_class)

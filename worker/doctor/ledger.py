@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from worker.doctor.finding import Finding
 from worker.errors import BusWatchError
-from worker.ledger import disk, integrity, opening
+from worker.ledger import configured, disk, integrity, opening
 from worker.ledger.errors import LedgerMissingError
 from worker.ledger.other_ledger import other_ledger
 from worker.settings import Settings
@@ -23,6 +23,9 @@ def room(settings: Settings) -> Iterator[Finding]:
 
 def check(settings: Settings) -> Iterator[Finding]:
     """Whether the ledger can be written, or made; it is left as it is."""
+    if settings.is_fleet:
+        yield from _in_a_server(settings)
+        return
     path = settings.ledger_file
     folder = disk.folder_of(path)
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -55,6 +58,20 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield Finding("FAIL", "ledger", f"others can read {others[0]}: chmod 600 {others[0]}")
         return
     yield Finding("ok", "ledger", str(path))
+
+
+def _in_a_server(settings: Settings) -> Iterator[Finding]:
+    """Whether it can be reached, and is of this version."""
+    name = configured.name_of(settings)
+    try:
+        with configured.reading(settings):
+            pass
+    except LedgerMissingError as error:
+        yield Finding("ok", "ledger", f"{name}: {error}")
+    except BusWatchError as error:
+        yield Finding("FAIL", "ledger", f"{name}: {error}")
+    else:
+        yield Finding("ok", "ledger", name)
 
 
 def _in_the_way(settings: Settings) -> str | None:

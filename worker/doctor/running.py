@@ -5,20 +5,19 @@ from collections.abc import Iterator
 
 from worker.doctor.finding import Finding
 from worker.doctor.troubles import left_over, troubles
-from worker.ledger import moved, report
+from worker.ledger import configured, moved, report
 from worker.ledger.errors import LedgerError
 from worker.ledger.living import await_sign_of_life, living_workers
-from worker.ledger.opening import reading
 from worker.settings import Settings
 
 
 def check(settings: Settings) -> Iterator[Finding]:
     """What keeps messages from arriving now; nothing where there is no ledger yet, or one that cannot be read."""
-    if not settings.ledger_file.exists():
+    if not configured.is_begun(settings):
         return
     try:
         await_sign_of_life(settings)
-        with reading(settings.ledger_file) as db:
+        with configured.reading(settings) as db:
             workers = living_workers(db, settings)
             lanes = report.lanes(db)
             found = [one.words for one in troubles(db, settings, workers, lanes, time.time())]

@@ -13,9 +13,9 @@ from worker.engine.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.ledger import intake, lanes
 from worker.ledger.claims import Settled
+from worker.ledger.configured import open_ledger
 from worker.ledger.old_state import import_old_state
 from worker.ledger.port import Tx
-from worker.ledger.sqlite import SqliteLedger
 from worker.outgoing import Sending, key_of
 from worker.settings import Settings
 from worker.telemetry.observer import Ended, Observer
@@ -81,7 +81,7 @@ def run_once(settings: Settings) -> OnceResult:
 
     Raises BusWatchError where the ledger cannot be used; a bus that cannot be read is among the result's errors.
     """
-    database = SqliteLedger(settings.ledger_file)
+    database = open_ledger(settings)
     import_old_state(database, settings)
     queue = _NoQueue()
     result = OnceResult()

@@ -5,17 +5,20 @@ import sqlite3
 from pathlib import Path
 
 from worker.ledger.errors import translated
+from worker.ledger.port import Tx
 
 
-def problems(db: sqlite3.Connection) -> list[str]:
+def problems(db: Tx) -> list[str]:
     """Damage first; where there is none, the rules that every transaction keeps. Empty: the ledger is sound."""
-    damage = [row[0] for row in db.execute("pragma integrity_check(20)") if row[0] != "ok"]
-    if damage:
-        return [*damage, "the file is damaged: stop the worker, put a backup in its place, keep the damaged file"]
-    found = [
-        f"{table} row {row} points to a {parent} that is not there"
-        for table, row, parent, _ in db.execute("pragma foreign_key_check")
-    ]
+    found: list[str] = []
+    if isinstance(db, sqlite3.Connection):  # a server looks after its files itself
+        damage = [row[0] for row in db.execute("pragma integrity_check(20)") if row[0] != "ok"]
+        if damage:
+            return [*damage, "the file is damaged: stop the worker, put a backup in its place, keep the damaged file"]
+        found = [
+            f"{table} row {row} points to a {parent} that is not there"
+            for table, row, parent, _ in db.execute("pragma foreign_key_check")
+        ]
     for words, query in _RULES:
         count = db.execute(query).fetchone()[0]
         if count:
@@ -27,7 +30,7 @@ _RULES = (
     (
         "lane(s) with more than one running attempt",
         """select count(*) from (select 1 from deliveries where state = 'running'
-           group by lane having count(distinct coalesce(attempt_id, id)) > 1)""",
+           group by lane having count(distinct coalesce(attempt_id, cast(id as text))) > 1) as doubled""",
     ),
     (
         "running deliveries without an attempt",

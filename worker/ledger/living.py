@@ -2,8 +2,7 @@
 
 import time
 
-from worker.ledger import report
-from worker.ledger.opening import reading
+from worker.ledger import configured, report
 from worker.ledger.port import Row, Tx
 from worker.ledger.sweep_signal import send_sweep_signal
 from worker.settings import Settings
@@ -27,7 +26,7 @@ def await_sign_of_life(settings: Settings) -> None:
     deadline = time.monotonic() + SIGN_SECONDS
     signalled = False
     while True:
-        with reading(settings.ledger_file) as db:
+        with configured.reading(settings) as db:
             silent = [
                 row
                 for row in living_workers(db, settings)

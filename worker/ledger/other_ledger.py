@@ -10,7 +10,7 @@ from worker.state_files import DEFAULT_CONFIG
 
 def other_ledger(settings: Settings) -> str | None:
     """A warning, where `state_path` names no ledger yet and one of these agents has another; else None."""
-    if settings.ledger_file.exists():
+    if settings.is_fleet or settings.ledger_file.exists():
         return None
     folders = {settings.config_path.absolute().parent, settings.ledger_file.parent, DEFAULT_CONFIG.expanduser().parent}
     for path in sorted(found for folder in folders for found in folder.glob("*.db")):

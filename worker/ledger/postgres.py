@@ -11,12 +11,14 @@ from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg import errors, sql
-from psycopg.conninfo import conninfo_to_dict
 
+from worker.errors import ConfigError
+from worker.ledger import postgres_url
 from worker.ledger.errors import (
     LedgerBusyError,
     LedgerError,
     LedgerFullError,
+    LedgerMissingError,
     LedgerReadOnlyError,
     LedgerTooNewError,
     LedgerUnreachableError,
@@ -123,39 +125,37 @@ class PostgresTx:
 
 
 class PostgresLedger(GroupCommit):
-    """The ledger in one schema of a database, by `url` (`postgresql://...`), which may hold a password.
+    """The ledger in one schema of a database, by a URL (`postgresql://...`), which may hold a password.
 
-    A connection that breaks is made again at the next use; whoever wanted something meanwhile is told that the server
-    cannot be reached.
+    It connects at its first use, and brings the schema up to date then. A connection that breaks is made again at the
+    next use; whoever wanted something meanwhile is told that the server cannot be reached.
     """
 
-    def __init__(self, url: Secret) -> None:
-        """Connect, and bring the schema up to date.
+    def __init__(self, url: Callable[[], Secret]) -> None:
+        """`url` is asked for each connection: its file may have changed.
 
-        Raises LedgerTooNewError (nothing is changed) and the other LedgerErrors.
+        Raises ConfigError, where it cannot be used.
         """
         super().__init__()
-        try:
-            self._parameters = conninfo_to_dict(url.reveal(), connect_timeout=5, application_name="bus-watch")
-        except psycopg.Error:  # its words quote the URL
-            raise LedgerError("ledger: the URL cannot be read: write postgresql://USER@HOST:PORT/DATABASE") from None
-        self._hidden = Secret(str(self._parameters.get("password") or ""))
+        self._url = url
+        self._hidden = Secret("")
+        postgres_url.parameters(url())
         self._reading = threading.Lock()
         self._writer: psycopg.Connection[Row] | None = None
         self._reader: psycopg.Connection[Row] | None = None
+        self._is_migrated = False
+
+    def _parameters(self) -> dict[str, str]:
         try:
-            with self._committing:
-                self._migrate()
-        except psycopg.Error as error:
-            self._drop_writer()
-            raise self._translated(error) from error
-        except BaseException:
-            self._drop_writer()
-            raise
+            found = postgres_url.parameters(self._url())
+        except ConfigError as error:  # it could be used before: somebody is changing it
+            raise LedgerUnreachableError(str(error)) from error
+        self._hidden = Secret(found.get("password", ""))
+        return found
 
     def _connect(self) -> "psycopg.Connection[Row]":
         connection = psycopg.connect(
-            **cast("dict[str, Any]", self._parameters),
+            **cast("dict[str, Any]", self._parameters()),
             autocommit=True,
             row_factory=_rows,
             keepalives_idle=5,
@@ -167,21 +167,17 @@ class PostgresLedger(GroupCommit):
             connection.execute(sql.SQL(setting))
         return connection
 
-    def _migrate(self) -> None:
-        self._writer = self._connect()
-        with self._writer.transaction():
-            tx = PostgresTx(self._writer)
-            self._writer.execute("select pg_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, _MIGRATING))
-            self._writer.execute("create table if not exists schema_version (version bigint primary key)")
-            found = max((row["version"] for row in tx.execute("select version from schema_version")), default=0)
-            if found > VERSION:
-                raise LedgerTooNewError(
-                    f"the ledger has schema {found}, this program knows up to {VERSION}; "
-                    "upgrade bus-watch (nothing was changed)"
-                )
-            for number in range(found, VERSION):
-                self._writer.execute(sql.SQL(definitions(MIGRATIONS[number])))
-                tx.execute("insert into schema_version values (?)", (number + 1,))
+    def _connect_to_write(self) -> "psycopg.Connection[Row]":
+        """A connection to a schema that is up to date."""
+        connection = self._connect()
+        try:
+            if _version_of(connection) < VERSION:
+                _migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._is_migrated = True
+        return connection
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -206,7 +202,7 @@ class PostgresLedger(GroupCommit):
                 self._writer.execute("begin")
                 return self._writer
         self._drop_writer()
-        self._writer = self._connect()
+        self._writer = self._connect_to_write()
         self._writer.execute("begin")
         return self._writer
 
@@ -278,15 +274,25 @@ class PostgresLedger(GroupCommit):
             except psycopg.OperationalError:
                 if not self._reader.closed:
                     raise
+        if not self._is_migrated:
+            self._connect_to_write().close()
         self._reader = self._connect()
         self._reader.execute("set default_transaction_read_only = on")
         return operation(PostgresTx(self._reader))
 
     @contextlib.contextmanager
     def one_moment(self) -> Iterator[Tx]:
-        """For a command that looks: one moment of the ledger, however long it looks. LedgerError."""
+        """For a command that looks: one moment of the ledger, however long it looks; nothing is made or changed.
+
+        LedgerMissingError, where no worker has made it yet, and the other LedgerErrors.
+        """
         try:
             with contextlib.closing(self._connect()) as connection:
+                found = _version_of(connection)
+                if not found:
+                    raise LedgerMissingError("the database has no ledger yet; start the worker with: bus-watch run")
+                if found < VERSION:
+                    raise LedgerMissingError("the ledger is older than this program; the worker will migrate it")
                 connection.execute("begin isolation level repeatable read read only")
                 yield PostgresTx(connection)
         except psycopg.Error as error:
@@ -298,8 +304,9 @@ class PostgresLedger(GroupCommit):
 
     def close(self) -> None:
         """Close both connections."""
-        with self._committing, self._reading:
+        with self._committing:
             self._drop_writer()
+        with self._reading:
             if self._reader is not None:
                 self._reader.close()
 
@@ -312,6 +319,30 @@ class PostgresLedger(GroupCommit):
             if isinstance(error, kinds):
                 return ours(f"ledger: {hint} ({words})")
         return LedgerError(f"ledger: {words}")
+
+
+def _version_of(connection: "psycopg.Connection[Row]") -> int:
+    """Which schema is there, 0 for none. LedgerTooNewError, with nothing changed."""
+    there = connection.execute("select to_regclass('schema_version') is not null as there").fetchone()
+    if there is None or not there["there"]:
+        return 0
+    row = connection.execute("select max(version) as version from schema_version").fetchone()
+    found = int(row["version"] or 0) if row is not None else 0
+    if found > VERSION:
+        raise LedgerTooNewError(
+            f"the ledger has schema {found}, this program knows up to {VERSION}; "
+            "upgrade bus-watch (nothing was changed)"
+        )
+    return found
+
+
+def _migrate(connection: "psycopg.Connection[Row]") -> None:
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, _MIGRATING))
+        connection.execute("create table if not exists schema_version (version bigint primary key)")
+        for number in range(_version_of(connection), VERSION):  # another process may have been first
+            connection.execute(sql.SQL(definitions(MIGRATIONS[number])))
+            connection.execute("insert into schema_version values (%s)", (number + 1,))
 
 
 _MET_ANOTHER = (errors.DeadlockDetected, errors.SerializationFailure, errors.UniqueViolation)

@@ -3,8 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-from worker.ledger import report
-from worker.ledger.opening import reading
+from worker.ledger import configured, report
 from worker.ledger.port import Tx
 from worker.settings import Settings
 from worker.view.words import LaneContext
@@ -13,7 +12,7 @@ from worker.view.words import LaneContext
 @contextlib.contextmanager
 def ledger_of(settings: Settings) -> Iterator[Tx]:
     """The ledger of this configuration, read-only: one moment of it, however long the command looks."""
-    with reading(settings.ledger_file) as db:
+    with configured.reading(settings) as db:
         yield db
 
 

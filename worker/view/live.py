@@ -39,14 +39,14 @@ class Live:
     def board(self, *, of: object = None) -> Board | None:
         """All agents; None: nothing was written since the last time, and what was read is young enough.
 
-        `of`: what else is shown; another than last time makes it be read again.
+        `of`: what else is shown; another than last time makes it be read again. A server's ledger is read each time.
 
         Raises:
             BusWatchError: the ledger cannot be read.
         """
         self._reload()
         seen = (of, self._config_stamp, *map(stamp_of, _files(self.settings.ledger_file)))
-        if seen == self._seen and time.monotonic() - self._read_at < IDLE_SECONDS:
+        if not self.settings.is_fleet and seen == self._seen and time.monotonic() - self._read_at < IDLE_SECONDS:
             return None
         found = board(self.settings)
         if self._refused:

@@ -9,7 +9,7 @@ from typing import Any
 from worker import times
 from worker.doctor.troubles import Trouble, left_over, low_disk, troubles
 from worker.errors import ConfigError
-from worker.ledger import disk, drift, moved, outbox, report
+from worker.ledger import configured, disk, drift, moved, outbox, report
 from worker.ledger.errors import LedgerError
 from worker.ledger.living import await_sign_of_life, living_workers
 from worker.settings import AgentSettings, Settings
@@ -31,7 +31,7 @@ def overview(load: Callable[[], Settings], *, ask: bool = True) -> dict[str, Any
         "problems": [],
         "config_errors": [],
         "state_path": str(settings.state_file),
-        "ledger": str(settings.ledger_file),
+        "ledger": configured.name_of(settings),
         "troubles": [],
         "agents": [],
         "workers": [],

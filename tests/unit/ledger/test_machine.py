@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from tests.fakes.inbox import message
+from tests.world.ledgers import at
 from tests.world.postgres import Server
 from worker import delivery
 from worker.delivery import Counters, Ending, RetryPolicy
@@ -20,9 +21,7 @@ from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
 from worker.ledger.port import Ledger, Row, Tx
-from worker.ledger.postgres import PostgresLedger
 from worker.ledger.sqlite import SqliteLedger
-from worker.secret import Secret
 
 POLICY = RetryPolicy(max_attempts=3, retry_max_delay=30.0, give_up_after=1e12)
 HOLD = replace(POLICY, on_unknown="hold")
@@ -303,6 +302,6 @@ TestLedger.settings = settings(max_examples=30, stateful_step_count=40, deadline
 def test_the_same_in_postgresql(postgres: Callable[[], Server]) -> None:
     class OnPostgres(LedgerMachine):
         def opened(self) -> Ledger:
-            return PostgresLedger(Secret(postgres().emptied("machine")))
+            return at(postgres().emptied("machine"))
 
     run_state_machine_as_test(OnPostgres, settings=settings(max_examples=10, stateful_step_count=30, deadline=None))

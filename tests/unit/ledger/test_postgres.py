@@ -9,7 +9,9 @@ import psycopg
 import pytest
 
 from tests.fakes.inbox import message
+from tests.world.ledgers import at
 from tests.world.postgres import Server, running_server
+from worker.errors import BusWatchError
 from worker.ledger import claims, events, intake, upkeep
 from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.errors import LedgerError, LedgerTooNewError, LedgerUnreachableError
@@ -18,7 +20,6 @@ from worker.ledger.port import Tx
 from worker.ledger.postgres import PostgresLedger
 from worker.ledger.postgres_words import statement
 from worker.ledger.schema import VERSION
-from worker.secret import Secret
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def server(postgres: Callable[[], Server]) -> Server:
 
 
 @pytest.fixture
-def url(server: Server) -> Secret:
-    return Secret(server.emptied("pair"))
+def url(server: Server) -> str:
+    return server.emptied("pair")
 
 
 @pytest.fixture
-def two(url: Secret) -> Iterator[tuple[PostgresLedger, PostgresLedger]]:
+def two(url: str) -> Iterator[tuple[PostgresLedger, PostgresLedger]]:
     """The ledgers of two processes."""
-    with closing(PostgresLedger(url)) as one, closing(PostgresLedger(url)) as other:
+    with closing(at(url)) as one, closing(at(url)) as other:
         yield one, other
 
 
@@ -144,30 +145,35 @@ def test_values_never_come_into_a_statement() -> None:
     )
 
 
-def test_a_newer_schema_is_refused(server: Server, url: Secret) -> None:
-    PostgresLedger(url).close()
+def test_a_newer_schema_is_refused(server: Server, url: str) -> None:
+    with closing(at(url)) as ledger:
+        ledger.read(upkeep.running_attempts)
     with server.connect() as connection:
         connection.execute("insert into pair.schema_version values (%s)", (VERSION + 1,))
         try:
-            with pytest.raises(LedgerTooNewError, match="upgrade"):
-                PostgresLedger(url)
+            with pytest.raises(LedgerTooNewError, match="upgrade"), closing(at(url)) as ledger:
+                ledger.read(upkeep.running_attempts)
         finally:
             connection.execute("delete from pair.schema_version where version > %s", (VERSION,))
 
 
 def test_two_that_migrate_at_once_wait_for_each_other(server: Server) -> None:
-    url = Secret(server.fresh("new"))
+    url = server.fresh("new")
+
+    def begin(_: int) -> None:
+        with closing(at(url)) as ledger:
+            ledger.read(upkeep.running_attempts)
+
     with ThreadPoolExecutor(4) as pool:
-        for ledger in pool.map(lambda _: PostgresLedger(url), range(4)):
-            ledger.close()
+        list(pool.map(begin, range(4)))
 
 
 @pytest.mark.parametrize(
     "url", ["postgresql://u:hunter2@127.0.0.1:1/x", "postgresql://u:hunter2@[/x", "nonsense hunter2"]
 )
 def test_no_error_quotes_the_password(url: str) -> None:
-    with pytest.raises(LedgerError) as raised:
-        PostgresLedger(Secret(url))
+    with pytest.raises(BusWatchError) as raised, closing(at(url)) as ledger:
+        ledger.read(upkeep.running_attempts)
     shown = [raised.value, raised.value.__cause__]
     assert "hunter2" not in "".join(f"{error} {error!r}" for error in shown)
 
@@ -177,7 +183,7 @@ def _add(ledger: PostgresLedger, agent: str) -> None:
 
 
 def test_the_server_may_crash_and_come_back() -> None:
-    with running_server() as server, closing(PostgresLedger(Secret(server.fresh("a")))) as ledger:
+    with running_server() as server, closing(at(server.fresh("a"))) as ledger:
         _add(ledger, "a")
         for how in ("fast", "immediate"):
             server.stop(how)
@@ -191,8 +197,8 @@ def test_the_server_may_crash_and_come_back() -> None:
         assert found == ["a", "after fast", "after immediate"]
 
 
-def test_a_connection_that_broke_in_between_is_made_again(server: Server, url: Secret) -> None:
-    with closing(PostgresLedger(url)) as ledger:
+def test_a_connection_that_broke_in_between_is_made_again(server: Server, url: str) -> None:
+    with closing(at(url)) as ledger:
         ledger.write(lambda tx: intake.ensure_inbox(tx, "a", 0))
         ledger.read(upkeep.running_attempts)
         with server.connect() as connection:
@@ -203,8 +209,8 @@ def test_a_connection_that_broke_in_between_is_made_again(server: Server, url: S
         assert len(ledger.read(lambda tx: tx.execute("select agent from inboxes").fetchall())) == 2
 
 
-def test_nobody_waits_for_ever_for_a_lock(server: Server, url: Secret) -> None:
-    with closing(PostgresLedger(url)) as ledger, psycopg.connect(server.url("pair")) as other:
+def test_nobody_waits_for_ever_for_a_lock(server: Server, url: str) -> None:
+    with closing(at(url)) as ledger, psycopg.connect(server.url("pair")) as other:
         ledger.write(lambda tx: tx.execute("insert into lanes (agent, transport) values ('a', 't')"))
         ledger.write(lambda tx: tx.execute("set lock_timeout = '100ms'"))
         other.execute("select 1 from lanes for update")
