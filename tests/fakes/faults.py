@@ -17,6 +17,7 @@ class Fault:
     """Do `kind` to requests whose path starts with `path`, `times` times (None: until cleared).
 
     - close: the connection, without a byte
+    - lost: do what was asked, and close the connection without a byte
     - status: an error body with the status `value`
     - unauthorized: 401; identity, malformed_record, forbidden: 403; coherence: 403 until announce + heartbeat
     - rate: 429; `value` "seconds", "date", "body" or "none" says where the wait of 3 s is told

@@ -1,5 +1,6 @@
 """What the stand-ins of buses have in common: an HTTP/1.0 server with tokens, a record of requests, and faults."""
 
+import io
 import json
 import secrets
 import socket
@@ -141,7 +142,9 @@ class FakeHandler(BaseHTTPRequestHandler):
             Request(time.monotonic(), self.command, parts.path, query, self.headers.get("Authorization"), body)
         )
         fault = self.server.take_fault(parts.path)
-        if fault is not None:
+        if fault is not None and fault.kind == "lost":
+            self.wfile = io.BytesIO()
+        elif fault is not None:
             misbehave(fault, self, self.server)
             return
         try:

@@ -16,17 +16,23 @@ from tests.fakes.streams import GENERATIONS
 from tests.faults.flood import flood
 from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
+from tests.faults.outbox import COMMAND_POINTS, DOWN, WORKER_POINTS, Outboxes
 from tests.faults.record import Verdict
 from tests.faults.scale import build, compare, measure, table
 from tests.faults.storm import Storm
 from tests.world.waiting import until
+
+POINTS = len(COMMAND_POINTS) + len(WORKER_POINTS)
 
 EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3                one consumer, about 10 minutes
   ops/faults kills --kills 500 --messages 5000 --lanes 3 --consumers 2  two on one ledger
   ops/faults kills --reloads                                            the configuration changes in between
   ops/faults storm --kills 20                                           200 messages in a minute to a busy agent
-  ops/faults steps --times 20                                           a kill at each named step, about 15 minutes
+  ops/faults steps --times 20                                           a kill at each named step, about 20 minutes
+  ops/faults steps --times 20 --only outbox                             at the ten of a message that is sent
+  ops/faults outage --seconds 60                                        agents send while the bus is down
+  ops/faults outage --how lost --on-unknown hold                        it has the messages, and does not say so
   ops/faults power --times 20 --on-unknown hold                         the power fails
   ops/faults locked --seconds 15                                        the ledger's write lock is taken
   ops/faults pair                                                       one consumer against two
@@ -61,7 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     storm.add_argument("--most", type=int, default=10, help="wakes that are few")
     steps = commands.add_parser("steps", help="kill -9 at each named step of worker and launcher")
     steps.add_argument("--times", type=int, default=20)
-    steps.add_argument("--only", metavar="STEP", help="one step, for example worker.settled")
+    steps.add_argument("--only", metavar="STEP", help="one step, for example worker.settled; outbox: all of its ten")
+    outage = commands.add_parser("outage", help="the bus is down while agents send, and a worker is killed meanwhile")
+    outage.add_argument("--seconds", type=float, default=60.0)
+    outage.add_argument("--how", choices=DOWN, default="refused", help="nobody listens (refused), or nobody answers")
+    outage.add_argument("--on-unknown", choices=("redeliver", "hold"), default="redeliver")
     power = commands.add_parser("power", help="everything dies at once, and unsynced files with it")
     power.add_argument("--times", type=int, default=20)
     power.add_argument("--on-unknown", choices=("redeliver", "hold"), default="redeliver")
@@ -95,6 +105,7 @@ def _run(args: argparse.Namespace, home: Path) -> int:
         "kills": _kills,
         "storm": _storm,
         "steps": _steps,
+        "outage": _outage,
         "power": _power,
         "locked": _locked,
         "pair": _pair,
@@ -129,7 +140,33 @@ def _storm(args: argparse.Namespace, home: Path) -> bool:
 def _steps(args: argparse.Namespace, home: Path) -> bool:
     steps = [step for step in (*WORKER_STEPS, *LAUNCHER_STEPS, *WARM_STEPS) if args.only in {None, step.name}]
     clean = [_step(args, home / step.name, step) for step in steps]  # all of them, whatever the first one showed
+    if args.only in {None, "outbox"}:
+        clean += [_outbox_steps(args, home / f"outbox-{chosen}", chosen) for chosen in ("redeliver", "hold")]
     return all(clean)
+
+
+def _outbox_steps(args: argparse.Namespace, home: Path, on_unknown: str) -> bool:
+    """A kill at each point of what agents send, both of the command's and of the worker's."""
+    with Outboxes(home, on_unknown=on_unknown) as world:
+        interrupted = world.kill_at_each(args.times)
+        with world.running("bus-watch", "run"):
+            until(world.drained, "the rest to be sent", 300.0)
+        held = world.count("select count(*) from outbox where state = 'held'")
+        sent = sum(map(len, world.sent.owed.values()))
+        wrong = world.judge()
+        print(
+            f"outbox, {on_unknown:9} {args.times * POINTS} kills at {POINTS} points, {sent} sent: {interrupted} "
+            f"interrupted, {world.doubled()} doubled, {held} held: {wrong or '0 lost, in order'}",
+            flush=True,
+        )
+        return not wrong and held == (interrupted if on_unknown == "hold" else 0)
+
+
+def _outage(args: argparse.Namespace, home: Path) -> bool:
+    with Outboxes(home / "home", on_unknown=args.on_unknown) as world:
+        found = world.outage(args.seconds, how=args.how)
+        print(f"down for {args.seconds:g} s ({args.how}, {args.on_unknown}): {found.words()}")
+        return not found.wrong
 
 
 def _step(args: argparse.Namespace, home: Path, step: Step) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.disks import LimitedProcesses, small_disk
-from tests.faults.outbox import COMMAND_POINTS, WORKER_POINTS, Outboxes
+from tests.faults.outbox import Outboxes
 from tests.world.waiting import until
 
 pytestmark = pytest.mark.timeout(400)
@@ -13,27 +13,31 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.mark.parametrize("on_unknown", ["redeliver", "hold"])
 def test_a_kill_at_each_point(tmp_path: Path, on_unknown: str) -> None:
-    interrupted = 0
     with Outboxes(tmp_path, on_unknown=on_unknown) as world:
-        for point, sent_already in COMMAND_POINTS:
-            assert world.send(step=point) == -9
-            interrupted += "written" not in point and "settled" not in point
-            world.sent.lost_answers += sent_already
-        for point, sent_already in WORKER_POINTS:
-            world.kill_worker_at(point)
-            interrupted += "settled" not in point
-            world.sent.lost_answers += sent_already
+        interrupted = world.kill_at_each()
         with world.running("bus-watch", "run"):
             until(world.drained, "the rest to be sent")
         held = world.count("select count(*) from outbox where state = 'held'")
-        if on_unknown == "hold":
-            assert held == interrupted
-            assert len([text for came in world.on_bus().values() for text in came]) == len(
-                {text for came in world.on_bus().values() for text in came}
-            ), "doubled, though hold was chosen"
+        assert held == (interrupted if on_unknown == "hold" else 0)
+        assert not world.judge()
+
+
+@pytest.mark.parametrize(
+    ("how", "on_unknown"), [("refused", "redeliver"), ("status", "hold"), ("lost", "redeliver"), ("lost", "hold")]
+)
+def test_a_bus_that_is_down(tmp_path: Path, how: str, on_unknown: str) -> None:
+    with Outboxes(tmp_path, on_unknown=on_unknown) as world:
+        found = world.outage(3.0, how=how, each=0.2)
+        assert not found.wrong, found.words()
+        assert found.meanwhile >= 5
+        if how != "lost":
+            assert found.doubled == 0, found.words()
+            assert found.held <= 1, f"the one that the killed worker sent: {found.words()}"
+        elif on_unknown == "redeliver":
+            assert found.doubled > 0, "the bus had them"
+            assert found.held == 0
         else:
-            assert held == 0
-        assert not world.judge(held=held)
+            assert found.held > 0
 
 
 def test_a_full_disk_sends_nothing_twice(tmp_path: Path) -> None:
