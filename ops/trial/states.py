@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from ops.trial.model import SLOW_STEP
 from ops.trial.recording import save
 from ops.trial.sessions import Session
 from ops.trial.terminal import Screen
@@ -13,6 +14,9 @@ from ops.trial.uis import UI
 from worker.terminal.profile_files import SHIPPED, load
 from worker.terminal.recordings import look_of
 from worker.terminal.screen import judge
+
+_SLOW = 80
+"""Seconds for which an answer streams: some 20 are enough for what is recorded meanwhile, on a machine without load."""
 
 PASTED = "\n".join(f"line {n} of something that a person pasted and has not sent yet" for n in range(40))
 
@@ -134,7 +138,7 @@ class _Recorder:
 
     def _busy(self) -> None:
         server, pane = self._s.server, self._s.pane
-        self._say("slow150 M00000002Z")
+        self._say(f"slow{_SLOW} M00000002Z")
         self._until("M00000002Z w2")
         self._keep("busy", "an answer streams")
         time.sleep(1)
@@ -148,7 +152,10 @@ class _Recorder:
             self._keep("queued", "one message was sent while an answer streams")
             self._say("two lines, M00000004Z\nof text")
             self._keep("queued", "two messages were sent while an answer streams")
-        self._until("ok M00000004Z" if self._profile.typing.busy == "type" else "w599", limit=240)
+        self._until(
+            "ok M00000004Z" if self._profile.typing.busy == "type" else f"w{int(_SLOW / SLOW_STEP) - 1}",
+            limit=3 * _SLOW,
+        )
         server.still(pane, quiet=6, limit=60)
         self._keep("idle", "after a long turn")
 
