@@ -153,7 +153,7 @@ def dialog(session: Session, count: int) -> list[Outcome]:
     outcome = judge(session, primer, deliver(session, primer.text))
     if not outcome.once:
         raise BrokenError(f"the question could not be provoked: {outcome}\n{session.shows()}")
-    session.server.still(session.pane, quiet=2, limit=10)
+    session.asked()
     outcomes = []
     for _ in range(count):
         message = plain("yes @@ 1")()

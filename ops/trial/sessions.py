@@ -24,7 +24,7 @@ from ops.trial.truth import Truth
 from ops.trial.uis import UI
 from worker.terminal.profile_files import SHIPPED, load
 from worker.terminal.recordings import look_of
-from worker.terminal.screen import judge
+from worker.terminal.screen import Judgement, judge
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -189,8 +189,20 @@ class Session:
 
     def _is_empty(self, screen: Screen) -> bool:
         """Whether the box that the UI's profile finds on `screen` is empty."""
-        box = judge(look_of(asdict(screen)), load(self.ui.name, [SHIPPED])).box
+        box = self.judged(screen).box
         return box is not None and box.empty
+
+    def judged(self, screen: Screen) -> Judgement:
+        """What the UI's profile makes of `screen`."""
+        return judge(look_of(asdict(screen)), load(self.ui.name, [SHIPPED]))
+
+    def asked(self, limit: float = 30.0) -> Screen:
+        """Wait until the UI asks, or longer than it can take; then until it stands still; its screen."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end and self.judged(self.server.screen(self.pane)).state in {"idle", "busy"}:
+            go_on()
+            time.sleep(0.2)
+        return self.server.still(self.pane, quiet=2, limit=10)
 
     def mine(self, *texts: str) -> None:
         """Remember texts that belong into the conversation; what else turns up there is a stray."""
