@@ -1,5 +1,7 @@
 """The checks of `doctor` on transports: whether each agent can be woken, and by nothing that a message chooses."""
 
+import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from worker.doctor.options import may_be_option
 from worker.errors import BusWatchError, ConfigError
 from worker.install.config_file import STARTER
 from worker.settings import AgentSettings, Settings, TransportSettings
+from worker.terminal.catalogue import Catalogue
+from worker.terminal.profiles import Profile, ProfileError
 from worker.transports.command import check_command
 
 SENDERS = frozenset({"wake", "send-message", "send-message.sh", "agent-send", "agent-send.sh"})
@@ -58,21 +62,35 @@ def _seen_by_all(name: str, agent: AgentSettings, transport: TransportSettings) 
 
 def _submitter(name: str, agent: AgentSettings, transport: TransportSettings) -> list[Finding]:
     """What the built-in submitter needs on this host: tmux, and the session some time."""
-    command = list(transport.command)
-    remote = any(word in {"-H", "--host"} for word in command)
-    if Path(command[0]).name not in SENDERS:
-        return []
-    if _says(command, "--agent", "generic") and not _says(command, "--accept", "unproven"):
-        text = (
-            "--agent generic looks at nothing: it pastes into dialogs and answers them, and as nothing is proven each "
-        )
-        text += "retry types again; write a profile (bus-watch profile new), or add --accept unproven"
-        return [Finding("FAIL", name, text, agent.agent)]
-    if remote:
+    whole = list(transport.command)
+    first = next((number for number, word in enumerate(whole) if Path(word).name in SENDERS), len(whole))
+    command = whole[first:]  # timeout, env and the like may stand before it
+    if command and (why := _blind(command, transport)) and not _says(command, "--accept", "unproven"):
+        text = f"{why}, and as nothing is proven each retry types again; write a profile (bus-watch profile new), or "
+        return [Finding("FAIL", name, text + "add --accept unproven", agent.agent)]
+    if first or any(word in {"-H", "--host"} for word in command):
         return []
     found = [Finding(level, name, text, agent.agent) for level, text in targets.check(command)]
     wakes = Path(command[0]).name == "wake" and "-t" in command[:-1]
     return found or (_way(name, agent, command) if wakes else [])
+
+
+def _blind(command: Sequence[str], transport: TransportSettings) -> str:
+    """Why the command types without looking; empty: it looks."""
+    if any(len(word) > len("--al") and "--allow-shell".startswith(word) for word in command):
+        return "--allow-shell types into a shell, which runs what a message says"
+    environment = {"HOME": os.environ.get("HOME", ""), **transport.env}
+    for name, profile in _profiles(Catalogue.of(environment)):
+        if profile.composer is None and _says(command, "--agent", name):
+            return f"--agent {name} looks at nothing: it pastes into dialogs and answers them"
+    return ""
+
+
+def _profiles(catalogue: Catalogue) -> Iterator[tuple[str, Profile]]:
+    """All that can be used; `doctor` names the others by themselves."""
+    for name in catalogue:
+        with contextlib.suppress(ProfileError):
+            yield name, catalogue[name]
 
 
 def _way(name: str, agent: AgentSettings, command: Sequence[str]) -> list[Finding]:
