@@ -60,6 +60,12 @@ class LedgerMissingError(LedgerError):
     code = "ledger_missing"
 
 
+class LedgerMovedError(LedgerError):
+    """This ledger has moved to another place: nobody works with it here."""
+
+    code = "ledger_moved"
+
+
 PUT_A_BACKUP = (
     "stop the worker, move it away with its -wal and -shm, and put a backup in its place (docs/backup-and-restore.md); "
     "without one a new ledger takes the mail of 24 h again"

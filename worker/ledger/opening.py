@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from worker import durable
+from worker.ledger.departures import refuse_moved
 from worker.ledger.errors import (
     PUT_A_BACKUP,
     LedgerCorruptError,
@@ -18,7 +19,7 @@ from worker.ledger.errors import (
     from_os,
     translated,
 )
-from worker.ledger.schema import MIGRATIONS, VERSION
+from worker.ledger.schema import CLOSED, MIGRATIONS, VERSION
 from worker.plain_files import no_file
 
 BUSY_TIMEOUT_MS = 10_000
@@ -32,6 +33,38 @@ class Connection(sqlite3.Connection):
         """Whoever writes has locked everything."""
 
     lock_lanes = lock_lane_of = lock_lanes_of = lock_message = lock_inbox = lock_outbox = _already
+
+    def reserve(self, table: str, _: int, /) -> int:
+        """See `Tx`."""
+        return int(self.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0])  # noqa: S608 - our name
+
+    @contextlib.contextmanager
+    def without_events(self) -> Iterator[None]:
+        """See `Tx`. Where it fails, the transaction is undone, and the triggers are there again."""
+        triggers = self.execute("select name, sql from sqlite_master where type = 'trigger'").fetchall()
+        for name, _ in triggers:
+            self.execute(f"drop trigger {name}")
+        yield
+        for _, definition in triggers:
+            self.execute(definition)
+
+    def close_for_good(self, words: str, /) -> None:
+        """See `Tx`."""
+        quoted = words.replace("'", "''")
+        for name, verb, table in _guards():
+            self.execute(f"create trigger {name} before {verb} on {table} begin select raise(abort, '{quoted}'); end")
+
+    def reopen(self) -> None:
+        """See `Tx`."""
+        for name, _, _ in _guards():
+            self.execute(f"drop trigger if exists {name}")
+
+
+def _guards() -> Iterator[tuple[str, str, str]]:
+    """Triggers, each with a verb and a table."""
+    for table in CLOSED:
+        for verb in ("insert", "update", "delete"):
+            yield f"moved_{verb}_{table}", verb, table
 
 
 @contextlib.contextmanager
@@ -52,6 +85,7 @@ def reading(path: Path) -> Iterator[Connection]:
             connection.execute("pragma query_only = on")
             if _version(connection) < VERSION:
                 raise LedgerMissingError(f"the ledger {path} is older than this program; the worker will migrate it")
+            refuse_moved(connection, str(path))
             connection.execute("begin")
             yield connection
         finally:

@@ -5,6 +5,7 @@ for values, and SQLite's `indexed by` where an index must be used. docs/architec
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -89,6 +90,24 @@ class Tx(Protocol):
 
     def lock_outbox(self, agent: str, /) -> None:
         """For whoever puts something into it once."""
+        ...
+
+    # For whoever brings the rows of another ledger.
+
+    def reserve(self, table: str, count: int, /) -> int:
+        """A number behind which `count` numbers of this table are free, now and later; 0 where the table is empty."""
+        ...
+
+    def without_events(self) -> AbstractContextManager[None]:
+        """What is written within happened elsewhere: no trigger tells of it."""
+        ...
+
+    def close_for_good(self, words: str, /) -> None:
+        """Let nobody write any more, whoever has it open: they are told these words. Undone by `reopen`."""
+        ...
+
+    def reopen(self) -> None:
+        """Let write again."""
         ...
 
 

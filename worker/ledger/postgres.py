@@ -14,6 +14,7 @@ from psycopg import errors, sql
 
 from worker.errors import ConfigError
 from worker.ledger import postgres_url
+from worker.ledger.departures import refuse_moved
 from worker.ledger.errors import (
     LedgerBusyError,
     LedgerError,
@@ -26,12 +27,13 @@ from worker.ledger.errors import (
 from worker.ledger.group_commit import Batch, GroupCommit, Operation
 from worker.ledger.port import Tx, Values
 from worker.ledger.postgres_words import definitions, packed, statement, unpacked
-from worker.ledger.schema import MIGRATIONS, VERSION
+from worker.ledger.schema import CLOSED, MIGRATIONS, VERSION
 from worker.secret import Secret
 
 T = TypeVar("T")
 
 TRIES = 3  # of an operation whose transaction met another's
+MARGIN = 1000  # numbers that others may take at the very moment in which we reserve some
 _LOCK_CLASS = 4208  # of our advisory locks, among whoever else uses the database
 _MIGRATING = 1
 _SETTINGS = (
@@ -123,6 +125,45 @@ class PostgresTx:
         """See `Tx`."""
         self._connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, agent))
 
+    def reserve(self, table: str, count: int, /) -> int:
+        """See `Tx`. Others may take numbers meanwhile, but not these."""
+        names = {"table": sql.Identifier(table), "sequence": sql.Literal(f"{table}_id_seq")}
+        last = 0
+        if self._connection.execute(sql.SQL("select 1 from {table} limit 1").format(**names)).fetchone():
+            taken = self._connection.execute(sql.SQL("select nextval({sequence}::regclass)").format(**names)).fetchone()
+            last = int(taken[0]) + MARGIN if taken else 0
+        if last + count:
+            self._connection.execute(
+                sql.SQL("select setval({sequence}::regclass, %s)").format(**names), (last + count,)
+            )
+        return last
+
+    @contextlib.contextmanager
+    def without_events(self) -> Iterator[None]:
+        """See `Tx`; it holds for the rest of the transaction, at whose end triggers of events run."""
+        self._connection.execute("set local bus_watch.copying = 'on'")
+        yield
+
+    def close_for_good(self, words: str, /) -> None:
+        """See `Tx`. It waits for whoever is writing."""
+        self._connection.execute(
+            sql.SQL("create or replace function moved() returns trigger language plpgsql as {}").format(
+                sql.Literal(f"begin raise exception '%', {sql.Literal(words).as_string()}; end")
+            )
+        )
+        for table in CLOSED:
+            self._connection.execute(
+                sql.SQL(
+                    "create trigger moved before insert or update or delete on {} for each statement "
+                    "execute function moved()"
+                ).format(sql.Identifier(table))
+            )
+
+    def reopen(self) -> None:
+        """See `Tx`."""
+        for table in CLOSED:
+            self._connection.execute(sql.SQL("drop trigger if exists moved on {}").format(sql.Identifier(table)))
+
 
 class PostgresLedger(GroupCommit):
     """The ledger in one schema of a database, by a URL (`postgresql://...`), which may hold a password.
@@ -131,13 +172,14 @@ class PostgresLedger(GroupCommit):
     next use; whoever wanted something meanwhile is told that the server cannot be reached.
     """
 
-    def __init__(self, url: Callable[[], Secret]) -> None:
-        """`url` is asked for each connection: its file may have changed.
+    def __init__(self, url: Callable[[], Secret], *, moved_too: bool = False) -> None:
+        """`url` is asked for each connection: its file may have changed. `moved_too`: also where it has moved away.
 
         Raises ConfigError, where it cannot be used.
         """
         super().__init__()
         self._url = url
+        self._moved_too = moved_too
         self._hidden = Secret("")
         postgres_url.parameters(url())
         self._reading = threading.Lock()
@@ -152,6 +194,15 @@ class PostgresLedger(GroupCommit):
             raise LedgerUnreachableError(str(error)) from error
         self._hidden = Secret(found.get("password", ""))
         return found
+
+    @property
+    def place(self) -> str:
+        """Where it is, without user and password."""
+        return postgres_url.shown(self._parameters())
+
+    def _refuse_moved(self, connection: "psycopg.Connection[Row]") -> None:
+        if not self._moved_too:
+            refuse_moved(PostgresTx(connection), self.place)
 
     def _connect(self) -> "psycopg.Connection[Row]":
         connection = psycopg.connect(
@@ -173,6 +224,7 @@ class PostgresLedger(GroupCommit):
         try:
             if _version_of(connection) < VERSION:
                 _migrate(connection)
+            self._refuse_moved(connection)
         except BaseException:
             connection.close()
             raise
@@ -293,6 +345,7 @@ class PostgresLedger(GroupCommit):
                     raise LedgerMissingError("the database has no ledger yet; start the worker with: bus-watch run")
                 if found < VERSION:
                     raise LedgerMissingError("the ledger is older than this program; the worker will migrate it")
+                self._refuse_moved(connection)
                 connection.execute("begin isolation level repeatable read read only")
                 yield PostgresTx(connection)
         except psycopg.Error as error:

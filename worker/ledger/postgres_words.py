@@ -88,6 +88,8 @@ _TRIGGER = re.compile(
 # has seen all that are smaller. So these triggers run when the transaction commits, when it waits for nothing else.
 _IN_TURN = "perform pg_advisory_xact_lock(4208, 2);"
 
+_UNLESS_COPIED = "if current_setting('bus_watch.copying', true) = 'on' then return null; end if;"
+
 
 def _trigger(ours: str) -> str:
     found = _TRIGGER.fullmatch(ours)
@@ -101,5 +103,6 @@ def _trigger(ours: str) -> str:
         else ("trigger", "", "")
     )
     return f"""
-create function {name}() returns trigger language plpgsql as $body$ begin {turn} {body} return null; end $body$;
+create function {name}() returns trigger language plpgsql as $body$ begin
+{_UNLESS_COPIED} {turn} {body} return null; end $body$;
 create {kind} {name} {event} {late} for each row when ({when}) execute function {name}()"""

@@ -302,5 +302,32 @@ create table alerts (                   -- conditions that people have been told
 ) without rowid;
 """
 
-MIGRATIONS: tuple[str, ...] = (_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10, _OUTBOX, _TELLING, _ONE_RUNS, _ALERTS)
+_MOVES = """
+create table departures (               -- this ledger has moved: nobody works with it any more; one row at most
+  move  text primary key,
+  place text not null,                  -- where it is now, without a password
+  at    real not null,
+  done  integer not null default 0      -- 0: on its way; whether it came shows in `arrivals` there
+) without rowid;
+
+create table arrivals (                 -- ledgers that have come into this one
+  move  text primary key,
+  place text not null,                  -- where from
+  at    real not null
+) without rowid;
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    *(_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10),
+    *(_OUTBOX, _TELLING, _ONE_RUNS, _ALERTS, _MOVES),
+)
 VERSION = len(MIGRATIONS)
+CLOSED = (
+    "inboxes",
+    "messages",
+    "lanes",
+    "deliveries",
+    "attempts",
+    "outbox",
+    "workers",
+)  # to writers, once it has moved

@@ -4,12 +4,14 @@ Each operation of a group commit has a savepoint of its own, so one that fails t
 """
 
 import contextlib
+import socket
 import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from worker.ledger.departures import refuse_moved
 from worker.ledger.errors import translated
 from worker.ledger.group_commit import Batch, GroupCommit, Operation
 from worker.ledger.opening import Connection, connect, create_private, migrate
@@ -22,10 +24,12 @@ T = TypeVar("T")
 class SqliteLedger(GroupCommit):
     """The ledger file, open for reading and writing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, moved_too: bool = False) -> None:
         """Open or create it, and bring it up to date.
 
-        Raises LedgerTooNewError (the file stays untouched) and the other LedgerErrors.
+        `moved_too`: also where it has moved away.
+
+        Raises LedgerTooNewError (the file stays untouched), LedgerMovedError and the other LedgerErrors.
         """
         super().__init__()
         self.path = path
@@ -35,11 +39,18 @@ class SqliteLedger(GroupCommit):
                 create_private(path)
                 self._writer = opened.enter_context(contextlib.closing(connect(path)))
                 migrate(self._writer)
+                if not moved_too:
+                    refuse_moved(self._writer, str(path))
                 self._reader = opened.enter_context(contextlib.closing(connect(path)))
                 self._reader.execute("pragma query_only = on")
                 opened.pop_all()
         except sqlite3.Error as error:
             raise translated(error, path) from error
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return f"{self.path} on {socket.gethostname()}"
 
     def _commit(self, batch: Batch) -> None:
         """Run and commit a batch. Raises only what interrupts it; then nothing is done, or all of it."""
