@@ -11,6 +11,7 @@ hang_up.hold()
 
 import functools
 import logging
+import socket
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -38,8 +39,10 @@ from worker.ledger.outbox_bell import OutboxBell
 from worker.ledger.sweep_signal import RELOAD, stamp
 from worker.memory import return_large_blocks
 from worker.reloading import LiveConfiguration
+from worker.runtime.bands import Band, BandedStorage
 from worker.runtime.due import FinalizerDue, PollsDue, SweepDue
-from worker.runtime.huey import Band, WatchHuey, workers_given
+from worker.runtime.huey import WatchHuey, workers_given
+from worker.runtime.storage import WakeupStorage
 from worker.settings import Settings
 from worker.suspension import Suspension
 from worker.telemetry import log
@@ -102,7 +105,7 @@ class BusWatch:
         self._sweeps = SweepDue(lambda: stamp(settings.files_dir))
         finalizer = FinalizerDue()
         self.huey = WatchHuey(
-            settings.queue_file,
+            functools.partial(_queue_of, settings),
             polls=self._polls,
             sweeps=self._sweeps,
             default_workers=settings.workers,
@@ -224,6 +227,18 @@ class BusWatch:
         """The queue has lost wake-ups: the next sweep, which is now, wakes all."""
         self.engine.wake_ups.overlooked.set()
         self._sweeps.hurry()
+
+
+def _queue_of(settings: Settings) -> BandedStorage:
+    """Where deliveries wait: beside the ledger, in a file or in its server."""
+    source = settings.ledger_url_source
+    if source is None:
+        return WakeupStorage(filename=str(settings.queue_file))
+    from worker.ledger.postgres_url import parameters  # noqa: PLC0415 - psycopg, which is an extra
+    from worker.runtime.postgres_storage import PostgresWakeups  # noqa: PLC0415 - the same
+
+    host = settings.host or socket.gethostname()
+    return PostgresWakeups(f"bus-watch.{host}", "bus-watch", lambda: parameters(source.read()))
 
 
 def _allow_files(settings: Settings) -> None:

@@ -12,8 +12,8 @@ from huey.consumer import Consumer, Scheduler, Worker
 from huey.exceptions import ConfigurationError
 
 from worker.errors import BusWatchError
+from worker.runtime.bands import Band
 from worker.runtime.crew import PollCrew
-from worker.runtime.storage import Band
 from worker.runtime.watchdog import Watchdog
 
 logger = logging.getLogger("bus_watch.queue")

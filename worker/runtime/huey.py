@@ -1,9 +1,9 @@
-"""The queue: huey on SQLite, made into what a wake-up list should be: docs/protocol.md#the-one-rule.
+"""The queue: huey, made into what a wake-up list should be: docs/protocol.md#the-one-rule.
 
 What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey documents them):
 - tasks are stored as JSON, not pickle: whoever can write the file must not run code here;
 - a worker waits on a condition that `enqueue` sets, instead of sleeping up to 10 s between looks;
-- SQLite runs with synchronous=NORMAL: the ledger is the truth, and rebuilds this file at any time;
+- commits do not wait for the disk: the ledger is the truth, and fills the queue again at any time;
 - the scheduler looks four times a second, and periodic tasks are asked at each look, so that a poll every few
   seconds is possible; `huey` itself would ask them once a minute;
 - poll, sweep and finalize run on workers of their own, and their tasks wait in memory: they never wait behind
@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 from huey import Huey
@@ -24,12 +23,13 @@ from huey.api import Task
 from huey.exceptions import ConfigurationError
 
 from worker.errors import UsageError
+from worker.runtime.bands import Band, BandedStorage
 from worker.runtime.consumer import QuickScheduler, WatchConsumer
 from worker.runtime.due import PollsDue, SweepDue
-from worker.runtime.storage import Band, JsonSerializer, WakeupStorage
+from worker.runtime.serializer import JsonSerializer
 from worker.runtime.watchdog import Pulse
 
-__all__ = ["Band", "Program", "QuickScheduler", "WakeupStorage", "WatchConsumer", "WatchHuey", "workers_given"]
+__all__ = ["Band", "Program", "QuickScheduler", "WatchConsumer", "WatchHuey", "workers_given"]
 
 logger = logging.getLogger("bus_watch.queue")
 
@@ -61,7 +61,9 @@ class Program(Protocol):
 
 
 class WatchHuey(Huey):
-    """The Huey of our tasks. `default_workers` is for a consumer that was given no -w.
+    """The Huey of our tasks; `make_storage` makes what keeps them.
+
+    `default_workers` is for a consumer that was given no -w.
 
     `on_flags` is called once huey_consumer has applied its flags to logging, before there is a consumer.
     """
@@ -71,21 +73,21 @@ class WatchHuey(Huey):
 
     def __init__(
         self,
-        filename: Path,
+        make_storage: Callable[[], BandedStorage],
         *,
         polls: PollsDue,
         sweeps: SweepDue,
         default_workers: int = 1,
         on_flags: Callable[[], None] = lambda: None,
     ) -> None:
-        self.filename = str(filename)
+        self._make_storage = make_storage
         self.polls = polls
         self.sweeps = sweeps
         self.default_workers = default_workers
         self.on_flags = on_flags
         self.scheduler_beat = time.monotonic()
         self.queue_failing = False
-        super().__init__("bus-watch", results=False, serializer=JsonSerializer(), storage_class=WakeupStorage)
+        super().__init__("bus-watch", results=False, serializer=JsonSerializer(), storage_class=BandedStorage)
 
     def pulse(self) -> Pulse:
         """What the watchdog goes by."""
@@ -95,10 +97,10 @@ class WatchHuey(Huey):
             polls=self.polls.lateness(),
         )
 
-    def create_storage(self) -> WakeupStorage:
+    def create_storage(self) -> BandedStorage:
         if self._immediate:
-            return cast("WakeupStorage", self.get_immediate_storage())
-        return WakeupStorage(self.name, filename=self.filename)
+            return cast("BandedStorage", self.get_immediate_storage())
+        return self._make_storage()
 
     def is_revoked(self, task: Task, timestamp: Any = None, peek: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - huey's signature
         """Never: what a person takes back is dropped in the ledger. huey would ask SQLite at each task, polls too."""

@@ -1,124 +1,34 @@
-"""The storage: huey's tables in SQLite, JSON instead of pickle, workers that are woken instead of polling.
-
-Only deliveries are stored, and what is scheduled. Polls, sweeps and finalizers are this process's own: they come again
-by themselves, so their tasks wait in memory, and one that brings nothing writes nothing.
-"""
+"""The queue in a file: huey's tables in SQLite, which can be lost at any time, for the ledger is the truth."""
 
 import contextlib
-import json
 import logging
 import os
 import sqlite3
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, cast
 
-from huey.registry import Message
-from huey.serializer import Serializer
 from huey.storage import SqliteStorage
 
 from worker.fault_steps import step
+from worker.runtime.bands import BandedStorage
 
 logger = logging.getLogger("bus_watch.queue")
 
 
-class Band(IntEnum):
-    """Task priorities, each with workers of its own."""
+class WakeupStorage(BandedStorage, SqliteStorage):
+    """Deliveries lie in SQLite."""
 
-    DELIVER = 0
-    POLL = 100
-    UPKEEP = 200
-    ALERT = 300
-
-
-class JsonSerializer(Serializer):
-    """A task as a JSON list; its arguments are ids. Only what our own tasks use can be stored."""
-
-    def _serialize(self, data: Any) -> bytes:
-        if isinstance(data, Message):
-            if data.on_complete or data.on_error or data.chord_config:
-                raise ValueError("pipelines and chords are not stored in this queue")
-            fields = data._asdict()
-            # Sentry's integration adds them; a worker without Sentry could not run what one with it has stored.
-            fields["kwargs"] = {name: value for name, value in data.kwargs.items() if name != "sentry_headers"}
-            fields["eta"] = data.eta and data.eta.replace(tzinfo=UTC).timestamp()
-            fields["expires"] = fields["expires_resolved"] = None
-            return json.dumps({"task": fields}, separators=(",", ":")).encode()
-        return json.dumps({"value": data}, separators=(",", ":"), default=_plain).encode()
-
-    def _deserialize(self, data: bytes) -> Any:
-        stored = json.loads(bytes(data))
-        if "task" not in stored:
-            return stored["value"]
-        fields = {name: stored["task"].get(name) for name in Message._fields}
-        if fields["eta"] is not None:
-            fields["eta"] = datetime.fromtimestamp(fields["eta"], UTC).replace(tzinfo=None)
-        return Message(**fields)
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else repr(value)
-
-
-def _band_of(priority: float | None) -> Band:
-    return Band(min(int(priority or 0) // 100 * 100, max(Band)))
-
-
-class _BandSignal:
-    """Wakes those who wait for one band's tasks: one for each task, since each that wakes costs a look and a switch."""
-
-    def __init__(self) -> None:
-        self.rings = 0
-        self.waiting = 0
-        self._condition = threading.Condition()
-
-    def ring(self, waiting: int | None = None) -> None:
-        """Wake so many of those who wait; None: all of them."""
-        with self._condition:
-            self.rings += 1
-            if waiting is None:
-                self._condition.notify_all()
-            else:
-                self._condition.notify(waiting)
-
-    def wait(self, seen: int, seconds: float) -> bool:
-        """Until it has rung since `rings` was `seen`; False when it has not within so many seconds."""
-        if seconds <= 0:
-            return False
-        with self._condition:
-            self.waiting += 1
-            try:
-                return self._condition.wait_for(lambda: self.rings != seen, seconds)
-            finally:
-                self.waiting -= 1
-
-
-class WakeupStorage(SqliteStorage):
-    """Storage whose `dequeue` waits until there is something, for the calling thread's band of tasks.
-
-    That of deliveries lies in SQLite, the others in memory.
-    """
-
-    blocking = True
     begin_sql = "begin immediate"  # readers go on; huey's own `exclusive` is the same in WAL mode, but for them
 
     def __init__(self, name: str = "bus-watch", filename: str = "queue.db", **kwargs: Any) -> None:
-        self._signals = {band: _BandSignal() for band in Band}
-        self._in_memory: dict[Band, deque[bytes]] = {band: deque() for band in Band if band is not Band.DELIVER}
-        self._thread = threading.local()
         self._data_version = -1
-        self._stopping = False
         self._inode: int | None = None  # of the file that is open
         self._generation = 0  # of that file, counted by this process
         self._beginning = False
-        self.on_loss: Callable[[], None] = lambda: None  # called when wake-ups were lost with a damaged file
-        self.patience = 5.0  # seconds a dequeue waits at most before it lets its worker look at the stop flag
-        super().__init__(name, filename=filename, **kwargs)
+        BandedStorage.__init__(self)
+        SqliteStorage.__init__(self, name, filename=filename, **kwargs)
 
     def _create_connection(self) -> sqlite3.Connection:
         self._inode = _inode(self.filename)
@@ -177,50 +87,10 @@ class WakeupStorage(SqliteStorage):
         self.on_loss()
         self.wake()
 
-    def serve(self, band: Band) -> None:
-        """From now on the calling thread takes tasks of this band."""
-        self._thread.band = band
+    def _store(self, data: bytes, priority: float | None) -> None:
+        SqliteStorage.enqueue(self, data, priority)
 
-    def enqueue(self, data: bytes, priority: float | None = None) -> None:
-        band = _band_of(priority)
-        if band in self._in_memory:
-            self._in_memory[band].append(data)
-        else:
-            super().enqueue(data, priority)
-        self._signals[band].ring(1)
-
-    def wake(self) -> None:
-        """Let every waiting worker look again."""
-        for signal in self._signals.values():
-            signal.ring()
-
-    def somebody_idles(self, band: Band) -> bool:
-        """Whether a worker of this band waits for a task: then no task waits for a worker."""
-        return self._signals[band].waiting > 0 and not self._stopping
-
-    def stop(self) -> None:
-        """Let every waiting worker go home."""
-        self._stopping = True
-        self.wake()
-
-    def dequeue(self) -> bytes | None:
-        band = getattr(self._thread, "band", Band.DELIVER)
-        signal = self._signals[band]
-        deadline = time.monotonic() + self.patience
-        while True:
-            seen = signal.rings
-            data = self._take(band)
-            if data is not None:
-                return data
-            if self._stopping or not signal.wait(seen, deadline - time.monotonic()):
-                return None
-
-    def _take(self, band: Band) -> bytes | None:
-        if band in self._in_memory:
-            try:
-                return self._in_memory[band].popleft()
-            except IndexError:
-                return None
+    def _take_stored(self) -> bytes | None:
         # Whatever lies there: an older version kept all bands in the file.
         with self.db() as cursor:
             cursor.execute("select 1 from task where queue = ? limit 1", (self.name,))

@@ -10,6 +10,7 @@ CALLS = {"execute", "executemany", "executescript"}
 OTHER_FILES = {
     "worker/durable.py": "settings of a connection, which ledger and embedded bus share",
     "worker/runtime/storage.py": "huey's own queue file",
+    "worker/runtime/postgres_storage.py": "huey's own queue tables",
     "worker/bus/embedded/store.py": "the embedded bus's own file",
     "worker/bus/embedded/shares.py": "the same",
     "worker/terminal/transcript.py": "the transcript that an agent's program keeps in SQLite",

@@ -14,12 +14,14 @@ from huey import SqliteHuey
 from huey.consumer import Consumer, Scheduler, Worker
 from huey.registry import Message
 from huey.serializer import Serializer
-from huey.storage import SqliteStorage
+from huey.storage import PostgresStorage, SqliteStorage
 
 from tests.world.processes import ROOT
 from worker.runtime.consumer import BandWorker, QuickScheduler, WatchConsumer
 from worker.runtime.huey import WatchHuey
-from worker.runtime.storage import JsonSerializer, WakeupStorage
+from worker.runtime.postgres_storage import PostgresWakeups
+from worker.runtime.serializer import JsonSerializer
+from worker.runtime.storage import WakeupStorage
 
 PRIVATE = {
     "Consumer": {
@@ -31,6 +33,7 @@ PRIVATE = {
         "_signal_actions",
         "_stop_flag_timeout",
     },
+    "PostgresStorage": {"_connect", "_create_connection"},
     "Scheduler": {"_logger"},
     "Serializer": {"_deserialize", "_serialize"},
     "SqliteHuey": {"_immediate"},
@@ -41,6 +44,7 @@ PRIVATE = {
 # Not private, but nowhere documented either.
 UNDOCUMENTED = {
     "Consumer": {"backoff", "default_delay", "max_delay", "periodic", "stop_flag", "worker_threads"},
+    "PostgresStorage": {"db", "ddl", "lock", "name", "table_task"},
     "Scheduler": {"huey", "periodic", "stop_flag"},
     "SqliteHuey": {"create_consumer", "create_storage", "get_immediate_storage", "read_periodic", "read_schedule"},
     "SqliteStorage": {"begin_sql", "db", "filename", "has_data_for_key", "initialize_schema", "lock", "name", "sql"},
@@ -55,6 +59,7 @@ def stock(tmp_path: Path) -> Iterator[dict[str, object]]:
     consumer = Consumer(huey, workers=1)
     worker, _ = consumer.worker_threads[0]
     made = [huey, huey.storage, huey.serializer, consumer, worker, consumer._create_scheduler()]
+    made.append(PostgresStorage(create_tables=False))
     with closing(huey.storage):
         yield {type(one).__name__: one for one in made}
 
@@ -80,7 +85,7 @@ def test_what_is_undocumented_is_there(stock: dict[str, object]) -> None:
 def test_what_we_override_is_called_as_before() -> None:
     pairs: list[tuple[type, type]] = [
         (BandWorker, Worker), (QuickScheduler, Scheduler), (WatchConsumer, Consumer), (WakeupStorage, SqliteStorage),
-        (JsonSerializer, Serializer), (WatchHuey, SqliteHuey),
+        (PostgresWakeups, PostgresStorage), (JsonSerializer, Serializer), (WatchHuey, SqliteHuey),
     ]  # fmt: skip
     overridden = 0
     for ours, theirs in pairs:

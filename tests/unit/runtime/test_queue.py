@@ -7,19 +7,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.world.postgres import Server
+from worker.ledger.postgres_url import parameters
 from worker.runtime.due import PollsDue, SweepDue
-from worker.runtime.huey import Band, WakeupStorage, WatchHuey
+from worker.runtime.huey import Band, WatchHuey
+from worker.runtime.postgres_storage import PostgresWakeups
+from worker.runtime.storage import WakeupStorage
+from worker.secret import Secret
 
 PATIENCE = 30.0
+Storage = WakeupStorage | PostgresWakeups
 
 
 def _deliver(delivery: int) -> None:
@@ -28,14 +35,29 @@ def _deliver(delivery: int) -> None:
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Iterator[WatchHuey]:
-    huey = WatchHuey(tmp_path / "queue.db", polls=PollsDue([]), sweeps=SweepDue(lambda: 0))
+    huey = WatchHuey(
+        partial(WakeupStorage, filename=str(tmp_path / "queue.db")), polls=PollsDue([]), sweeps=SweepDue(lambda: 0)
+    )
     yield huey
     huey.storage.close()
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Iterator[WakeupStorage]:
+def file(tmp_path: Path) -> Iterator[WakeupStorage]:
     found = WakeupStorage(filename=str(tmp_path / "queue.db"))
+    yield found
+    found.stop()
+    found.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def storage(request: pytest.FixtureRequest, postgres: Callable[[], Server]) -> Iterator[Storage]:
+    """Either of the two."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("file")
+        return
+    url = Secret(postgres().fresh("queue"))
+    found = PostgresWakeups("bus-watch.one", "bus-watch", lambda: parameters(url))
     yield found
     found.stop()
     found.close()
@@ -83,12 +105,12 @@ def test_a_schedule_keeps_its_fractions(watch: WatchHuey) -> None:
     assert watch.read_schedule(at[1]) == []
 
 
-def serving(storage: WakeupStorage, band: Band) -> bytes | None:
+def serving(storage: Storage, band: Band) -> bytes | None:
     storage.serve(band)
     return storage.dequeue()
 
 
-def test_each_band_has_its_own_workers(storage: WakeupStorage) -> None:
+def test_each_band_has_its_own_workers(storage: Storage) -> None:
     storage.patience = 0.0
     storage.enqueue(b"deliver", Band.DELIVER)
     storage.enqueue(b"poll", Band.POLL)
@@ -99,29 +121,29 @@ def test_each_band_has_its_own_workers(storage: WakeupStorage) -> None:
         assert pool.submit(serving, storage, Band.DELIVER).result(PATIENCE) == b"deliver"
 
 
-def test_polls_and_upkeep_wait_in_memory(storage: WakeupStorage, tmp_path: Path) -> None:
+def test_polls_and_upkeep_wait_in_memory(file: WakeupStorage, tmp_path: Path) -> None:
     """They are this process's own, and come again by themselves: one that brings nothing has written nothing."""
     with closing(sqlite3.connect(tmp_path / "queue.db")) as other:
         before = other.execute("pragma data_version").fetchone()
         for band in (Band.POLL, Band.UPKEEP):
-            storage.enqueue(b"task", band)
-            storage.serve(band)
-            assert storage.dequeue() == b"task"
+            file.enqueue(b"task", band)
+            file.serve(band)
+            assert file.dequeue() == b"task"
         assert other.execute("pragma data_version").fetchone() == before
-        storage.enqueue(b"task", Band.DELIVER)
+        file.enqueue(b"task", Band.DELIVER)
         assert other.execute("pragma data_version").fetchone() != before
 
 
-def test_what_an_older_version_left_in_the_file_is_taken(storage: WakeupStorage, tmp_path: Path) -> None:
-    storage.patience = 0.0
+def test_what_an_older_version_left_in_the_file_is_taken(file: WakeupStorage, tmp_path: Path) -> None:
+    file.patience = 0.0
     with closing(sqlite3.connect(tmp_path / "queue.db")) as other, other:
         other.execute("insert into task (queue, data, priority) values ('bus-watch', 'old', 100)")
-    storage.serve(Band.DELIVER)
-    assert storage.dequeue() is not None
-    assert storage.dequeue() is None
+    file.serve(Band.DELIVER)
+    assert file.dequeue() is not None
+    assert file.dequeue() is None
 
 
-def test_within_a_band_the_first_come_first(storage: WakeupStorage) -> None:
+def test_within_a_band_the_first_come_first(storage: Storage) -> None:
     storage.patience = 0.0
     for number in range(5):
         storage.enqueue(b"%d" % number, Band.POLL)
@@ -129,7 +151,7 @@ def test_within_a_band_the_first_come_first(storage: WakeupStorage) -> None:
     assert [storage.dequeue() for _ in range(6)] == [b"0", b"1", b"2", b"3", b"4", None]
 
 
-def test_a_waiting_worker_wakes_at_once(storage: WakeupStorage) -> None:
+def test_a_waiting_worker_wakes_at_once(storage: Storage) -> None:
     """huey's own storage would look again after 0.1 s to 10 s. Generous: this machine may be busy."""
     storage.patience = PATIENCE
     took: list[float] = []
@@ -153,7 +175,7 @@ def test_a_waiting_worker_wakes_at_once(storage: WakeupStorage) -> None:
     assert statistics.median(took) < 0.05
 
 
-def test_a_task_goes_to_one_worker_only(storage: WakeupStorage) -> None:
+def test_a_task_goes_to_one_worker_only(storage: Storage) -> None:
     storage.patience = 0.5
 
     def drain() -> list[bytes]:
@@ -170,28 +192,28 @@ def test_a_task_goes_to_one_worker_only(storage: WakeupStorage) -> None:
 
 OTHER_PROCESS = """
 import sys
-from worker.runtime.huey import WakeupStorage
+from worker.runtime.storage import WakeupStorage
 WakeupStorage(filename=sys.argv[1]).enqueue(b"from elsewhere", 0)
 """
 
 
-def test_another_process_s_writes_are_noticed(storage: WakeupStorage, tmp_path: Path) -> None:
-    storage.patience = PATIENCE
-    storage.notice_other_writers()
+def test_another_process_s_writes_are_noticed(file: WakeupStorage, tmp_path: Path) -> None:
+    file.patience = PATIENCE
+    file.notice_other_writers()
     with ThreadPoolExecutor(1) as pool:
-        waiting: Future[Any] = pool.submit(serving, storage, Band.DELIVER)
+        waiting: Future[Any] = pool.submit(serving, file, Band.DELIVER)
         subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "queue.db")], check=True, timeout=PATIENCE)
         assert not waiting.done()  # nothing has told this process yet; the scheduler looks four times a second:
-        storage.notice_other_writers()
+        file.notice_other_writers()
         assert waiting.result(5) == b"from elsewhere"
 
 
-def test_durability_is_left_to_the_ledger(storage: WakeupStorage) -> None:
-    assert storage.sql("pragma synchronous", results=True)[0][0] == 1  # NORMAL
-    assert storage.sql("pragma journal_mode", results=True)[0][0] == "wal"
+def test_durability_is_left_to_the_ledger(file: WakeupStorage) -> None:
+    assert file.sql("pragma synchronous", results=True)[0][0] == 1  # NORMAL
+    assert file.sql("pragma journal_mode", results=True)[0][0] == "wal"
 
 
-def test_a_stop_lets_every_worker_go(storage: WakeupStorage) -> None:
+def test_a_stop_lets_every_worker_go(storage: Storage) -> None:
     storage.patience = PATIENCE
     with ThreadPoolExecutor(len(Band)) as pool:
         waiting = [pool.submit(serving, storage, band) for band in Band]
