@@ -59,6 +59,11 @@ class Home:
         """Write the file as it is given."""
         self.write_private(self.config, text)
 
+    def change_config(self, **fields: Any) -> None:
+        """Set some keys of it; None: take them away."""
+        changed = json.loads(self.config.read_text()) | fields
+        self.write_config(json.dumps({key: value for key, value in changed.items() if value is not None}))
+
     def agent(self, bridge: FakeBus, agent: str = "bob", *transports: dict[str, Any], **fields: Any) -> dict[str, Any]:
         """An agent at this bridge, which knows its token from now on."""
         bridge.add_token(agent, token=TOKEN)

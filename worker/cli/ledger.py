@@ -1,7 +1,8 @@
-"""Check the ledger, or back it up while the worker runs.
+"""Check the ledger, back it up while the worker runs, or move it to a server that several hosts share.
 
 `check` looks for damage in the file and for rows that contradict each other. `backup FILE` copies a consistent
-moment of it; put the copy in place of a damaged ledger while no worker runs.
+moment of it; put the copy in place of a damaged ledger while no worker runs. `move` takes everything along, once; see
+docs/fleet.md.
 """
 
 import argparse
@@ -9,28 +10,34 @@ import os
 import sys
 from pathlib import Path
 
-from worker.cli import options, output
+from worker.cli import ledger_move, options, output
 from worker.errors import UsageError
 from worker.ledger import configured, integrity
 from worker.ledger.errors import LedgerCorruptError
 
-EXAMPLES = """examples:
+EXAMPLES = f"""examples:
   bus-watch ledger check
   bus-watch ledger backup ~/bus-watch-ledger-backup.db
-"""
+{ledger_move.EXAMPLES}"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
     options.add_config(parser)
     options.add_json(parser)
-    parser.add_argument("action", choices=("check", "backup"), help="what to do")
+    parser.add_argument("action", choices=("check", "backup", "move"), help="what to do")
     parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="where the backup goes; it must not exist")
+    ledger_move.configure(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = options.settings(args)
+    moving = args.back or any(one is not None for one in (args.to, args.to_file, args.to_env))
+    if moving and args.action != "move":
+        raise UsageError(f"--to and --back go with `move`, not with `{args.action}`")
+    if args.action == "move":
+        return ledger_move.move(args, settings)
     if args.action == "backup":
         if args.file is None:
             print("bus-watch ledger backup: say which FILE", file=sys.stderr)

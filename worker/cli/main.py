@@ -42,7 +42,7 @@ COMMANDS: dict[str, str] = {
     "purge": "forget messages that are over",
     "pause": "stop starting a transport; messages wait",
     "resume": "start a paused transport again",
-    "ledger": "check the ledger, or back it up",
+    "ledger": "check the ledger, back it up, or move it to a server",
     "bus": "serve the embedded loopback bus",
     "completion": "print shell completion",
 }

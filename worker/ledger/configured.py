@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from types import ModuleType
 
+from worker.credentials import SecretSource
 from worker.errors import BusWatchError, ConfigError
 from worker.ledger import opening
 from worker.ledger.port import Ledger, Tx
@@ -24,6 +25,15 @@ def open_ledger(settings: Settings) -> Ledger:
         return SqliteLedger(settings.ledger_file)
     opened: Ledger = _driver().PostgresLedger(source.read)
     return opened
+
+
+def server(source: SecretSource, *, moved_too: bool = False) -> tuple[Ledger, str]:
+    """The ledger in the server whose URL this is, and what to call it; `moved_too`: also where it has moved away.
+
+    ConfigError, where the URL or the driver is missing.
+    """
+    opened = _driver().PostgresLedger(source.read, moved_too=moved_too)
+    return opened, opened.place
 
 
 @contextlib.contextmanager
