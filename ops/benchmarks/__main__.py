@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from ops.benchmarks import (
+    fleet,
     idle,
     lanes,
     latency,
@@ -41,6 +42,7 @@ PARTS = {
     "sending": sending.run,
     "wakes": wakes.run,
     "views": views.run,
+    "fleet": fleet.run,
     "peers": peers.run,
 }
 

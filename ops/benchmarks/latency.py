@@ -19,12 +19,18 @@ def _measured(name: str, count: int, *, others: int, each: int) -> list[Row]:
     with paging_bus(0) as url, World(true_agents(1 + others), url=url) as world:
         if each:
             world.fill(each, skip=1)
-        result = world.home / "delays.json"
-        argv = [sys.executable, "-m", "ops.benchmarks.probe", str(result), str(count), "0.02"]
-        with (world.home / "worker.log").open("wb") as log:
-            subprocess.run(argv, env=world.env, stderr=log, check=True, timeout=PATIENCE)
-        delays = [delay * 1000 for delay in json.loads(result.read_text(encoding="ascii"))]
+        delays = delays_of(world, count)["start"]
     return [
         Row("latency", f"enqueue to process start, {name}, p50", percentile(delays, 50), "ms", "<= 3"),
         Row("latency", f"enqueue to process start, {name}, p99", percentile(delays, 99), "ms", "<= 15"),
     ]
+
+
+def delays_of(world: World, count: int) -> dict[str, list[float]]:
+    """Milliseconds from the enqueue of each of `count` deliveries to its claim, and to the start of its process."""
+    result = world.home / "delays.json"
+    argv = [sys.executable, "-m", "ops.benchmarks.probe", str(result), str(count), "0.02"]
+    with (world.home / "worker.log").open("wb") as log:
+        subprocess.run(argv, env=world.env, stderr=log, check=True, timeout=PATIENCE)
+    found = json.loads(result.read_text(encoding="ascii"))
+    return {name: [delay * 1000 for delay in delays] for name, delays in found.items()}

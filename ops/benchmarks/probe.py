@@ -1,7 +1,8 @@
 """The consumer with a stopwatch: `python -m ops.benchmarks.probe FILE COUNT BUSY`, in a World's environment.
 
 Puts a message into the ledger as a poll does, and notes when its transport was started, COUNT times with a pause
-between; with BUSY, while the other lanes work off a backlog. Writes the delays in seconds to FILE as JSON.
+between; with BUSY, while the other lanes work off a backlog. Writes the delays in seconds, until the claim and until
+the start, to FILE as JSON.
 """
 
 import json
@@ -34,7 +35,7 @@ def main(target: Path, count: int, pause: float) -> None:
     engine.dispatcher.launcher.on_ended = watched
     consumer.start()
     time.sleep(0.5)  # the first sweep and the first polls are not what is measured
-    delays = []
+    delays: dict[str, list[float]] = {"claim": [], "start": []}
     for _ in range(count):
         ended.wait(pause)
         begin = time.time()
@@ -48,13 +49,16 @@ def main(target: Path, count: int, pause: float) -> None:
         enqueued = time.time()
         engine.wake_ups.send(wakes)
         attempt = None
-        while attempt not in started:
+        while attempt is None or attempt["id"] not in started:
             time.sleep(0.005)
-            found = engine.db.read(
-                lambda db: db.execute("select id from attempts where delivery = ?", (wakes[0].delivery,)).fetchone()  # noqa: B023 - called here
+            attempt = engine.db.read(
+                lambda db: db.execute(
+                    "select id, started_at from attempts where delivery = ?",
+                    (wakes[0].delivery,),  # noqa: B023 - called here
+                ).fetchone()
             )
-            attempt = found["id"] if found else None
-        delays.append(started[attempt] - enqueued)
+        delays["claim"].append(attempt["started_at"] - enqueued)
+        delays["start"].append(started[attempt["id"]] - enqueued)
     target.write_text(json.dumps(delays), encoding="ascii")
     consumer.stop(graceful=True)
     program.stop()

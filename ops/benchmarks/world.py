@@ -21,7 +21,7 @@ from typing import Any, Self
 from worker import process_table
 from worker.bus.wire import InboxMessage
 from worker.ledger import intake
-from worker.ledger.port import Tx
+from worker.ledger.port import Ledger, Tx
 from worker.ledger.sqlite import SqliteLedger
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -132,7 +132,7 @@ class World:
 
     def fill(self, each: int, *, finished: int = 0, skip: int = 0) -> None:
         """Give every agent but the first `skip` `each` messages, and the first agent `finished` ones that are over."""
-        database = SqliteLedger(self.ledger)
+        database = self.open()
         now = time.time()
         begin = int(now * 1000) - 3_000_000
 
@@ -147,6 +147,10 @@ class World:
 
         database.write(operation)
         database.close()
+
+    def open(self) -> Ledger:
+        """The ledger, to write into."""
+        return SqliteLedger(self.ledger)
 
     @contextlib.contextmanager
     def worker(
@@ -220,7 +224,7 @@ _DISORDER = """
 select count(*) from (
   select d.ms - lag(d.ms) over (partition by d.lane order by a.started_at, d.ms) as step
   from attempts a join deliveries d on d.id = a.delivery where a.worker <> 'old'
-) where step < 0
+) steps where step < 0
 """
 
 

@@ -25,6 +25,7 @@ PARTS = {
     "sending": {"agent-send"},
     "wakes": {"wakes"},
     "views": {"views"},
+    "fleet": {"fleet"},
     "peers": {"peers", "peers lost", "peers syncs"},
 }
 

