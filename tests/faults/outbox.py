@@ -160,12 +160,15 @@ class Outboxes(World):
         self.keep(2 * len(RECIPIENTS))
         self.go_down(how)
         begun, before = time.monotonic(), self._number
-        while (left := begun + seconds - time.monotonic()) > 0:
-            if left < seconds / 2 and process.poll() is None:
-                process.kill()
-                process.wait()
-                assert self.send() in {75, 76}, "without a worker it is kept, or nobody knows"
-                again = self.start("bus-watch", "run")
+        while time.monotonic() < begun + seconds / 2:
+            self.keep(1)
+            time.sleep(each)
+        assert process.poll() is None, f"the worker has ended by itself: {self.log()}"
+        process.kill()
+        process.wait()
+        assert self.send() in {75, 76}, "without a worker it is kept, or nobody knows"
+        again = self.start("bus-watch", "run")
+        while time.monotonic() < begun + seconds:
             self.keep(1)
             time.sleep(each)
         meanwhile = self._number - before
