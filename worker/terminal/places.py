@@ -77,6 +77,15 @@ def renamed(panes: Sequence[Pane], target: str) -> str:
     return like[0] if like else ""
 
 
+def hint(panes: Sequence[Pane], target: str) -> str:
+    """What may have been meant by a `target` that means no pane; empty: nothing is like it."""
+    session = target.partition(":")[0]
+    if own := [f"{one.session}:{one.window}.{one.index}" for one in panes if one.session == session]:
+        return f"that session has {', '.join(dict.fromkeys(own))}; "
+    name = renamed(panes, target)
+    return f"tmux changes some characters in names: that session is called {name!r}; " if name else ""
+
+
 def _folded(name: str) -> str:
     """`name` without what tmux changes in a session's name."""
     return _CHANGED.sub("_", name.replace("\\\\", "\\").replace("\\$", "$"))

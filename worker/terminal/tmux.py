@@ -158,8 +158,7 @@ class Server:
             raise RefusedError(why)
         found = places.matching(panes, target)
         if not found:
-            name = places.renamed(panes, target)
-            hint = f"tmux changes some characters in names: that session is called {name!r}; " if name else ""
+            hint = places.hint(panes, target)
             sessions = ", ".join(sorted({one.session for one in panes})) or "none"
             raise GoneError(
                 f"no pane is called {target!r} (names are matched exactly); {hint}sessions{self._on()}: {sessions}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.terminal.places import Pane, ambiguous, matching, renamed
+from worker.terminal.places import Pane, ambiguous, hint, matching, renamed
 
 
 def pane(pane_id: str, place: str, window_name: str = "bash") -> Pane:
@@ -87,3 +87,16 @@ def test_a_name_that_tmux_changed(asked: str, made: str) -> None:
     assert matching(panes, asked) == []
     assert renamed(panes, asked) == made
     assert renamed(panes[:1], asked) == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("work:5", "that session has work:0.0, work:1.0, work:3.0, work:3.1; "),
+        ("first:0.9", "that session has first:0.0; "),
+        ("first.x", ""),
+        ("nosuch:0.0", ""),
+    ],
+)
+def test_what_may_have_been_meant(target: str, says: str) -> None:
+    assert hint(PANES, target) == says
