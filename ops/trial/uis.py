@@ -17,6 +17,10 @@ def _no_tabs(text: str) -> str:
     return text.replace("\t", "    ")
 
 
+def _no_end_of_paste(text: str) -> str:
+    return re.sub(r"(0[01])~", r"\1 ~", text)
+
+
 @dataclass(frozen=True)
 class UI:
     """One agent UI.
@@ -196,6 +200,7 @@ UIS = {
             setups.hermes,
             loaded=r"^❯ ?$",
             own_texts=(r"Review the conversation above",),
+            changes=_no_end_of_paste,
         ),
         UI(
             "omp",

@@ -114,6 +114,8 @@ class Typing(_Table, frozen=True, kw_only=True):
     front_busy: str = ""
     """What goes in front of a text while the agent is busy, and only then; its record does not have it."""
     tabs: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
+    replaces: Mapping[str, str] = {}
+    """What the agent would take out of any text, and what is sent in its place."""
     leading: Mapping[str, str] = {}
     trailing: Mapping[str, str] = {}
     max_chars: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -311,7 +313,14 @@ def _wrong_keys(typing: Typing) -> Iterator[_Wrong]:
 
 def _wrong_guards(typing: Typing) -> Iterator[_Wrong]:
     """What is put around a text is pasted as it stands, and a control character in a paste is a key."""
-    given = {"leading": typing.leading, "trailing": typing.trailing, "front_busy": {"": typing.front_busy}}
+    given = {
+        "replaces": typing.replaces,
+        "leading": typing.leading,
+        "trailing": typing.trailing,
+        "front_busy": {"": typing.front_busy},
+    }
+    if "" in typing.replaces:
+        yield _Wrong("typing", "replaces", "[typing]: `replaces` has an empty text, which stands everywhere")
     for key, guards in given.items():
         if bad := next((one for one in guards.values() if not one.isprintable()), ""):
             yield _Wrong(

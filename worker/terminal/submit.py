@@ -124,6 +124,8 @@ def prepared(text: str, profile: Profile) -> str:
     """
     if profile.typing.tabs:
         text = text.replace("\t", " " * profile.typing.tabs)
+    for lost, instead in profile.typing.replaces.items():
+        text = text.replace(lost, instead)
     if profile.typing.max_chars and len(text) > profile.typing.max_chars:
         raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
     if profile.composer is None:

@@ -1,6 +1,7 @@
 """What the trial against real UIs found, kept as tests that need no UI."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from worker.terminal.profile_files import SHIPPED, load
 from worker.terminal.proof import Entered, Prover, Verdict
+from worker.terminal.submit import prepared
 from worker.terminal.target import Agent
 from worker.terminal.text import guard, squeeze
 from worker.terminal.tmux import Look
@@ -100,3 +102,16 @@ def test_what_tmux_loses_of_an_emoji_does_not_matter() -> None:
     sent = "\U0001f44d\U0001f3fd \u2764\ufe0f \U0001f468\u200d\U0001f469 ok"
     shown = "\U0001f44d \u2764  \U0001f468\U0001f469 ok"
     assert squeeze(sent) == squeeze(shown) != squeeze("ok")
+
+
+@pytest.mark.parametrize("text", ["a \u241b[201~\nb", "cost: 2001~", "^[[200~ x", "[200~x [201~.", "~[[e~[[e~[[e~[[e"])
+def test_hermes_has_nothing_to_take_out_of_a_text(text: str) -> None:
+    """It took `[201~` out of a paste: its box showed another text, Enter was not pressed, and the lane stood still."""
+    taken = re.compile(  # hermes_cli/input_sanitize.py of 0.19.0
+        r"(^|[\s\n>:\]\)])\[200~|\[201~(?=$|[\s\n<\[\(\):;.,!?])|(^|[\s\n>:\]\)])00~|01~(?=$|[\s\n<\[\(\):;.,!?])"
+        r"|\^\[\[20[01]~|(?:~\[\[e){4}$"
+    )
+    sent = prepared(text, load("hermes", [SHIPPED]))
+    assert taken.search(text) is not None
+    assert taken.search(sent) is None
+    assert squeeze(sent) == squeeze(text), "but for blanks it is the same"

@@ -51,6 +51,8 @@ def test_where_a_users_own_lie() -> None:
         (GOOD + "[typing]\nenter = 'C-c'\n", "'C-c'"),
         (GOOD + "[typing]\nenter_busy = 'Escape'\n", "'Escape'"),
         (GOOD + "[typing]\nleading = {a = 1}\n", "texts"),
+        (GOOD + "[typing]\nreplaces = {'' = 'x'}\n", "empty text"),
+        (GOOD + '[typing]\nreplaces = {a = "\\u001b[201~"}\n', "only characters that can be seen"),
         (GOOD + "[record]\nformat = 'jsonl'\n", "needs `paths`"),
         (GOOD + "[record]\npaths = ['x']\n[[record.entries]]\nwhere = {}\n", "`text`"),
         (GOOD + "process = 1\n", "process"),
