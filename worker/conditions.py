@@ -26,6 +26,8 @@ class Condition(StrEnum):
     """Something in an agent's inbox, or the bus's clock, is not as it should be."""
     WORKER_SILENT = "worker-silent"
     """A worker lives and does not do its work: it hangs, or is stopped."""
+    WORKER_GONE = "worker-gone"
+    """No worker ran for a while, and one does again. Told once, as an end: nobody was there to tell the beginning."""
     CONFIGURATION = "configuration"
     """What runs is not what is configured or installed."""
     DRIFTED = "drifted"

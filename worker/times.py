@@ -32,6 +32,11 @@ def stamp(when: float | None) -> str | None:
     return None if when is None else datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds")
 
 
+def minute(when: float) -> str:
+    """A moment for a sentence: `2026-11-27 07:05 UTC`."""
+    return f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M} UTC"
+
+
 def seconds(stamped: str) -> float:
     """Epoch seconds of what `stamp` wrote."""
     return datetime.fromisoformat(stamped).timestamp()

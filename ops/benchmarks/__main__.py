@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from ops.benchmarks import (
+    alerts,
     fleet,
     idle,
     lanes,
@@ -43,6 +44,7 @@ PARTS = {
     "wakes": wakes.run,
     "views": views.run,
     "fleet": fleet.run,
+    "alerts": alerts.run,
     "peers": peers.run,
 }
 

@@ -10,7 +10,6 @@ import http.client
 import json
 import os
 import pty
-import sqlite3
 import statistics
 import struct
 import subprocess
@@ -22,6 +21,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from ops.benchmarks.quiet import quiet_world
+from ops.benchmarks.statements import counted_statements
 from ops.benchmarks.table import Row, in_turn, median_row, percentile, ratios, rounds_of
 from ops.benchmarks.world import World, cpu_of
 from worker.bus.embedded.server import EmbeddedBus
@@ -177,28 +177,13 @@ def _web(world: World) -> Iterator[int]:
 
 def _reading(world: World) -> tuple[int, float]:
     """How many statements one reading of all agents is, and its milliseconds of CPU."""
-    count = 0
-    connect = sqlite3.connect
-
-    def note(_: str) -> None:
-        nonlocal count
-        count += 1
-
-    def traced(*args: object, **more: object) -> sqlite3.Connection:
-        connection: sqlite3.Connection = connect(*args, **more)  # type: ignore[call-overload]
-        connection.set_trace_callback(note)
-        return connection
-
     settings = load(world.config)
     board(settings)
-    sqlite3.connect = traced  # type: ignore[assignment]
-    try:
+    with counted_statements() as found:
         board(settings)
-    finally:
-        sqlite3.connect = connect
     times = []
     for _ in range(10):
         begin = time.process_time()
         board(settings)
         times.append(time.process_time() - begin)
-    return count, 1000 * statistics.median(times)
+    return found.count, 1000 * statistics.median(times)

@@ -4,6 +4,7 @@ The search knows nothing of how redaction works: it computes for itself what a t
 """
 
 import base64
+import contextlib
 import json
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import FakeBridge
+from tests.fakes.push import FakePush
 from tests.fakes.sentry import FakeSentry
 from tests.world.config import QUICK
 from tests.world.processes import HERE
@@ -24,6 +26,15 @@ from tests.world.world import World
 
 PIECE = 12  # characters of a token that are too many to see
 SOURCES = ("file", "variable", "config", "wrong", "redirected", "unreachable")
+TOLD = (
+    "topic",
+    "ntfy-token",
+    "hook-path",
+    "hook-token",
+    "nobody",
+    "apprise",
+    "ping",
+)  # the secrets of who tells people
 
 
 def canary(name: str) -> str:
@@ -100,7 +111,11 @@ def programs() -> Path:
 
 @pytest.fixture
 def tokens() -> dict[str, str]:
-    return {source: canary(source) for source in SOURCES}
+    return (
+        {source: canary(source) for source in SOURCES}
+        | {name: canary(name) if name.endswith("-token") else f"cAn4ryOf{name}{name[::-1]}x7Q9zT" for name in TOLD}
+        | {"ping": "c0ffee42-91d7-4e38-a5b6-7f2d8e31c964"}
+    )
 
 
 def closed_port() -> int:
@@ -109,8 +124,55 @@ def closed_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Receivers:
+    """Who tells people: each refuses at first, and what refuses may be logged."""
+
+    def __init__(self, tokens: dict[str, str]) -> None:
+        self.ntfy, self.hook = FakePush(tokens["ntfy-token"]), FakePush(tokens["hook-token"])
+        self.apprise, self.ping = FakePush(), FakePush()
+        self.all = (self.ntfy, self.hook, self.apprise, self.ping)
+        for push in self.all:
+            push.status = 503
+
+    def channels(self, world: World, tokens: dict[str, str]) -> dict[str, Any]:
+        """The key `alerts` of the configuration; its files are written."""
+
+        def told(name: str, text: str) -> str:
+            path = world.config.with_name(f"{name}.secret")
+            world.write_private(path, text + "\n")
+            return str(path)
+
+        tokened = {"token_file": told("hook-token", tokens["hook-token"])}
+        channels = [
+            {
+                "name": "phone", "type": "ntfy", "include_text": True,
+                "url_file": told("topic", f"{self.ntfy.url}/{tokens['topic']}"),
+                "token_file": told("ntfy-token", tokens["ntfy-token"]),
+            },
+            {
+                "name": "hook", "type": "webhook", **tokened,
+                "url_file": told("hook-path", f"{self.hook.url}/hook/{tokens['hook-path']}"),
+            },
+            {
+                "name": "nobody", "type": "webhook", **tokened,
+                "url_file": told("nobody", f"http://127.0.0.1:{closed_port()}/{tokens['nobody']}"),
+            },
+            {
+                "name": "mail", "type": "apprise",
+                "url_file": told("apprise", f"ntfy://{self.apprise.url.removeprefix('http://')}/{tokens['apprise']}"),
+            },
+        ]  # fmt: skip
+        ping = told("ping", f"{self.ping.url}/ping/{tokens['ping']}")
+        return {"channels": channels, "heartbeat_url_file": ping, "heartbeat_every": 5}
+
+
 def prepare(
-    world: World, bridge: FakeBridge, other: FakeBridge, sentry: FakeSentry, tokens: dict[str, str]
+    world: World,
+    bridge: FakeBridge,
+    other: FakeBridge,
+    sentry: FakeSentry,
+    receivers: Receivers,
+    tokens: dict[str, str],
 ) -> set[Path]:
     """Write the configuration and the token files; returns the files that may hold a token."""
     world.config.parent.mkdir(mode=0o700)
@@ -156,7 +218,9 @@ def prepare(
         log_file=str(world.home / "worker.log"),
         metrics_file=str(world.home / "metrics.prom"),
         sentry_dsn=sentry.dsn,
+        alerts=receivers.channels(world, tokens),
     )
+    own |= set(world.config.parent.glob("*.secret"))
     world.env["CANARY"] = tokens["variable"]
     for source in ("file", "variable", "config"):
         bridge.add_token(source, token=tokens[source])
@@ -177,8 +241,13 @@ def test_the_canary_is_in_no_byte_but_its_own(
         printed.append(done.stdout + done.stderr)
         return done.stdout
 
-    with FakeBridge("B") as bridge, FakeBridge("B") as other, FakeSentry() as sentry:
-        own = prepare(world, bridge, other, sentry, tokens)
+    with contextlib.ExitStack() as stack:
+        bridge, other = (stack.enter_context(FakeBridge("B")) for _ in range(2))
+        sentry = stack.enter_context(FakeSentry())
+        receivers = Receivers(tokens)
+        for push in receivers.all:
+            stack.enter_context(push)
+        own = prepare(world, bridge, other, sentry, receivers, tokens)
         names = ("file", "variable", "config")
         for name in names:
             bridge.streams.add(name, "an ordinary message")
@@ -191,6 +260,12 @@ def test_the_canary_is_in_no_byte_but_its_own(
         until(lambda: "unreachable: " in (world.home / "worker.log").read_text(), "the bus errors are logged")
         sentry.wait_for(len(names))
         until((world.home / "metrics.prom").exists, "metrics are written")
+        for push in receivers.all:  # what was refused is logged, and told again
+            push.wait_begun(1)
+        until(lambda: "heartbeat does not get through" in (world.home / "worker.log").read_text(), "it is logged")
+        for push in receivers.all:
+            push.status = 0
+        taken = [push.wait_for(1)[0] for push in receivers.all]
         worker.stop(signal.SIGKILL)  # leaves the write-ahead logs where they are
         printed.append(worker.log())
 
@@ -200,12 +275,18 @@ def test_the_canary_is_in_no_byte_but_its_own(
         for name in names:
             key = json.loads(command("history", "--json", "--agent", name))[0]["key"]
             shown += command("show", key) + command("show", key, "--json")
+        told = json.loads(command("history", "--json", "--agent", "@alerts"))
+        command("show", told[0]["key"], "--json")
         for argv in (
             ("status",),
             ("status", "--json"),
             ("queue",),
             ("queue", "--json"),
             ("history",),
+            ("alerts",),
+            ("alerts", "--test"),
+            ("doctor",),
+            ("status", "--tmux"),
             ("retry", "--dead"),
         ):
             command(*argv)
@@ -221,6 +302,17 @@ def test_the_canary_is_in_no_byte_but_its_own(
     assert "failed with ***" in shown
     assert "plain ***" in shown
     assert {r.authorization for r in bridge.requests} >= {f"Bearer {tokens[name]}" for name in names}
+    ntfy, hook, apprise, ping = taken
+    assert (ntfy.json["topic"], ntfy.headers["Authorization"]) == (tokens["topic"], f"Bearer {tokens['ntfy-token']}")
+    assert (hook.path, hook.headers["Authorization"]) == (
+        f"/hook/{tokens['hook-path']}",
+        f"Bearer {tokens['hook-token']}",
+    )
+    assert apprise.json["topic"] == tokens["apprise"]
+    assert ping.path == f"/ping/{tokens['ping']}"
+    assert (
+        search(b"\0".join(one.body for one in taken), set(tokens.values()) - {tokens["topic"], tokens["apprise"]}) == []
+    )
 
     assert holders == {worker.pid}, "only the worker may have one in its environment"
     written = files(world.home)

@@ -26,6 +26,7 @@ PARTS = {
     "wakes": {"wakes"},
     "views": {"views"},
     "fleet": {"fleet"},
+    "alerts": {"alerts"},
     "peers": {"peers", "peers lost", "peers syncs"},
 }
 

@@ -46,6 +46,8 @@ class Trouble(NamedTuple):
     """It has only begun, and may pass by itself: `status` shows it, and nobody is called."""
     delivery: int | None = None
     """The delivery that it is about, where it is about one."""
+    is_silence: bool = False
+    """Something was not written down for a while; who lives writes seldom where nothing happens, and is asked first."""
 
     @property
     def quotes_nothing(self) -> str:
@@ -93,7 +95,7 @@ def _of_workers(workers: Sequence[Row], settings: Settings, now: float) -> Itera
         name = f"worker {row['pid']}"
         if now - max(row["swept_at"] or 0.0, row["started_at"]) > STALE_SWEEP_SECONDS:
             words = f"{name} has not swept since {ago(row['swept_at'], now)}: it hangs, or is stopped; restart it"
-            yield Trouble(Condition.WORKER_SILENT, name, words)
+            yield Trouble(Condition.WORKER_SILENT, name, words, is_silence=True)
         if row["health"] and row["health"] != "ok":
             yield Trouble(Condition.WORKER_SILENT, name, f"{name}: {row['health']}")
         yield from (Trouble(Condition.CONFIGURATION, "", words) for words in _not_as_installed(row, name, settings))
@@ -149,7 +151,7 @@ def _of_polls(agent: AgentSettings, row: Row, began: float, now: float) -> Itera
             f"{name}: no mail for {span(silence)}: the bus has begun an answer and does not end it, or its "
             "poll hangs; restart the worker if this lasts"
         )
-        yield Trouble(Condition.BUS_DOWN, name, words)
+        yield Trouble(Condition.BUS_DOWN, name, words, is_silence=True)
 
 
 def _of_inbox(name: str, row: Row, now: float) -> Iterator[str]:
@@ -190,8 +192,7 @@ def _of_outbox(db: Tx, settings: Settings, now: float) -> Iterator[Trouble]:
             why = row["reason"] or "nobody has tried it"
             words = f"{head.agent} to {head.recipient}: {key} waits for {span(since)}: {why}; bus-watch queue --sent"
             yield Trouble(Condition.UNSENT, f"{head.agent} to {head.recipient}", words)
-    for agent in settings.agents:
-        yield from _of_brakes(db, settings, agent.agent, now)
+    yield from _of_brakes(db, settings, now)
     counts = outbox.counts(db)
     for state, condition in (("held", Condition.HELD), ("dead", Condition.DEAD)):
         if count := counts.get(state):
@@ -199,15 +200,17 @@ def _of_outbox(db: Tx, settings: Settings, now: float) -> Iterator[Trouble]:
             yield Trouble(condition, "outbox", words)
 
 
-def _of_brakes(db: Tx, settings: Settings, agent: str, now: float) -> Iterator[Trouble]:
-    """Who holds what it writes to this agent, as its worker has told; who is ours is told of below, as held."""
+def _of_brakes(db: Tx, settings: Settings, now: float) -> Iterator[Trouble]:
+    """Who holds what it writes to our agents, as its worker has told; who is ours is told of below, as held."""
     seen = set()
-    for row in notices.brakes(db, agent, now - BRAKE_SECONDS):
-        brake = read_brake(row["text"], row["source"], agent)
-        other = row["source"].removeprefix("agent:")
-        if brake is None or other in seen or settings.agent(other) is not None:
+    for row in notices.brakes(db, now - BRAKE_SECONDS):
+        agent, other = row["agent"], row["source"].removeprefix("agent:")
+        if settings.agent(agent) is None or settings.agent(other) is not None or (agent, other) in seen:
             continue
-        seen.add(other)
+        brake = read_brake(row["text"], row["source"], agent)
+        if brake is None:
+            continue
+        seen.add((agent, other))
         why = f"{brake.messages} messages in {span(brake.seconds)} and none of a human's"
         sentence = f"{agent} from {other}: what it writes is held there since {ago(row['received_at'], now)}: {why}"
         yield Trouble(Condition.HELD, f"{agent} from {other}", f"{sentence}; its owner retries it")
@@ -234,6 +237,7 @@ def _of_screens(db: Tx, now: float) -> Iterator[Trouble]:
 
 
 def _of_lanes(db: Tx, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[Trouble]:
+    heads, running = _heads(db), report.all_running(db)
     for lane in lanes:
         name = f"{lane.agent} {lane.transport}"
         transport = settings.transport(lane.agent, lane.transport)
@@ -255,41 +259,50 @@ def _of_lanes(db: Tx, lanes: Sequence[LaneReport], settings: Settings, now: floa
                 is_new=since < transport.stuck_after,
             )
         elif lane.paused:
-            yield from _paused(db, lane, transport.stuck_after, now)
+            yield from _paused(lane, heads.get(lane.id), transport.stuck_after, now)
+        elif lane.id in running:
+            yield from _overdue(name, running[lane.id][0], now)
         else:
-            yield from _stuck(db, lane, transport.stuck_after, now)
+            yield from _stuck(name, heads.get(lane.id), transport.stuck_after, now)
 
 
-def _paused(db: Tx, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
+Head = tuple[DeliveryReport, float]
+"""What comes first in a lane, and since when it does: it came, or what was before it ended."""
+
+
+def _heads(db: Tx) -> dict[int, Head]:
+    before = report.heads_since(db)
+    return {lane: (head, max(head.received_at, before.get(lane, 0.0))) for lane, head in report.heads(db).items()}
+
+
+def _paused(lane: LaneReport, head: Head | None, after: float, now: float) -> Iterator[Trouble]:
     """A pause that somebody has forgotten, maybe."""
-    head = report.head(db, lane.id)
-    if head is not None and (since := now - report.head_since(db, head)) >= after:
+    if head is not None and (since := now - head[1]) >= after:
         count = lane.waiting + lane.retrying
         wait = f"{count} message waits" if count == 1 else f"{count} messages wait"
         name = f"{lane.agent} {lane.transport}"
         words = f"{name}: paused, and {wait}, {span(since)}: bus-watch resume {lane.transport}"
-        yield Trouble(Condition.PAUSED, name, words, delivery=head.id)
+        yield Trouble(Condition.PAUSED, name, words, delivery=head[0].id)
 
 
-def _stuck(db: Tx, lane: LaneReport, after: float, now: float) -> Iterator[Trouble]:
+def _overdue(name: str, runs: DeliveryReport, now: float) -> Iterator[Trouble]:
+    """What has run for longer than it may."""
+    since = now - (runs.started_at or now)
+    if runs.timeout is not None and since > runs.timeout + OVERDUE_SECONDS:
+        words = f"{name}: runs since {span(since)}, longer than its time-out: its worker hangs, or is stopped"
+        yield Trouble(Condition.STUCK, name, words, delivery=runs.id)
+
+
+def _stuck(name: str, found: Head | None, after: float, now: float) -> Iterator[Trouble]:
     """A lane whose head has not moved for so long."""
-    name = f"{lane.agent} {lane.transport}"
-    for runs in report.running(db, lane.id):
-        since = now - (runs.started_at or now)
-        if runs.timeout is not None and since > runs.timeout + OVERDUE_SECONDS:
-            words = f"{name}: runs since {span(since)}, longer than its time-out: its worker hangs, or is stopped"
-            yield Trouble(Condition.STUCK, name, words, delivery=runs.id)
+    if found is None or (lasts := now - found[1]) < after:
         return
-    head = report.head(db, lane.id)
-    if head is None:
-        return
-    since = now - report.head_since(db, head)
-    if since >= after:
-        key = f"{head.agent}/{head.message_id}"
-        why, quotation = _why(head)
-        says = f"{name}: stuck for {span(since)}: {key} {why}"
-        see = f"bus-watch show {key}"
-        yield Trouble(Condition.STUCK, name, f"{says}{quotation}; {see}", f"{says}; {see}", delivery=head.id)
+    head = found[0]
+    key = f"{head.agent}/{head.message_id}"
+    why, quotation = _why(head)
+    says = f"{name}: stuck for {span(lasts)}: {key} {why}"
+    see = f"bus-watch show {key}"
+    yield Trouble(Condition.STUCK, name, f"{says}{quotation}; {see}", f"{says}; {see}", delivery=head.id)
 
 
 def _why(head: DeliveryReport) -> tuple[str, str]:

@@ -12,18 +12,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worker.alert_settings import ALERTS, ChannelSettings
-from worker.doctor.troubles import Trouble, left_over, low_disk, troubles
+from worker.conditions import Condition
+from worker.doctor.troubles import STALE_SWEEP_SECONDS, Trouble, left_over, low_disk, troubles
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
-from worker.ledger import alerts, report
+from worker.ledger import alerts, report, upkeep
 from worker.ledger.alerts import OpenAlert
 from worker.ledger.lanes import Wake
 from worker.ledger.living import living_workers
 from worker.ledger.port import Ledger, Tx
+from worker.ledger.sweep_signal import send_sweep_signal
 from worker.settings import Settings
-from worker.times import span, stamp
+from worker.times import minute, span, stamp
 
 LOOK_SECONDS = 10.0
+ABSENT_SECONDS = STALE_SWEEP_SECONDS  # so long without a worker is worth a word: a restart takes seconds
 MOST_SINGLY = 3  # tellings of one condition at a time
 MOST_NAMED = 5
 TEXT_SHOWN = 500  # characters of a message that go along where a channel asks for them
@@ -39,22 +42,53 @@ class Alerter:
     wake_ups: WakeUps
     clock: Callable[[], float]
     redact: Callable[[str], str]
+    worker: str = ""
     look_seconds: float = LOOK_SECONDS
+    _looked: float = field(default_factory=time.monotonic)  # which stands still while the machine sleeps
     _due: float = field(default=float("-inf"))  # monotonic seconds
+    _asked: bool = False  # for signs of life, at the last look
 
     def round(self) -> None:
         """Look, if it is time to, and write down what has changed. LedgerError."""
         settings = self.wake_ups.lanes.settings
+        if not settings.alerts.channels:
+            self._looked = time.monotonic()
         if not settings.alerts.channels or time.monotonic() < self._due:
             return
-        self._due = time.monotonic() + self.look_seconds
         now = self.clock()
-        holding = self.db.read(lambda db: _holding(db, settings, now))
+        if time.monotonic() - self._looked > ABSENT_SECONDS:
+            self.wake_ups.send(self.db.write(lambda tx: self._was_absent(tx, settings, now)))
+        self._looked = time.monotonic()
+        self._due = self._looked + self.look_seconds
+        holding = self._asked_first(self.db.read(lambda db: _holding(db, settings, now)), settings)
         known = self.db.read(alerts.every)
         if not list(_changes(holding, known, settings.alerts.close_after, now)):
             return
         self.wake_ups.send(self.db.write(lambda tx: self._write(tx, settings, holding, now)))
         step("alerted")
+
+    def _asked_first(self, holding: dict[Key, Trouble], settings: Settings) -> dict[Key, Trouble]:
+        """The same, but that it is silent where nobody was asked to speak is no reason to tell anybody."""
+        silent = [key for key, trouble in holding.items() if trouble.is_silence]
+        was_asked, self._asked = self._asked, bool(silent)
+        if silent:
+            send_sweep_signal(settings.files_dir)
+        if was_asked:
+            return holding
+        return {key: trouble._replace(is_new=trouble.is_new or trouble.is_silence) for key, trouble in holding.items()}
+
+    def _was_absent(self, tx: Tx, settings: Settings, now: float) -> list[Wake]:
+        """This worker sweeps again; what it tells is a sign of its life, too, so that whoever follows tells nothing."""
+        lanes = _tell_absence(tx, settings, now, why="it hung, was stopped, or could not write its ledger")
+        upkeep.note_sweep(tx, self.worker, now)
+        return self.wake_ups.mark(tx, lanes, only_new=True)
+
+    def begin(self, tx: Tx, settings: Settings, now: float) -> None:
+        """A worker is about to be written down: was there none before it? Its first sweep wakes the lanes."""
+        if not living_workers(tx, settings):
+            stopped = upkeep.was_stopped(tx)
+            why = "it was stopped" if stopped else "it was killed, or this machine went down"
+            _tell_absence(tx, settings, now, why=why)
 
     def _write(self, tx: Tx, settings: Settings, holding: dict[Key, Trouble], now: float) -> list[Wake]:
         tellings: list[Telling] = []
@@ -69,12 +103,7 @@ class Alerter:
                 case OpenAlert():
                     if alerts.close_one(tx, change):
                         tellings.append(_closed(change, now))
-        lanes: dict[int, None] = {}
-        for telling in _gathered(tellings):
-            channels = [one.name for one in settings.alerts.channels if _tells(one, telling)]
-            if channels:
-                lanes |= dict.fromkeys(alerts.put(tx, ALERTS, channels, telling.text(now), now))
-        return self.wake_ups.mark(tx, lanes, only_new=True)
+        return self.wake_ups.mark(tx, _put(tx, settings, tellings, now), only_new=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +158,26 @@ def _gathered(tellings: list[Telling]) -> Iterator[Telling]:
             opened_at=min(one.opened_at for one in group),
             abouts=abouts,
         )
+
+
+def _tell_absence(tx: Tx, settings: Settings, now: float, *, why: str) -> dict[int, None]:
+    """Tell, once, of a time in which there was no worker, where it was long; the lanes that have something to do."""
+    sign = upkeep.last_sign(tx)
+    if sign is None or now - sign <= ABSENT_SECONDS:
+        return {}
+    words = f"no worker ran from {minute(sign)} to {minute(now)}, for {span(now - sign)}: {why}. One runs again"
+    told = Telling(event="closed", condition=Condition.WORKER_GONE, about="", summary=words, opened_at=sign)
+    return _put(tx, settings, [told], now)
+
+
+def _put(tx: Tx, settings: Settings, tellings: list[Telling], now: float) -> dict[int, None]:
+    """Write them down, each for the channels that tell of it; the lanes that have something to do."""
+    lanes: dict[int, None] = {}
+    for telling in _gathered(tellings):
+        channels = [one.name for one in settings.alerts.channels if _tells(one, telling)]
+        if channels:
+            lanes |= dict.fromkeys(alerts.put(tx, ALERTS, channels, telling.text(now), now))
+    return lanes
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ class Engine:
             observer=self.observer,
         )
         self.teller = Teller(db=db, lanes=self.lanes, clock=clock, redact=redact)
-        self.alerter = Alerter(db=db, wake_ups=self.wake_ups, clock=clock, redact=redact)
+        self.alerter = Alerter(db=db, wake_ups=self.wake_ups, clock=clock, redact=redact, worker=self.identity.worker)
         self.sweeper = Sweeper(
             db=db,
             clock=clock,
@@ -157,6 +157,8 @@ class Engine:
 
     def register(self, tx: Tx) -> None:
         """Make the worker's row, and those of the inboxes and lanes that the settings name."""
+        if self.identity.kind == "consumer":  # `run --once` comes and goes
+            self.alerter.begin(tx, self.settings, self.clock())
         self.identity.register(tx, self.clock())
         self._note_settings(tx, self.settings)
 

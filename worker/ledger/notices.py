@@ -157,16 +157,19 @@ def tell_once(tx: Tx, agent: str, to: str, text: str, since: float, now: float) 
         outbox.put(tx, agent, to, text, kind=Kind.REPORT, now=now, message_class="terminal-log")
 
 
-def brakes(db: Tx, agent: str, since: float) -> list[Row]:
-    """What other workers have told this agent's since then about brakes, newest first."""
+def brakes(db: Tx, since: float) -> list[Row]:
+    """What other workers have told ours since then about brakes, newest first, so many of each agent."""
     return db.execute(
         """
-        select source, text, received_at from messages indexed by messages_by_time
-        where agent = ? and ms >= ? and received_at >= ? and class = 'terminal-log'
-          and text like '[% -> % class=terminal-log] bus-watch brake: %'
-        order by ms desc, id desc limit 20
+        select agent, source, text, received_at from (
+          select agent, source, text, received_at, ms, id,
+                 row_number() over (partition by agent order by ms desc, id desc) as nth
+          from messages indexed by messages_notices
+          where class = 'terminal-log' and ms >= ? and received_at >= ?
+            and text like '[% -> % class=terminal-log] bus-watch brake: %'
+        ) latest where nth <= 20 order by ms desc, id desc
         """,
-        (agent, int(since * 1000), since),
+        (int(since * 1000), since),
     ).fetchall()
 
 

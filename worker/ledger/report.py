@@ -1,6 +1,6 @@
 """What commands read from the ledger to tell people: bounded queries, each through an index, none that writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from worker.ledger.port import Row, Rows, Tx
@@ -52,50 +52,39 @@ class DeliveryReport:
 
 def lanes(db: Tx) -> list[LaneReport]:
     """All lanes with their counts. Only what is not done is counted, so a long history costs nothing."""
-    return [_lane(db, row) for row in db.execute("select * from lanes order by agent, transport")]
-
-
-def _lane(db: Tx, row: Row) -> LaneReport:
-    pending = dict(
-        db.execute(
-            """
-            select state, count(*) from deliveries indexed by deliveries_pending
-            where lane = ? and state in ('waiting', 'retrying') group by state
-            """,
-            (row["id"],),
-        ).fetchall()
-    )
-    stuck = dict(
-        db.execute(
-            """
-            select state, count(*) from deliveries indexed by deliveries_stuck
-            where state in ('held', 'dead') and lane = ? group by state
-            """,
-            (row["id"],),
-        ).fetchall()
-    )
-    now = db.execute(
+    counts: dict[int, dict[str, int]] = {}
+    pending = """
+        select lane, state, count(*) from deliveries indexed by deliveries_pending
+        where state in ('waiting', 'retrying') group by lane, state
         """
-        select (select count(*) from deliveries r indexed by one_runs
-                where r.lane = l.lane and r.state = 'running') as running, m.received_at from lane_heads l
-        left join deliveries d on d.id = l.head left join messages m on m.id = d.message where l.lane = ?
-        """,
-        (row["id"],),
-    ).fetchone()
-    return LaneReport(
-        id=row["id"],
-        agent=row["agent"],
-        transport=row["transport"],
-        paused=bool(row["paused"]),
-        broken_since=row["broken_since"],
-        broken_reason=row["broken_reason"],
-        waiting=pending.get("waiting", 0),
-        retrying=pending.get("retrying", 0),
-        running=now["running"],
-        held=stuck.get("held", 0),
-        dead=stuck.get("dead", 0),
-        oldest=now["received_at"],
+    stuck = """
+        select lane, state, count(*) from deliveries indexed by deliveries_stuck
+        where state in ('held', 'dead') group by lane, state
+        """
+    for lane, state, count in (*db.execute(pending), *db.execute(stuck)):
+        counts.setdefault(lane, {})[state] = count
+    rows = db.execute(
+        """
+        select l.id, l.agent, l.transport, l.paused, l.broken_since, l.broken_reason, m.received_at as oldest,
+               (select count(*) from deliveries r indexed by one_runs
+                where r.lane = l.id and r.state = 'running') as running
+        from lanes l join lane_heads h on h.lane = l.id
+        left join deliveries d on d.id = h.head left join messages m on m.id = d.message
+        order by l.agent, l.transport
+        """
     )
+    none = dict.fromkeys(("waiting", "retrying", "held", "dead"), 0)
+    return [
+        LaneReport(**{**dict(row), "paused": bool(row["paused"]), **none, **counts.get(row["id"], {})}) for row in rows
+    ]
+
+
+def by_agent(lanes: Iterable[LaneReport]) -> dict[str, list[LaneReport]]:
+    """The lanes of each agent that has one."""
+    found: dict[str, list[LaneReport]] = {}
+    for lane in lanes:
+        found.setdefault(lane.agent, []).append(lane)
+    return found
 
 
 _DELIVERY = """
@@ -116,6 +105,15 @@ def running(db: Tx, lane: int) -> list[DeliveryReport]:
         "where d.lane = ? and d.state = 'running' order by d.ms, d.seq, d.id"
     )
     return _deliveries(db.execute(query, (lane,)))
+
+
+def all_running(db: Tx) -> dict[int, list[DeliveryReport]]:
+    """The same of each lane in which something runs, by its id."""
+    query = _DELIVERY.format(index="indexed by one_runs") + "where d.state = 'running' order by d.ms, d.seq, d.id"
+    found: dict[int, list[DeliveryReport]] = {}
+    for one in _deliveries(db.execute(query)):
+        found.setdefault(one.lane, []).append(one)
+    return found
 
 
 def ages(db: Tx, lane: int, now: float, bounds: Sequence[float]) -> tuple[list[int], float]:
@@ -139,16 +137,23 @@ def head(db: Tx, lane: int) -> DeliveryReport | None:
     return found[0] if found else None
 
 
-def head_since(db: Tx, head: DeliveryReport) -> float:
-    """Since when a lane's head is that: it came, or what was before it ended. Epoch seconds."""
-    row = db.execute(
+def heads(db: Tx) -> dict[int, DeliveryReport]:
+    """What comes first in each lane in which something waits, by the lane's id."""
+    query = _DELIVERY.format(index="") + "where d.id in (select head from lane_heads)"  # noqa: S608 - our own words
+    return {one.lane: one for one in _deliveries(db.execute(query))}
+
+
+def heads_since(db: Tx) -> dict[int, float]:
+    """When what came before the head of each lane, in which something waits, ended (epoch seconds); 0: nothing did."""
+    rows = db.execute(
         """
-        select ended_at from attempts indexed by attempts_recent
-        where lane = ? and delivery <> ? and ended_at is not null order by started_at desc limit 1
-        """,
-        (head.lane, head.id),
-    ).fetchone()
-    return max(head.received_at, row["ended_at"] if row else 0.0)
+        select h.lane, coalesce((
+          select ended_at from attempts indexed by attempts_recent
+          where lane = h.lane and delivery <> h.head and ended_at is not null order by started_at desc limit 1
+        ), 0.0) from lane_heads h where h.head is not null
+        """
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def pending(db: Tx, lane: int, limit: int) -> list[DeliveryReport]:

@@ -317,9 +317,13 @@ create table arrivals (                 -- ledgers that have come into this one
 ) without rowid;
 """
 
+_NOTICES = """
+create index messages_notices on messages (ms) where class = 'terminal-log';  -- among them: what workers tell workers
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     *(_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10),
-    *(_OUTBOX, _TELLING, _ONE_RUNS, _ALERTS, _MOVES),
+    *(_OUTBOX, _TELLING, _ONE_RUNS, _ALERTS, _MOVES, _NOTICES),
 )
 VERSION = len(MIGRATIONS)
 CLOSED = (

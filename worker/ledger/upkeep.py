@@ -72,6 +72,26 @@ def unstopped_workers(db: Tx) -> list[Row]:
     return db.execute("select * from workers where stopped_at is null order by started_at").fetchall()
 
 
+def last_sign(db: Tx) -> float | None:
+    """When a worker was last seen to live; None: there was none.
+
+    While nothing happens a worker writes rarely (worker/ledger/leases.py), so it may have lived a little longer.
+    """
+    seen = db.execute(
+        """
+        select max(started_at) as started, max(swept_at) as swept, max(stopped_at) as stopped,
+               (select max(polled_at) from inboxes) as polled from workers
+        """
+    ).fetchone()
+    return None if seen["started"] is None else max(when for when in seen if when is not None)
+
+
+def was_stopped(db: Tx) -> bool:
+    """Whether the worker that began last is known to have ended."""
+    row = db.execute("select stopped_at from workers order by started_at desc limit 1").fetchone()
+    return row is not None and row["stopped_at"] is not None
+
+
 def forget_workers(tx: Tx, before: float) -> None:
     """Drop the rows of workers that stopped long ago and own no running attempt."""
     tx.execute(

@@ -97,8 +97,9 @@ def board(settings: Settings) -> Board:
         names = list(dict.fromkeys([*names, *(lane.agent for lane in lanes)]))
         of_agents, of_none = told(whole, settings, names)
         found = []
+        of_lanes = report.by_agent(lanes)
         for name in names:
-            mine = [lane for lane in lanes if lane.agent == name]
+            mine = of_lanes.get(name, [])
             young = (
                 () if db is None else not_yet_told(db, settings, name, mine, inboxes.get(name), of_agents[name], now)
             )

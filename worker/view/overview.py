@@ -67,15 +67,14 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     inboxes = report.inboxes(db)
     found["workers"] = [_worker(row, now) for row in workers]
     found["running"] = any(row["kind"] == "consumer" for row in workers)
+    of_agents = report.by_agent(lanes)
     for agent in settings.agents:
-        mine = [lane for lane in lanes if lane.agent == agent.agent]
-        found["agents"].append(_agent(agent, inboxes.get(agent.agent), mine, now))
+        found["agents"].append(_agent(agent, inboxes.get(agent.agent), of_agents.get(agent.agent, []), now))
     for state in ("waiting", "retrying", "held", "dead"):
         found[state] = sum(getattr(lane, state) for lane in lanes)
     found["in_progress"] = sum(lane.running for lane in lanes)
     found["backlog"] = found["waiting"] + found["retrying"] + found["in_progress"]
-    heads = [head for lane in lanes if (head := report.head(db, lane.id)) is not None]
-    oldest = min(heads, key=lambda head: head.received_at, default=None)
+    oldest = min(report.heads(db).values(), key=lambda head: head.received_at, default=None)
     found["oldest_waiting_seconds"] = round(now - oldest.received_at, 1) if oldest else None
     found["oldest_waiting"] = {"key": access.key_of(oldest), "transport": oldest.transport} if oldest else None
     found["paused"] = [f"{lane.agent} {lane.transport}" for lane in lanes if lane.paused]

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.inbox import message
+from worker import __version__
 from worker.alert_settings import ALERTS, AlertSettings, ChannelSettings
 from worker.engine.alerting import Alerter
 from worker.engine.lane_lookup import LaneLookup
@@ -18,7 +20,9 @@ from worker.ledger import alerts, disk, intake
 from worker.ledger.claims import Settled
 from worker.ledger.port import Ledger
 from worker.ledger.sqlite import SqliteLedger
+from worker.ledger.sweep_signal import stamp
 from worker.settings import AgentSettings, Settings, TransportSettings
+from worker.transports.locks import hold_lock, worker_lock
 
 Open = Callable[[Path], Ledger]
 
@@ -53,8 +57,26 @@ class Watch:
             wake_ups=wake_ups,
             clock=lambda: self.now,
             redact=lambda text: text.replace("s3cret", "***"),
+            worker="us",
             look_seconds=0.0,
         )
+
+    def worker(self, name: str, *, swept: float, started: float = 86400.0) -> None:
+        """A worker's row: when it began and when it last swept, in seconds before now."""
+        query = (
+            "insert into workers (id, pid, boot_id, version, kind, started_at, swept_at) values (?, 7, '', ?, ?, ?, ?)"
+        )
+        self.sql(query, name, __version__, "consumer", self.now - started, self.now - swept)
+
+    def begin(self) -> list[str]:
+        """A worker begins, as Engine.register does it; all that was told until now."""
+        self.db.write(lambda tx: self.alerter.begin(tx, self.settings, self.now))
+        return [one["summary"] for one in self.told]
+
+    def held_lock(self, worker: str) -> int:
+        """That worker lives."""
+        self.settings.files_dir.mkdir(exist_ok=True)
+        return hold_lock(worker_lock(self.settings.files_dir, worker))
 
     def deliver(self, delivery: int, at: float | None) -> None:
         self.told_lanes.append(delivery)
@@ -308,3 +330,69 @@ def test_without_channels_it_does_not_even_look(tmp_path: Path, monkeypatch: pyt
     watch.broken(since=400)
     assert watch.look() == []
     watch.db.close()
+
+
+def test_a_time_without_a_worker_is_told_once_by_the_next(watch: Watch) -> None:
+    assert watch.begin() == [], "there has never been one"
+    watch.worker("before", swept=7200)
+    (summary,) = watch.begin()
+    assert summary == (
+        "no worker ran from 2026-11-21 20:26 UTC to 2026-11-21 22:26 UTC, for 2 h: it was killed, or this machine "
+        "went down. One runs again"
+    )
+    (told,) = watch.told
+    assert (told["event"], told["condition"], told["about"]) == ("closed", "worker-gone", "")
+    watch.worker("us", started=0.0, swept=0.0)
+    assert len(watch.begin()) == 1, "killed before its first sweep, and started again"
+    assert watch.look(3600)[1:] == []
+
+
+def test_a_restart_is_no_absence(watch: Watch) -> None:
+    watch.worker("before", swept=250)
+    assert watch.begin() == []
+    watch.now += 3600
+    watch.sql("insert into inboxes (agent, floor_ms, polled_at) values ('bob', 0, ?)", watch.now - 30)
+    assert watch.begin() == [], "it has polled"
+    watch.now -= 86400
+    assert watch.begin() == [], "the clock was set back"
+
+
+def test_one_that_was_stopped_is_told_as_such(watch: Watch) -> None:
+    watch.worker("before", swept=7200)
+    watch.sql("update workers set stopped_at = ?", watch.now - 7000)
+    assert watch.begin()[0].endswith("it was stopped. One runs again")
+
+
+def test_nobody_was_missed_while_another_lived(watch: Watch) -> None:
+    watch.worker("other", swept=7200)  # as after the sleep of the machine
+    lock = watch.held_lock("other")
+    assert watch.begin() == []
+    os.close(lock)
+    assert len(watch.begin()) == 1
+
+
+def test_a_worker_that_hung_tells_that_there_was_none(watch: Watch) -> None:
+    watch.worker("us", swept=7200)
+    lock = watch.held_lock("us")
+    watch.alerter._looked -= 7200
+    assert watch.look() == ["closed worker-gone "]
+    watch.alerter = watch.another()
+    watch.alerter._looked -= 7200  # killed before it could note its sweep
+    assert watch.look(1) == ["closed worker-gone "]
+    os.close(lock)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_silence_is_told_of_once_the_worker_was_asked(watch: Watch, answers: bool) -> None:
+    """Who lives writes every few minutes only while nothing happens, and not at all while the machine sleeps."""
+    watch.worker("other", swept=8 * 3600)
+    watch.sql("insert into inboxes (agent, floor_ms, polled_at) values ('bob', 0, ?)", watch.now - 190)
+    lock = watch.held_lock("other")
+    before = stamp(watch.settings.files_dir)
+    assert watch.look() == []
+    assert stamp(watch.settings.files_dir) != before, "it is asked"
+    if answers:
+        watch.sql("update workers set swept_at = ?", watch.now)
+        watch.sql("update inboxes set polled_at = ?", watch.now)
+    assert watch.look(10) == ([] if answers else ["opened worker-silent worker 7", "opened bus-down bob"])
+    os.close(lock)
