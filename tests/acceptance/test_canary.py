@@ -38,8 +38,8 @@ TOLD = (
 
 
 def canary(name: str) -> str:
-    """A token with characters that every encoding changes."""
-    return f'cAn4ry+/{name}="\\%&{name[::-1]}~9=='
+    """A token with characters that every encoding changes; no piece of it is a path with its name."""
+    return f'cAn4ry+/{name[::-1]}="\\%&{name}~9=='
 
 
 def clothes(token: str) -> dict[str, bytes]:

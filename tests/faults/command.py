@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ops.benchmarks.rivals import bare
 from tests.fakes.streams import GENERATIONS
+from tests.faults.alarms import Alarms
 from tests.faults.flood import flood
 from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
@@ -28,6 +29,7 @@ EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3                one consumer, about 10 minutes
   ops/faults kills --kills 500 --messages 5000 --lanes 3 --consumers 2  two on one ledger
   ops/faults kills --reloads                                            the configuration changes in between
+  ops/faults kills --kills 200 --messages 1000 --alerts                 each alert is opened once and closed once
   ops/faults storm --kills 20                                           200 messages in a minute to a busy agent
   ops/faults steps --times 20                                           a kill at each named step, about 20 minutes
   ops/faults steps --times 20 --only outbox                             at the ten of a message that is sent
@@ -58,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     kills.add_argument("--messages", type=int, default=5000)
     kills.add_argument("--lanes", type=int, default=3)
     kills.add_argument("--consumers", type=int, default=1)
+    kills.add_argument(
+        "--alerts", action="store_true", help="one lane finds nobody there, by turns, and people are told"
+    )
     kills.add_argument("--reloads", action="store_true", help="the configuration changes once in each life")
     storm = commands.add_parser("storm", help="kill -9 while a storm of messages coalesces into few wakes")
     storm.add_argument("--kills", type=int, default=20)
@@ -123,11 +128,21 @@ def _told(verdict: Verdict, world: Lanes, title: str = "") -> bool:
 
 
 def _kills(args: argparse.Namespace, home: Path) -> bool:
+    if args.alerts:
+        return _alarms(args, home)
     with Lanes(home, lanes=args.lanes, seed=args.seed) as world:
         verdict = kill_at_random(
             world, kills=args.kills, messages=args.messages, consumers=args.consumers, reloads=args.reloads, say=True
         )
         return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
+
+
+def _alarms(args: argparse.Namespace, home: Path) -> bool:
+    with Alarms(home, lanes=args.lanes, seed=args.seed) as world:
+        verdict, tally = world.campaign(kills=args.kills, messages=args.messages, consumers=args.consumers, say=True)
+        print(tally.words(), flush=True)
+        title = f"{args.kills} kills: "
+        return _told(verdict, world, title) and verdict.runs == verdict.kept and bool(tally.alerts) and not tally.wrong
 
 
 def _storm(args: argparse.Namespace, home: Path) -> bool:

@@ -7,11 +7,12 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
-from tests.world.processes import CONSUMER, ROOT, RUN, Process, descendants
+from tests.world.processes import ROOT, RUN, Process, descendants
 from tests.world.waiting import until
 from worker.ledger.sweep_signal import RELOAD, send
 
@@ -42,10 +43,11 @@ def kill_at_random(
     work: float = 0.6,
     reloads: bool = False,
     say: bool = False,
+    between: Callable[[], object] = lambda: None,
 ) -> Verdict:
     """Feed `messages` while `consumers` are killed `kills` times in all; then let them finish, and judge.
 
-    `reloads`: the configuration changes once in each life.
+    `reloads`: the configuration changes once in each life. `between` is done at each kill.
     """
     rng = world.random
     first = min(messages, max(30, messages // kills))
@@ -69,12 +71,13 @@ def kill_at_random(
         assert slot.process.poll() is None, f"a consumer ended by itself: {slot.process}, {world.log()}"
         slot.process.kill()
         slot.process.wait()
+        between()
         wanted = first + (messages - first) * number // kills
         world.feed(wanted - fed)
         fed = wanted
         if rng.random() < 0.1:
             world.bridge.fault(rng.choice(BUS_FAULTS), times=rng.randint(1, 3), value=None)
-        slot.process = world.start_worker(*(CONSUMER if rng.random() < 0.7 else RUN))
+        slot.process = world.start_worker(*(world.consumer_command if rng.random() < 0.7 else RUN))
         slot.kill_at = time.monotonic() + _moment(rng, startup * (1 if consumers == 1 else 1.5), work)
         if say and number % 25 == 0:
             print(f"{time.monotonic() - begun:7.1f} s  {number} kills, {fed} sent, {world.states()}", flush=True)

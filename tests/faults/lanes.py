@@ -49,6 +49,8 @@ class Lanes(World):
     random comes from `seed`.
     """
 
+    consumer_command: tuple[str, ...] = CONSUMER
+
     def __init__(
         self,
         home: Path,
@@ -132,7 +134,8 @@ class Lanes(World):
 
     def start_worker(self, *command: str, step: str = "") -> Process:
         """Start a consumer, by default huey's own; `step` is where it is to be killed."""
-        return self.start(*(command or CONSUMER), **({"BUS_WATCH_FAULT_STEP": step} if step else {}))
+        armed = {"BUS_WATCH_FAULT_STEP": step} if step else {}
+        return self.start(*(command or self.consumer_command), **armed)
 
     def serving(self) -> bool:
         """Whether a launcher lives: the consumer is past its start."""

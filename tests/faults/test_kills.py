@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.alarms import Alarms
 from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
 from tests.faults.storm import Storm
@@ -19,6 +20,15 @@ def test_kills_at_random_moments(tmp_path: Path, consumers: int, reloads: bool) 
         verdict = kill_at_random(world, kills=6, messages=60, consumers=consumers, reloads=reloads)
         assert verdict.clean, verdict.words()
         assert verdict.runs == verdict.kept == 60
+
+
+def test_alerts_through_kills(tmp_path: Path) -> None:
+    """Each is opened once and closed once, and no word of a message goes along."""
+    with Alarms(tmp_path, seed=301) as world:
+        verdict, tally = world.campaign(kills=10, messages=30)
+        assert verdict.clean, verdict.words()
+        assert not tally.wrong, tally.words()
+        assert tally.alerts >= 2, tally.words()
 
 
 def test_a_storm_that_coalesces_through_kills(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class Alerter:
     clock: Callable[[], float]
     redact: Callable[[str], str]
     worker: str = ""
-    look_seconds: float = LOOK_SECONDS
+    look_seconds: float = field(default_factory=lambda: LOOK_SECONDS)
     _looked: float = field(default_factory=time.monotonic)  # which stands still while the machine sleeps
     _due: float = field(default=float("-inf"))  # monotonic seconds
     _asked: bool = False  # for signs of life, at the last look

@@ -12,7 +12,6 @@ from tests.fakes.streams import Generation
 from tests.world.processes import ROOT
 from tests.world.waiting import until
 from tests.world.world import World
-from worker.runtime.due import SWEEP_SECONDS
 
 BridgeOf = Callable[[Generation], FakeBridge]
 
@@ -29,7 +28,7 @@ def test_polls_that_bring_nothing_write_nothing(world: World, bridge_of: BridgeO
         polls = len(bridge.seen("/inbox"))
         until(lambda: len(bridge.seen("/inbox")) >= polls + 4, "what is written soon after")
         began = time.monotonic()
-        settled = max(hurried_consumer.YOUNG_SECONDS, SWEEP_SECONDS) + 1
+        settled = hurried_consumer.YOUNG_SECONDS + hurried_consumer.SWEEP_SECONDS + 1
         until(lambda: time.monotonic() - began > settled, "the lease is young no more, and a sweep is over")
         with closing(sqlite3.connect(world.ledger)) as ledger, closing(sqlite3.connect(world.queue)) as queue:
             before = [db.execute("pragma data_version").fetchone() for db in (ledger, queue)]
