@@ -195,20 +195,48 @@ def composed(agent: str, to: str, message_class: str | None, text: str) -> str:
     return whole
 
 
-def post(desk: Desk, agent: str, to: str, text: str, *, message_class: str | None, answers: str | None = None) -> Row:
-    """Write it down, and have it sent: by a worker that listens, or here and now. Its row, once something is known."""
+def post(
+    desk: Desk,
+    agent: str,
+    to: str,
+    text: str,
+    *,
+    message_class: str | None,
+    answers: str | None = None,
+    seconds: float = ANSWER_SECONDS,
+) -> Row:
+    """Write a message down, and have it sent. Its row, once something is known or so many seconds have passed."""
     with desk.opened() as database:
-        number = database.write(
-            lambda tx: outbox.put(
-                tx, agent, to, text, kind=Kind.MESSAGE, now=time.time(), message_class=message_class, answers=answers
-            )
-        )
-        step("outbox_written")
-        if outbox_bell.ring(desk.files_dir):
-            return _await(database, number, ANSWER_SECONDS)
-        from worker.cli import sending_here
+        return hand_over(
+            desk, database, agent, to, text,
+            kind=Kind.MESSAGE, message_class=message_class, answers=answers, seconds=seconds,
+        )  # fmt: skip
 
-        return sending_here.send(read_settings(desk.config), database, number)
+
+def hand_over(
+    desk: Desk,
+    database: Ledger,
+    agent: str,
+    to: str,
+    text: str,
+    *,
+    kind: Kind,
+    message_class: str | None,
+    answers: str | None,
+    seconds: float,
+) -> Row:
+    """The same, into a ledger that is open: by a worker that listens, or here and now."""
+    number = database.write(
+        lambda tx: outbox.put(
+            tx, agent, to, text, kind=kind, now=time.time(), message_class=message_class, answers=answers
+        )
+    )
+    step("outbox_written")
+    if outbox_bell.ring(desk.files_dir):
+        return _await(database, number, seconds)
+    from worker.cli import sending_here
+
+    return sending_here.send(desk.settings or read_settings(desk.config), database, number)
 
 
 def _await(database: Ledger, number: int, seconds: float) -> Row:

@@ -36,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
         near = did_you_mean(args.wanted, known)
         raise UsageError(f"--for {args.wanted}: {args.key} can be waited for to be one of {', '.join(known)}{near}")
     desk = sending.desk_of(args.config)
-    with desk.opened() as database:
-        found = waiting.for_key(database, args.key, args.wanted, args.timeout)
+    found = waiting.for_key(desk, args.key, args.wanted, args.timeout)
     words = found.state or "not yet"
     if args.json:
         output.print_json({"key": args.key, "state": found.state or None, "reached": found.status == 0})

@@ -2,13 +2,18 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from worker import notices as words
-from worker.ledger import outbox, outcomes, report
+from worker.classes import LOGGED_CLASS
+from worker.cli import sending
+from worker.ledger import outbox, outcomes
 from worker.ledger.operate import find_message
 from worker.ledger.port import Ledger, Row
-from worker.outgoing import PENDING, Kind, Sending, number_of
+from worker.outgoing import PENDING, Kind, Sending, key_of, number_of
+
+if TYPE_CHECKING:
+    from worker.cli.sending import Desk
 
 LOOK_SECONDS = 0.05
 NOT_YET = 75
@@ -37,35 +42,34 @@ def until(look: Callable[[], Waited | None], seconds: float | None) -> Waited:
         time.sleep(LOOK_SECONDS)
 
 
-def for_key(database: Ledger, key: str, wanted: str, seconds: float | None) -> Waited:
+def for_key(desk: "Desk", key: str, wanted: str, seconds: float | None) -> Waited:
     """Wait for a message by its key. NoSuchMessageError."""
     number = number_of(key)
-    if number is None:
+    with desk.opened() as database:
+        if number is not None:
+            return for_sent(desk, database, number, wanted, seconds)
         row = database.read(lambda db: find_message(db, key))
         return until(lambda: _incoming(database, row, "delivered" if wanted == "submitted" else wanted), seconds)
-    return for_sent(database, number, wanted, seconds)
 
 
 def _incoming(database: Ledger, row: int, wanted: str) -> Waited | None:
-    state = str(database.read(lambda db: report.message(db, row))["state"])
+    state = database.read(lambda db: outcomes.state_of(db, row)) or "forgotten"  # by retention, or by a person
     if state == "open":
         return None
     return Waited(0 if wanted in {"over", state} else OTHERWISE, state)
 
 
-def for_sent(database: Ledger, number: int, wanted: str, seconds: float | None) -> Waited:
+def for_sent(desk: "Desk", database: Ledger, number: int, wanted: str, seconds: float | None) -> Waited:
     """Wait for a message that we sent."""
     began = time.monotonic()
     found = until(lambda: _sent(database, number), seconds)
     if found.status or wanted in {"over", "sent"}:
         return found
     row = database.read(lambda db: outbox.find(db, number))
-    left = None if seconds is None else max(0.0, seconds - (time.monotonic() - began))
-    if wanted == "answered":
-        return until(lambda: _answered(database, row), left)
-    if not database.read(lambda db: outcomes.is_watched_here(db, row["recipient"])):
-        _ask_for_receipt(database, row)
-    return until(lambda: _submitted(database, number), left)
+    if wanted == "submitted" and not database.read(lambda db: outcomes.is_watched_here(db, row["recipient"])):
+        _ask_for_receipt(desk, database, row)
+    look = {"answered": _answered, "submitted": _submitted}[wanted]
+    return until(lambda: look(database, row), None if seconds is None else seconds - (time.monotonic() - began))
 
 
 def _sent(database: Ledger, number: int) -> Waited | None:
@@ -75,30 +79,27 @@ def _sent(database: Ledger, number: int) -> Waited | None:
     return Waited(0 if state == Sending.SENT else OTHERWISE, state)
 
 
-def _submitted(database: Ledger, number: int) -> Waited | None:
-    """What the recipient's worker says; it is in this ledger where that worker is ours."""
-    row = database.read(lambda db: outbox.find(db, number))
-    state = row["outcome"]
-    if state is None and (ours := database.read(lambda db: outcomes.lies_here(db, row))) is not None:
-        state = ours["state"]
-    if state in {None, "open", "stuck"}:
+def _submitted(database: Ledger, row: Row) -> Waited | None:
+    fate = database.read(lambda db: outcomes.fate(db, row))
+    if fate in outcomes.OPEN:
         return None
-    reached = state in {"submitted", "delivered"}
-    return Waited(0 if reached else OTHERWISE, "submitted" if reached else str(state))
+    return Waited(0 if fate == "submitted" else OTHERWISE, fate)
 
 
 def _answered(database: Ledger, row: Row) -> Waited | None:
     answer = database.read(lambda db: outcomes.answer_to(db, row))
     if answer is not None:
         return Waited(0, "answered", answer)
-    outcome = database.read(lambda db: outbox.find(db, row["id"]))["outcome"]
-    return Waited(OTHERWISE, str(outcome)) if outcome in {"dead", "expired", "dropped"} else None
+    fate = database.read(lambda db: outcomes.fate(db, row))
+    return Waited(OTHERWISE, fate) if fate in outcomes.FAILED else None
 
 
-def _ask_for_receipt(database: Ledger, row: Row) -> None:
+def _ask_for_receipt(desk: "Desk", database: Ledger, row: Row) -> None:
+    """The recipient's worker is asked once, however many wait."""
+    if database.read(lambda db: outcomes.is_asked(db, row)):
+        return
     text = words.wish(row["agent"], row["recipient"], row["stream"], row["message_id"])
-    database.write(
-        lambda tx: outbox.put(
-            tx, row["agent"], row["recipient"], text, kind=Kind.RECEIPT, now=time.time(), message_class="terminal-log"
-        )
-    )
+    sending.hand_over(
+        desk, database, row["agent"], row["recipient"], text, kind=Kind.RECEIPT, message_class=LOGGED_CLASS,
+        answers=key_of(row["id"]), seconds=0.0,
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from worker.ledger import lanes, outbox
-from worker.ledger.outcomes import UNTIMED
+from worker.ledger.outcomes import HOW_IT_FAILED, UNTIMED
 from worker.ledger.port import Row, Tx
 from worker.outgoing import Kind
 
@@ -67,16 +67,15 @@ def note_outcome(tx: Tx, agent: str, recipient: str, stream: str, message_id: st
 def unreported(db: Tx) -> list[Told]:
     """Messages that failed, and whose senders were not told."""
     rows = db.execute(
-        """
+        f"""
         select m.id, m.agent, m.source, m.stream, m.message_id, m.class, coalesce(m.text, '') as text,
-               (select case when d.state = 'cancelled' then 'dropped'
-                            when d.reason like 'expired%' then 'expired' else 'dead' end
+               (select {HOW_IT_FAILED}
                 from deliveries d where d.message = m.id and d.state in ('dead', 'cancelled') order by d.id limit 1),
-               (select d.reason from deliveries d where d.message = m.id and d.state in ('dead', 'cancelled')
-                order by d.id limit 1)
+               (select d.reason
+                from deliveries d where d.message = m.id and d.state in ('dead', 'cancelled') order by d.id limit 1)
         from messages m indexed by messages_unreported
         where m.state = 'failed' and (m.reported is null or m.reported = 'stuck') order by m.id limit ?
-        """,
+        """,  # noqa: S608 - our own words
         (ROUND,),
     )
     return [Told(*row) for row in rows]

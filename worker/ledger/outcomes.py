@@ -2,8 +2,16 @@
 
 from worker.ledger.outbox import Letter
 from worker.ledger.port import Row, Tx
+from worker.outgoing import key_of
 
 CLOCKS_APART = 60.0  # seconds that the bus's clock may be behind ours
+OPEN = frozenset({"", "stuck"})
+FAILED = frozenset({"dead", "expired", "dropped"})
+"""What `fate` says while a message may still arrive, and where it did not."""
+HOW_IT_FAILED = (
+    """case when d.state = 'cancelled' then 'dropped' when d.reason like 'expired%' then 'expired' else 'dead' end"""
+)
+"""Of a delivery `d` that is dead or cancelled."""
 UNTIMED = "0-"
 """How an id begins whose sender was not told when it was written: on a mupot only `seq` is known then."""
 
@@ -51,11 +59,57 @@ def lies_here(db: Tx, row: Row) -> Row | None:
     return found
 
 
+def state_of(db: Tx, message: int) -> str:
+    """The state of a message that came; empty where it has been forgotten."""
+    row = db.execute("select state from messages where id = ?", (message,)).fetchone()
+    return str(row["state"]) if row else ""
+
+
+def fate(db: Tx, row: Row) -> str:
+    """What became of a message that the bus has: 'submitted', 'logged', one of OPEN or FAILED.
+
+    Its recipient's worker says so; where its inbox is in this ledger nobody need say it.
+    """
+    ours = lies_here(db, row)
+    if ours is None:
+        said = db.execute("select outcome from outbox where id = ?", (row["id"],)).fetchone()
+        return (said["outcome"] if said else None) or ""
+    if ours["state"] == "failed":
+        how = db.execute(
+            f"""
+            select {HOW_IT_FAILED} as how from deliveries d
+            where d.message = ? and d.state in ('dead', 'cancelled') order by d.id limit 1
+            """,  # noqa: S608 - our own words
+            (ours["id"],),
+        ).fetchone()
+        return str(how["how"])
+    return {"open": "", "delivered": "submitted"}.get(ours["state"], str(ours["state"]))
+
+
+def is_asked(db: Tx, row: Row) -> bool:
+    """Whether the recipient's worker has been, or is being, asked to tell when a message of ours is submitted."""
+    return (
+        db.execute(
+            """
+            select 1 from outbox indexed by outbox_recent
+            where agent = ? and recipient = ? and created_at >= ? and kind = 'receipt' and answers = ?
+              and state not in ('dead', 'cancelled')
+            """,
+            (row["agent"], row["recipient"], row["created_at"], key_of(row["id"])),
+        ).fetchone()
+        is not None
+    )
+
+
 def answer_to(db: Tx, row: Row) -> Row | None:
-    """The message that answers one of ours: by its key where both sides are in this ledger, else the next that came."""
+    """The message that answers one of ours, whole.
+
+    Where both sides are in this ledger it is the one that was sent as an answer to it; else a bus does not say what
+    answers what, and it is the next that its recipient wrote to us alone.
+    """
     ours = lies_here(db, row)
     message_id = row["message_id"] if ours is None else ours["message_id"]
-    letter = db.execute(
+    letter: Row | None = db.execute(
         """
         select * from outbox
         where answers = ? and agent = ? and recipient = ? and message_id is not null limit 1
@@ -63,13 +117,15 @@ def answer_to(db: Tx, row: Row) -> Row | None:
         (f"{row['recipient']}/{row['stream']}/{message_id}", row["recipient"], row["agent"]),
     ).fetchone()
     if letter is not None or is_watched_here(db, row["recipient"]):
-        return None if letter is None else lies_here(db, letter)
+        return letter
+    ms = 0 if row["message_id"].startswith(UNTIMED) else int(row["message_id"].partition("-")[0])
     found: Row | None = db.execute(
         """
         select * from messages indexed by messages_by_time
-        where agent = ? and source = ? and received_at >= ? and coalesce(class, '') <> 'terminal-log'
+        where agent = :agent and ms >= :ms and source = 'agent:' || :other and (:ms > 0 or received_at >= :ended)
+          and stream like '%:agent:' || :agent and coalesce(class, '') <> 'terminal-log'
         order by ms, id limit 1
         """,
-        (row["agent"], f"agent:{row['recipient']}", row["ended_at"]),
+        {"agent": row["agent"], "other": row["recipient"], "ms": ms, "ended": row["ended_at"]},
     ).fetchone()
     return found
