@@ -61,7 +61,7 @@ class Package:
         if self.installer == "npm":
             found = _said(["npm", "view", self.name, "version"]).strip()
         else:
-            listing = _said([sys.executable, "-m", "pip", "index", "versions", self.name])
+            listing = _said([_python(self.python), "-m", "pip", "index", "versions", self.name])
             shown = re.search(r"\(([^)]+)\)", listing)
             found = shown[1] if shown else ""
         if not re.fullmatch(r"[\w.+-]+", found):
@@ -83,7 +83,11 @@ class Package:
     def install(self) -> None:
         """Install it unless it is there. Raises InstallError if that fails, or if the program says another version."""
         if not self.path.exists():
-            self._by_npm() if self.installer == "npm" else self._by_pip()
+            try:
+                self._by_npm() if self.installer == "npm" else self._by_pip()
+            except InstallError:
+                shutil.rmtree(self.folder, ignore_errors=True)  # half of it is of no use
+                raise
         if (said := self.says()) != self.version:
             raise InstallError(
                 f"{self.name}@{self.version} was asked for, but {self.path} says it is {said}: delete {self.folder},"
