@@ -1,8 +1,7 @@
 """What each channel sends, as the real receiver would take it; and what it says where it cannot."""
 
+import html
 import io
-import json
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.notifications import FakeDesktop
 from tests.fakes.push import FakePush
 from worker.alerts import desktop, tell
 from worker.engine.alerting import Telling
@@ -157,34 +157,45 @@ def test_what_is_no_alert_is_refused_for_good(told: Callable[..., tuple[int, str
     assert "no alert" in said
 
 
-def test_a_desktop_notification(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[..., tuple[int, str]]
+@pytest.fixture
+def no_desktop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No session of the person who runs the tests; the folder that is $XDG_RUNTIME_DIR."""
+    for name in ("DBUS_SESSION_BUS_ADDRESS", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no notify-send")
+@pytest.mark.parametrize("variable", [True, False])
+def test_a_desktop_notification_is_shown(
+    no_desktop: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[..., tuple[int, str]], variable: bool
 ) -> None:
-    """The stand-in takes what notify-send's --help of libnotify 0.8.1 names, and refuses everything else as it does."""
-    program = tmp_path / "notify-send"
-    program.write_text(
-        f"#!{sys.executable}\n"
-        "import argparse, json, os, sys\n"
-        "parser = argparse.ArgumentParser(allow_abbrev=False)\n"
-        "parser.add_argument('-u', '--urgency', choices=['low', 'normal', 'critical'])\n"
-        "parser.add_argument('-a', '--app-name')\n"
-        "parser.add_argument('summary'); parser.add_argument('body', nargs='?')\n"
-        "given = vars(parser.parse_args())\n"
-        "if not os.environ.get('XDG_RUNTIME_DIR'): sys.exit('no session')\n"
-        f"open({str(tmp_path / 'shown')!r}, 'a').write(json.dumps(given) + '\\n')\n"
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(desktop, "program", lambda: str(program))
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert told("desktop") == told("desktop", summary="--help") == told("desktop", event="closed") == (0, "told")
-    shown = [json.loads(line) for line in (tmp_path / "shown").read_text().splitlines()]
-    assert [one["urgency"] for one in shown] == ["critical", "critical", "low"]
-    assert "&lt;b&gt;&amp;amp; #1" in shown[0]["body"], "a server shows it as it was written"
-    assert shown[1]["body"] == "--help"
-    program.write_text("#!/bin/sh\necho 'no session: ServiceUnknown' >&2\nexit 1\n")
-    assert told("desktop") == (69, "no notification was shown: no session: ServiceUnknown")
+    """By the real notify-send, on a real bus: that of the variable, else the one that lies where it lies by custom."""
+    with FakeDesktop(no_desktop) as desk:
+        if variable:
+            monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", desk.address)
+        assert told("desktop") == told("desktop", summary="--help") == told("desktop", event="closed") == (0, "told")
+        opened, hostile, closed = desk.shown
+    assert (opened.app, opened.urgency, closed.urgency) == ("bus-watch", 2, 0)
+    assert opened.summary.endswith(": stuck")
+    assert html.unescape(opened.body) == SUMMARY, "a server that reads markup shows it as it was written"
+    assert "<" not in opened.body
+    assert hostile.body == "--help"
+    assert closed.summary.endswith(": stuck (over)")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no notify-send")
+def test_without_a_desktop_a_notification_waits(
+    no_desktop: Path, monkeypatch: pytest.MonkeyPatch, told: Callable[..., tuple[int, str]]
+) -> None:
+    status, said = told("desktop")
+    assert (status, "no notification was shown: " in said) == (69, True), said
+    with FakeDesktop(no_desktop, served=False):
+        status, said = told("desktop")
+    assert (status, "org.freedesktop.Notifications" in said) == (69, True), said
     monkeypatch.setattr(desktop, "program", lambda: None)
-    assert told("desktop")[0] == 69
+    assert told("desktop") == (69, "notify-send is not installed: on Debian it is in libnotify-bin")
 
 
 def test_a_mac_reads_no_script_in_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
