@@ -1,6 +1,7 @@
 """What commands print: text and JSON, redacted; tables; a text that is shown live."""
 
 import json
+import os
 import shutil
 import signal
 import sys
@@ -74,7 +75,7 @@ def table(rows: Sequence[Sequence[str]], headings: Sequence[str], below: Sequenc
 
 def watch(text: Callable[[], str], color: str, seconds: float = 1.0) -> int:
     """Show `text()` live until Ctrl-C: in place on a terminal, one block after the other elsewhere."""
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         return _watch_in_place(text, color, seconds)
     shown = None
     try:
@@ -90,9 +91,12 @@ def watch(text: Callable[[], str], color: str, seconds: float = 1.0) -> int:
 
 
 def _watch_in_place(text: Callable[[], str], color: str, seconds: float) -> int:
-    """On the terminal's other screen, which neither scrolls nor blinks, as `less` does; what was there comes back."""
+    """On the terminal's other screen, which neither scrolls nor blinks, as `less` does; what was there comes back.
+
+    The terminal does not wrap (DECAWM) meanwhile: a line that is too long for it would scroll the rest away.
+    """
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.stdout.write("\x1b[?1049h\x1b[?25l")
+    sys.stdout.write("\x1b[?1049h\x1b[?25l\x1b[?7l")
     try:
         while True:
             rows = shutil.get_terminal_size().lines
@@ -107,6 +111,6 @@ def _watch_in_place(text: Callable[[], str], color: str, seconds: float) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
-        sys.stdout.write("\x1b[?25h\x1b[?1049l")
+        sys.stdout.write("\x1b[?7h\x1b[?25h\x1b[?1049l")
         sys.stdout.flush()
         signal.signal(signal.SIGTERM, before)

@@ -88,7 +88,9 @@ def _serve(args: argparse.Namespace, settings: "Settings", given: "Tokens") -> i
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    view = WebView(settings, given, names=frozenset(args.allow_host), environment=dict(os.environ))
+    view = WebView(
+        settings, given, names=frozenset(name.lower() for name in args.allow_host), environment=dict(os.environ)
+    )
     try:
         server = Server(view.app, host=args.host, port=args.port, stop=view.stop)
     except (OSError, OverflowError) as error:

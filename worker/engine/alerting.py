@@ -29,6 +29,7 @@ LOOK_SECONDS = 10.0
 ABSENT_SECONDS = STALE_SWEEP_SECONDS  # so long without a worker is worth a word: a restart takes seconds
 MOST_SINGLY = 3  # tellings of one condition at a time
 MOST_NAMED = 5
+LONGEST_SUMMARY = 1000  # characters
 TEXT_SHOWN = 500  # characters of a message that go along where a channel asks for them
 
 Key = tuple[str, str]
@@ -235,10 +236,15 @@ def _opened(db: Tx, trouble: Trouble, redact: Callable[[str], str], now: float) 
         event="opened",
         condition=str(trouble.condition),
         about=trouble.about,
-        summary=redact(trouble.quotes_nothing),
+        summary=_one_line(redact(trouble.quotes_nothing)),
         detail=detail,
         opened_at=now,
     )
+
+
+def _one_line(text: str) -> str:
+    """A bus's answer and a sender's name are in some of them: neither ends a line, or turns its direction."""
+    return "".join(c if c.isprintable() else " " for c in text)[:LONGEST_SUMMARY]
 
 
 def _closed(one: OpenAlert, now: float) -> Telling:

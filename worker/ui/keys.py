@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from worker.view.helps import Problem, Verb
+from worker.view.plain import one_line
+
+LONGEST = 600  # characters of a sentence
 
 KEY_OF: dict[Verb, str] = {
     "attach": "a",
@@ -43,5 +46,5 @@ def told(problems: Sequence[Problem]) -> Text:
         keys = ", ".join(dict.fromkeys(f"{KEY_OF[each.verb]} {each.verb}" for each in one.helps))
         found.append("\n" if number else "")
         found.append(f"! [{keys}] " if keys else "! ", style="bold")
-        found.append(one.words, style="red")
+        found.append(one_line(one.words, LONGEST), style="red")
     return found

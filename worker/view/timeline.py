@@ -18,7 +18,7 @@ def lines(story: dict[str, Any]) -> list[str]:
     short = f"{story['agent']}/{story['id']}"
     found = [
         f"{short}  {story['state']}",
-        f"from {one_line(story['source'], 60)}, class {story['class'] or '-'}",
+        f"from {one_line(story['source'], 60)}, class {one_line(story['class'] or '-', 60)}",
         f"{story['received_at']}  came",
     ]
     for delivery in story["deliveries"]:

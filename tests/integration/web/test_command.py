@@ -2,6 +2,7 @@
 
 import json
 import signal
+import urllib.error
 import urllib.request
 
 import pytest
@@ -27,6 +28,25 @@ def test_it_serves_until_it_is_told_to_stop(world: World) -> None:
         assert "NOT RUNNING" in board["headline"]
         assert served.stop(signal.SIGTERM) == 0  # the stream that is open does not keep it
     assert "Traceback" not in served.log()
+
+
+def test_a_browser_stays_let_in_through_a_kill_and_a_restart(world: World) -> None:
+    """And a name behind which it stands is one, whatever its case."""
+    world.configure(AGENT)
+    served = world.start("bus-watch", "web", "--port", "0", "--json")
+    told = json.loads(served.wait_for_line("listening"))
+    with urllib.request.urlopen(told["link"], timeout=60) as answer:
+        cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    served.stop(signal.SIGKILL)
+    port = told["listening"].rpartition(":")[2]
+    served = world.start("bus-watch", "web", "--port", port, "--json", "--allow-host", "Me.Example")
+    served.wait_for_line("listening")
+    for host in (f"127.0.0.1:{port}", "me.example", "ME.example:443"):
+        request = urllib.request.Request(f"{told['listening']}/session", headers={"Cookie": cookie, "Host": host})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert json.load(answer)["csrf"]
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(told["link"], timeout=60)
 
 
 def test_another_link_is_good_at_the_server_that_runs(world: World) -> None:

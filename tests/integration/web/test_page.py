@@ -178,3 +178,10 @@ def test_what_is_found(page: Page) -> None:
     assert 0 < rows.count() < every
     page.get_by_role("searchbox", name="Find").fill("")
     expect(rows).to_have_count(every)
+
+
+def test_a_link_to_no_agent_shows_the_first(page: Page, site: Site) -> None:
+    for wrong in ("#%", "#nobody", "#%00"):
+        page.goto(site.url + "/" + wrong)
+        page.reload()
+        expect(page.locator("#agent-title")).to_have_text(page.locator("#agents .name").first.inner_text())

@@ -67,13 +67,30 @@ def test_color_is_an_option_and_nothing_hostile_gets_through(desk: Desk) -> None
     assert "\x1b[31m! " in desk.run("status", "--color", "always").out
 
 
-def test_watch_stays_in_place_and_gives_the_screen_back(desk: Desk) -> None:
+def watched(desk: Desk, command: str, term: str) -> tuple[int, subprocess.Popen[bytes]]:
+    """A command that is watched on a terminal of 8 lines, and the terminal's other end."""
     leader, follower = pty.openpty()
     termios.tcsetwinsize(leader, (8, 80))
-    command = [sys.executable, "-m", "worker.cli.main", "queue", "--watch", "--config", str(desk.config)]
+    argv = [sys.executable, "-m", "worker.cli.main", command, "--watch", "--config", str(desk.config)]
     env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(command, stdout=follower, stderr=follower, env=env | {"TERM": "xterm"})
+    process = subprocess.Popen(argv, stdout=follower, stderr=follower, env=env | {"TERM": term})
     os.close(follower)
+    return leader, process
+
+
+def test_watch_on_a_terminal_that_can_nothing_prints_lines(desk: Desk) -> None:
+    leader, process = watched(desk, "status", "dumb")
+    seen = b""
+    while b"dead: " not in seen:
+        seen += os.read(leader, 65536)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert b"\x1b" not in seen
+    os.close(leader)
+
+
+def test_watch_stays_in_place_and_gives_the_screen_back(desk: Desk) -> None:
+    leader, process = watched(desk, "queue", "xterm")
     seen = b""
 
     def shows(wanted: bytes) -> bool:
@@ -82,11 +99,11 @@ def test_watch_stays_in_place_and_gives_the_screen_back(desk: Desk) -> None:
         return wanted in seen
 
     until(lambda: shows(b"more lines"), "a frame")
-    assert seen.startswith(b"\x1b[?1049h")
+    assert seen.startswith(b"\x1b[?1049h\x1b[?25l\x1b[?7l"), "a line that is too long scrolls nothing"
     frame = seen.split(b"\x1b[H")[1]
     assert frame.count(b"\r\n") < 8  # the last line ends without one, so that nothing scrolls
     assert f"bob/{MS}-0".encode() in frame
     process.send_signal(signal.SIGTERM)
-    until(lambda: shows(b"\x1b[?1049l"), "the screen of before")
+    until(lambda: shows(b"\x1b[?7h\x1b[?25h\x1b[?1049l"), "the screen of before")
     assert process.wait(20) == 0
     os.close(leader)

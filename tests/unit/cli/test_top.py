@@ -1,6 +1,8 @@
 """`bus-watch top`, driven by its keys: what it shows is what `status` and `queue` say, what it does is a command."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -84,7 +86,7 @@ def test_it_shows_what_the_commands_say(desk: Desk) -> None:
     play(desk, scene)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (160, 50), (40, 12)])
+@pytest.mark.parametrize("size", [(80, 24), (160, 50), (60, 20), (40, 12)])
 def test_it_fits(desk: Desk, size: tuple[int, int]) -> None:
     async def scene(app: Top, _pilot: "Pilot[None]") -> None:
         for widget in app.query("#whole, #agents, #deliveries"):
@@ -187,3 +189,24 @@ def test_it_needs_a_terminal(desk: Desk) -> None:
     said = desk.run("top")
     assert said.status == 64
     assert "bus-watch queue --watch" in said.err
+
+
+def test_what_a_transport_printed_moves_no_cursor(desk: Desk) -> None:
+    """In what is wrong, and in a story."""
+    hostile = "exit 69: \x1b]0;owned\x07\x1b[2J\r\n! forged\u202e"
+    with contextlib.closing(sqlite3.connect(load(desk.config).ledger_file)) as ledger, ledger:
+        ledger.execute("update lanes set broken_since = 1, broken_reason = ?", (hostile,))
+        ledger.execute("update messages set class = ?, source = ?", (hostile, hostile))
+
+    async def scene(app: Top, pilot: "Pilot[None]") -> None:
+        assert "owned" in text(app, "problems")
+        for name in ("whole", "problems"):
+            assert all(c.isprintable() or c == "\n" for c in text(app, name)), text(app, name)
+        assert not [line for line in text(app, "problems").split("\n") if line.startswith("! forged")]
+        await pilot.press("enter")
+        await shown(pilot, lambda: isinstance(app.screen, LinesScreen))
+        told = str(app.screen.query_one("#story-text", Static).content)
+        assert "owned" in told
+        assert all(c.isprintable() or c == "\n" for c in told), told
+
+    play(desk, scene)

@@ -396,3 +396,14 @@ def test_a_silence_is_told_of_once_the_worker_was_asked(watch: Watch, answers: b
         watch.sql("update inboxes set polled_at = ?", watch.now)
     assert watch.look(10) == ([] if answers else ["opened worker-silent worker 7", "opened bus-down bob"])
     os.close(lock)
+
+
+def test_a_bus_that_answers_in_lines_is_told_in_one(watch: Watch) -> None:
+    def fail(tx: Any) -> None:
+        intake.ensure_inbox(tx, "bob", 0)
+        intake.poll_failed(tx, "bob", watch.now, "HTTP 500\n{}\x1b[2J\u202e", 1.0, code="bus-http")
+
+    watch.db.write(fail)
+    watch.now += 400
+    assert watch.look() == ["opened bus-down bob"], "its text could be read back"
+    assert all(c.isprintable() for c in watch.told[0]["summary"])

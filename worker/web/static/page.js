@@ -11,8 +11,16 @@ let session = { csrf: "" };
 let frozen = false;
 let behind = 0; // seconds by which this clock is behind the server's
 
+function wantedAgent() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return ""; // somebody else wrote this link
+  }
+}
+
 const chosen = () => {
-  const wanted = decodeURIComponent(location.hash.slice(1));
+  const wanted = wantedAgent();
   const names = board.agents.map((one) => one.name);
   return names.includes(wanted) ? wanted : names[0] ?? "";
 };
