@@ -118,10 +118,10 @@ class Session:
             self._ready_as = self.look
 
     def ready(self, limit: float = 300.0) -> Screen:
-        """Wait until the UI shows something and stands still; its screen."""
+        """Wait until the UI shows that it listens, and stands still, or moves on for ever (Vibe's logo); its screen."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
-            screen = self.server.still(self.pane, quiet=2.5, limit=limit)
+            screen = self.server.still(self.pane, quiet=2.5, limit=12)
             if keys := self.asked_at_first(screen):
                 self.server.press(self.pane, keys)
             elif self.loaded(screen):
