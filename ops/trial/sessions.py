@@ -151,6 +151,14 @@ class Session:
         return f"{SGR.sub('', screen.text).rstrip()}\n[title {screen.pane_title!r}, cursor {cursor}]"
 
     @property
+    def runs(self) -> bool:
+        """Is its pane there, with a program in it?"""
+        try:
+            return self.server.screen(self.pane).pane_dead == 0
+        except subprocess.SubprocessError:
+            return False
+
+    @property
     def approved(self) -> bool:
         """Did somebody, or something, approve the tool call?"""
         return (self.cwd / "approved").exists()

@@ -2,7 +2,7 @@
 
     python -m ops.trial.native codex [-n 20] [--only "busy;draft"] [--via auto] [--out FILE]
     python -m ops.trial.native codex --times [-n 20]     /send to its record, by its channel and typed, in turn
-    python -m ops.trial.native --week [--messages 500 --kills 50]
+    python -m ops.trial.native --week [--messages 500 --kills 50] [--out FILE [--resume]]
     python -m ops.trial.native --doctor                  eight UIs open, and what doctor says of each
     python -m ops.trial.native --table FILE              the table of a file of results
 
@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--week", action="store_true")
     parser.add_argument("--messages", type=int, default=500, help="of a week (%(default)s)")
     parser.add_argument("--kills", type=int, default=50, help="of a week's worker (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="a week goes on where FILE says that it was cut off")
     parser.add_argument("--doctor", action="store_true")
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ops.trial.cases import marker
 from ops.trial.native.interrupted import ended, killed, left, resumed
-from ops.trial.native.trial import Case, Run, Trial, mark_of, plain
+from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of, plain
 
 SPECIAL = (
     "/clear @@",
@@ -26,10 +26,8 @@ def simple(make: Callable[[int], str]) -> Run:
 
     def run(trial: Trial, case: Case, count: int) -> None:
         for number in range(count):
-            mark = marker()
-            text = make(number).replace("@@", mark)
-            case.sent.append((text, trial.wake(text)))
-            trial.wait([mark], 30)
+            text = make(number).replace("@@", marker())
+            trial.take(case, text, trial.wake(text))
 
     return run
 
@@ -39,7 +37,7 @@ def busy(trial: Trial, case: Case, count: int) -> None:
     for _ in range(max(1, count // 4)):
         texts = [f"slow3 {marker()}", *(f"behind {number} {marker()}" for number in range(3))]
         case.sent += [(text, trial.wake(text)) for text in texts]
-        trial.wait([mark_of(text) for text in texts], 30)
+        trial.wait([mark_of(text) for text in texts], PROMISED)
         trial.idle()
 
 
@@ -70,8 +68,7 @@ def draft(trial: Trial, case: Case, count: int) -> None:
         server.type(pane, words)
         trial.idle()
         text = f"hello {marker()}"
-        case.sent.append((text, trial.wake(text)))
-        trial.wait([mark_of(text)], 30)
+        trial.take(case, text, trial.wake(text))
         trial.idle()
         if words not in server.screen(pane).text:
             case.notes.append("the draft is gone")
@@ -99,9 +96,12 @@ def dialog(answer: str) -> Run:
                 case.notes.append("the dialog was answered")
             if plain(before)[-300:] != plain(session.server.screen(session.pane).text)[-300:]:
                 case.notes.append("the screen changed while the dialog was open")
-            no = {"claude": ("4",), "opencode": ("Right", "Right", "Enter"), "qwen": ("Escape",)}.get(
-                session.ui.name, ("n",)
-            )
+            no = {
+                "claude": ("4",),
+                "opencode": ("Right", "Right", "Enter"),
+                "qwen": ("Escape",),
+                "copilot": ("3", "Enter"),
+            }.get(session.ui.name, ("n",))
             keys = {"yes": ("Enter",), "no": no, "esc": ("Escape",)}[answer]
             for key in keys:
                 session.server.keys(session.pane, key)
@@ -123,7 +123,7 @@ def twice(trial: Trial, case: Case, count: int) -> None:
     for _ in range(count):
         text, key = f"twice {marker()}", uuid.uuid4().hex
         trial.wake(text, key=key)
-        trial.wait([mark_of(text)], 30)
+        trial.wait([mark_of(text)], PROMISED)
         case.sent.append((text, trial.wake(text, key=key)))
         time.sleep(0.5)
 
@@ -137,10 +137,10 @@ def two(trial: Trial, case: Case, count: int) -> None:
             text = f"for {name} {marker()}"
             session.name = name
             try:
-                case.sent.append((text, trial.wake(text)))
+                report = trial.wake(text)
             finally:
                 session.name = "agent"
-            trial.wait([mark_of(text)], 30)
+            trial.take(case, text, report)
             if mark_of(text) not in plain(session.server.screen(pane).text):
                 case.notes.append(f"not on the screen of {name}")
     session.server.run("kill-session", "-t", "second")

@@ -18,6 +18,7 @@ POINTS = 10
 RESUME = {
     "codex": ["resume", "--last"],
     "claude": ["--continue"],
+    "copilot": ["--continue"],
     "opencode": ["--continue"],
     "pi": ["--continue"],
     "qwen": ["--continue"],
@@ -41,8 +42,7 @@ def killed(trial: Trial, case: Case, count: int) -> None:
             time.sleep(0.15 + 0.1 * (point - len(STEPS)) + 0.1 * random.random())
             process.send_signal(signal.SIGKILL)
             process.wait()
-        case.sent.append((text, _until_sure(trial, text, key)))
-        trial.wait([mark_of(text)], 30)
+        trial.take(case, text, _until_sure(trial, text, key))
 
 
 def ended(trial: Trial, case: Case, count: int) -> None:
@@ -55,8 +55,7 @@ def ended(trial: Trial, case: Case, count: int) -> None:
         case.notes.append("after its end: " + str(trial.wake(text, key=key)["verdict"]))
         session.again()
         session.ready()
-        case.sent.append((text, _until_sure(trial, text, key)))
-        trial.wait([mark_of(text)], 30)
+        trial.take(case, text, _until_sure(trial, text, key))
 
 
 def left(trial: Trial, case: Case, count: int) -> None:
@@ -75,8 +74,7 @@ def left(trial: Trial, case: Case, count: int) -> None:
         session.again()
         session.ready()
         report = said[0] if said[0]["status"] in SURE else _until_sure(trial, text, key)
-        case.sent.append((text, report))
-        trial.wait([mark_of(text)], 5)
+        trial.take(case, text, report)
 
 
 def resumed(trial: Trial, case: Case, count: int) -> None:
@@ -98,8 +96,7 @@ def resumed(trial: Trial, case: Case, count: int) -> None:
         case.sent.append((old, trial.wake(old, key=key)))
     for _ in range(max(2, count - 1)):
         text = f"resumed {marker()}"
-        case.sent.append((text, trial.wake(text)))
-        trial.wait([mark_of(text)], 30)
+        trial.take(case, text, trial.wake(text))
     session.again()
     session.ready()
 

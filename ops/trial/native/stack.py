@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ops.trial.sending import ROOT
+from worker.atomic_files import write_atomically
 
 BIN = Path(sys.executable).parent
 Transports = Mapping[str, Sequence[str]]
@@ -35,6 +37,7 @@ class Stack:
             "PYTHONPATH": str(ROOT),
         }
         self._tokens = {name: f"{name}-secret" for name in (*transports, "sender")}
+        self._guard = threading.Lock()
         self.worker: subprocess.Popen[bytes] | None = None
         arguments = [word for name, token in self._tokens.items() for word in ("--token", f"{name}={token}")]
         bridge = ["-m", "tests.fakes.bridges", "--generation", "C", "--port", "0", *arguments]
@@ -84,13 +87,14 @@ class Stack:
             "allowlist": [str(BIN / "wake")],
             "workers": 4,
         }
-        path = folder / "bus-watch.json"
-        path.touch(0o600)
-        path.write_text(json.dumps(config))
-        path.chmod(0o600)
+        write_atomically(folder / "bus-watch.json", json.dumps(config).encode(), mode=0o600)
 
     def start(self) -> None:
         """Start a worker."""
+        with self._guard:
+            self._start()
+
+    def _start(self) -> None:
         with (self.home / "output").open("ab") as output:
             self.worker = subprocess.Popen(
                 [sys.executable, "-m", "huey.bin.huey_consumer", "worker.app.huey"],
@@ -99,10 +103,18 @@ class Stack:
 
     def kill(self) -> None:
         """`kill -9` of the worker; a new one."""
-        assert self.worker is not None
-        self.worker.kill()
-        self.worker.wait()
-        self.start()
+        with self._guard:
+            assert self.worker is not None
+            self.worker.kill()
+            self.worker.wait()
+            self._start()
+
+    def look_after(self) -> None:
+        """Start a worker that has ended by itself anew, as a service manager does."""
+        with self._guard:
+            if self.worker is not None and (status := self.worker.poll()) is not None:
+                print(f"the worker ended by itself, with {status}; see {self.home / 'output'}", file=sys.stderr)
+                self._start()
 
     def stop(self) -> None:
         """Let the worker end."""

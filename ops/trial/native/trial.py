@@ -24,6 +24,10 @@ from worker.install import channels
 
 SURE = (0, 76)
 """The exit statuses after which the message is not sent again as another attempt would send it."""
+LATE = 10.0
+PROMISED = 180.0
+"""Seconds: OpenCode that has just been started has stored a message, and its turn has begun, long before its first
+request, for which it loads the provider first. That is late, not lost."""
 
 
 @dataclass
@@ -76,6 +80,14 @@ class Trial:
         """Whether what arrived is the text, with the preamble in front."""
         blocks = [new for one in self.session.truth.main() for new in one["new"] if mark in new]
         return bool(blocks) and all(f"[agent:bob -> al] {text}" in block for block in blocks)
+
+    def take(self, case: Case, text: str, report: dict[str, Any]) -> None:
+        """Count a message, and wait for it: as long as its verdict says that it is there."""
+        case.sent.append((text, report))
+        said = time.monotonic()
+        self.wait([mark_of(text)], PROMISED if report["status"] == 0 else 10.0)
+        if time.monotonic() - said > LATE and self.arrived(mark_of(text)):
+            case.notes.append(f"it reached the model more than {LATE:.0f} s after its verdict")
 
     def wait(self, marks: list[str], limit: float = 20.0) -> None:
         """Wait until all have arrived, and a moment longer for a second time of one."""
