@@ -203,7 +203,7 @@ class Pi(World):
         del alike  # each process has a plugin of its own
         agent = self.pane(name)
         pid = int(self.terminal.tmux("display-message", "-p", "-t", agent.pane, "#{pane_pid}"))
-        self.plugins.append(AgentPlugin(self.terminal.home, pid, "pi"))
+        self.plugins.append(AgentPlugin(self.terminal.home, pid, self.name))
         return agent
 
     def mode(self, word: str) -> None:
@@ -226,4 +226,8 @@ class Pi(World):
             one.close()
 
 
-WORLDS: tuple[type[World], ...] = (Codex, Claude, Opencode, Pi, Qwen)
+class Copilot(Pi):
+    name = "copilot"
+
+
+WORLDS: tuple[type[World], ...] = (Codex, Claude, Opencode, Pi, Copilot, Qwen)

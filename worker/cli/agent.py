@@ -316,12 +316,16 @@ def _setup(args: argparse.Namespace) -> int:
     state = setup.state()
     if args.json:
         path = str(setup.path) if setup.path else None
-        output.print_json({"agent": args.name, "needs": list(setup.words), "file": path, "state": state})
+        files_ = [{"file": str(one.path), "state": one.state()} for one in setup.parts() if one.path]
+        needs = {"agent": args.name, "needs": list(setup.words), "file": path, "state": state, "files": files_}
+        output.print_json(needs)
         return 0
     for words in setup.words:
         print(words)
-    if setup.path is not None:
-        print(f"{setup.path}: {state}")
-        if state in {"missing", "old"} and not args.undo:
-            print(f"--write makes it:\n\n{setup.content.rstrip()}")
+    for one in setup.parts():
+        if one.path is None:
+            continue
+        print(f"{one.path}: {one.state()}")
+        if one.state() in {"missing", "old"} and not args.undo:
+            print(f"--write makes it:\n\n{one.content.rstrip()}\n")
     return 0

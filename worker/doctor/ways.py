@@ -12,7 +12,6 @@ from worker.settings import Settings
 WITHOUT = {
     "aider": "nothing listens while it runs (0.86.2)",
     "cline": "what its hub takes was not measured (3.0.65)",
-    "copilot": "nothing listens while its terminal UI is open (1.0.102)",
     "gemini": "nothing listens while its terminal UI is open (0.61.0)",
     "kimi": "nothing listens while its terminal UI is open; kimi web is a server of its own (2.1.0)",
 }

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,35 @@ class Setup:
     def undo(self) -> None:
         """Take away what `write` made. InstallError: it cannot be, or somebody else's is in its place."""
 
+    def parts(self) -> "tuple[Setup, ...]":
+        """What it consists of, a file each."""
+        return (self,)
+
+
+@dataclass(frozen=True, slots=True)
+class Both(Setup):
+    """A plugin, and a setting of the owner's without which it is not loaded; `path` and `content` are the plugin's."""
+
+    setting: Setup = field(kw_only=True)
+    plugin: Setup = field(kw_only=True)
+
+    def parts(self) -> tuple[Setup, ...]:
+        """See `Setup.parts`."""
+        return (self.setting, self.plugin)
+
+    def state(self) -> str:
+        """See `Setup.state`; of the part that is not there, if there is one."""
+        return next((state for one in self.parts() if (state := one.state()) != "there"), "there")
+
+    def write(self) -> None:
+        """See `Setup.write`."""
+        for one in self.parts():
+            one.write()
+
+    def undo(self) -> None:
+        """See `Setup.undo`."""
+        self.plugin.undo()  # the setting may have been the owner's before
+
 
 class Plugin(Setup):
     """A file of ours that the agent loads."""
@@ -75,12 +104,13 @@ class Plugin(Setup):
 
 
 class Setting(Setup):
-    """A key in a section of the agent's own settings; `content` is a JSON document with nothing but that."""
+    """A key of the agent's own settings, or of a section of them; `content` is a JSON document with only that."""
 
     def state(self) -> str:
         """See `Setup.state`."""
         section, key, value = self._wanted()
-        found = self._settings().get(section)
+        settings = self._settings()
+        found = settings.get(section) if section else settings
         there = found.get(key) if isinstance(found, dict) else found
         return "missing" if there is None else "there" if there == value else "foreign"
 
@@ -89,10 +119,11 @@ class Setting(Setup):
         section, key, value = self._wanted()
         state = self.state()
         if state == "foreign":
-            raise InstallError(f"{section}.{key} is set to something else in {self.path}: change it by hand")
+            name = f"{section}.{key}" if section else key
+            raise InstallError(f"{name} is set to something else in {self.path}: change it by hand")
         if state == "missing":
             settings = self._settings()
-            settings.setdefault(section, {})[key] = value
+            (settings.setdefault(section, {}) if section else settings)[key] = value
             _write(self.path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
     def undo(self) -> None:
@@ -101,15 +132,18 @@ class Setting(Setup):
         if self.state() != "there":
             return
         settings = self._settings()
-        del settings[section][key]
-        if not settings[section]:
+        del (settings[section] if section else settings)[key]
+        if section and not settings[section]:
             del settings[section]
         _write(self.path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
     def _wanted(self) -> tuple[str, str, object]:
-        ((section, keys),) = json.loads(self.content).items()
-        ((key, value),) = keys.items()
-        return section, key, value
+        """Section (empty: none), key and value."""
+        ((name, value),) = json.loads(self.content).items()
+        if not isinstance(value, dict):
+            return "", name, value
+        ((key, inner),) = value.items()
+        return name, key, inner
 
     def _settings(self) -> dict[str, Any]:
         text = _read(self.path)
@@ -124,7 +158,7 @@ class Setting(Setup):
 
 def agents() -> tuple[str, ...]:
     """The agents that have a channel of their own."""
-    return ("claude", "codex", "opencode", "pi", "qwen")
+    return ("claude", "codex", "copilot", "opencode", "pi", "qwen")
 
 
 def setup_of(agent: str, environment: Mapping[str, str]) -> Setup:
@@ -147,13 +181,26 @@ def setup_of(agent: str, environment: Mapping[str, str]) -> Setup:
         )
         path = _folder(environment.get("QWEN_HOME", ""), home / ".qwen") / "settings.json"
         return Setting((accepting,), path, json.dumps({"agents": {"crossSessionInbound": "accept"}}))
+    if agent == "copilot":
+        folder = _folder(environment.get("COPILOT_HOME", ""), home / ".copilot")
+        needs = (
+            "copilot needs an extension of ours, and its experimental features, of which extensions are one; "
+            "both are read when copilot starts; --undo leaves those features on, since they may be yours"
+        )
+        extension = folder / "extensions" / "bus-watch" / "extension.mjs"
+        plugin = Plugin((needs,), extension, _plugin("copilot.mjs"))
+        setting = Setting((), folder / "settings.json", json.dumps({"experimental": True}))
+        return Both((needs,), extension, plugin.content, plugin=plugin, setting=setting)
     if agent == "pi":
         folder = _folder(environment.get("PI_CODING_AGENT_DIR", ""), home / ".pi" / "agent") / "extensions"
     else:
         folder = _folder(environment.get("XDG_CONFIG_HOME", ""), home / ".config") / "opencode" / "plugin"
     words = (f"{agent} needs a plugin of ours; it is loaded when {agent} starts",)
-    content = resources("worker.terminal.channels").joinpath("plugins", f"{agent}.js").read_text(encoding="utf-8")
-    return Plugin(words, folder / "bus-watch.js", content)
+    return Plugin(words, folder / "bus-watch.js", _plugin(f"{agent}.js"))
+
+
+def _plugin(name: str) -> str:
+    return resources("worker.terminal.channels").joinpath("plugins", name).read_text(encoding="utf-8")
 
 
 def _folder(named: str, usual: Path) -> Path:

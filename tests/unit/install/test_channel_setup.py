@@ -64,6 +64,43 @@ def test_pis_extension_lies_where_pi_looks(tmp_path: Path) -> None:
     assert moved.path == Path("/srv/pi/extensions/bus-watch.js")
 
 
+def test_copilots_extension_comes_with_the_setting_that_loads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("COPILOT_HOME", raising=False)
+    settings = tmp_path / ".copilot/settings.json"
+    extension = tmp_path / ".copilot/extensions/bus-watch/extension.mjs"
+    settings.parent.mkdir()
+    settings.write_text('{"theme": "dark"}')
+    assert main(["agent", "setup", "copilot"]) == 0
+    shown = capsys.readouterr().out
+    assert f"{settings}: missing" in shown
+    assert f"{extension}: missing" in shown
+    assert main(["agent", "setup", "copilot", "--write", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["state"] == "there"
+    assert {one["state"] for one in said["files"]} == {"there"}
+    assert json.loads(settings.read_text()) == {"theme": "dark", "experimental": True}
+    assert extension.read_text().startswith(channels.OURS)
+    assert main(["agent", "setup", "copilot", "--undo"]) == 0
+    assert not extension.exists()
+    assert json.loads(settings.read_text()) == {"theme": "dark", "experimental": True}, "they may be the owner's own"
+
+
+def test_an_owner_without_copilots_experimental_features_keeps_it_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("COPILOT_HOME", raising=False)
+    settings = tmp_path / ".copilot/settings.json"
+    settings.parent.mkdir()
+    settings.write_text('{"experimental": false}')
+    assert main(["agent", "setup", "copilot", "--write"]) == 1
+    assert json.loads(settings.read_text()) == {"experimental": False}
+    assert not (tmp_path / ".copilot/extensions").exists()
+
+
 def test_a_setting_is_put_beside_the_owners_and_taken_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

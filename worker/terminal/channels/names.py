@@ -1,7 +1,7 @@
 """The names of the ways into an agent, and the order in which they are tried. Imports nothing: `--help` has them."""
 
 TYPE = "type"
-OWN_TURN = ("codex", "opencode", "pi")
+OWN_TURN = ("codex", "opencode", "pi", "copilot")
 """Channels whose message is the user's own turn. A channel is called as its agent's profile is."""
 PEER = ("claude", "qwen")
 """Channels whose message reaches the model marked as another session's, without the user's authority."""

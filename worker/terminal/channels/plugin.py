@@ -75,6 +75,23 @@ class Plugin:
         return answer
 
 
+def shown(agent: str, site: Site, until: float) -> "PluginSession":
+    """The session of an agent whose process shows one, and whose plugin says which.
+
+    Raises:
+        AsideError: there is no plugin, or it does not answer.
+        DriftError: its answer is of another shape.
+    """
+    plugin = Plugin.of(agent, site)
+    try:
+        said = plugin.ask(until, op="look", suffix="")
+    except LostError as why:
+        raise AsideError(str(why)) from None
+    if not isinstance(said.get("session"), str) or not isinstance(said.get("busy"), bool):
+        raise DriftError("the plugin's answer has not the shape that is known")
+    return PluginSession(plugin, said["session"], busy=said["busy"])
+
+
 def _line(link: socket.socket, until: float) -> bytes:
     data = b""
     while not data.endswith(b"\n"):

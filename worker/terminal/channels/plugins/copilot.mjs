@@ -1,0 +1,128 @@
+// bus-watch: lets `wake` hand messages to this Copilot CLI over a Unix socket that only its user can open.
+// Measured with Copilot CLI 1.0.102. One JSON line asked, one answered; see docs/channels.md.
+import fs from "node:fs"
+import net from "node:net"
+import { dirname } from "node:path"
+import { joinSession } from "@github/copilot-sdk/extension"
+
+const folder = `${process.env.HOME}/.local/state/bus-watch`
+const pid = process.ppid // Copilot's: an extension is a process of its own
+const path = `${folder}/copilot-${pid}.sock`
+const session = await joinSession()
+const notes = `${session.workspacePath}/bus-watch.jsonl`
+// Esc at a question empties Copilot's own queue: so what waits behind a turn is kept here, and one is handed over at a time.
+const waiting = []
+const states = new Map()
+const begun = new Set() // the ids of all messages whose turn has begun
+let sent, handing
+
+// Each session that is open in Copilot has a process of this file, and one of them is on the screen.
+const onScreen = async () => {
+  const front = await session.connection.sendRequest("session.getForeground", {})
+  if (front.sessionId !== session.sessionId) throw new Error("another session is on the screen")
+}
+const processing = async () => (await session.rpc.metadata.isProcessing()).processing
+const queued = async (id) => (await session.rpc.queue.pendingItems()).items.some((one) => one.messageId === id)
+const note = (words) => fs.appendFileSync(notes, JSON.stringify(words) + "\n", { mode: 0o600 })
+const settle = () => {
+  if (!sent?.id || !begun.has(sent.id)) return
+  states.set(sent.suffix, "taken")
+  sent = undefined
+}
+const next = async () => {
+  if (handing || sent || !waiting.length) return
+  handing = true
+  try {
+    if (await processing()) return
+    sent = waiting.shift()
+    note({ busWatch: sent.suffix, handed: true })
+    sent.id = await session.send({ prompt: sent.text })
+    note({ busWatch: sent.suffix, id: sent.id })
+    settle()
+  } catch {
+    if (sent && !sent.id) waiting.unshift(sent)
+    sent = undefined
+  } finally {
+    handing = false
+  }
+}
+const idle = async () => {
+  settle()
+  if (sent?.id && !(await queued(sent.id)) && !begun.has(sent.id)) {
+    waiting.unshift(sent) // a person's Esc has emptied the queue
+    sent = undefined
+  }
+  await next()
+}
+
+// What an earlier process of this extension has handed over, in this session or one that was left within a day.
+const lines = (file) => (fs.existsSync(file) ? fs.readFileSync(file, "utf8").split("\n") : [])
+const noted = async (suffix) => {
+  const all = dirname(session.workspacePath)
+  for (const name of fs.readdirSync(all)) {
+    const file = `${all}/${name}/bus-watch.jsonl`
+    if (!fs.existsSync(file) || Date.now() - fs.statSync(file).mtimeMs > 864e5) continue
+    const mine = lines(file).filter((line) => line.includes(`"busWatch":"${suffix}"`))
+    const { id, handed, by } = mine.map((line) => JSON.parse(line)).pop() ?? {}
+    if (handed || by === pid) throw new Error("another session has it, or had: what became of it is not known")
+    if (!id) continue // it waited in a process that is gone
+    const named = `"messageId":"${id}"`
+    const is = (line) => line.includes(named) && line.startsWith('{"type":"user.message"')
+    if (lines(`${all}/${name}/events.jsonl`).some(is)) return "taken"
+    if (await queued(id)) return "waiting"
+  }
+}
+const look = async ({ suffix, session: meant }) => {
+  if (!meant) await onScreen()
+  await next()
+  const state = suffix && (states.get(suffix) ?? (await noted(suffix)))
+  const busy = waiting.length > 0 || (!sent && (await processing())) // one that was handed over is next
+  return { session: session.sessionId, busy, found: !!state, answered: state === "taken" }
+}
+const send = async ({ session: meant, suffix, text }) => {
+  if (meant !== session.sessionId) throw new Error("another session is open by now")
+  await onScreen()
+  note({ busWatch: suffix, by: pid })
+  states.set(suffix, "waiting")
+  waiting.push({ suffix, text })
+  await next()
+  return {}
+}
+const answer = async (asked) => {
+  if (asked.op === "look") return look(asked)
+  if (asked.op === "send") return send(asked)
+  throw new Error(`unknown operation ${asked.op}`)
+}
+
+session.on("user.message", ({ data }) => {
+  begun.add(data.messageId)
+  settle()
+})
+session.on("session.idle", () => idle().catch(() => {}))
+fs.mkdirSync(folder, { recursive: true, mode: 0o700 })
+fs.chmodSync(folder, 0o700)
+fs.rmSync(path, { force: true })
+const server = net.createServer((link) => {
+  let said = ""
+  link.setEncoding("utf8")
+  link.on("error", () => {})
+  link.on("data", async (part) => {
+    said += part
+    if (!said.endsWith("\n")) return
+    let answered
+    try {
+      answered = await answer(JSON.parse(said))
+    } catch (why) {
+      answered = { error: String(why).slice(0, 300) }
+    }
+    link.end(JSON.stringify({ version: 1, agent: "copilot", pid, ...answered }) + "\n")
+  })
+})
+server.on("error", () => {})
+server.listen(path, () => fs.chmodSync(path, 0o600))
+const leave = () => {
+  fs.rmSync(path, { force: true })
+  process.exit(0)
+}
+process.on("SIGTERM", leave)
+process.on("disconnect", leave)
