@@ -150,8 +150,8 @@ def two(trial: Trial, case: Case, count: int) -> None:
 CASES: dict[str, Run] = {
     "short": simple(lambda number: f"hello {number} @@"),
     "5 lines": simple(lambda number: f"one {number} @@\ntwo\n\n\tfour\nfive"),
-    "8 KB": simple(lambda _: "@@ " + "word " * 1640),
-    "100 KB": simple(lambda _: "@@ " + "word " * 20000),
+    "8 KB": simple(lambda _: "@@ " + "word " * 1639 + "end"),
+    "100 KB": simple(lambda _: "@@ " + "word " * 19999 + "end"),
     "specials": simple(lambda number: SPECIAL[number % len(SPECIAL)]),
     "busy": busy,
     "burst of 60": burst,
