@@ -173,12 +173,12 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def naming(path: Path) -> set[int]:
-    """The processes whose command names something in `path`."""
+def naming(path: Path, *words: str) -> set[int]:
+    """The processes whose command names something in `path`, and has those words in it."""
     listing = subprocess.run(
         ["ps", "-ww", "-e", "-o", "pid=,args="], capture_output=True, text=True, check=True, timeout=60
     ).stdout
-    return {int(line.split()[0]) for line in listing.splitlines() if f"{path}/" in line}
+    return {int(line.split()[0]) for line in listing.splitlines() if all(one in line for one in (f"{path}/", *words))}
 
 
 def end_processes(pids: set[int]) -> None:

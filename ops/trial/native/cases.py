@@ -1,13 +1,19 @@
 """The cases of one UI: what is sent, when, and over what."""
 
+import os
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from ops.trial.cases import marker
+from ops.trial.installing import environment
 from ops.trial.native.interrupted import ended, killed, left, resumed
+from ops.trial.native.stack import BIN
 from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of, plain
+from ops.trial.terminal import naming
 
 SPECIAL = (
     "/clear @@",
@@ -134,17 +140,57 @@ def two(trial: Trial, case: Case, count: int) -> None:
     panes = {"agent": session.pane, "second": trial.second()}
     for _ in range(max(2, count // 2)):
         for name, pane in panes.items():
-            text = f"for {name} {marker()}"
-            session.name = name
-            try:
-                report = trial.wake(text)
-            finally:
-                session.name = "agent"
-            trial.take(case, text, report)
-            if mark_of(text) not in plain(session.server.screen(pane).text):
-                case.notes.append(f"not on the screen of {name}")
+            _to(trial, case, name, pane)
     session.server.run("kill-session", "-t", "second")
     time.sleep(1.0)
+
+
+def _to(trial: Trial, case: Case, name: str, pane: str) -> None:
+    """A message to the tmux session of that name, which must be seen in its pane."""
+    session, text = trial.session, f"for {name} {marker()}"
+    session.name = name
+    try:
+        report = trial.wake(text)
+    finally:
+        session.name = "agent"
+    trial.take(case, text, report)
+    session.server.still(pane, quiet=0.5, limit=10)
+    if mark_of(text) not in plain(session.server.screen(pane).text):
+        case.notes.append(f"not on the screen of {name}")
+
+
+def own_servers(trial: Trial, case: Case, count: int) -> None:
+    """Two codex in one directory, each started by `bus-watch run-agent` with a server of its own."""
+    session = trial.session
+    if session.ui.name != "codex":
+        case.notes.append("run-agent is for codex")
+        return
+    how = session.ui.set_up(session.home, session.cwd, session.base)
+    program = session.ui.package.path
+    command = [str(BIN / "bus-watch"), "run-agent", "codex", "--program", str(program), "--", *how.args]
+    env = {**environment(session.home), **how.env}
+    env["PATH"] = f"{program.parent}{os.pathsep}{env['PATH']}"
+    before = _servers()
+    panes = {name: session.server.start(name, command, env, session.cwd) for name in ("own1", "own2")}
+    for pane in panes.values():
+        time.sleep(4.0)
+        session.server.still(pane, quiet=2.5, limit=60)
+    for _ in range(max(2, count // 2)):
+        for name, pane in panes.items():
+            _to(trial, case, name, pane)
+    case.notes.append(f"{len(_servers() - before)} servers of their own")
+    for name in panes:
+        session.server.run("kill-session", "-t", name)
+    end = time.monotonic() + 30
+    while (own := _servers() - before) and time.monotonic() < end:
+        time.sleep(0.5)
+    if own:
+        case.notes.append("a server outlives its pane")
+
+
+def _servers() -> set[int]:
+    """The servers that `run-agent` has started: its folder is named in their command."""
+    return naming(Path(tempfile.gettempdir()), "/bus-watch-codex-", " app-server ")
 
 
 CASES: dict[str, Run] = {
@@ -162,6 +208,7 @@ CASES: dict[str, Run] = {
     "sent twice": twice,
     "sender killed": killed,
     "two in a directory": two,
+    "two with servers of their own": own_servers,
     "resumed": resumed,
     "left before the send": left,
     "ended": ended,

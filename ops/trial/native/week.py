@@ -9,6 +9,7 @@ next run does what is left, with agents of its own, and adds the parts up.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -205,14 +206,16 @@ class Week:
             self.restarts += 1
 
     def _switch(self) -> None:
+        """Each agent's channels off, then on again, in turn."""
         share = 0.0
+        turns = itertools.cycle(self.agents.values())
         while share < 1:
             share += 0.08
             while self._progress() < share:
                 if self._late():
                     return
                 self._over.wait(0.3)
-            agent = random.choice(list(self.agents.values()))
+            agent = next(turns)
             agent.via = "type" if agent.via == "auto" else "auto"
             with contextlib.suppress(subprocess.SubprocessError):  # a worker that starts reads it, too
                 self.stack.configure(self._transports())

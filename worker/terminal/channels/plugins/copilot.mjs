@@ -14,7 +14,7 @@ const notes = `${session.workspacePath}/bus-watch.jsonl`
 const waiting = []
 const states = new Map()
 const begun = new Set() // the ids of all messages whose turn has begun
-let sent, handing
+let sent, handing, timer
 
 // Each session that is open in Copilot has a process of this file, and one of them is on the screen.
 const onScreen = async () => {
@@ -29,11 +29,17 @@ const settle = () => {
   states.set(sent.suffix, "taken")
   sent = undefined
 }
+const later = () => {
+  timer ??= setTimeout(() => {
+    timer = undefined
+    next()
+  }, 500)
+}
 const next = async () => {
   if (handing || sent || !waiting.length) return
   handing = true
   try {
-    if (await processing()) return
+    if (await processing()) return later() // even at `session.idle` it may still say so
     sent = waiting.shift()
     note({ busWatch: sent.suffix, handed: true })
     sent.id = await session.send({ prompt: sent.text })

@@ -25,8 +25,9 @@ export const BusWatch = async ({ client, directory }) => {
     const known = [...mine].find(([name]) => name.endsWith(suffix))
     return known?.[1] ?? (await listed(session, suffix))
   }
+  const shown = (title) => (title.length > 40 ? title.slice(0, 37) + "…" : title) // as OpenCode names the terminal
   const titled = async (title) =>
-    (await data(client.session.list())).filter((one) => one.title === title && !one.parentID).map((one) => one.id)
+    (await data(client.session.list())).filter((one) => shown(one.title) === title && !one.parentID).map((one) => one.id)
   const look = async (asked) => {
     const { title, suffix } = asked
     const meant = asked.session ? [asked.session] : await titled(title)
