@@ -34,6 +34,7 @@ class UI:
     pasted into it. `guards` are what its profile may put before or behind a text, beside spaces, so that it stays text.
     `asks`: whether it ever asks before it runs a command. `tools`: whether it offers the model any, which tells what a
     person said from side requests, such as making a title. `commands` are some of its own: each must arrive as text.
+    `keys_one_by_one`: whether it takes several backspaces that come at once for text, which its box does not show.
     """
 
     name: str
@@ -49,6 +50,7 @@ class UI:
     asks: bool = True
     tools: bool = True
     commands: tuple[str, ...] = ("/clear", "/compact", "/help", "/model", "/exit")
+    keys_one_by_one: bool = False
 
     def is_own(self, text: str) -> bool:
         """Does `text` come from the UI itself?"""
@@ -217,6 +219,7 @@ UIS = {
             setups.cn,
             loaded=r"│ ● ",
             guards=("> ", " ."),
+            keys_one_by_one=True,
         ),
     )
 }
