@@ -2,7 +2,8 @@
 
 A post is signed as GitHub does (X-Hub-Signature-256) or carries the secret as a bearer. Of GitHub's events the message
 says what happened; of any other JSON it is the field `text`, or all of it. It goes through the outbox: what is answered
-with 202 is kept. A post with the same X-GitHub-Delivery or Idempotency-Key as one before is no second message.
+with 202 is kept. A post with the same X-GitHub-Delivery or Idempotency-Key as one before is no second message. A post
+has 10 s and 1 MiB; the secret's file is read again when it changes.
 """
 
 import argparse
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     path = Path(args.secret_file).expanduser()
     if path.exists() and path.stat().st_mode & 0o077:
         raise TokenError(f"--secret-file {path}: others can read it; chmod 600 {path}")
-    secret = TokenSource(agent=args.to, file=str(path)).read()
+    secret = TokenSource(agent=args.to, file=str(path))
+    secret.read()  # one that cannot be read is said now
     message_class = sending.class_of(args)
     agent = sending.sender(sending.desk_of(args.config), args.sender)
 
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         return _take(args, agent, message_class, text, once)
 
     try:
-        server = HookServer((args.host, args.port), secret, take)
+        server = HookServer((args.host, args.port), secret.read, take)
     except (OSError, OverflowError) as error:
         raise UsageError(f"cannot listen on {args.host} port {args.port}: {error}") from None
     stop = threading.Event()
