@@ -101,6 +101,8 @@ class Server:
 
     def __init__(self, runner: Runner, *, program: str = "tmux", socket_name: str = "", socket_path: str = "") -> None:
         self.runner = runner
+        self.socket = socket_path or socket_name
+        """Which server; empty: the user's usual one."""
         self._base = [program, "-u"]
         if socket_path:
             self._base += ["-S", socket_path]

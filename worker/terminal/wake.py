@@ -28,12 +28,13 @@ def _main(argv: "Sequence[str] | None") -> int:
     import os
 
     from worker.terminal import command
+    from worker.terminal.channels.names import CHANNELS
     from worker.terminal.send_message import send_from_bus
 
     options = _parser().parse_args(command.glued(argv))
     command.check_options(options)
-    if os.environ.get("SOS_MESSAGE_CLASS") == "human" and options.authority == "any":
-        options.authority = "user"  # a person's own words
+    if os.environ.get("SOS_MESSAGE_CLASS") == "human" and options.authority == "any" and options.via not in CHANNELS:
+        options.authority = "user"  # a person's own words; an owner who names the channel means it
     return send_from_bus(options)
 
 

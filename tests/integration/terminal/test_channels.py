@@ -149,6 +149,19 @@ def test_sent_again_it_is_not_sent_twice(world: World) -> None:
     assert (world.turns(), agent.submitted()) == (["hello"], [])
 
 
+def test_one_message_for_two_panes_reaches_both(world: World) -> None:
+    """As two transports of one agent have it, whose sessions keep their records in one folder."""
+    if not world.tells_apart:
+        world.open("a")
+        assert wake(world, "hello", key="al/1-0").verdict == "submitted"
+        return
+    world.open("a"), world.open("b")
+    for place in ("a", "b"):
+        outcome = wake(world, "hello", place=place, key="al/1-0")
+        assert (outcome.verdict, outcome.channel) == ("submitted", world.name), outcome
+    assert world.turns() == ["hello", "hello"]
+
+
 def test_the_same_words_again_are_another_message(world: World) -> None:
     world.open("a")
     assert [wake(world, "hello", key=f"al/{number}-0").verdict for number in range(3)] == ["submitted"] * 3
@@ -258,6 +271,26 @@ def test_a_message_of_class_human_is_never_anothers(terminal: Terminal) -> None:
         agent.tell("draft half a line")
         done = terminal.run("wake", "-t", "a", "--timeout", "5", text="hello", SOS_MESSAGE_CLASS="human")
         assert (done.returncode, world.turns(), agent.submitted()) == (75, [], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--via", "claude"), "submitted"),  # who names the channel means it
+        (("--via", "native"), "has not the user's authority"),
+        (("--via", "claude", "--authority", "user"), "has not the user's authority"),
+        (("--via", "codex"), "the pane runs claude, not codex"),
+    ],
+)
+def test_a_message_of_class_human_that_may_not_be_typed(
+    terminal: Terminal, options: tuple[str, ...], said: str
+) -> None:
+    with contextlib.closing(Claude(terminal)) as world:
+        agent = world.open("a")
+        done = terminal.run("wake", "-t", "a", "--timeout", "8", *options, text="hello", SOS_MESSAGE_CLASS="human")
+        assert said in done.stdout + done.stderr
+        assert (done.returncode, len(world.turns())) == ((0, 1) if said == "submitted" else (69, 0))
+        assert agent.submitted() == []
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from worker.fault_steps import step
 from worker.terminal import processes, target
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.channels.channel import AsideError, Message, Session, Site
-from worker.terminal.channels.names import TYPE, links
+from worker.terminal.channels.names import TYPE, links, no_link
 from worker.terminal.channels.sites import module, site_of
 from worker.terminal.leftover import PasteNote, fate_of
 from worker.terminal.places import Pane
@@ -62,7 +62,9 @@ class _Chain:
         self._options, self._profiles, self._via, self._authority = options, profiles, via, authority
         self._began = time.monotonic()
         self._deadline = self._began + options.timeout
-        name = f"{options.key}\0{text}".encode() if options.key else os.urandom(16)
+        # The place is part of it: one message may be for two panes whose agents keep their records in one folder.
+        where = f"{server.runner.host}\0{server.socket}\0{place}"
+        name = f"{options.key}\0{where}\0{text}".encode() if options.key else os.urandom(16)
         self._message = Message(hashlib.sha256(name).hexdigest()[:32], text)
         self._passed: list[str] = []
         self._pane = ""
@@ -119,7 +121,7 @@ class _Chain:
             outcome = self._by(link, PaneLock(self._server, pane), site, profile)
             if outcome is not None:
                 return outcome
-        return held or self._none(f"{profile.name} has no channel of its own here" if not tried else "")
+        return held or self._none("" if tried else no_link(profile.name, self._via, self._authority))
 
     def _none(self, why: str) -> Outcome:
         reasons = "; ".join(filter(None, [why, *self._passed]))

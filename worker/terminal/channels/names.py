@@ -12,6 +12,15 @@ NOT_MEASURED = "not as measured: "
 """What the reason of a link begins with that met another version or shape than it knows."""
 
 
+def no_link(agent: str, via: str, authority: str) -> str:
+    """Why `links` has none for the agent."""
+    if via in CHANNELS and via != agent:
+        return f"the pane runs {agent}, not {via}"
+    if agent in PEER and authority == "user":
+        return f"what comes by the channel of {agent} has not the user's authority, which this message is to have"
+    return f"{agent} has no channel of its own"
+
+
 def links(agent: str, via: str, authority: str = "any") -> list[str]:
     """The links to try for the agent, in their order.
 
