@@ -42,6 +42,10 @@ class Job:
         """Whether somebody should take it."""
         return self.is_free(now) and self.due <= now
 
+    def due_at(self, *, rung: bool = False) -> float:
+        """When somebody should take it, if nothing happens before."""
+        return self._busy_until if rung else max(self.due, self._busy_until)
+
     def take(self, now: float) -> None:
         """Its task is about to be enqueued."""
         self._busy_until = now + self._not_begun
@@ -68,6 +72,7 @@ class PollsDue:
         self._jobs = {agent: _poll_job() for agent in agents}
         self._expected = dict.fromkeys(self._jobs, time.monotonic())  # when a sign of life is due
         self._asked_until = 0.0
+        self._none_before = 0.0  # no inbox is due before: with a thousand of them, each is not asked at each look
         self._rung: set[str] = set()
         self._begun: dict[str, float] = {}  # the polls that are under way, since when
 
@@ -89,7 +94,7 @@ class PollsDue:
                 elif agent in at_once:
                     self._jobs[agent].due = now
                     self._rung.add(agent)  # a poll that is under way would put its own next time over that
-            self._asked_until = 0.0
+            self._asked_until = self._none_before = 0.0
 
     def take(self) -> list[str]:
         """The inboxes to poll now; each is busy until `done` is called for it."""
@@ -109,23 +114,30 @@ class PollsDue:
         """Whether somebody should call `take`; who is told so has a second for it before the next one is."""
         now = time.monotonic()
         with self._lock:
-            if now < self._asked_until or not any(self._is_due(agent, now) for agent in self._jobs):
+            if now < self._asked_until or self._soonest(now) > now:
                 return False
             self._asked_until = now + SOON_SECONDS
             return True
+
+    def _soonest(self, now: float) -> float:
+        """When the first inbox is due, or a time before that which is still to come. Holds the lock."""
+        if now >= self._none_before:
+            due = (job.due_at(rung=agent in self._rung) for agent, job in self._jobs.items())
+            self._none_before = min(due, default=now + FAR_SECONDS)
+        return self._none_before
 
     def seconds_until(self) -> float:
         """How long nothing will be due, if no doorbell rings."""
         now = time.monotonic()
         with self._lock:
-            free = (job.due for job in self._jobs.values() if job.is_free(now))
-            return max(0.0, min(free, default=now + FAR_SECONDS) - now)
+            return max(0.0, self._soonest(now) - now)
 
     def ring(self, agent: str) -> None:
         """The doorbell rang: poll as soon as the budget allows."""
         with self._lock:
             if agent in self._jobs:
                 self._rung.add(agent)
+                self._none_before = 0.0
 
     def begin(self, agent: str) -> bool:
         """A poll of this inbox begins; true if the doorbell had rung for it."""
@@ -153,6 +165,7 @@ class PollsDue:
             if agent in self._jobs:
                 due = time.monotonic() + max(0.0, seconds)
                 self._jobs[agent].done(due)
+                self._none_before = min(self._none_before, self._jobs[agent].due_at(rung=agent in self._rung))
                 if well:
                     self._expected[agent] = due
 
@@ -167,10 +180,10 @@ class PollsDue:
         self.done(agent, SOON_SECONDS, well=False)
 
     def lateness(self) -> dict[str, float]:
-        """For each inbox, how many seconds ago its poll should have shown a sign of life; negative: not due yet."""
+        """For each inbox that is late, how many seconds ago its poll should have shown a sign of life."""
         now = time.monotonic()
         with self._lock:
-            return {agent: now - expected for agent, expected in self._expected.items()}
+            return {agent: now - expected for agent, expected in self._expected.items() if expected < now}
 
 
 class SweepDue:
