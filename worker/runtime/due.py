@@ -4,12 +4,14 @@ Asked four times a second, so it lives in memory. A job is due, then taken by wh
 thread that runs it, then done. That thread may die: then the job is free again after some time.
 """
 
+import heapq
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 
 SOON_SECONDS = 1.0  # after a task could not be enqueued; and between two tasks that look for due polls
 FAR_SECONDS = 3600.0  # until something is due where nothing is
+OVERTAKEN = 8  # entries of an agenda for each inbox, before it is made anew
 
 POLL_NOT_BEGUN_SECONDS = 60.0  # a poll that nobody began: its task waits in memory, for a thread that is free
 POLL_LOST_SECONDS = 600.0  # a poll that began and never came back
@@ -72,9 +74,10 @@ class PollsDue:
         self._jobs = {agent: _poll_job() for agent in agents}
         self._expected = dict.fromkeys(self._jobs, time.monotonic())  # when a sign of life is due
         self._asked_until = 0.0
-        self._none_before = 0.0  # no inbox is due before: with a thousand of them, each is not asked at each look
         self._rung: set[str] = set()
+        self._agenda: list[tuple[float, str]] = []  # a heap of when each is due, among entries that have been overtaken
         self._begun: dict[str, float] = {}  # the polls that are under way, since when
+        self._begin_agenda()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -94,58 +97,73 @@ class PollsDue:
                 elif agent in at_once:
                     self._jobs[agent].due = now
                     self._rung.add(agent)  # a poll that is under way would put its own next time over that
-            self._asked_until = self._none_before = 0.0
+            self._asked_until = 0.0
+            self._begin_agenda()
 
     def take(self) -> list[str]:
         """The inboxes to poll now; each is busy until `done` is called for it."""
         now = time.monotonic()
+        due = []
         with self._lock:
             self._asked_until = 0.0
-            due = [agent for agent in self._jobs if self._is_due(agent, now)]
-            for agent in due:
+            while self._soonest() <= now:
+                agent = self._agenda[0][1]
+                due.append(agent)
                 self._jobs[agent].take(now)
-            return due
+                self._note(agent)
+        return due
 
-    def _is_due(self, agent: str, now: float) -> bool:
-        job = self._jobs[agent]
-        return job.is_due(now) or (agent in self._rung and job.is_free(now))
+    def _begin_agenda(self) -> None:
+        self._agenda = [(self._due_at(agent), agent) for agent in self._jobs]
+        heapq.heapify(self._agenda)
+
+    def _due_at(self, agent: str) -> float:
+        return self._jobs[agent].due_at(rung=agent in self._rung)
+
+    def _note(self, agent: str) -> None:
+        """Put it in the agenda anew, after a change. Holds the lock, as all that is about the agenda."""
+        if len(self._agenda) > OVERTAKEN * len(self._jobs):
+            self._begin_agenda()
+        else:
+            heapq.heappush(self._agenda, (self._due_at(agent), agent))
+
+    def _soonest(self) -> float:
+        """When the first inbox is due; that one is on top of the agenda then."""
+        agenda = self._agenda
+        while agenda and (agenda[0][1] not in self._jobs or agenda[0][0] != self._due_at(agenda[0][1])):
+            heapq.heappop(agenda)
+        return agenda[0][0] if agenda else time.monotonic() + FAR_SECONDS
 
     def anything(self) -> bool:
         """Whether somebody should call `take`; who is told so has a second for it before the next one is."""
         now = time.monotonic()
         with self._lock:
-            if now < self._asked_until or self._soonest(now) > now:
+            if now < self._asked_until or self._soonest() > now:
                 return False
             self._asked_until = now + SOON_SECONDS
             return True
-
-    def _soonest(self, now: float) -> float:
-        """When the first inbox is due, or a time before that which is still to come. Holds the lock."""
-        if now >= self._none_before:
-            due = (job.due_at(rung=agent in self._rung) for agent, job in self._jobs.items())
-            self._none_before = min(due, default=now + FAR_SECONDS)
-        return self._none_before
 
     def seconds_until(self) -> float:
         """How long nothing will be due, if no doorbell rings."""
         now = time.monotonic()
         with self._lock:
-            return max(0.0, self._soonest(now) - now)
+            return max(0.0, self._soonest() - now)
 
     def ring(self, agent: str) -> None:
         """The doorbell rang: poll as soon as the budget allows."""
         with self._lock:
             if agent in self._jobs:
                 self._rung.add(agent)
-                self._none_before = 0.0
+                self._note(agent)
 
     def begin(self, agent: str) -> bool:
         """A poll of this inbox begins; true if the doorbell had rung for it."""
         with self._lock:
-            if agent in self._jobs:
-                self._jobs[agent].begin(time.monotonic())
             rung = agent in self._rung
             self._rung.discard(agent)
+            if agent in self._jobs:
+                self._jobs[agent].begin(time.monotonic())
+                self._note(agent)
             self._begun[agent] = time.monotonic()
             return rung
 
@@ -165,7 +183,7 @@ class PollsDue:
             if agent in self._jobs:
                 due = time.monotonic() + max(0.0, seconds)
                 self._jobs[agent].done(due)
-                self._none_before = min(self._none_before, self._jobs[agent].due_at(rung=agent in self._rung))
+                self._note(agent)
                 if well:
                     self._expected[agent] = due
 
