@@ -1,4 +1,7 @@
-"""The poll: a periodic task that sends each inbox that is due to a worker of its own."""
+"""The poll: a periodic task that sends each inbox that is due to a thread of its own.
+
+That thread is no consumer of the queue: what huey does around a task costs as much as a poll that brings nothing.
+"""
 
 import logging
 from collections.abc import Callable
@@ -19,25 +22,27 @@ def register(
 ) -> Callable[[], None]:
     """Make huey's tasks of it; `hurry` asks for a sweep.
 
-    Returns what enqueues a poll of each inbox that is due, for the doorbell.
+    Returns what has each inbox polled that is due, for the doorbell.
     """
 
-    def enqueue_due() -> None:
+    def hand_out() -> None:
         for agent in polls.take():
-            if not huey.try_enqueue(poll_inbox.s(agent)):
-                polls.missed(agent)
+            huey.polls_to_make.put(agent)
 
     def anything_due(_now: datetime) -> bool:
         return polls.anything()
 
     @huey.periodic_task(anything_due, priority=Band.UPKEEP)
     def poll() -> None:
-        """Enqueue a poll of each inbox that is due."""
-        enqueue_due()
+        """Hand out each inbox that is due."""
+        hand_out()
 
-    @huey.task(priority=Band.POLL)
+    @huey.task(priority=Band.UPKEEP)
     def poll_inbox(agent: str) -> None:
-        """Poll one inbox; its messages are in the ledger before their deliveries are enqueued."""
+        """Poll one inbox; its messages are in the ledger before their deliveries are enqueued.
+
+        A task only because older versions have stored such.
+        """
         seconds, well = polling.FALLBACK_SECONDS, False
         try:
             taken, due = poller.poll(agent, rung=polls.begin(agent), alive=lambda wait: polls.alive(agent, wait))
@@ -47,7 +52,11 @@ def register(
         except BusWatchError as error:  # the ledger cannot be used now; a failing bus is no exception
             logger.error("%s was not polled: %s", agent, error)  # noqa: TRY400 - our sentence says it all
             observer.trouble(error)
+        except Exception as error:
+            logger.exception("the poll of %s failed", agent)
+            observer.crashed(error)
         finally:
             polls.done(agent, min(max(0.0, seconds), polling.LONGEST_SECONDS), well=well)
 
-    return enqueue_due
+    huey.poll_inbox = poll_inbox.call_local
+    return hand_out

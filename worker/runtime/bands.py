@@ -1,6 +1,6 @@
 """Bands of tasks, each with workers of its own that are woken instead of polling; whatever keeps the deliveries.
 
-Only deliveries are stored, and what is scheduled. Polls, sweeps and finalizers are this process's own: they come again
+Only deliveries are stored, and what is scheduled. Sweeps and finalizers are this process's own: they come again
 by themselves, so their tasks wait in memory, and one that brings nothing writes nothing.
 """
 
@@ -16,7 +16,6 @@ class Band(IntEnum):
     """Task priorities, each with workers of its own."""
 
     DELIVER = 0
-    POLL = 100
     UPKEEP = 200
     ALERT = 300
 

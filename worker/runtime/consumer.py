@@ -36,12 +36,6 @@ class BandWorker(Worker):
         super().initialize()
 
 
-class PollWorker(BandWorker):
-    """Takes polls."""
-
-    band = Band.POLL
-
-
 class UpkeepWorker(BandWorker):
     """Takes sweeps and finalizers."""
 
@@ -97,14 +91,15 @@ class WatchConsumer(Consumer):
             self._create_named(UpkeepWorker, f"UpkeepWorker-{number}") for number in range(1, UPKEEP_WORKERS + 1)
         ]
         self.crew = PollCrew(
-            lambda: self._create_reserved(PollWorker),
+            huey.polls_to_make,
+            huey.poll_inbox,
             self.stop_flag,
             inboxes=huey.polls.__len__,
             slow=huey.polls.slow,
         )
 
-    def _create_reserved(self, kind: type[BandWorker]) -> BandWorker:
-        return kind(
+    def _create_named(self, kind: type[BandWorker], name: str) -> tuple[BandWorker, threading.Thread]:
+        worker = kind(
             huey=self.huey,
             stop_flag=self.stop_flag,
             default_delay=self.default_delay,
@@ -112,8 +107,6 @@ class WatchConsumer(Consumer):
             backoff=self.backoff,
         )
 
-    def _create_named(self, kind: type[BandWorker], name: str) -> tuple[BandWorker, threading.Thread]:
-        worker = self._create_reserved(kind)
         return worker, self._create_process(worker, name)
 
     def _staff_alerts(self) -> None:
@@ -147,6 +140,7 @@ class WatchConsumer(Consumer):
         self.stop_flag.set()
         self.huey.program.stopping.set()  # polls that wait for their turn at the bus go home
         self.huey.storage.stop()  # those who wait for work look at the flag
+        self.crew.end()
         super().stop(graceful)
 
     def also_graceful(self) -> None:

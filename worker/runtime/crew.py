@@ -5,51 +5,37 @@ thread: then another comes in its place, so that there are always `FREE` for the
 there are too many leaves.
 """
 
+import queue
 import threading
 from collections.abc import Callable
-from datetime import datetime
-from typing import Protocol
 
 FREE = 4
 SLOW_SECONDS = 0.5  # a poll that has taken longer does not count among the free ones' work
-
-
-class Looper(Protocol):
-    """A huey worker, as far as it matters here."""
-
-    task_count: int
-
-    def initialize(self) -> None:
-        """Before its first round."""
-        ...
-
-    def loop(self, now: datetime | None = None) -> None:
-        """One round: take a task and run it, or find none within some seconds."""
-        ...
-
-    def shutdown(self) -> None:
-        """After its last round."""
-        ...
+PATIENCE_SECONDS = 5.0  # a thread that finds nothing for so long asks whether it is needed
 
 
 class PollCrew:
-    """Starts the threads; `make` makes each one's worker, and `stop` ends them all.
+    """Starts the threads, which `poll` what lies in `work`, until `stop`; a None there lets one of them look at it.
 
     `inboxes` and `slow` tell how many inboxes are polled, and how many polls have taken longer than so many seconds.
     """
 
     def __init__(
         self,
-        make: Callable[[], Looper],
+        work: queue.SimpleQueue[str | None],
+        poll: Callable[[str], None],
         stop: threading.Event,
         *,
         inboxes: Callable[[], int],
         slow: Callable[[float], int],
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
-        self._make = make
+        self._queue = work
+        self._poll = poll
         self._stop = stop
         self._inboxes = inboxes
         self._slow = slow
+        self._patience = patience
         self._lock = threading.Lock()
         self._surplus = 0
         self._count = 0
@@ -64,19 +50,24 @@ class PollCrew:
         for _ in range(wanted - len(self.threads)):
             self._count += 1
             name = f"PollWorker-{self._count}"
-            self.threads.append(threading.Thread(target=self._work, args=(self._make(),), name=name, daemon=True))
+            self.threads.append(threading.Thread(target=self._work, name=name, daemon=True))
             self.threads[-1].start()
 
-    def _work(self, worker: Looper) -> None:
-        worker.initialize()
-        try:
-            while not self._stop.is_set():
-                before = worker.task_count
-                worker.loop()
-                if worker.task_count == before and self._may_leave():
+    def end(self) -> None:
+        """Wake the threads that wait: they look whether they are to stop."""
+        for _ in self.threads:
+            self._queue.put(None)
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                agent = self._queue.get(timeout=self._patience)
+            except queue.Empty:
+                if self._may_leave():
                     return
-        finally:
-            worker.shutdown()
+                continue
+            if agent is not None:
+                self._poll(agent)
 
     def _may_leave(self) -> bool:
         with self._lock:

@@ -193,10 +193,6 @@ class PollsDue:
         with self._lock:
             return sum(begun <= before for begun in self._begun.values())
 
-    def missed(self, agent: str) -> None:
-        """Its task could not be enqueued: try again soon."""
-        self.done(agent, SOON_SECONDS, well=False)
-
     def lateness(self) -> dict[str, float]:
         """For each inbox that is late, how many seconds ago its poll should have shown a sign of life."""
         now = time.monotonic()

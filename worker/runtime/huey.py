@@ -6,8 +6,8 @@ What is changed, and why (huey 3.5.4; `huey_consumer` and its flags stay as huey
 - commits do not wait for the disk: the ledger is the truth, and fills the queue again at any time;
 - the scheduler looks four times a second, and periodic tasks are asked at each look, so that a poll every few
   seconds is possible; `huey` itself would ask them once a minute;
-- poll, sweep and finalize run on workers of their own, and their tasks wait in memory: they never wait behind
-  transports, and one that brings nothing has written nothing.
+- sweep and finalize run on workers of their own, and their tasks wait in memory: they never wait behind transports;
+- polls are handed out by a periodic task, to threads that are no workers of huey's (`worker.runtime.crew`).
 """
 
 import logging
@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any, Protocol, cast
 
 from huey import Huey
@@ -69,6 +70,7 @@ class WatchHuey(Huey):
     """
 
     program: Program  # set by the composition root, which needs this Huey for it
+    poll_inbox: Callable[[str], None]  # set by the task that polls
     tells = False  # whether people are told of alerts: then those have workers of their own
 
     def __init__(
@@ -83,6 +85,7 @@ class WatchHuey(Huey):
         self._make_storage = make_storage
         self.polls = polls
         self.sweeps = sweeps
+        self.polls_to_make: SimpleQueue[str | None] = SimpleQueue()  # agents; None wakes a thread, to look around
         self.default_workers = default_workers
         self.on_flags = on_flags
         self.scheduler_beat = time.monotonic()

@@ -53,6 +53,9 @@ class Observer:
     def trouble(self, error: BusWatchError) -> None:
         """A poll or a sweep could not do its work: the ledger cannot be used. Comes again as long as it lasts."""
 
+    def crashed(self, error: Exception) -> None:
+        """A poll failed in a way that nobody foresaw. What fails so in a task of huey's, its integration reports."""
+
     def configured(self, settings: Settings) -> None:
         """These settings are in force from now on."""
 

@@ -44,6 +44,11 @@ class Observers(Observer):
         for one in self._all:
             one.trouble(error)
 
+    def crashed(self, error: Exception) -> None:
+        """Tell all."""
+        for one in self._all:
+            one.crashed(error)
+
     def configured(self, settings: Settings) -> None:
         """Tell all."""
         for one in self._all:

@@ -129,6 +129,10 @@ class SentryReporter(Observer):
                 }
             )
 
+    def crashed(self, error: Exception) -> None:
+        """Report it; `_before_send` sees to how often, and to what it may quote."""
+        sentry_sdk.capture_exception(error)
+
     def launcher_died(self) -> None:
         """Report it, and see that it gets out: this process ends soon."""
         sentry_sdk.capture_event(

@@ -3,7 +3,6 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
 
 import pytest
 
@@ -15,34 +14,32 @@ Job = Callable[[], object]
 
 
 class Inboxes:
-    """A thousand inboxes whose polls are jobs; those in `hanging` have taken too long."""
+    """A thousand inboxes whose polls are jobs; `hanging` of them have taken too long."""
 
     def __init__(self) -> None:
-        self.jobs: queue.Queue[Job] = queue.Queue()
+        self.queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.jobs: list[Job] = []
         self.count = 1000
         self.hanging = 0
         self.stop = threading.Event()
-        self.crew = PollCrew(lambda: Worker(self), self.stop, inboxes=lambda: self.count, slow=lambda _: self.hanging)
+        self.crew = PollCrew(
+            self.queue,
+            self.do,
+            self.stop,
+            inboxes=lambda: self.count,
+            slow=lambda _: self.hanging,
+            patience=0.05,
+        )
+
+    def do(self, number: str) -> None:
+        self.jobs[int(number)]()
+
+    def put(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.queue.put(str(len(self.jobs) - 1))
 
     def alive(self) -> int:
         return sum(thread.is_alive() for thread in self.crew.threads)
-
-
-class Worker:
-    def __init__(self, inboxes: Inboxes) -> None:
-        self.inboxes = inboxes
-        self.task_count = 0
-
-    def initialize(self) -> None: ...
-    def shutdown(self) -> None: ...
-
-    def loop(self, now: datetime | None = None) -> None:
-        try:
-            job = self.inboxes.jobs.get(timeout=0.05)
-        except queue.Empty:
-            return
-        self.task_count += 1
-        job()
 
 
 @pytest.fixture
@@ -50,6 +47,7 @@ def inboxes() -> Iterator[Inboxes]:
     made = Inboxes()
     yield made
     made.stop.set()
+    made.crew.end()
     for thread in made.crew.threads:
         thread.join(PATIENCE)
         assert not thread.is_alive()
@@ -70,11 +68,11 @@ def test_polls_that_hang_keep_nobody_waiting(inboxes: Inboxes) -> None:
     gate, done = threading.Event(), threading.Semaphore(0)
     inboxes.crew.staff()
     for hanging in range(3 * FREE):
-        inboxes.jobs.put(gate.wait)
-        until(inboxes.jobs.empty, "it hangs", PATIENCE)
+        inboxes.put(gate.wait)
+        until(inboxes.queue.empty, "it hangs", PATIENCE)
         inboxes.hanging = hanging + 1
         inboxes.crew.staff()
-    inboxes.jobs.put(done.release)
+    inboxes.put(done.release)
     assert done.acquire(timeout=PATIENCE)
     assert inboxes.alive() == 4 * FREE
     gate.set()
@@ -90,7 +88,7 @@ def test_a_thread_that_died_is_replaced(inboxes: Inboxes, monkeypatch: pytest.Mo
     def dies() -> None:
         raise SystemExit
 
-    inboxes.jobs.put(dies)
+    inboxes.put(dies)
     until(lambda: inboxes.alive() == FREE - 1, "it died", PATIENCE)
     inboxes.crew.staff()
     assert inboxes.alive() == FREE

@@ -59,7 +59,7 @@ def test_a_host_takes_what_is_its_own_and_what_is_for_any(queue: Queue) -> None:
     one, two = queue("one"), queue("two")
     one.enqueue(b"bound", Band.DELIVER)
     one.enqueue(b"for any", ANYWHERE)
-    two.enqueue(b"polls stay here", Band.POLL)
+    two.enqueue(b"sweeps stay here", Band.UPKEEP)
     assert _taken(two) == [b"for any"]
     assert _taken(one) == [b"bound"]
 
@@ -166,7 +166,7 @@ def test_while_its_server_is_away_nothing_is_lost_nor_busy(
             with pytest.raises(QueueAwayError):
                 storage.enqueue(b"refused", Band.DELIVER)
         assert len(tries) <= 5, "the server is not asked at every turn"
-        storage.enqueue(b"a poll", Band.POLL)  # goes on
+        storage.enqueue(b"a sweep", Band.UPKEEP)  # goes on
         server.start()
         until(lambda: storage.dequeue() is None and not storage._away, "the queue to be back")
         assert losses == [1], "the ledger fills it again"

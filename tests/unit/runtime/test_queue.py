@@ -113,19 +113,19 @@ def serving(storage: Storage, band: Band) -> bytes | None:
 def test_each_band_has_its_own_workers(storage: Storage) -> None:
     storage.patience = 0.0
     storage.enqueue(b"deliver", Band.DELIVER)
-    storage.enqueue(b"poll", Band.POLL)
+    storage.enqueue(b"sweep", Band.UPKEEP)
     with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(serving, storage, Band.ALERT).result(PATIENCE) is None
+        assert pool.submit(serving, storage, Band.UPKEEP).result(PATIENCE) == b"sweep"
         assert pool.submit(serving, storage, Band.UPKEEP).result(PATIENCE) is None
-        assert pool.submit(serving, storage, Band.POLL).result(PATIENCE) == b"poll"
-        assert pool.submit(serving, storage, Band.POLL).result(PATIENCE) is None
         assert pool.submit(serving, storage, Band.DELIVER).result(PATIENCE) == b"deliver"
 
 
-def test_polls_and_upkeep_wait_in_memory(file: WakeupStorage, tmp_path: Path) -> None:
+def test_upkeep_waits_in_memory(file: WakeupStorage, tmp_path: Path) -> None:
     """They are this process's own, and come again by themselves: one that brings nothing has written nothing."""
     with closing(sqlite3.connect(tmp_path / "queue.db")) as other:
         before = other.execute("pragma data_version").fetchone()
-        for band in (Band.POLL, Band.UPKEEP):
+        for band in (Band.UPKEEP, Band.ALERT):
             file.enqueue(b"task", band)
             file.serve(band)
             assert file.dequeue() == b"task"
@@ -146,8 +146,8 @@ def test_what_an_older_version_left_in_the_file_is_taken(file: WakeupStorage, tm
 def test_within_a_band_the_first_come_first(storage: Storage) -> None:
     storage.patience = 0.0
     for number in range(5):
-        storage.enqueue(b"%d" % number, Band.POLL)
-    storage.serve(Band.POLL)
+        storage.enqueue(b"%d" % number, Band.UPKEEP)
+    storage.serve(Band.UPKEEP)
     assert [storage.dequeue() for _ in range(6)] == [b"0", b"1", b"2", b"3", b"4", None]
 
 
