@@ -126,7 +126,10 @@ class _Recorder:
             ("!", "an exclamation mark, which asks for a shell", "unknown"),
         ):
             server.type(pane, text)
-            self._keep(state, f"{what}, {when}")
+            shown = self._once_it_shows(state)
+            # A prompt of its own (Vibe's `/`) is no box that the profile knows: that is as good, if nothing is typed there.
+            known = self._is_as(state, shown) or not self._is_as("unknown", shown)
+            self._keep(state if known else "unknown", f"{what}, {when}", shown)
             server.keys(pane, "Escape")
             self._s.clear_draft()
 
