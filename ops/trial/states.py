@@ -127,7 +127,7 @@ class _Recorder:
         ):
             server.type(pane, text)
             shown = self._once_it_shows(state)
-            # A prompt of its own (Vibe's `/`) is no box that the profile knows: that is as good, if nothing is typed there.
+            # A prompt of its own (Vibe's `/`) is no box that the profile knows: as good, if nothing is typed there.
             known = self._is_as(state, shown) or not self._is_as("unknown", shown)
             self._keep(state if known else "unknown", f"{what}, {when}", shown)
             server.keys(pane, "Escape")
@@ -171,7 +171,11 @@ class _Recorder:
         self._keep("dialog", "it asks, and the second answer is chosen")
         server.keys(pane, "Escape")
         server.still(pane, quiet=2)
-        self._keep("idle", "the question was answered with Escape")
+        shown = self._once_it_shows("idle")
+        if self._is_as("dialog", shown):  # Hermes
+            self._keep("dialog", "it asks, and Escape was pressed, which answers nothing", shown)
+        else:
+            self._keep("idle", "the question was answered with Escape", shown)
         if self._s.approved:
             raise SystemExit("the command ran although nobody approved it")
 
