@@ -17,6 +17,7 @@ RECORDS = {
     "claude": ".claude/projects/*/*.jsonl",
     "opencode": ".local/share/opencode/*.db*",
     "pi": ".pi/agent/sessions/*/*.jsonl",
+    "copilot": ".copilot/session-state/*/events.jsonl",
     "qwen": ".qwen/projects/*/chats/*.jsonl",
 }
 GLANCE = 0.01  # seconds between two looks at the record: what the figures are true to
