@@ -182,14 +182,14 @@ def opening(session: Session, count: int) -> list[Outcome]:
         message = plain("y yes @@ 1")()
         outcome = deliver(session, message.text, patience=0, wanted="either")
         # Codex begins its answer anew at each message, so the question may come only now.
-        session.server.still(session.pane, quiet=1.5, limit=6 + 2 * ahead)
+        session.asked(limit=6 + 2 * ahead)
         if session.approved:
             raise BrokenError(f"the command ran: the dialog was answered by {outcome}")
         session.approve_as_a_person()
         if outcome.verdict == "unproven":
             session.clear_draft()  # pasted before the question came, not entered: it is for a person to look after
         sent.append((message, judge(session, message, outcome, limit=15 if outcome.verdict in TYPED else 1)))
-        session.server.still(session.pane, quiet=1.5, limit=20)
+        session.at_rest()
     return settle(session, sent)
 
 

@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -183,7 +183,7 @@ class Session:
                 raise SystemExit(f"{self.ui.name} no longer asks whether the command may run")
             time.sleep(0.1)
         (self.cwd / "approved").unlink()
-        self.server.still(self.pane, quiet=1.0, limit=20)
+        self.at_rest()
 
     def clear_draft(self) -> Screen:
         """Delete a draft as a person would: with backspace, until the box is seen to be empty; the last screen."""
@@ -213,13 +213,24 @@ class Session:
         """What the UI's profile makes of `screen`."""
         return judge(look_of(asdict(screen)), load(self.ui.name, [SHIPPED]))
 
-    def asked(self, limit: float = 30.0) -> Screen:
-        """Wait until the UI asks, or longer than it can take; then until it stands still; its screen."""
-        end = time.monotonic() + limit
-        while time.monotonic() < end and self.judged(self.server.screen(self.pane)).state in {"idle", "busy"}:
+    def asked(self, limit: float = 30.0) -> None:
+        """Wait until the UI asks, or longer than it can take."""
+        self._settles({"dialog", "unknown"}, limit)
+
+    def at_rest(self, limit: float = 20.0) -> None:
+        """Wait until the UI waits for a message, or longer than it can take."""
+        self._settles({"idle"}, limit)
+
+    def _settles(self, states: Collection[str], limit: float) -> None:
+        """Wait until half a second's looks find the UI in one of the states; it may move on for ever in any of them."""
+        end, since = time.monotonic() + limit, 0.0
+        while (now := time.monotonic()) < end:
             go_on()
-            time.sleep(0.2)
-        return self.server.still(self.pane, quiet=2, limit=10)
+            seen = self.judged(self.server.screen(self.pane)).state in states
+            since = (since or now) if seen else 0.0
+            if seen and now - since >= 0.5:
+                return
+            time.sleep(0.1)
 
     def mine(self, *texts: str) -> None:
         """Remember texts that belong into the conversation; what else turns up there is a stray."""
