@@ -17,6 +17,12 @@ def _no_tabs(text: str) -> str:
     return text.replace("\t", "    ")
 
 
+def _by_omp(text: str) -> str:
+    """A notice goes in front of what comes while it works; pastes are composed, and a tab is three blanks."""
+    text = re.sub(r"(?s)^<system-notice>.*?</system-notice>\s*", "", text)
+    return unicodedata.normalize("NFC", text.replace("\t", "   "))
+
+
 def _no_end_of_paste(text: str) -> str:
     return re.sub(r"(0[01])~", r"\1 ~", text)
 
@@ -209,8 +215,7 @@ UIS = {
             Package("@oh-my-pi/pi-coding-agent", "18.2.3", "omp", beside=("bun@1.4.5",)),
             setups.omp,
             loaded=r"^╰─",
-            # In front of what comes while it works.
-            changes=lambda text: _no_tabs(re.sub(r"(?s)^<system-notice>.*?</system-notice>\s*", "", text)),
+            changes=_by_omp,
             own_texts=(r"<system-reminder>",),
         ),
         UI(
