@@ -142,7 +142,7 @@ class _Recorder:
     def _busy(self) -> None:
         server, pane = self._s.server, self._s.pane
         self._say(f"slow{_SLOW} M00000002Z")
-        self._until("M00000002Z w2")
+        self._until("M00000002Z w2", limit=15)  # Continue shows an answer when it is whole
         self._keep("busy", "an answer streams")
         time.sleep(1)
         self._keep("busy", "an answer streams, a second later")
