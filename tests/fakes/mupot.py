@@ -12,6 +12,7 @@ A peek shows what is leased or parked, too. Agents have ids, and slugs by which 
 """
 
 import json
+import re
 import threading
 import time
 import uuid
@@ -296,7 +297,9 @@ class _Handler(FakeHandler):
         return dict(self.server.streams.ack(self._reader(), ids))
 
     def _send(self, token: Token, args: dict[str, Any]) -> dict[str, Any]:
-        to, body, name = args.get("to"), args.get("body"), args.get("request_id")
+        to, body, name, answers = (args.get(key) for key in ("to", "body", "request_id", "in_reply_to"))
+        if any(one is not None and not re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", str(one)) for one in (name, answers)):
+            raise RefusalError(400, "invalid_request_id")
         if not isinstance(to, str) or not to or not isinstance(body, str) or not body:
             raise RefusalError(400, "invalid_args")
         if len(body.encode("utf-16-le")) // 2 > LONGEST_BODY:
@@ -307,12 +310,12 @@ class _Handler(FakeHandler):
         with letters.lock:
             before = next((r for r in letters.rows if name and (r.from_agent, r.request_id) == (sender, name)), None)
             if before is not None:
-                if (before.to_agent, before.body) != (recipient, body):
+                if (before.to_agent, before.body, before.in_reply_to) != (recipient, body, args.get("in_reply_to")):
                     raise RefusalError(409, "request_id_conflict")
                 return {"id": before.id, "seq": before.seq, "duplicate": True, "to": recipient}
             if len(letters.unread(to)) >= MOST_UNREAD:
                 raise RefusalError(409, "inbox_full")
-            letters.add(to, body, source=sender, kind=args.get("kind", "message"), request_id=name)
+            letters.add(to, body, source=sender, kind=args.get("kind", "message"), request_id=name, in_reply_to=answers)
             row = letters.rows[-1]
         return {"id": row.id, "seq": row.seq, "duplicate": False, "to": recipient}
 

@@ -72,7 +72,7 @@ class BusClient(BusRequests):
         """What came in the last minute."""
         return self.inbox(endpoint, (int((time.time() - 60) * 1000), 0), endpoint.limit).messages
 
-    def hand_in(self, endpoint: Endpoint, to: str, text: str, name: str = "") -> SentMessage:  # noqa: ARG002 - Source has it
+    def hand_in(self, endpoint: Endpoint, to: str, text: str, name: str = "", answers: str = "") -> SentMessage:  # noqa: ARG002 - Source has it
         """`send`, and once more where the bus wanted the agent announced first: then it had not taken it."""
         try:
             return self.send(endpoint, to, text)

@@ -92,15 +92,16 @@ class Mupot:
         body = self._get(endpoint, "/api/inbox", {"peek": "1", "limit": "1"})
         return listed(body, endpoint.agent).messages
 
-    def hand_in(self, endpoint: Endpoint, to: str, text: str, name: str) -> SentMessage:
-        """Send it, under its own name: a pot that has it already says so."""
+    def hand_in(self, endpoint: Endpoint, to: str, text: str, name: str, answers: str = "") -> SentMessage:
+        """Send it, under its own name: a pot that has it already says so, if it answers the same."""
         length = len(text.encode("utf-16-le", "surrogatepass")) // 2
         if not 0 < length <= LONGEST_BODY:
             raise UnsendableError(f"A text has 1 to {LONGEST_BODY:,} characters on a mupot; this one has {length:,}.")
         with self._lock:
             names = self._names.get((endpoint.bridge_url, endpoint.agent))
         ref = names.ids.get(to, to) if names else to
-        found = self._tool(endpoint, "send", {"to": ref, "body": text, "request_id": name})
+        asked = {"to": ref, "body": text, "request_id": name} | ({"in_reply_to": answers} if answers else {})
+        found = self._tool(endpoint, "send", asked)
         handle, seq = found.get("id"), found.get("seq")
         if not isinstance(handle, str) or not isinstance(seq, int):
             raise BadAnswerError("The pot did not say that it has the message. Retrying.")

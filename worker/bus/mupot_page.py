@@ -1,5 +1,6 @@
 """What a pot answers with, made safe: a page of its inbox, in either of the two forms that it has."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -107,7 +108,14 @@ def _message(item: Any, agent: str) -> InboxMessage:
         timestamp=clean(str(written)),
         handle=handle,
         in_order=True,
+        name=_reference(item.get("request_id")) or _reference(handle),
+        answers=_reference(item.get("in_reply_to")),
     )
+
+
+def _reference(value: Any) -> str:
+    """A name that a pot takes as `in_reply_to`; empty where it is none."""
+    return value if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_.:-]{1,128}", value) else ""
 
 
 def _milliseconds(written: Any) -> int:

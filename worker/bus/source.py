@@ -91,8 +91,11 @@ class Source(Protocol):
     def glance(self, endpoint: Endpoint) -> Sequence[InboxMessage]:
         """Some of the inbox, to see whether it can be read. Nothing is taken."""
 
-    def hand_in(self, endpoint: Endpoint, to: str, text: str, name: str) -> SentMessage:
-        """Send `text` to the agent `to`. `name` is the message's own, at every try."""
+    def hand_in(self, endpoint: Endpoint, to: str, text: str, name: str, answers: str = "") -> SentMessage:
+        """Send `text` to the agent `to`. `name` is the message's own, at every try.
+
+        `answers` is the name of the message that it answers, for a bus that has such names.
+        """
 
     def peers(self, endpoint: Endpoint) -> Mapping[str, Any]:
         """Who else is there: `registered`, `streams`, and `agents` where it names all of them; as `GET /peers` does."""

@@ -32,6 +32,7 @@ class InboxMessage:
     `text` and `source` are any text without lone surrogates (they may hold NUL and escapes). `message_class`
     is the entry's `class` field as sent, not yet checked against the known classes. `handle` is what the bus calls it
     when it is acknowledged. `in_order`: it comes after all that this bus showed before it, whatever time its id names.
+    `name` is what an answer to it says that it answers, `answers` what this one says so; empty where there is none.
     """
 
     stream: str
@@ -45,6 +46,8 @@ class InboxMessage:
     timestamp: str | None
     handle: str = ""
     in_order: bool = False
+    name: str = ""
+    answers: str = ""
 
     @property
     def key(self) -> tuple[str, str]:

@@ -164,7 +164,8 @@ class Outbox:
                     return _Ended(Try.REFUSED, known.words, remark=outgoing.NO_SUCH_AGENT)
                 remark = known.words or None
             asked = True
-            sent = source.hand_in(endpoint, letter.recipient, letter.text, letter.name)
+            answers = self.db.read(lambda db: outcomes.name_of_answered(db, letter))
+            sent = source.hand_in(endpoint, letter.recipient, letter.text, letter.name, answers)
         except (BusError, TokenError) as error:
             # A token that cannot be read is treated as one that the bus refuses: looked at again soon.
             cause = error if isinstance(error, BusError) else UnauthorizedError(str(error))

@@ -82,12 +82,13 @@ def take_in(
             """
             insert into messages
               (agent, stream, ms, seq, message_id, source, class, project, sent_at, text, received_at,
-               state, finished_at)
-            values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing returning id
+               state, finished_at, name, answers)
+            values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) on conflict do nothing returning id
             """,
             (
                 agent, message.stream, message.ms, message.seq, message.message_id, message.source, message_class,
                 message.project, message.timestamp, message.text, now, state, None if transports else now,
+                message.name or None, message.answers or None,
             ),
         ).fetchone()  # fmt: skip
         if row is None:

@@ -29,7 +29,12 @@ class Letter(NamedTuple):
     @property
     def name(self) -> str:
         """Its own name, the same at every try, and no other message's of this agent."""
-        return f"bus-watch-{self.id}-{int(self.created_at * 1_000_000)}"
+        return name_of(self.id, self.created_at)
+
+
+def name_of(number: int, created_at: float) -> str:
+    """The name of a message of ours, on a bus that has names."""
+    return f"bus-watch-{number}-{int(created_at * 1_000_000)}"
 
 
 class Head(NamedTuple):

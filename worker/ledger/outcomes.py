@@ -1,6 +1,6 @@
 """Where a message that we sent lies, and what became of it, as this ledger has it: its recipient may be in it, too."""
 
-from worker.ledger.outbox import Letter
+from worker.ledger.outbox import Letter, name_of
 from worker.ledger.port import Row, Tx
 from worker.outgoing import key_of
 
@@ -101,11 +101,28 @@ def is_asked(db: Tx, row: Row) -> bool:
     )
 
 
+def name_of_answered(db: Tx, letter: Letter) -> str:
+    """What the bus calls the message that a letter answers; empty where it has no name, or none is answered."""
+    agent, _, rest = (letter.answers or "").partition("/")
+    stream, _, message_id = rest.rpartition("/")
+    ms, _, seq = message_id.partition("-")
+    if agent != letter.agent or not ms.isdigit() or not seq.isdigit():
+        return ""
+    row = db.execute(
+        """
+        select name from messages indexed by messages_by_time
+        where agent = ? and ms = ? and seq = ? and stream = ?
+        """,
+        (agent, int(ms), int(seq), stream),
+    ).fetchone()
+    return (row["name"] if row else None) or ""
+
+
 def answer_to(db: Tx, row: Row) -> Row | None:
     """The message that answers one of ours, whole.
 
-    Where both sides are in this ledger it is the one that was sent as an answer to it; else a bus does not say what
-    answers what, and it is the next that its recipient wrote to us alone.
+    Where both sides are in this ledger it is the one that was sent as an answer to it; else what says so, on a bus that
+    has names for that, or the next that its recipient wrote to us alone and that answers nothing else.
     """
     ours = lies_here(db, row)
     message_id = row["message_id"] if ours is None else ours["message_id"]
@@ -124,8 +141,12 @@ def answer_to(db: Tx, row: Row) -> Row | None:
         select * from messages indexed by messages_by_time
         where agent = :agent and ms >= :ms and source = 'agent:' || :other and (:ms > 0 or received_at >= :ended)
           and stream like '%:agent:' || :agent and coalesce(class, '') <> 'terminal-log'
-        order by ms, id limit 1
+          and (answers is null or answers = :name)
+        order by case when answers is null then 1 else 0 end, ms, id limit 1
         """,
-        {"agent": row["agent"], "other": row["recipient"], "ms": ms, "ended": row["ended_at"]},
-    ).fetchone()
+        {
+            "agent": row["agent"], "other": row["recipient"], "ms": ms, "ended": row["ended_at"],
+            "name": name_of(row["id"], row["created_at"]),
+        },
+    ).fetchone()  # fmt: skip
     return found

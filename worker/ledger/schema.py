@@ -321,9 +321,14 @@ _NOTICES = """
 create index messages_notices on messages (ms) where class = 'terminal-log';  -- among them: what workers tell workers
 """
 
+_NAMES = """
+alter table messages add column name text;     -- what an answer to it names, on a bus that has such names
+alter table messages add column answers text;  -- the name of the message that it answers, as its sender says
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     *(_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10),
-    *(_OUTBOX, _TELLING, _ONE_RUNS, _ALERTS, _MOVES, _NOTICES),
+    *(_OUTBOX, _TELLING, _ONE_RUNS, _ALERTS, _MOVES, _NOTICES, _NAMES),
 )
 VERSION = len(MIGRATIONS)
 CLOSED = (

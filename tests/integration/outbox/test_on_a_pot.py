@@ -1,8 +1,10 @@
 """Sending over a mupot: what is said once is one message, whatever happens to the answer, and both sides find it."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,8 @@ from tests.world.config import QUICK, Home
 from tests.world.waiting import until
 from worker.cli.main import main
 from worker.cli.mcp import Tools
+from worker.ledger import outbox, outcomes
+from worker.ledger.sqlite import SqliteLedger
 
 
 class Pair(Home):
@@ -53,6 +57,8 @@ def test_there_and_back(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(capsys.readouterr().out)
     assert shown["source"] == "agent:alice"
     assert main(["reply", shown["key"], "6380"]) == 0
+    asked, answer = pair.pot.streams.rows
+    assert answer.in_reply_to == asked.request_id, "a pot has a field for it"
     assert main(["run", "--once"]) == 0
     assert pair.seen("alice-wake") == ["6380"]
     assert main(["wait", "out-1", "--for", "answered", "--timeout", "1"]) == 0
@@ -70,6 +76,44 @@ def test_a_lost_answer_is_no_doubt(pair: Pair, kind: str) -> None:
         lambda: main(["run", "--once"]) == 0 and main(["wait", "out-2", "--timeout", "0"]) == 0, "the second to be sent"
     )
     assert pair.bodies() == ["once", "and then"]
+
+
+def test_who_asks_on_a_pot_gets_the_answer_to_it(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bob is elsewhere: what he answers is told by what the pot's messages name, and not by which came first."""
+    whole = json.loads(pair.config.read_text())
+    pair.write_config(json.dumps(whole | {"agents": whole["agents"][:1]}))
+    for text in ("which port?", "which host?", "which colour?"):
+        assert main(["send", "bob", text]) == 0
+    names = [str(row.request_id) for row in pair.pot.streams.rows]
+    for body, name in (("here", names[1]), ("not about that", "another"), ("6380", names[0]), ("red", None)):
+        pair.pot.streams.add("alice", body, source="agent:bob", in_reply_to=name)
+    assert main(["run", "--once"]) == 0
+    answers = []
+    for number in (1, 2, 3):
+        assert main(["wait", f"out-{number}", "--for", "answered", "--timeout", "0"]) == 0
+        with contextlib.closing(SqliteLedger(pair.ledger)) as ledger:
+            row = ledger.read(lambda db, n=number: outcomes.answer_to(db, outbox.find(db, n)))  # type: ignore[misc]
+            answers.append(row["text"] if row else None)
+    assert answers == ["6380", "here", "red"]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"request_id": "r-1"}, "r-1"),
+        ({}, "its id"),
+        ({"request_id": "no name\n"}, "its id"),
+        ({"request_id": 7}, "its id"),
+    ],
+)
+def test_what_an_answer_names(pair: Pair, given: dict[str, Any], named: str) -> None:
+    """The message's request_id, as the pot's own clients do; else the id that the pot gave it."""
+    pair.pot.streams.add("bob", "well?", source="agent:alice", **given)
+    assert main(["run", "--once"]) == 0
+    (key,) = [f"bob/{row['message_id']}" for row in pair.rows("select message_id from messages where agent = 'bob'")]
+    assert main(["reply", key, "yes"]) == 0
+    asked, answer = pair.pot.streams.rows
+    assert answer.in_reply_to == (asked.id if named == "its id" else named)
 
 
 def test_nobody_of_that_name(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
