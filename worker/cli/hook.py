@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     secret = TokenSource(agent=args.to, file=str(path))
     secret.read()  # one that cannot be read is said now
     message_class = sending.class_of(args)
+    args.to = sending.recipient(args.to)
     agent = sending.sender(sending.desk_of(args.config), args.sender)
 
     def take(text: str, once: str) -> str:

@@ -5,6 +5,7 @@ shells. `bus-watch agent setup NAME --mcp` writes the entry. It needs the extra 
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -65,25 +66,31 @@ def run(args: argparse.Namespace) -> int:
             destructive_hint=False,
             open_world_hint=False,
         )
-        server.add_tool(_in_a_thread(tool), name=tool.__name__, description=tool.__doc__, annotations=hints)
+        server.add_tool(_told(tool), name=tool.__name__, description=tool.__doc__, annotations=hints)
     server.run("stdio")
     return 0
 
 
-def _in_a_thread(tool: Callable[..., dict[str, Any]]) -> Callable[..., Any]:
+def _told(tool: Callable[..., Any]) -> Callable[..., Any]:
     """The tool as a coroutine whose failures are words for the agent: never a traceback."""
     import functools
+    import inspect
 
     import anyio.to_thread
+    from mcp_types import CallToolResult, TextContent
 
     @functools.wraps(tool)
-    async def call(**given: Any) -> dict[str, Any]:
+    async def call(**given: Any) -> Any:
         try:
+            if inspect.iscoroutinefunction(tool):
+                return await tool(**given)
             return await anyio.to_thread.run_sync(functools.partial(tool, **given), abandon_on_cancel=True)
         except BusWatchError as error:
             from worker.telemetry.redact import redact
 
-            return {"error": error.code, "words": redact(str(error))}
+            words = {"error": error.code, "words": redact(str(error))}
+            content = [TextContent(type="text", text=json.dumps(words, ensure_ascii=False))]
+            return CallToolResult(content=content, structured_content=words, is_error=True)
 
     return call
 
@@ -107,6 +114,7 @@ class Tools:
 
         if message_class is not None and message_class not in CLASSES:
             raise UsageError(f"message_class is one of {', '.join(CLASSES)}")
+        to = sending.recipient(to)
         desk = self._desk()
         whole = sending.composed(self._agent, to, message_class, text)
         return self._said(desk, sending.post(desk, self._agent, to, whole, message_class=message_class))
@@ -148,14 +156,16 @@ class Tools:
         shown = rows[: max(1, min(limit, 100))]
         return {"messages": [_message(row) for row in shown], "more": len(rows) > len(shown)}
 
-    def wait_for_message(self, seconds: float = 60.0) -> dict[str, Any]:
+    async def wait_for_message(self, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until there is a message that you have not read; what `inbox` shows then, or nothing after so long."""
+        import anyio.to_thread  # no thread waits: one would outlive the client, and forty keep all other tools out
+
         deadline = time.monotonic() + max(0.0, min(seconds, LONGEST_WAIT))
         while True:
-            found = self.inbox()
+            found = await anyio.to_thread.run_sync(self.inbox)
             if found["messages"] or time.monotonic() > deadline:
                 return found
-            time.sleep(LOOK_SECONDS)
+            await anyio.sleep(LOOK_SECONDS)
 
     def peers(self) -> dict[str, Any]:
         """Whom you can write to, as the bus says it."""

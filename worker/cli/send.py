@@ -61,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
     text = sending.read_text(args)
     desk = sending.desk_of(args.config)
     agent = sending.sender(desk, args.sender)
-    whole = sending.composed(agent, args.to, message_class, text)
+    to = sending.recipient(args.to)
+    whole = sending.composed(agent, to, message_class, text)
     seconds = PATIENCE if args.timeout is None else args.timeout
     at_once = sending.ANSWER_SECONDS if args.wait is None else min(seconds, sending.ANSWER_SECONDS)
     began = time.monotonic()
-    row = sending.post(desk, agent, args.to, whole, message_class=message_class, seconds=at_once)
+    row = sending.post(desk, agent, to, whole, message_class=message_class, seconds=at_once)
     if args.wait is None or row["state"] in NEVER:
         return sending.tell(row, desk, json_wanted=args.json)
     return _wait(args, desk, row, seconds - (time.monotonic() - began))

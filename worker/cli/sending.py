@@ -7,6 +7,7 @@ worker has checked the rest, and does the sending.
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -179,6 +180,15 @@ def read_text(args: argparse.Namespace) -> str:
         return sys.stdin.buffer.read(4 * LONGEST_TEXT + 1).decode("utf-8", "replace").removesuffix("\n")
     except OSError as error:
         raise UsageError(f"-f {args.file}: {error.strerror}") from None
+
+
+def recipient(given: str) -> str:
+    """Who is meant: an agent's name, which may stand as in a preamble (`agent:alice`). UsageError."""
+    name = given.removeprefix("agent:")
+    if not re.fullmatch(r"[^\s/]{1,128}", name) or not name.isprintable():
+        shown = given if len(given) <= 60 else f"{given[:60]}..."
+        raise UsageError(f"{shown!r} is no agent's name: say whose inbox it is for, for example alice")
+    return name
 
 
 def composed(agent: str, to: str, message_class: str | None, text: str) -> str:

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     message_class = sending.class_of(args)
     settings = options.settings(args)
     agent = _agent([one.agent for one in settings.agents], args.agent)
-    to = args.to or agent
+    to = sending.recipient(args.to) if args.to else agent
     text = f"bus-watch test-send at {time.strftime('%Y-%m-%d %H:%M:%S')}"
     text = sending.composed(agent, to, message_class, sending.read_text(args) if args.text or args.file else text)
     deadline = time.monotonic() + STARTING_SECONDS

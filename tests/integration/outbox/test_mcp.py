@@ -30,17 +30,17 @@ class Client:
         client = {"name": "test", "version": "1"}
         asked = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
         self.greeting = self.call("initialize", asked)
-        self._say({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        self.say({"jsonrpc": "2.0", "method": "notifications/initialized"})
 
-    def _say(self, what: dict[str, Any]) -> None:
+    def say(self, what: dict[str, Any] | str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(what) + "\n")
+        self.process.stdin.write((what if isinstance(what, str) else json.dumps(what)) + "\n")
         self.process.stdin.flush()
 
     def call(self, method: str, params: dict[str, Any]) -> Any:
         assert self.process.stdout is not None
         self._id += 1
-        self._say({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
+        self.say({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params})
         while line := self.process.stdout.readline():
             answer = json.loads(line)
             if answer.get("id") == self._id:
@@ -54,6 +54,8 @@ class Client:
 
     def close(self) -> None:
         assert self.process.stdin is not None
+        if self.process.stdin.closed:
+            return
         self.process.stdin.close()
         self.process.wait(60)
         assert self.process.stdout is not None
@@ -104,6 +106,48 @@ def test_the_inbox_is_read_through_a_key(home: Home, client: Client) -> None:
     assert client.tool("send", to="alice", text="")["error"] == "usage"
     assert client.tool("inbox", through="bob/1-1")["error"] == "no_such_message"
     assert client.tool("status")["running"] is False
+
+
+def test_waiting_keeps_nobody_out_and_nobody_alive(client: Client) -> None:
+    """More waits than a pool has threads; then the client goes away in the middle of them."""
+    for number in range(60):
+        call = {"name": "wait_for_message", "arguments": {"seconds": 600}}
+        client.say({"jsonrpc": "2.0", "id": f"wait-{number}", "method": "tools/call", "params": call})
+    client.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "wait-7"}})
+    assert client.tool("inbox") == {"messages": [], "more": False}
+    client.close()  # within a minute, and not after ten
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("send", {"to": "", "text": "hi"}, "no agent's name"),
+        ("send", {"to": "al ice", "text": "hi"}, "no agent's name"),
+        ("send", {"to": "alice"}, "text"),
+        ("send", {"to": 5, "text": "hi"}, "valid string"),
+        ("send", {"to": "alice", "text": "hi", "message_class": "boss"}, "message_class is one of"),
+        ("inbox", {"limit": "many"}, "valid integer"),
+        ("inbox", {"through": ""}, "no message key"),
+        ("reply", {"text": "x", "key": "out-1"}, "no message key"),
+        ("nope", {}, "Unknown tool"),
+    ],
+)
+def test_what_makes_no_sense_is_an_error(client: Client, tool: str, arguments: dict[str, Any], says: str) -> None:
+    found = client.call("tools/call", {"name": tool, "arguments": arguments})
+    assert found["isError"] is True
+    assert says in found["content"][0]["text"]
+    assert "Traceback" not in found["content"][0]["text"]
+
+
+def test_what_is_no_request_ends_nothing(client: Client) -> None:
+    for line in ("garbage", "[]", '{"jsonrpc": "2.0"}', "x" * 1_000_000):
+        client.say(line)
+    client.say({"jsonrpc": "2.0", "id": 0, "method": "no/such"})
+    assert client.tool("inbox") == {"messages": [], "more": False}
+
+
+def test_an_agent_may_be_named_as_in_a_preamble(client: Client) -> None:
+    assert client.tool("send", to="agent:alice", text="hi")["to"] == "alice"
 
 
 def test_without_the_extra_it_says_so(

@@ -68,6 +68,12 @@ def test_the_running_worker_sends(world: World, bridge: FakeBridge) -> None:
     assert {row["kind"] for row in world.rows("select kind from workers")} == {"consumer"}  # no command sent by itself
 
 
+def test_an_agent_may_be_named_as_in_a_preamble(world: World, bridge: FakeBridge) -> None:
+    configure(world, bridge)
+    assert world.json("send", "agent:carol", "hi")["to"] == "carol"
+    assert texts(bridge) == ["hi"]
+
+
 def test_texts_and_classes(world: World, bridge: FakeBridge) -> None:
     configure(world, bridge)
     notes = world.home / "notes.md"
@@ -85,6 +91,10 @@ def test_texts_and_classes(world: World, bridge: FakeBridge) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("", "hi"), "no agent's name"),
+        (("al ice", "hi"), "no agent's name"),
+        (("bob/1795300087770-0", "hi"), "no agent's name"),
+        (("carol" * 50, "hi"), "no agent's name"),
         (("carol", ""), "the text is empty"),
         (("carol", "x" * 16_385), "the bus takes 16,384"),
         (("carol", "hi", "-C", "humn"), "did you mean human?"),
