@@ -49,8 +49,7 @@ def test_dead_stuck_dropped_and_expired(
         (waiting,) = [one for one in there.json("queue")["deliveries"] if one["state"] == "retrying"]
         assert there.bus_watch("drop", waiting["key"]).returncode == 0
         until(lambda: outcomes() == ["dead", "dropped", "expired"], "the fourth report")
-        swept = there.json("status")["workers"][0]["swept_at"]
-        until(lambda: there.json("status")["workers"][0]["swept_at"] != swept, "one more sweep")
+        there.sweep()
     assert reports(here) == ["dead", "dropped", "expired", "stuck"]
     assert reports(there) == []
     assert here.count("select count(*) from outbox") == 3
@@ -72,6 +71,5 @@ def test_two_broken_agents_end_by_themselves(
         assert worlds["alice"].bus_watch("send", "bob", "hello").returncode == 0
         until(lambda: worlds["alice"].count("select count(*) from messages where state = 'failed'"), "the report")
         for world in worlds.values():
-            swept = world.json("status")["workers"][0]["swept_at"]
-            until(lambda w=world, s=swept: w.json("status")["workers"][0]["swept_at"] != s, "a sweep")  # type: ignore[misc]
+            world.sweep()
     assert len(bus.seen("/send")) == 2, "the message, and one report of its end"

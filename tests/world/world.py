@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from tests.world.config import Home
 from tests.world.processes import CONSUMER, HERE, Process, descendants, program
-from tests.world.waiting import PATIENCE
+from tests.world.waiting import PATIENCE, until
+from worker.ledger.sweep_signal import send_sweep_signal
 
 
 class World(Home):
@@ -94,6 +95,14 @@ class World(Home):
         finally:
             process.end()
             self.gate.touch()
+
+    def sweep(self) -> None:
+        """Have a worker sweep, and wait until it has, from the beginning to the end."""
+        swept = "select max(swept_at) as at from workers"
+        for _ in range(2):  # the first may have begun before
+            before = self.rows(swept)[0]["at"]
+            send_sweep_signal(self.files)
+            until(lambda before=before: self.rows(swept)[0]["at"] != before, "a sweep")  # type: ignore[misc]
 
     def log(self) -> str:
         """The end of what everything that was started has printed."""

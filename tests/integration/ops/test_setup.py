@@ -34,6 +34,7 @@ class Checkout:
             "PYTHON": sys.executable,
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_CACHE_DIR": "1",
+            "PIP_COMPILE": "0",  # what is installed hardly runs
         }
         ours = ("ops/setup", "ops/venv", "ops/wake-codex-desktop", "ops/*.md")
         for pattern in (*ours, "requirements*.txt", "pyproject.toml", "README.md", "LICENSE"):
