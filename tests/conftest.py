@@ -33,6 +33,38 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have what the
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
 
+LONG = ("faults", "bench", "ops")  # folders of tests that last long
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m alone` comes after the others: only files that hold such a test are read once more."""
+    if config.option.markexpr != "alone" or not collection_path.match("test_*.py"):
+        return None
+    return "pytest.mark.alone" not in collection_path.read_text("utf-8") or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long tests first, shared out, where several processes run them: else the last one runs while the others idle.
+
+    Each process begins with its share of the list, a part without gaps, and later takes what others have not begun.
+    """
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    long = [item for item in items if _is_long(item)]
+    short = [item for item in items if not _is_long(item)]
+    share = len(items) // processes
+    items[:] = []
+    for number in range(processes):
+        mine = long[number::processes]
+        rest = max(0, share - len(mine))
+        items += [*mine, *short[:rest]]
+        del short[:rest]
+    items += short
+
+
+def _is_long(item: pytest.Item) -> bool:
+    """By where it lies, or as it has been given more time than others."""
+    return any(part in item.path.parts for part in LONG) or item.get_closest_marker("timeout") is not None
+
 
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
