@@ -147,6 +147,8 @@ def copilot(home: Path, cwd: Path, base: str) -> Start:
         "COPILOT_PROVIDER_BASE_URL": f"{base}/v1",
         "COPILOT_PROVIDER_API_KEY": KEY,
         "COPILOT_MODEL": "fake",
+        # Else it sums up after some 100 KB, and says the last prompt again behind the summary.
+        "COPILOT_PROVIDER_MAX_PROMPT_TOKENS": "10000000",
         "COPILOT_OFFLINE": "true",
         "COPILOT_AUTO_UPDATE": "false",
     }

@@ -6,6 +6,8 @@ their messages are typed. One that is started so has its own, which ends with it
 
 import argparse
 
+from worker.cli import sending
+
 EXAMPLES = """examples:
   bus-watch run-agent codex                       in the pane where codex is to run
   bus-watch run-agent codex -- resume --last      what stands behind -- is codex's own
@@ -16,6 +18,7 @@ AGENTS = ("codex",)
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this command's options."""
+    sending.allow_intermixed(parser)
     parser.add_argument("name", metavar="NAME", choices=AGENTS, help="the agent: codex")
     parser.add_argument("arguments", metavar="ARGUMENT", nargs="*", help="what the agent itself is given, behind --")
     parser.add_argument("--program", metavar="PATH", default="", help="the agent's program (default: NAME on PATH)")

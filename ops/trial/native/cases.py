@@ -62,7 +62,7 @@ def burst(trial: Trial, case: Case, count: int) -> None:
 
     with ThreadPoolExecutor(6) as pool:
         case.sent += list(zip(texts, pool.map(send, texts), strict=True))
-    trial.wait([mark_of(text) for text in texts], 90)
+    trial.wait([mark_of(text) for text in texts], PROMISED)
     trial.idle()
 
 
@@ -193,6 +193,20 @@ def _servers() -> set[int]:
     return naming(Path(tempfile.gettempdir()), "/bus-watch-codex-", " app-server ")
 
 
+NEW = {"codex": "/new", "opencode": "/new", "pi": "/new", "claude": "/clear", "qwen": "/clear", "copilot": "/clear"}
+
+
+def new_conversation(trial: Trial, case: Case, count: int) -> None:
+    """A person begins a new conversation in the pane: what comes reaches that one, and is seen there."""
+    session = trial.session
+    for _ in range(max(2, count // 4)):
+        trial.enter(NEW[session.ui.name])
+        time.sleep(2.0)
+        trial.idle()
+        for _ in range(2):
+            _to(trial, case, session.name, session.pane)
+
+
 CASES: dict[str, Run] = {
     "short": simple(lambda number: f"hello {number} @@"),
     "5 lines": simple(lambda number: f"one {number} @@\ntwo\n\n\tfour\nfive"),
@@ -210,6 +224,7 @@ CASES: dict[str, Run] = {
     "two in a directory": two,
     "two with servers of their own": own_servers,
     "resumed": resumed,
+    "a new conversation": new_conversation,
     "left before the send": left,
     "ended": ended,
 }

@@ -64,6 +64,13 @@ def test_the_ui_gets_its_arguments_and_gives_its_exit_status(home: Path) -> None
     assert list(home.glob("bus-watch-codex-*")) == []
 
 
+@pytest.mark.parametrize("where", [("--program", "codex", "codex"), ("codex", "--program", "codex")])
+def test_options_may_stand_on_both_sides_of_the_name(home: Path, where: tuple[str, ...]) -> None:
+    with start(home, *where, "--", "--no-alt-screen") as process:
+        assert process.wait(60) == 3
+    assert (home / "ui").read_text().split()[3:] == ["--no-alt-screen"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
 def test_a_pane_that_is_closed_ends_the_server(home: Path, number: signal.Signals) -> None:
     (home / "stays").touch()
