@@ -10,6 +10,8 @@ def of(path: Path) -> str:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
+        if "version" not in one:  # a week has no column of its own
+            continue
         found[one["ui"], one["case"]] = one
     names = list(dict.fromkeys((f"{one['ui']} {one['version']}") for one in found.values()))
     cases = list(dict.fromkeys(case for _, case in found))
