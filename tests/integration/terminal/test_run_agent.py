@@ -19,7 +19,8 @@ if what[0] == "app-server":
     if os.path.exists(home + "/broken"):
         sys.exit("no such model")
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(what[2].removeprefix("unix://"))
+    listener.bind(home + "/socket-" + str(os.getpid()))
+    os.symlink(home + "/socket-" + str(os.getpid()), what[2].removeprefix("unix://"))  # as codex 0.171.0 does
     open(home + "/server", "w").write(str(os.getpid()))
     time.sleep(600)
 assert os.path.exists(what[1].removeprefix("unix://"))

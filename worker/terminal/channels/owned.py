@@ -39,9 +39,9 @@ def connected(path: str, until: float) -> socket.socket:
 
 
 def there(path: str) -> bool:
-    """Whether there is a socket of that name."""
+    """Whether there is a socket of that name, or a link to one (Codex makes those); `connected` looks whose it is."""
     try:
-        return stat.S_ISSOCK(os.lstat(path).st_mode)
+        return stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - these commands start without pathlib
     except OSError:
         return False
 
