@@ -49,7 +49,8 @@ SHELL_TOOLS: dict[str, Json] = {
     "bash": {"command": "COMMAND", "description": "trial"},
     "run_shell_command": {"command": "COMMAND", "description": "trial"},
     "execute_bash": {"command": "COMMAND"},
-    "run_commands": {"commands": ["COMMAND"], "requires_approval": True},
+    # Cline 3.0 stops at the fifth call that is the same as the four before it.
+    "run_commands": {"commands": ["COMMAND # NUMBER"], "requires_approval": True},
     "execute_command": {"command": "COMMAND", "requires_approval": True},
     "terminal": {"command": "bash -c 'COMMAND'"},  # Hermes asks about dangerous commands only, and that is one
     "exec_command": {"cmd": "COMMAND", "sandbox_permissions": "require_escalated", "justification": "trial"},
@@ -200,7 +201,11 @@ def _filled(value: Any, command: str) -> Any:
     """An argument of `SHELL_TOOLS` with the command in it."""
     if isinstance(value, list):
         return [_filled(one, command) for one in value]
-    return value.replace("COMMAND", command) if isinstance(value, str) else value
+    return (
+        value.replace("COMMAND", command).replace("NUMBER", f"{time.monotonic_ns()}")
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _since_model(said: list[Said]) -> list[str]:

@@ -1,5 +1,6 @@
 """One UI, running in a pane of its own against the stand-in model."""
 
+import itertools
 import os
 import re
 import shutil
@@ -187,22 +188,13 @@ class Session:
 
     def clear_draft(self) -> Screen:
         """Delete a draft as a person would: with backspace, until the box is seen to be empty; the last screen."""
-        self.server.keys(self.pane, "C-e")
-        for _ in range(40):
-            self._backspaces()
-            screen = self.server.still(self.pane, quiet=0.4, limit=1.5)  # a loaded UI draws what keys did later
+        screen = self.server.still(self.pane, quiet=0.4, limit=1.5)
+        for keys in itertools.islice(itertools.cycle(self.ui.clears), 80):
             if self._is_empty(screen):
                 break
+            self.server.keys(self.pane, *keys)
+            screen = self.server.still(self.pane, quiet=0.4, limit=1.5)  # a loaded UI draws what keys did later
         return screen
-
-    def _backspaces(self) -> None:
-        """Press backspace fifteen times, one after the other where the UI takes several at once for text."""
-        if self.ui.keys_one_by_one:
-            for _ in range(15):
-                self.server.keys(self.pane, "BSpace")
-                time.sleep(0.05)
-        else:
-            self.server.keys(self.pane, "-N", "15", "BSpace")
 
     def _is_empty(self, screen: Screen) -> bool:
         """Whether the box that the UI's profile finds on `screen` is empty."""

@@ -40,7 +40,7 @@ class UI:
     pasted into it. `guards` are what its profile may put before or behind a text, beside spaces, so that it stays text.
     `asks`: whether it ever asks before it runs a command. `tools`: whether it offers the model any, which tells what a
     person said from side requests, such as making a title. `commands` are some of its own: each must arrive as text.
-    `keys_one_by_one`: whether it takes several backspaces that come at once for text, which its box does not show.
+    `clears` are the keys that delete some of a draft, each of which comes by itself.
     """
 
     name: str
@@ -56,7 +56,7 @@ class UI:
     asks: bool = True
     tools: bool = True
     commands: tuple[str, ...] = ("/clear", "/compact", "/help", "/model", "/exit")
-    keys_one_by_one: bool = False
+    clears: tuple[tuple[str, ...], ...] = (("C-e",), ("-N", "15", "BSpace"))
 
     def is_own(self, text: str) -> bool:
         """Does `text` come from the UI itself?"""
@@ -224,7 +224,8 @@ UIS = {
             setups.cn,
             loaded=r"│ ● ",
             guards=("> ", " ."),
-            keys_one_by_one=True,
+            # Several backspaces at once, or one in an empty box, are text to it, which its box does not show.
+            clears=(("C-u",), ("BSpace",)),
         ),
     )
 }
