@@ -123,7 +123,8 @@ def prepared(name: str, by: str, config: Path, agent: str) -> UI:
             start.env["ENABLE_TOOL_SEARCH"] = "false"  # Claude Code 2.1.332 hides an MCP server's tools behind a search
         return start
 
-    return replace(ui, set_up=set_up)
+    loaded = ui.loaded.replace("^>", "^[>*]") if name in YOLO else ui.loaded  # which Qwen shows so in front of its box
+    return replace(ui, set_up=set_up, loaded=loaded)
 
 
 def _let(name: str, by: str, home: Path) -> None:

@@ -248,10 +248,12 @@ def _answering(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.name!r} is not known{did_you_mean(args.name, answering.agents())}: {known}")
     wanted: list[tuple[Path, Callable[[str], str]]] = []
     if args.mcp:
-        command = [str(script("bus-watch")), "mcp", "--as", sending.sender(sending.desk_of(args.config), args.sender)]
-        where = config_path(args.config).absolute()
-        command += [] if where == DEFAULT_CONFIG.expanduser() else ["--config", str(where)]
-        server = None if args.undo else command
+        server = None
+        if not args.undo:  # which needs no configuration: that may be gone already
+            sender = sending.sender(sending.desk_of(args.config), args.sender)
+            where = config_path(args.config).absolute()
+            server = [str(script("bus-watch")), "mcp", "--as", sender]
+            server += [] if where == DEFAULT_CONFIG.expanduser() else ["--config", str(where)]
         wanted.append(
             (answering.mcp_file(args.name, os.environ), lambda text: answering.with_server(args.name, text, server))
         )
@@ -279,7 +281,7 @@ def _tell_answering(args: argparse.Namespace, changes: list[tuple[Path, str, str
     done = args.write or args.undo
     if args.json:
         found = [
-            {"file": str(path), "state": "there" if done or before == after else "missing"}
+            {"file": str(path), "state": "missing" if args.undo or (before != after and not done) else "there"}
             for path, before, after in changes
         ]
         output.print_json({"agent": args.name, "files": found})

@@ -65,7 +65,10 @@ def test_shown_written_and_taken_away(
     entry = tomllib.loads(settings.read_text())["mcp_servers"]["bus-watch"]
     assert entry["args"] == ["mcp", "--as", "bob"]
     assert "bus-watch reply" in (tmp_path / ".codex" / "AGENTS.md").read_text()
-    assert main(["agent", "setup", "codex", "--mcp", "--skill", "--undo"]) == 0
+    home.config.unlink()  # whoever takes it away may have taken ours away before
+    capsys.readouterr()
+    assert main(["agent", "setup", "codex", "--mcp", "--skill", "--undo", "--json"]) == 0
+    assert [one["state"] for one in json.loads(capsys.readouterr().out)["files"]] == ["missing", "missing"]
     assert settings.read_text() == 'model = "x"\n'
     assert not (tmp_path / ".codex" / "AGENTS.md").exists()
     assert main(["agent", "setup", "coddex", "--mcp"]) == 64
