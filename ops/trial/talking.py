@@ -23,7 +23,11 @@ COMMAND = re.compile(r"\S*bus-watch reply [^\n]*? 'TEXT'")
 ASKS = frozenset({"sandbox_permissions", "justification", "requires_approval"})
 """Arguments of a shell tool by which a person is asked first."""
 
-YOLO = {"gemini": ["--approval-mode", "yolo"], "qwen": ["--approval-mode", "yolo"], "copilot": ["--allow-all-tools"]}
+YOLO = {
+    "gemini": ["--approval-mode", "yolo"],
+    "qwen": ["--approval-mode", "yolo"],
+    "copilot": ["--allow-all-tools", "--allow-all-paths"],
+}
 """The arguments with which a UI asks nobody."""
 
 
