@@ -130,7 +130,7 @@ class BusWatch:
         self.huey.tells = bool(settings.alerts.channels)
         queue.deliver_task = aside.deliver_task = tasks.deliver.register(self.huey, engine.dispatcher)
         queue.finalize_task = tasks.finalize.register(
-            self.huey, finalizer, lambda message: finalize(database, message, engine.clock()), engine.stopping
+            self.huey, finalizer, lambda messages: finalize(database, messages, engine.clock()), engine.stopping
         )
         tasks.sweep.register(
             self.huey,

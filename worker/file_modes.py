@@ -10,7 +10,7 @@ import functools
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 
 def exposed(path: str | os.PathLike[str], user: int | None = None) -> str | None:
@@ -23,33 +23,45 @@ def exposed(path: str | os.PathLike[str], user: int | None = None) -> str | None
     user = os.geteuid() if user is None else user
     path = os.fspath(path)
     known = _fine.get((path, user))
-    if known is not None and known == _marks(known):
+    if known is not None and is_as_seen(known):
         return None
-    seen: list[str] = []
-    reason = _exposed(path, user, seen)
+    places: list[str] = []
+    reason = _exposed(path, user, places)
     if reason is None:
-        _fine[path, user] = _marks(dict.fromkeys(seen))
+        _fine[path, user] = {place: _mark(place) for place in places}
     else:
         _fine.pop((path, user), None)
     return reason
 
 
-_fine: dict[tuple[str, int], dict[str, "_Mark | None"]] = {}  # how all on the way was when all was well
-_Mark = tuple[int, int, int, int, int]
+Seen = dict[str, tuple[int, ...] | None]
+"""How each place on the way to a file was: as long as that is the same, so is any verdict on the file's modes."""
+
+_fine: dict[tuple[str, int], Seen] = {}  # when all was well
 
 
-def _marks(places: Iterable[str]) -> dict[str, _Mark | None]:
-    """All that a verdict depends on: as long as this is the same, so is that. It is asked at every delivery."""
-    found: dict[str, _Mark | None] = {}
-    for place in places:
-        try:
-            status = os.lstat(place)
-        except OSError:
-            found[place] = None
-            continue
-        changed = status.st_ctime_ns if stat.S_ISLNK(status.st_mode) else 0  # where it leads to
-        found[place] = (status.st_mode, status.st_uid, status.st_dev, status.st_ino, changed)
-    return found
+def seen_fine(path: str) -> Seen | None:
+    """How all on the way was when `exposed` last found nothing, for this process's user."""
+    return _fine.get((path, os.geteuid()))
+
+
+def is_as_seen(seen: Seen) -> bool:
+    """Whether it is so still. This is asked at every delivery."""
+    for place, mark in seen.items():  # noqa: SIM110 - a generator costs more than the comparison
+        if _mark(place) != mark:
+            return False
+    return True
+
+
+def _mark(place: str) -> tuple[int, ...] | None:
+    """All that a verdict depends on; None: it is not there."""
+    try:
+        status = os.lstat(place)
+    except OSError:
+        return None
+    mode = status.st_mode
+    # When a link was changed: where it leads to may be another place.
+    return mode, status.st_uid, status.st_dev, status.st_ino, status.st_ctime_ns if stat.S_ISLNK(mode) else 0
 
 
 def _exposed(path: str, user: int, seen: list[str]) -> str | None:

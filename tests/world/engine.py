@@ -99,8 +99,8 @@ class Rig:
         """Do all that is due now."""
         while self.due and self.due[0][0] <= self.now:
             self.engine.dispatcher.deliver(heapq.heappop(self.due)[2])
-        while self.finished:
-            finalize(self.engine.db, self.finished.pop(), self.now)
+        finished, self.finished = self.finished, []
+        finalize(self.engine.db, finished, self.now)
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by, and do everything when it is due."""

@@ -87,7 +87,7 @@ def _test(settings: Settings, name: str, *, as_json: bool) -> int:
 def _told(settings: Settings, name: str) -> dict[str, Any]:
     """Run what the worker would run, as it would run it."""
     from worker.engine.alerting import Telling
-    from worker.transports.command import Envelope, prepare
+    from worker.transports.command import Command, Envelope
 
     now = time.time()
     transport = settings.transport(ALERTS, name)
@@ -99,10 +99,10 @@ def _told(settings: Settings, name: str) -> dict[str, Any]:
         text=told.text(now), key=f"{ALERTS}/test-{int(now * 1000)}", attempt=1,
     )  # fmt: skip
     try:
-        prepared = prepare(
-            transport.templates, envelope, allowlist=settings.allowed_for(ALERTS), extra_env=transport.env, stdin=True,
-            message_file=None,
-        )  # fmt: skip
+        command = Command(
+            transport.templates, allowlist=settings.allowed_for(ALERTS), extra_env=transport.env, stdin=True
+        )
+        prepared = command.prepare(envelope)
         done = subprocess.run(
             [os.fsdecode(part) for part in prepared.argv],
             env={os.fsdecode(key): os.fsdecode(value) for key, value in prepared.env.items()},

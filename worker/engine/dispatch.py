@@ -20,7 +20,7 @@ from worker.engine.coalescing import envelope_of, key_of, text_of
 from worker.engine.endings import Endings, Written
 from worker.engine.hand_off import HandOff, HandOffs, NextStep, Report
 from worker.engine.identity import Identity
-from worker.engine.lane_lookup import LaneLookup
+from worker.engine.lane_lookup import LaneConfig, LaneLookup
 from worker.engine.reply_hint import hinted
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
@@ -28,16 +28,10 @@ from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.errors import LedgerError
 from worker.ledger.port import Ledger
-from worker.settings import Settings, TransportSettings
+from worker.settings import TransportSettings
 from worker.telemetry.observer import Observer
 from worker.transports.client import LauncherClient, LauncherGone, Request, RunEnded
-from worker.transports.command import (
-    CannotRun,
-    CommandMissing,
-    CommandNotAllowed,
-    prepare,
-    write_message_file,
-)
+from worker.transports.command import CannotRun, CommandMissing, CommandNotAllowed, write_message_file
 from worker.transports.receipts import MESSAGE_SUFFIX, RunResult, path_of
 
 logger = logging.getLogger("bus_watch.deliver")
@@ -130,22 +124,15 @@ class Dispatcher:
         """What to ask the launcher for; or how the attempt ended without it."""
         hand_off.claim = claim
         step("claimed")
-        settings, transport = _claimed_under(hand_off, claim)
+        transport, _, command, config_path = _claimed_under(hand_off)
         if transport.reply_hint:
-            claim = hinted(claim, settings.config_path)
+            claim = hinted(claim, config_path)
         if logger.isEnabledFor(logging.INFO):
             key = key_of(claim) + (f" and {len(claim.together) - 1} more" if claim.together else "")
             logger.info("attempt %d of %s by %s starts", claim.attempt, key, claim.transport, extra=fields_of(claim))
         self.observer.started(claim.agent, claim.transport, claim.attempt, self.clock() - claim.received_at)
         try:
-            prepared = prepare(
-                transport.templates,
-                envelope_of(claim),
-                allowlist=settings.allowed_for(claim.agent),
-                extra_env=transport.env,
-                stdin=transport.stdin,
-                message_file=self._message_file(claim, transport),
-            )
+            prepared = command.prepare(envelope_of(claim), self._message_file(claim, transport))
         except CommandMissing as error:
             ending = Ending("spawn_error", errno.ENOENT, str(error))
         except (CannotRun, CommandNotAllowed) as error:
@@ -225,7 +212,7 @@ class Dispatcher:
             hand_off.wake(error)
             return None
         claim = hand_off.claim
-        _, transport = _claimed_under(hand_off, claim)
+        transport = _claimed_under(hand_off).transport
         return hand_off, Report(claim.delivery, claim.attempt_id, ending_of(ended.outcome), output, transport)
 
     def _settled(self, report: Report, written: Written, hand_off: HandOff) -> Claim | NotClaimed | None:
@@ -254,13 +241,10 @@ class Dispatcher:
                 return following
 
 
-def _claimed_under(hand_off: HandOff, claim: Claim) -> tuple[Settings, TransportSettings]:
-    """The settings that a claim was made under, which may not be in force any more; and its transport in them."""
-    settings = hand_off.settings
-    assert settings is not None  # noqa: S101 - a claim sets them
-    transport = settings.transport(claim.agent, claim.transport)
-    assert transport is not None  # noqa: S101 - the claim's rules came from it
-    return settings, transport
+def _claimed_under(hand_off: HandOff) -> LaneConfig:
+    """What the settings said that a claim was made under; they may not be in force any more."""
+    assert hand_off.config is not None  # noqa: S101 - a claim sets it
+    return hand_off.config
 
 
 def ending_of(outcome: RunResult) -> Ending:

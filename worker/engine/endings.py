@@ -89,8 +89,11 @@ class Endings:
         for drifted in written.unknown:
             tell = self.observer.unknown_channel if drifted.channel else self.observer.unknown_screen
             tell(drifted.ui, drifted.version)
+        wanted = self.observer.wants_ends
         for one in (settled, *settled.others):
             _log(one, report)
+            if not wanted:
+                continue
             self.observer.ended(
                 Ended(
                     agent=one.agent,

@@ -1,6 +1,7 @@
-"""The end of a message: once all of its deliveries are final it is closed, and the log says so."""
+"""The end of messages: once all of its deliveries are final a message is closed, and the log says so."""
 
 import logging
+from collections.abc import Sequence
 
 from worker.delivery import MessageState
 from worker.fault_steps import step
@@ -10,26 +11,27 @@ from worker.ledger.port import Ledger
 logger = logging.getLogger("bus_watch.deliver")
 
 
-def finalize(db: Ledger, message: int, now: float) -> MessageState | None:
-    """Close the message if that is not done yet, and do what is owed once: say so in the log.
+def finalize(db: Ledger, messages: Sequence[int], now: float) -> list[MessageState]:
+    """Close those messages that are not closed yet, and do what is owed once: say so in the log.
 
-    Idempotent: a settle has usually closed it already, in its own transaction; the sweep calls this again for
-    messages whose finalizer was lost.
+    Returns what each of them is now, without those that are forgotten. Idempotent: a settle has usually closed a
+    message already, in its own transaction; the sweep calls this again for messages whose finalizer was lost.
     """
-    row = db.read(lambda reader: report.outcome(reader, message))
-    if row is not None and row["state"] == MessageState.OPEN:
-        db.write(lambda tx: claims.finish(tx, message, now))
-        row = db.read(lambda reader: report.outcome(reader, message))
-    if row is None:
-        return None
-    state = MessageState(row["state"])
-    if state is not MessageState.OPEN:
+    found = db.read(lambda reader: report.outcomes(reader, messages))
+    if still_open := [row["id"] for row in found if row["state"] == MessageState.OPEN]:
+        db.write(lambda tx: [claims.finish(tx, message, now) for message in still_open])
+        found = db.read(lambda reader: report.outcomes(reader, messages))
+    states = [MessageState(row["state"]) for row in found]
+    for row, state in zip(found, states, strict=True):
+        if state is MessageState.OPEN:
+            continue
         step("finalizing")
-        logger.info(
-            "message %s/%s is %s",
-            row["agent"],
-            row["message_id"],
-            state,
-            extra={"agent": row["agent"], "message_id": row["message_id"], "state": str(state)},
-        )
-    return state
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "message %s/%s is %s",
+                row["agent"],
+                row["message_id"],
+                state,
+                extra={"agent": row["agent"], "message_id": row["message_id"], "state": str(state)},
+            )
+    return states

@@ -1,6 +1,5 @@
 """A thread hands a lane off: it claims a delivery, and then sleeps while the lane goes on without it."""
 
-import functools
 import threading
 import time
 from collections.abc import Callable
@@ -8,11 +7,12 @@ from typing import NamedTuple
 
 from worker.delivery import Ending
 from worker.engine.identity import Identity
-from worker.engine.lane_lookup import LaneLookup, claim_settings
+from worker.engine.lane_lookup import LaneConfig, LaneLookup
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
+from worker.ledger.groups import LaneSettings
 from worker.ledger.port import Tx
-from worker.settings import Settings, TransportSettings
+from worker.settings import TransportSettings
 
 
 class Report(NamedTuple):
@@ -31,13 +31,13 @@ NextStep = Claim | NotClaimed | Report | None
 class HandOff:
     """One thread, the attempts that it answers for, and a letter box with room for what it is to do next."""
 
-    __slots__ = ("_full", "_next", "attempts", "began", "claim", "settings", "settled")
+    __slots__ = ("_full", "_next", "attempts", "began", "claim", "config", "settled")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.attempts: set[str] = set()
         self.claim: Claim | None = None  # what runs now
-        self.settings: Settings | None = None  # those that it was claimed under: they hold until it has ended
+        self.config: LaneConfig | None = None  # of its lane when it was claimed: that holds until it has ended
         self.settled: Settled | None = None  # how the last one ended
         self._next: NextStep | Exception = None
         self._full = threading.Lock()
@@ -80,18 +80,23 @@ class HandOffs:
 
     def claim(self, tx: Tx, hand_off: HandOff, which: claims.Which) -> Claim | NotClaimed:
         """Claim a delivery for this worker, or say why not. From now on the hand-off answers for it."""
-        attempt_id = claims.new_attempt_id(self._clock())
+        now = self._clock()
+        attempt_id = claims.new_attempt_id(now)
         hand_off.attempts.add(attempt_id)
         self._by_attempt[attempt_id] = hand_off
-        hand_off.settings = self._lanes.settings
+
+        def settings(agent: str, transport: str) -> LaneSettings | None:
+            hand_off.config = config = self._lanes.config(agent, transport)
+            return config.claim if config else None
+
         return claims.claim(
             tx,
             which,
             attempt_id=attempt_id,
             worker=self._identity.worker,
             boot_id=self._identity.boot,
-            settings=functools.partial(claim_settings, hand_off.settings),
-            now=self._clock(),
+            settings=settings,
+            now=now,
         )
 
     def drop(self, hand_off: HandOff, attempt_id: str) -> None:

@@ -1,13 +1,26 @@
 """What the settings say of a lane: the transport it runs, and what a claim must know."""
 
+from pathlib import Path
+from typing import NamedTuple
+
 from worker.alert_settings import ALERTS
 from worker.ledger import lanes
 from worker.ledger.groups import LaneSettings
 from worker.ledger.lanes import Lane
 from worker.ledger.port import Tx
 from worker.settings import Settings, TransportSettings
+from worker.transports.command import Command
 
 ARGUMENT_BYTES = 96 * 1024  # of a group whose text is an argument: Linux allows 128 KiB, with whatever is around it
+
+
+class LaneConfig(NamedTuple):
+    """What the settings say of a lane, put together once for all of its deliveries."""
+
+    transport: TransportSettings
+    claim: LaneSettings
+    command: Command
+    config_path: Path
 
 
 class LaneLookup:
@@ -16,6 +29,30 @@ class LaneLookup:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._lanes: dict[int, Lane] = {}  # these never change
+
+    @property
+    def settings(self) -> Settings:
+        """Those that are in force."""
+        return self._in_force[0]
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._in_force: tuple[Settings, dict[tuple[str, str], LaneConfig]] = (settings, {})
+
+    def config(self, agent: str, name: str) -> LaneConfig | None:
+        """What holds for a lane now, and for a claim that is made now until it has ended; None for an orphaned lane."""
+        settings, known = self._in_force
+        found = known.get((agent, name))
+        if found is None and (transport := settings.transport(agent, name)) is not None:
+            command = Command(
+                transport.templates,
+                allowlist=settings.allowed_for(agent),
+                extra_env=transport.env,
+                stdin=transport.stdin,
+            )
+            found = LaneConfig(transport, lane_settings_of(transport), command, settings.config_path)
+            known[agent, name] = found
+        return found
 
     def transport(self, agent: str, name: str) -> TransportSettings | None:
         """The transport of a lane; None for an orphaned lane."""
@@ -35,13 +72,8 @@ class LaneLookup:
 
     def claim_settings(self, agent: str, transport: str) -> LaneSettings | None:
         """What a claim must know of a lane's settings; None for an orphaned lane."""
-        return claim_settings(self.settings, agent, transport)
-
-
-def claim_settings(settings: Settings, agent: str, transport: str) -> LaneSettings | None:
-    """The same, for settings that may not be in force any more."""
-    found = settings.transport(agent, transport)
-    return lane_settings_of(found) if found else None
+        found = self.config(agent, transport)
+        return found.claim if found else None
 
 
 def lane_settings_of(transport: TransportSettings) -> LaneSettings:

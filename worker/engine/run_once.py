@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from worker.bus.client import BusClient
-from worker.delivery import FINAL, State
+from worker.delivery import FINAL, MessageState, State
 from worker.engine.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.ledger import intake, lanes
@@ -107,9 +107,7 @@ def run_once(settings: Settings) -> OnceResult:
                 queue.is_over = True  # where it is interrupted, the pool waits for what runs, and for no more
         if engine.stopping.is_set():
             result.errors.append("the launcher died; run it again")
-        for message in queue.finished:
-            state = finalize(database, message, engine.clock())
-            result.delivered += state == "delivered"
+        result.delivered = finalize(database, queue.finished, engine.clock()).count(MessageState.DELIVERED)
         engine.teller.round()  # what came tells something, and what has failed now is told at once
         _send_all(engine, result)
         return result

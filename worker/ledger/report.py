@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from worker.ledger import sets
 from worker.ledger.port import Row, Rows, Tx
 
 
@@ -208,12 +209,15 @@ def _deliveries(rows: Rows) -> list[DeliveryReport]:
     ]
 
 
-def outcome(db: Tx, message_row: int) -> Row | None:
-    """Agent, id and state of a message; None where it is forgotten."""
-    row: Row | None = db.execute(
-        "select agent, message_id, state from messages where id = ?", (message_row,)
-    ).fetchone()
-    return row
+def outcomes(db: Tx, messages: Iterable[int]) -> list[Row]:
+    """Row number (`id`), agent, id and state of these messages, in inbox order; without those that are forgotten."""
+    found: list[Row] = []
+    for some in sets.of(messages):
+        found += db.execute(_OUTCOMES + sets.marks(len(some)) + " order by id", some)
+    return found
+
+
+_OUTCOMES = "select id, agent, message_id, state from messages where id in "
 
 
 def message(db: Tx, message_row: int) -> Row:

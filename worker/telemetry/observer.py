@@ -35,6 +35,11 @@ class Ended(NamedTuple):
 class Observer:
     """Somebody who wants to know; a subclass takes what it needs."""
 
+    @property
+    def wants_ends(self) -> bool:
+        """Whether `ended` does anything: it is told so much that putting it together is saved where it does not."""
+        return type(self).ended is not Observer.ended
+
     def started(self, agent: str, transport: str, attempt: int, waited: float) -> None:
         """An attempt starts, `waited` seconds after its message came."""
 

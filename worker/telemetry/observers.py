@@ -13,15 +13,23 @@ class Observers(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._all = tuple(observers)
+        # Each delivery comes by these two, and most observers let both pass.
+        self._of_starts = tuple(one for one in observers if type(one).started is not Observer.started)
+        self._of_ends = tuple(one for one in observers if type(one).ended is not Observer.ended)
+
+    @property
+    def wants_ends(self) -> bool:
+        """Whether any of them does."""
+        return bool(self._of_ends)
 
     def started(self, agent: str, transport: str, attempt: int, waited: float) -> None:
         """Tell all."""
-        for one in self._all:
+        for one in self._of_starts:
             one.started(agent, transport, attempt, waited)
 
     def ended(self, what: Ended) -> None:
         """Tell all."""
-        for one in self._all:
+        for one in self._of_ends:
             one.ended(what)
 
     def unknown_screen(self, ui: str, version: str) -> None:

@@ -4,6 +4,7 @@ No shell, no inheritance: the argv is what the owner configured with the message
 environment is listed here in full.
 """
 
+import functools
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from worker import file_modes
 from worker.atomic_files import write_atomically
 from worker.errors import BusWatchError, ConfigError
 from worker.file_modes import exposed
@@ -23,6 +25,8 @@ INHERITED = ("PATH", "HOME", "LANG", "TERM", "USER")
 _INHERITED = tuple(name.encode() for name in INHERITED)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_TEXT, _TEXT_OMITTED = b"SOS_MESSAGE_TEXT", b"SOS_MESSAGE_TEXT_OMITTED"
+_AROUND_A_VARIABLE = 10  # bytes: `=`, NUL and a pointer
 _SLACK = 4096  # what the kernel itself puts on the new stack: the path, the auxiliary vector
 
 
@@ -90,59 +94,100 @@ def check_command(argv0: str, allowlist: Sequence[str]) -> None:
         target = os.path.realpath(argv0)
         if not any(Path(listed).is_absolute() and os.path.realpath(listed) == target for listed in allowlist):
             raise CommandNotAllowed(f"command {argv0!r} is not on the allowlist; add it there if it may be run")
-    if not os.path.isfile(argv0):  # noqa: PTH113 - at every delivery, and a Path costs more than the look
+    seen = _runnable.get(argv0)
+    if seen is not None and file_modes.is_as_seen(seen):
+        return  # nothing on the way to it is another than when all of the following was well
+    if not os.path.isfile(argv0):  # noqa: PTH113 - a Path costs more than the look
         raise CommandMissing(f"command {argv0!r} is not a file; install it or correct its path")
     if not os.access(argv0, os.X_OK):
         raise CommandMissing(f"command {argv0!r} is not executable; chmod +x it or name another")
     if (reason := exposed(argv0)) is not None:
         raise CommandExposed(f"command {argv0!r} is not run: {reason}")
+    if (seen := file_modes.seen_fine(argv0)) is not None:
+        _runnable[argv0] = seen
 
 
-def prepare(
-    command: Sequence[Template],
-    envelope: Envelope,
-    *,
-    allowlist: Sequence[str],
-    extra_env: Mapping[str, str],
-    stdin: bool,
-    message_file: Path | None,
-) -> Prepared:
-    """Put the message into the command.
+_runnable: dict[str, file_modes.Seen] = {}
 
-    `message_file` is where its text was written (see `write_message_file`), needed when a template names
-    it. Raises CannotRun when the message does not fit, CommandNotAllowed when the command may not be run
-    (any more).
+
+class Command:
+    """A transport's command, ready for its messages: what is the same for all of them is made once.
+
+    `message_file` of `prepare` is where the text was written (see `write_message_file`), needed when a template names
+    it. Whether the program may be run is looked at anew for each message.
     """
-    program = command[0]
-    if program.fields:
-        raise CommandNotAllowed(f"command {program.argument!r} is chosen by the message; write the executable's path")
-    check_command(program.render({}), allowlist)
-    text = _SURROGATE.sub("\ufffd", envelope.text)
-    values = {
-        "text": text,
-        "source": _word(envelope.source),
-        "agent": envelope.agent,
-        "stream_id": _word(envelope.message_id),
-        "project": _word(envelope.project),
-        "class": _word(envelope.message_class),
-        "message_file": str(message_file) if message_file else "",
-    }
-    argv = [_argument(template, values) for template in command]
-    env = _environment(envelope, values, extra_env)
-    encoded_text = _encode(text)
-    room = os.sysconf("SC_ARG_MAX") - _SLACK - _size(argv) - _size(env)
-    name = b"SOS_MESSAGE_TEXT"
-    whole = len(name) + len(encoded_text) + 2
-    if b"\0" in encoded_text or whole > MAX_STRING or whole + 8 > room:
-        env[b"SOS_MESSAGE_TEXT_OMITTED"] = b"1"
-    else:
-        env[name] = encoded_text
-    for variable, value in env.items():
-        if b"\0" in value or len(variable) + len(value) + 2 > MAX_STRING:
-            raise CannotRun(f"the value of {os.fsdecode(variable)} cannot be passed in an environment variable")
-    if room < 64:
-        raise CannotRun("the command and its environment are together longer than this system can execute")
-    return Prepared(argv, env, encoded_text if stdin else None)
+
+    def __init__(
+        self, templates: Sequence[Template], *, allowlist: Sequence[str], extra_env: Mapping[str, str], stdin: bool
+    ) -> None:
+        self._templates = templates
+        self._allowlist = allowlist
+        self._extra_env = extra_env
+        self._stdin = stdin
+
+    def prepare(self, envelope: Envelope, message_file: Path | None = None) -> Prepared:
+        """Put the message into the command.
+
+        Raises CannotRun when the message does not fit, CommandNotAllowed when the command may not be run (any more).
+        """
+        if self._templates[0].fields:
+            program = self._templates[0].argument
+            raise CommandNotAllowed(f"command {program!r} is chosen by the message; write the executable's path")
+        fixed = self._fixed
+        check_command(fixed.program, self._allowlist)
+        text = envelope.text if envelope.text.isascii() else _SURROGATE.sub("\ufffd", envelope.text)
+        argv, room = fixed.argv, fixed.room
+        if argv is None:
+            values = {
+                "text": text,
+                "source": _word(envelope.source),
+                "agent": envelope.agent,
+                "stream_id": _word(envelope.message_id),
+                "project": _word(envelope.project),
+                "class": _word(envelope.message_class),
+                "message_file": str(message_file) if message_file else "",
+            }
+            argv = [_argument(template, values) for template in self._templates]
+            room -= _size(argv)
+        env = _environment(envelope)
+        for variable, value in env.items():
+            size = len(variable) + len(value)
+            room -= size + _AROUND_A_VARIABLE
+            if size + 2 > MAX_STRING or b"\0" in value:
+                raise CannotRun(f"the value of {os.fsdecode(variable)} cannot be passed in an environment variable")
+        encoded_text = _encode(text)
+        whole = len(_TEXT) + len(encoded_text) + 2
+        if b"\0" in encoded_text or whole > MAX_STRING or whole + 8 > room:
+            env[_TEXT_OMITTED] = b"1"
+        else:
+            env[_TEXT] = encoded_text
+        if room < 64:
+            raise CannotRun("the command and its environment are together longer than this system can execute")
+        return Prepared(argv, fixed.env | env, encoded_text if self._stdin else None)
+
+    @functools.cached_property
+    def _fixed(self) -> "_Fixed":
+        """What no message changes. Raises CannotRun."""
+        env = {name: os.environb[name] for name in _INHERITED if name in os.environb}
+        for name, value in self._extra_env.items():
+            env[os.fsencode(name)] = _encode(value)
+        for variable, encoded in env.items():
+            if b"\0" in encoded or len(variable) + len(encoded) + 2 > MAX_STRING:
+                raise CannotRun(f"the value of {os.fsdecode(variable)} cannot be passed in an environment variable")
+        argv = None
+        if not any(template.fields for template in self._templates):
+            argv = [_argument(template, {}) for template in self._templates]
+        room = os.sysconf("SC_ARG_MAX") - _SLACK - _size(argv or []) - _size(env)
+        return _Fixed(self._templates[0].render({}), argv, env, room)
+
+
+class _Fixed(NamedTuple):
+    """`argv`: the whole of it where no message changes it. `room`: bytes that are left for what is not in here."""
+
+    program: str
+    argv: list[bytes] | None
+    env: dict[bytes, bytes]
+    room: int
 
 
 def write_message_file(path: Path, text: str) -> None:
@@ -163,19 +208,18 @@ def _argument(template: Template, values: Mapping[str, str]) -> bytes:
     return argument
 
 
-def _environment(envelope: Envelope, values: Mapping[str, str], extra_env: Mapping[str, str]) -> dict[bytes, bytes]:
-    """All variables but the text; ours come last, so that a declared one never hides them."""
-    env = {name: os.environb[name] for name in _INHERITED if name in os.environb}
-    for name, value in extra_env.items():
-        env[os.fsencode(name)] = _encode(value)
-    env[b"SOS_AGENT"] = _encode(envelope.agent)
-    env[b"SOS_PROJECT"] = _encode(values["project"])
-    env[b"SOS_MESSAGE_STREAM_ID"] = _encode(values["stream_id"])
-    env[b"SOS_MESSAGE_SOURCE"] = _encode(values["source"])
-    env[b"SOS_MESSAGE_CLASS"] = _encode(values["class"])
-    env[b"SOS_MESSAGE_TIMESTAMP"] = _encode(_word(envelope.timestamp))
-    env[b"SOS_MESSAGE_KEY"] = _encode(_word(envelope.key))
-    env[b"SOS_DELIVERY_ATTEMPT"] = b"%d" % envelope.attempt
+def _environment(envelope: Envelope) -> dict[bytes, bytes]:
+    """Our variables, but for the text. They come last, so that a declared one never hides them."""
+    env = {
+        b"SOS_AGENT": _encode(envelope.agent),
+        b"SOS_PROJECT": _encode(_word(envelope.project)),
+        b"SOS_MESSAGE_STREAM_ID": _encode(_word(envelope.message_id)),
+        b"SOS_MESSAGE_SOURCE": _encode(_word(envelope.source)),
+        b"SOS_MESSAGE_CLASS": _encode(_word(envelope.message_class)),
+        b"SOS_MESSAGE_TIMESTAMP": _encode(_word(envelope.timestamp)),
+        b"SOS_MESSAGE_KEY": _encode(_word(envelope.key)),
+        b"SOS_DELIVERY_ATTEMPT": b"%d" % envelope.attempt,
+    }
     if envelope.messages > 1:
         env[b"SOS_MESSAGE_COUNT"] = b"%d" % envelope.messages
     return env
@@ -196,5 +240,5 @@ def _encode(value: str) -> bytes:
 def _size(strings: Sequence[bytes] | Mapping[bytes, bytes]) -> int:
     """What these take on the new process's stack: each with its NUL and a pointer."""
     if isinstance(strings, Mapping):
-        return sum(len(name) + len(value) + 10 for name, value in strings.items())
+        return sum(len(name) + len(value) + _AROUND_A_VARIABLE for name, value in strings.items())
     return sum(len(string) + 9 for string in strings)

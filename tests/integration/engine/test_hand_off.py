@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from tests.world.engine import Rig, running
-from worker.engine import dispatch
 from worker.ledger import claims
 from worker.ledger.port import Tx
-from worker.transports.command import CommandMissing, prepare
+from worker.transports.command import Command, CommandMissing
 
 pytestmark = pytest.mark.usefixtures("either_ledger")
 
@@ -114,13 +113,15 @@ def test_what_cannot_be_started_goes_back_to_the_thread_that_handed_it_off(
     first, second = rig.take(2)
     prepared: list[threading.Thread] = []
 
+    prepare = Command.prepare
+
     def vanish(*args: Any, **more: Any) -> Any:
         prepared.append(threading.current_thread())
         if len(prepared) == 2:
             raise CommandMissing("it is being upgraded")
         return prepare(*args, **more)
 
-    monkeypatch.setattr(dispatch, "prepare", vanish)
+    monkeypatch.setattr(Command, "prepare", vanish)
     rig.run()
     assert prepared[0] is threading.current_thread()
     assert prepared[1].name == "launcher-events"

@@ -8,11 +8,11 @@ from worker.template import parse
 from worker.transports.command import (
     MAX_STRING,
     CannotRun,
+    Command,
     CommandNotAllowed,
     Envelope,
     Prepared,
     check_command,
-    prepare,
     write_message_file,
 )
 
@@ -31,7 +31,7 @@ def made(
     file: Path | None = None,
 ) -> Prepared:
     command = [parse(argument) for argument in ("/bin/echo", *arguments)]
-    return prepare(command, message, allowlist=["/bin/echo"], extra_env=extra or {}, stdin=stdin, message_file=file)
+    return Command(command, allowlist=["/bin/echo"], extra_env=extra or {}, stdin=stdin).prepare(message, file)
 
 
 def test_the_environment_is_exactly_the_documented_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_the_allowlist_compares_resolved_targets(tmp_path: Path) -> None:
 
 def test_a_message_never_chooses_the_program() -> None:
     with pytest.raises(CommandNotAllowed, match="chosen by the message"):
-        prepare([parse("/bin/{text}")], MESSAGE, allowlist=[], extra_env={}, stdin=False, message_file=None)
+        Command([parse("/bin/{text}")], allowlist=[], extra_env={}, stdin=False).prepare(MESSAGE)
 
 
 def test_a_message_file_is_private_and_whole(tmp_path: Path) -> None:
