@@ -32,6 +32,9 @@ from worker.transports.worker_end import WorkerEnd
 from worker.transports.writer import Child, Faults, Writer
 
 READ_BYTES = 65536
+HEAR_AFTER = (
+    0.01  # seconds: what a transport prints before is read at its end, or then; most have ended, and print nothing
+)
 LAST_READS = 32  # bounds what is still read of a transport that has ended while something else floods its pipe
 KILL_EVERY = 0.01  # seconds between two looks at a session that is being killed
 KILL_PATIENCE = 5.0  # seconds to wait for unkillable leftovers once the transport itself has ended
@@ -50,7 +53,9 @@ class Launcher:
         self._unnamed: list[Child] = []  # started, and not yet named in their notes
         self._outputs: dict[int, Child | None] = {}  # by descriptor; None: only a background process is left on it
         self._overdue: dict[int, Child] = {}  # by pid: sessions that are being killed
+        self._unheard: dict[int, float] = {}  # those of them that poll does not look at yet, and from when on it does
         self._faults = Faults(fault)
+        self._start_clock = sessions.StartClock()
         self._warm = Warm(self._faults)
         self._pool = ReceiptPool(f"{directory}/{worker_id}{receipt_format.POOL_INFIX}")
         self._writer = Writer(self._pool, self._faults)
@@ -154,6 +159,7 @@ class Launcher:
 
     def _spawn(self, start: Start, child: Child) -> None:
         """Start a program in the plain way."""
+        before = self._start_clock.now()
         try:
             pid = start.spawn()
         except OSError as error:
@@ -162,6 +168,7 @@ class Launcher:
             child.spawn_error = error.errno or errno.EIO
             self._finish(child)
             return
+        child.spawned = (before, self._start_clock.now())
         self._watch(start, child, pid)
 
     def _watch(self, start: Start, child: Child, pid: int) -> None:
@@ -173,18 +180,18 @@ class Launcher:
         self._children[pid] = child
         self._unnamed.append(child)
         self._outputs[child.output] = child
-        self._poll.register(child.output, select.POLLIN)
-        self._wake_at = min(self._wake_at, child.deadline)
+        hear_at = self._unheard[child.output] = time.monotonic() + HEAR_AFTER
+        self._wake_at = min(self._wake_at, child.deadline, hear_at)
 
     def _name(self) -> None:
         """Note who runs, once all that was asked for is started; what has ended meanwhile has its receipt.
 
-        The look into /proc takes longer than all else but the start itself. Only recovery from this process's own
-        death reads these names: without one it waits until the time-out.
+        Only recovery from this process's own death reads these names: without one it waits until the time-out.
         """
         for child in self._unnamed:
             if child.status is None:
-                start = sessions.start_time(child.pid)  # a zombie has one too, and only we reap it
+                # A zombie has one too, and only we reap it.
+                start = self._start_clock.start_time(child.pid, *child.spawned)
                 _try_write(child.file, receipt_format.note_line(child.attempt, child.pid, start or "0"))
                 self._faults.step("after_note_recorded")
         self._unnamed.clear()
@@ -222,12 +229,18 @@ class Launcher:
             if child:
                 child.keep(data)
             return True
-        self._poll.unregister(descriptor)
+        if self._unheard.pop(descriptor, None) is None:
+            self._poll.unregister(descriptor)
         del self._outputs[descriptor]
         os.close(descriptor)
         if child:
             child.output = Child.NONE
         return False
+
+    def _hear_output(self, descriptor: int) -> None:
+        """From now on wake up for what is printed there."""
+        del self._unheard[descriptor]
+        self._poll.register(descriptor, select.POLLIN)
 
     def _patience(self) -> float | None:
         """Milliseconds that poll may wait, None for as long as it takes."""
@@ -246,11 +259,14 @@ class Launcher:
                 self._overdue[pid] = child
         if self._overdue:
             self._kill_overdue(now)
+        for output in [output for output, hear_at in self._unheard.items() if hear_at <= now]:
+            self._hear_output(output)
         self._writer.keep_time(now if self._worker.listening else float("inf"))
         alarms = [child.deadline for child in self._children.values() if not child.timed_out]
         if self._overdue:
             alarms.append(now + KILL_EVERY)
         alarms += [asked.until for asked in self._warm.asked.values()]
+        alarms += list(self._unheard.values())[:1]
         alarms += self._writer.alarms(now)
         self._wake_at = min(alarms, default=float("inf"))
 
@@ -299,6 +315,8 @@ class Launcher:
                     break
             if child.output in self._outputs:
                 self._outputs[child.output] = None  # a background process holds it: read on, so that it never breaks
+                if child.output in self._unheard:
+                    self._hear_output(child.output)
         child.ended_at = child.ended_at or time.time()
         self._writer.complete(child)
         self._wake_at = min(self._wake_at, *self._writer.alarms(time.monotonic()))

@@ -46,8 +46,8 @@ class Child:
 
     NONE = -1
     __slots__ = (
-        "attempt", "deadline", "ended_at", "file", "leftovers_until", "output", "pid", "spawn_error", "started_at",
-        "status", "tail", "tail_bytes", "timed_out", "tries",
+        "attempt", "deadline", "ended_at", "file", "leftovers_until", "output", "pid", "spawn_error", "spawned",
+        "started_at", "status", "tail", "tail_bytes", "timed_out", "tries",
     )  # fmt: skip
 
     def __init__(self, attempt: str, file: ReceiptFile, output: int, timeout: float, tail_bytes: int) -> None:
@@ -63,6 +63,7 @@ class Child:
         self.leftovers_until = 0.0
         self.status: int | None = None
         self.spawn_error = 0
+        self.spawned = (0, -1)  # between which ticks of the start clock
         self.timed_out = False
         self.tries = 0
 
