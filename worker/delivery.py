@@ -232,13 +232,13 @@ def _free(
     return Decision(State.RETRYING, after, now + delay, text)
 
 
-def message_outcome(states: Collection[State]) -> MessageState:
+def message_outcome(states: Collection[str]) -> MessageState:
     """The state of a message whose deliveries have these states; OPEN while one is not final."""
-    if any(state not in FINAL for state in states):
+    if not FINAL.issuperset(states):
         return MessageState.OPEN
     if not states:
         return MessageState.LOGGED
-    return MessageState.DELIVERED if all(s is State.SUCCEEDED for s in states) else MessageState.FAILED
+    return MessageState.DELIVERED if set(states) == {State.SUCCEEDED} else MessageState.FAILED
 
 
 def routes(message_class: str | None, transport_classes: Collection[str] | None) -> bool:

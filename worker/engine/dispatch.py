@@ -26,7 +26,7 @@ from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
-from worker.ledger.errors import LedgerError
+from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError, LedgerReadOnlyError
 from worker.ledger.port import Ledger
 from worker.settings import TransportSettings
 from worker.telemetry.observer import Observer
@@ -157,33 +157,54 @@ class Dispatcher:
         if not reports:
             return
         try:
-            results = self.db.write_all(
-                [
-                    functools.partial(self.endings.write, report=report, hand_off=hand_off)
-                    for hand_off, report in reports
-                ]
-            )
+            results = self._write(reports)
         except Exception:  # noqa: BLE001 - the ledger's, or a defect: each thread meets it again, and has time for it
             for hand_off, report in reports:
                 hand_off.wake(report)
             return
         requests: list[tuple[HandOff, Request]] = []
         awake: list[tuple[HandOff, NextStep | Exception]] = []
+        began = False
         for (hand_off, report), written in zip(reports, results, strict=True):
             asked = self._follow(hand_off, report, written)
-            if isinstance(asked, Request):
-                requests.append((hand_off, asked))
-            else:
+            if not isinstance(asked, Request):
                 awake.append((hand_off, asked))
-        try:
-            self.launcher.ask([request for _, request in requests])
-        except LauncherGone as error:
-            awake += [(hand_off, error) for hand_off, _ in requests]
+                continue
+            requests.append((hand_off, asked))
+            if not began:  # the launcher begins with this one, while we see to the others
+                began = True
+                awake += self._ask(requests)
+                requests = []
+        awake += self._ask(requests)
         for (_, report), written in zip(reports, results, strict=True):
             if isinstance(written, Written):
                 self.endings.follow_up(report, written)
         for hand_off, following in awake:  # last: their threads may count on all that was owed
             hand_off.wake(following)
+
+    def _write(self, reports: Sequence[tuple[HandOff, Report]]) -> Sequence[Written | BaseException]:
+        """Settle them all in one commit. Where one of them fails the others do not."""
+        together = [(report, hand_off) for hand_off, report in reports]
+        try:
+            return self.db.write(lambda tx: self.endings.write_all(tx, together))
+        except (LedgerBusyError, LedgerFullError, LedgerReadOnlyError):
+            raise
+        except Exception:
+            if len(reports) == 1:
+                raise
+        return self.db.write_all(
+            [functools.partial(self.endings.write, report=report, hand_off=hand_off) for report, hand_off in together]
+        )
+
+    def _ask(self, requests: Sequence[tuple[HandOff, Request]]) -> list[tuple[HandOff, LauncherGone]]:
+        """Ask the launcher; if it is gone, whose threads are to be told why."""
+        if not requests:
+            return []
+        try:
+            self.launcher.ask([request for _, request in requests])
+        except LauncherGone as error:
+            return [(hand_off, error) for hand_off, _ in requests]
+        return []
 
     def _follow(
         self, hand_off: HandOff, report: Report, written: Written | BaseException
@@ -207,7 +228,8 @@ class Dispatcher:
             return None
         step("ended")
         try:
-            output = self.redact(ended.outcome.tail.decode("utf-8", "replace"))
+            tail = ended.outcome.tail
+            output = self.redact(tail.decode("utf-8", "replace")) if tail else ""  # most transports print nothing
         except Exception as error:  # noqa: BLE001 - as above
             hand_off.wake(error)
             return None

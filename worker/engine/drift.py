@@ -25,7 +25,7 @@ class Unexplained(NamedTuple):
 
 def unexplained(output: str) -> list[Unexplained]:
     """What a transport's output says was not explained; as text or as `--json` has it."""
-    if not any(one in output for one in _MARKS) or (found := said(output)) is None:
+    if not output or not any(one in output for one in _MARKS) or (found := said(output)) is None:
         return []
     every = [Unexplained(found.agent, found.version, channel=False)] if found.agent and _is_unknown(found) else []
     if found.drifted:

@@ -59,23 +59,50 @@ class Endings:
 
         That saves the wake-up its trip through the queue, and the claim its own commit.
         """
-        settled = claims.settle(
+        (written,) = self.write_all(tx, [(report, hand_off)])
+        return written
+
+    def write_all(self, tx: Tx, reports: Sequence[tuple[Report, HandOff | None]]) -> list[Written]:
+        """The same for several attempts, each of another lane; where one cannot be written, none is."""
+        settled = claims.settle_all(
             tx,
-            report.delivery,
-            report.attempt_id,
-            _with_output(report.ending, report.output),
-            report.transport.retry_policy,
+            [
+                claims.Over(
+                    report.delivery,
+                    report.attempt_id,
+                    _with_output(report.ending, report.output),
+                    report.transport.retry_policy,
+                    report.output,
+                    hand_off.claim.lane if hand_off is not None and hand_off.claim is not None else None,
+                )
+                for report, hand_off in reports
+            ],
             now=self.clock(),
             rng=self.rng,
-            output=report.output,
         )
+        may_claim_next, now = self.wake_ups.queue.may_claim_next, time.monotonic()
+        going_on = [
+            one is not None and hand_off is not None and may_claim_next(now - hand_off.began, one)
+            for one, (_, hand_off) in zip(settled, reports, strict=True)
+        ]
+        heads = claims.heads_of(tx, [one.lane for one, on in zip(settled, going_on, strict=True) if one and on])
+        return [
+            self._written(tx, report, one, hand_off if on else None, heads)
+            for one, on, (report, hand_off) in zip(settled, going_on, reports, strict=True)
+        ]
+
+    def _written(
+        self, tx: Tx, report: Report, settled: Settled | None, hand_off: HandOff | None, heads: dict[int, claims.Which]
+    ) -> Written:
+        """What else goes into the transaction of a settle; `hand_off` if it goes on with the lane."""
         if settled is None:
             return Written(None, [])
         unknown = unexplained(report.output)
         for one in unknown:
             drift.note(tx, one.ui, one.version, self.clock(), channel=one.channel)
-        if hand_off is not None and self.wake_ups.queue.may_claim_next(time.monotonic() - hand_off.began, settled):
-            following = self.hand_offs.claim(tx, hand_off, claims.head_of(settled.lane))
+        if hand_off is not None:
+            head = heads.get(settled.lane)
+            following = self.hand_offs.claim(tx, hand_off, head or claims.head_of(settled.lane))
             if isinstance(following, Claim) or following.wake:
                 return Written(settled, [], following, unknown)
         return Written(settled, self.wake_ups.mark(tx, [settled.lane]), None, unknown)

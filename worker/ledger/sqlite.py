@@ -1,6 +1,7 @@
 """The ledger in a SQLite file: one host, any number of threads and processes.
 
-Each operation of a group commit has a savepoint of its own, so one that fails takes nobody along.
+Operations of a group commit run one after the other in one transaction. Where one of them fails they run again, each
+within a savepoint of its own, so that it takes nobody along.
 """
 
 import contextlib
@@ -55,14 +56,12 @@ class SqliteLedger(GroupCommit):
     def _commit(self, batch: Batch) -> None:
         """Run and commit a batch. Raises only what interrupts it; then nothing is done, or all of it."""
         connection = self._writer
-        alone = len(batch.jobs) == 1 and len(batch.jobs[0].operations) == 1
         committing = False
         try:
             if connection.in_transaction:  # an interrupt came before the rollback
                 connection.execute("rollback")
             connection.execute("begin immediate")
-            for job in batch.jobs:
-                job.results = [_run(connection, operation, alone=alone) for operation in job.operations]
+            _run_all(connection, batch)
             if connection.in_transaction:
                 committing = True
                 connection.execute("commit")
@@ -101,24 +100,45 @@ def _roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("rollback")
 
 
-def _run(connection: Connection, operation: Operation, *, alone: bool) -> object:
-    """Its result, or the error that it raised; then nothing of it is left.
+def _run_all(connection: Connection, batch: Batch) -> None:
+    """Give each job its results; where an operation fails, its error, and nothing of it is left.
 
-    A savepoint copies each page that is changed; an operation that is `alone` in its transaction needs none.
+    Nearly always nothing fails, and a savepoint copies each page that is changed.
     """
-    if not alone:
-        connection.execute("savepoint operation")
+    try:
+        for job in batch.jobs:
+            job.results = [operation(connection) for operation in job.operations]
+    except Exception as error:
+        if not connection.in_transaction:  # SQLite gave up the whole transaction (a full disk): everybody's
+            raise
+        connection.execute("rollback")
+        if len(batch.jobs) == 1 and len(batch.jobs[0].operations) == 1:
+            batch.jobs[0].results = [_raised(error)]
+            return
+    else:
+        return
+    connection.execute("begin immediate")
+    for job in batch.jobs:
+        job.results = [_run(connection, operation) for operation in job.operations]
+
+
+def _run(connection: Connection, operation: Operation) -> object:
+    """Its result, or the error that it raised; then nothing of it is left."""
+    connection.execute("savepoint operation")
     result: object
     try:
         result = operation(connection)
     except Exception as error:  # it is the caller's, and is raised there
-        if not connection.in_transaction:  # SQLite gave up the whole transaction (a full disk): everybody's
+        if not connection.in_transaction:
             raise
-        connection.execute("rollback" if alone else "rollback to operation")
-        result = translated(error, "operation") if isinstance(error, sqlite3.Error) else error
-    if not alone:
-        connection.execute("release operation")
+        connection.execute("rollback to operation")
+        result = _raised(error)
+    connection.execute("release operation")
     return result
+
+
+def _raised(error: Exception) -> Exception:
+    return translated(error, "operation") if isinstance(error, sqlite3.Error) else error
 
 
 def _return_pages(tx: Tx) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.world.engine import Rig, running
+from worker.engine.endings import Endings
 from worker.ledger import claims
 from worker.ledger.port import Tx
 from worker.transports.command import Command, CommandMissing
@@ -63,14 +64,14 @@ def test_a_head_that_retries_keeps_its_lane(rig: Rig) -> None:
 
 def test_a_pause_in_between_stops_it(rig: Rig) -> None:
     rig.take(3)
-    settle = claims.settle
+    settle = claims.settle_all
 
     def settle_and_pause(tx: Tx, *args: Any, **more: Any) -> Any:
         tx.execute("update lanes set paused = 1")
         return settle(tx, *args, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "settle", settle_and_pause)
+        patch.setattr(claims, "settle_all", settle_and_pause)
         rig.run()
     assert rig.states == ["succeeded", "waiting", "waiting"]
     assert not rig.due
@@ -94,7 +95,7 @@ def test_a_claim_made_by_a_settle_that_nobody_ran_is_void_for_the_sweep(
     """The thread is lost between the settle and the start of what it claimed."""
 
     first, second = rig.take(2)
-    monkeypatch.setattr(rig.engine.observer, "ended", lambda _: 1 / 0)
+    monkeypatch.setattr(Endings, "announce", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rig.engine.dispatcher.deliver(rig.due[0][2])
     monkeypatch.undo()

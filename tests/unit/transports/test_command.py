@@ -117,6 +117,43 @@ def test_the_allowlist_compares_resolved_targets(tmp_path: Path) -> None:
         check_command("/no/such", ["/no/such"])
 
 
+def test_a_program_that_could_be_run_is_looked_at_again(tmp_path: Path) -> None:
+    program, other = tmp_path / "program", tmp_path / "other"
+    for path in (program, other):
+        path.write_text("")
+        path.chmod(0o700)
+    check_command(str(program), [str(program)])
+    check_command(str(program), [str(program)])
+    program.chmod(0o600)
+    with pytest.raises(CommandNotAllowed, match="not executable"):
+        check_command(str(program), [str(program)])
+    program.chmod(0o700)
+    check_command(str(program), [str(program)])
+    program.unlink()
+    with pytest.raises(CommandNotAllowed, match="not a file"):
+        check_command(str(program), [str(program)])
+    other.rename(program)
+    check_command(str(program), [str(program)])
+    with pytest.raises(CommandNotAllowed, match="not on the allowlist"):
+        check_command(str(program), [])
+
+
+def test_what_no_message_changes_is_in_each_environment() -> None:
+    command = Command(
+        [parse("/bin/echo"), parse("-n")], allowlist=["/bin/echo"], extra_env={"MODE": "fast"}, stdin=False
+    )
+    first, second = (command.prepare(MESSAGE._replace(attempt=attempt)) for attempt in (1, 2))
+    assert first.argv == second.argv == [b"/bin/echo", b"-n"]
+    assert [one.env[b"SOS_DELIVERY_ATTEMPT"] for one in (first, second)] == [b"1", b"2"]
+    assert first.env[b"MODE"] == second.env[b"MODE"] == b"fast"
+
+
+def test_a_declared_value_that_cannot_be_passed_is_refused_each_time() -> None:
+    for _ in range(2):
+        with pytest.raises(CannotRun, match="the value of MODE"):
+            made(extra={"MODE": "x" * MAX_STRING})
+
+
 def test_a_message_never_chooses_the_program() -> None:
     with pytest.raises(CommandNotAllowed, match="chosen by the message"):
         Command([parse("/bin/{text}")], allowlist=[], extra_env={}, stdin=False).prepare(MESSAGE)
