@@ -228,8 +228,7 @@ class Dispatcher:
             return None
         step("ended")
         try:
-            tail = ended.outcome.tail
-            output = self.redact(tail.decode("utf-8", "replace")) if tail else ""  # most transports print nothing
+            output = self.redact(ended.outcome.tail.decode("utf-8", "replace"))
         except Exception as error:  # noqa: BLE001 - as above
             hand_off.wake(error)
             return None

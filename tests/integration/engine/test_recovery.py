@@ -13,6 +13,7 @@ from tests.world.engine import Rig, running
 from worker.engine import dispatch
 from worker.engine.sweeping import Sweeper
 from worker.ledger import opening, upkeep
+from worker.transports.command import Command
 from worker.transports.receipts import create_void_note
 
 
@@ -97,7 +98,7 @@ def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
     with running(tmp_path) as rig:
         (first,) = rig.take()
         with monkeypatch.context() as patch:
-            patch.setattr(dispatch, "prepare", lambda *_, **__: 1 / 0)
+            patch.setattr(Command, "prepare", lambda *_, **__: 1 / 0)
             for _ in range(4):
                 with pytest.raises(ZeroDivisionError):
                     rig.run()
@@ -112,7 +113,7 @@ def test_a_thread_that_dies_before_the_run_leaves_a_void_attempt(
 def test_five_voids_are_a_dead_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path) as rig:
         rig.take()
-        monkeypatch.setattr(dispatch, "prepare", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(Command, "prepare", lambda *_, **__: 1 / 0)
         for _ in range(5):
             with pytest.raises(ZeroDivisionError):
                 rig.run()
