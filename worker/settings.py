@@ -28,6 +28,7 @@ from worker.delivery import PERMANENT_EXIT_CODES, OnUnknown, RetryPolicy
 from worker.errors import ConfigError
 from worker.secret import Secret
 from worker.setting_types import (
+    ANYWHERE,
     AgentName,
     Duration,
     FilePath,
@@ -345,6 +346,14 @@ class Settings(BaseSettings):
     def transport(self, agent: str, name: str) -> TransportSettings | None:
         """Today's settings of one agent's transport, or None where either is gone."""
         return self._lanes.get((agent, name))
+
+    def run_on(self, agent: str, name: str) -> tuple[str, ...] | None:
+        """Which hosts of a fleet may run a transport, best first; None: the one that has begun, and no other."""
+        if agent == ALERTS:
+            return (ANYWHERE,)
+        whose, transport = self.agent(agent), self.transport(agent, name)
+        own = transport.run_on if transport is not None else None
+        return own or (whose.run_on if whose is not None else None)
 
     def allowed_for(self, agent: str) -> tuple[str, ...]:
         """The programs that may be run for an agent: for alerts our own, and nothing else."""

@@ -2,16 +2,14 @@
 
 import time
 
-LEAST_SECONDS = 2.0
+from worker.steady_clock import steady
 
-# What goes on while the machine sleeps, minus what does not: `time.monotonic` stands still on Linux (clock_gettime(2))
-# and on macOS, where CLOCK_MONOTONIC_RAW goes on (clock_gettime(3) of macOS 10.12).
-_GOES_ON = getattr(time, "CLOCK_BOOTTIME", None) or time.CLOCK_MONOTONIC_RAW
+LEAST_SECONDS = 2.0
 
 
 def slept_so_far() -> float:
     """Seconds, from some beginning on."""
-    return time.clock_gettime(_GOES_ON) - time.monotonic()
+    return steady() - time.monotonic()
 
 
 class Suspension:

@@ -1,5 +1,6 @@
 """A launcher whose caller waits for one outcome at a time."""
 
+import math
 import queue
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +21,17 @@ class WaitingLauncher(LauncherClient):
         for one in ended:
             self._waiting.pop(one.attempt_id).put(one.outcome)
 
-    def run(self, attempt_id: str, prepared: Prepared, timeout: float, tail_bytes: int = 4096) -> RunResult:
+    def run(
+        self,
+        attempt_id: str,
+        prepared: Prepared,
+        timeout: float,
+        tail_bytes: int = 4096,
+        start_by: float = math.inf,
+    ) -> RunResult:
         """Run one transport to its end; LauncherGone when the launcher dies first."""
         self._waiting[attempt_id] = mailbox = queue.SimpleQueue[RunResult | None]()
-        self.ask([Request(attempt_id, prepared, timeout, tail_bytes)])
+        self.ask([Request(attempt_id, prepared, timeout, start_by, tail_bytes)])
         outcome = mailbox.get()
         if outcome is None:
             raise self.gone()

@@ -26,7 +26,9 @@ class Rig:
 
     opened_by: Callable[[Path], Ledger] = SqliteLedger
 
-    def __init__(self, home: Path, *, script: str | None = None, **transport: Any) -> None:
+    def __init__(
+        self, home: Path, *, script: str | None = None, whole: dict[str, Any] | None = None, **transport: Any
+    ) -> None:
         self.home = home
         self.now = time.time()
         self.record = home / "record"
@@ -42,6 +44,7 @@ class Rig:
             state_path=str(home / "ledger.db"),
             allowlist=("/bin/sh",),
             config_path=home / "config.json",
+            **(whole or {}),
         )
         self.due: list[tuple[float, int, int]] = []  # when, order of arrival, delivery
         self.finished: list[int] = []
@@ -50,11 +53,15 @@ class Rig:
         self._count = itertools.count()
         self.engine = Engine(
             settings=self.settings,
-            db=type(self).opened_by(self.settings.ledger_file),
+            db=self.open_ledger(),
             queue=self,
             bus=BusClient(),
             clock=lambda: self.now,
         )
+
+    def open_ledger(self) -> Ledger:
+        """Its ledger."""
+        return type(self).opened_by(self.settings.ledger_file)
 
     @property
     def file(self) -> SqliteLedger:

@@ -44,6 +44,7 @@ class Alerter:
     clock: Callable[[], float]
     redact: Callable[[str], str]
     worker: str = ""
+    host: str = ""  # of a fleet: each host looks after what is its own
     look_seconds: float = field(default_factory=lambda: LOOK_SECONDS)
     _looked: float = field(default_factory=time.monotonic)  # which stands still while the machine sleeps
     _due: float = field(default=float("-inf"))  # monotonic seconds
@@ -61,8 +62,8 @@ class Alerter:
             self.wake_ups.send(self.db.write(lambda tx: self._was_absent(tx, settings, now)))
         self._looked = time.monotonic()
         self._due = self._looked + self.look_seconds
-        holding = self._asked_first(self.db.read(lambda db: _holding(db, settings, now)), settings)
-        known = self.db.read(alerts.every)
+        holding = self._asked_first(self.db.read(lambda db: _holding(db, settings, now, self.host)), settings)
+        known = self.db.read(lambda db: self._known(db, settings, now))
         if not list(_changes(holding, known, settings.alerts.close_after, now)):
             return
         self.wake_ups.send(self.db.write(lambda tx: self._write(tx, settings, holding, now)))
@@ -93,11 +94,11 @@ class Alerter:
 
     def _write(self, tx: Tx, settings: Settings, holding: dict[Key, Trouble], now: float) -> list[Wake]:
         tellings: list[Telling] = []
-        for change in list(_changes(holding, alerts.every(tx), settings.alerts.close_after, now)):
+        for change in list(_changes(holding, self._known(tx, settings, now), settings.alerts.close_after, now)):
             match change:
                 case Trouble():
                     opened = _opened(tx, change, self.redact, now)
-                    if alerts.open_one(tx, change.condition, change.about, opened.summary, now):
+                    if alerts.open_one(tx, change.condition, change.about, opened.summary, now, self.host):
                         tellings.append(opened)
                 case _Clear(one, since):
                     alerts.note_clear(tx, one, since)
@@ -105,6 +106,9 @@ class Alerter:
                     if alerts.close_one(tx, change):
                         tellings.append(_closed(change, now))
         return self.wake_ups.mark(tx, _put(tx, settings, tellings, now), only_new=True)
+
+    def _known(self, db: Tx, settings: Settings, now: float) -> list[OpenAlert]:
+        return alerts.every(db, self.host, now - settings.host_lost_after)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,16 +193,24 @@ class _Clear:
     since: float | None
 
 
-def _holding(db: Tx, settings: Settings, now: float) -> dict[Key, Trouble]:
-    """The conditions that hold: what `status` says, and of each lane by itself what it says of all together."""
-    lanes = report.lanes(db)
+def _holding(db: Tx, settings: Settings, now: float, host: str) -> dict[Key, Trouble]:
+    """The conditions that hold: what `status` says, and of each lane by itself what it says of all together.
+
+    `host`: in a fleet only those of its own lanes and workers. What is about no lane and no agent has its name then.
+    """
+    lanes, workers = report.lanes(db), living_workers(db, settings)
+    if host:
+        lanes = [lane for lane in lanes if lane.host == host]
+        workers = [row for row in workers if row["host"] == host]
     found = [
-        *troubles(db, settings, living_workers(db, settings), lanes, now),
+        *troubles(db, settings, workers, lanes, now),
         *(trouble for lane in lanes for trouble in left_over([lane])),
         *low_disk(settings.ledger_file),
     ]
     holding: dict[Key, Trouble] = {}
     for trouble in found:
+        if host and (not trouble.about or trouble.condition is Condition.WORKER_SILENT):
+            trouble = trouble._replace(about=f"{host} {trouble.about}".strip())  # noqa: PLW2901 - the same one
         holding.setdefault((trouble.condition, trouble.about), trouble)
     return holding
 

@@ -141,7 +141,7 @@ class Dispatcher:
             ending = Ending("not_started", error.errno or errno.EIO, os.strerror(error.errno or errno.EIO))
         else:
             step("prepared")
-            return Request(claim.attempt_id, prepared, transport.timeout)
+            return Request(claim.attempt_id, prepared, transport.timeout, hand_off.start_by)
         return Report(claim.delivery, claim.attempt_id, ending, "", transport)
 
     def _message_file(self, claim: Claim, transport: TransportSettings) -> Path | None:
@@ -270,6 +270,10 @@ def _claimed_under(hand_off: HandOff) -> LaneConfig:
 
 def ending_of(outcome: RunResult) -> Ending:
     """The rules' word for what the launcher saw."""
+    if outcome.kind == "too_late":
+        return Ending(
+            "not_started", detail=f"it stood still, or was too busy, for {claims.START_SECONDS:g} s after the claim"
+        )
     detail = os.strerror(outcome.code) if outcome.kind in {"spawn_error", "not_started"} else ""
     return Ending(outcome.kind, outcome.code, detail)
 

@@ -47,9 +47,24 @@ class Endings:
     wake_ups: WakeUps
     observer: Observer
 
-    def end(self, report: Report) -> Settled | None:
-        """End an attempt, and wake its lane: all of the below."""
-        written = self.db.write(lambda tx: self.write(tx, report))
+    def end(
+        self,
+        report: Report,
+        *,
+        only_if: Callable[[Tx], bool] = lambda _tx: True,
+        also: Callable[[Tx], object] = lambda _tx: None,
+    ) -> Settled | None:
+        """End an attempt, and wake its lane: all of the below. `also` is done in the same transaction."""
+
+        def operation(tx: Tx) -> Written:
+            if not only_if(tx):
+                return Written(None, [])
+            written = self.write(tx, report)
+            if written.settled is not None:
+                also(tx)
+            return written
+
+        written = self.db.write(operation)
         self.announce(report, written)
         self.follow_up(report, written)
         return written.settled

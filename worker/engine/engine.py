@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from worker import __version__
 from worker.alert_settings import ALERTS
 from worker.bus.client import BusClient
 from worker.engine.alerting import Alerter
@@ -15,6 +16,7 @@ from worker.engine.hand_off import HandOffs
 from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.lane_lookup import LaneLookup
+from worker.engine.neighbours import Neighbours
 from worker.engine.outbox import Outbox
 from worker.engine.polling import Poller
 from worker.engine.sweeping import Sweeper
@@ -23,7 +25,7 @@ from worker.engine.turns import DoorbellTrust, NoDoorbell, Turns
 from worker.engine.wake_ups import Queue, WakeUps
 from worker.errors import BusWatchError
 from worker.fault_steps import step
-from worker.ledger import intake, upkeep
+from worker.ledger import hosts, intake, lane_hosts, this_host, upkeep
 from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError
 from worker.ledger.port import Ledger, Tx
 from worker.settings import Settings
@@ -48,7 +50,7 @@ class Engine:
         queue: Queue,
         bus: BusClient,
         kind: str = "consumer",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
         redact: Callable[[str], str] = str,
         observer: Observer | None = None,
         stopping: threading.Event | None = None,
@@ -56,13 +58,15 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.db = db
-        self.clock = clock
+        self.clock = clock = clock or db.now
         self.observer = observer or Observer()
         self.stopping = stopping or threading.Event()
-        self.identity = Identity(settings.files_dir, kind)
+        self.identity = Identity(
+            settings.files_dir, kind, this_host.establish(settings), ahead=lambda: db.now() - time.time()
+        )
         self.lanes = LaneLookup(settings)
         self.inboxes = Inboxes(bus, settings.config_path)
-        self.wake_ups = WakeUps(queue, self.lanes, clock)
+        self.wake_ups = WakeUps(queue, self.lanes, clock, self.identity.host_name)
         self.hand_offs = HandOffs(self.identity, self.lanes, clock)
         rng = random.Random()  # noqa: S311 - jitter, not secrets
         endings = Endings(
@@ -110,8 +114,17 @@ class Engine:
             endings=endings,
             observer=self.observer,
         )
-        self.teller = Teller(db=db, lanes=self.lanes, clock=clock, redact=redact)
-        self.alerter = Alerter(db=db, wake_ups=self.wake_ups, clock=clock, redact=redact, worker=self.identity.worker)
+        self.teller = Teller(
+            db=db, lanes=self.lanes, clock=clock, redact=redact, is_fleet=self.identity.host is not None
+        )
+        self.alerter = Alerter(
+            db=db,
+            wake_ups=self.wake_ups,
+            clock=clock,
+            redact=redact,
+            worker=self.identity.worker,
+            host=self.identity.host_name,
+        )
         self.sweeper = Sweeper(
             db=db,
             clock=clock,
@@ -125,6 +138,9 @@ class Engine:
             on_folder_made=self.dispatcher.launcher.keep_folder,
             keep_leases=turns.keep_leases,
             tell=self._tell,
+            neighbours=Neighbours(
+                db=db, clock=clock, identity=self.identity, lanes=self.lanes, endings=endings, wake_ups=self.wake_ups
+            ),
         )
 
     def _tell(self) -> None:
@@ -156,7 +172,10 @@ class Engine:
                 return
 
     def register(self, tx: Tx) -> None:
-        """Make the worker's row, and those of the inboxes and lanes that the settings name."""
+        """Make the worker's row, and those of the inboxes and lanes that the settings name.
+
+        HostTakenError: another host of the fleet has our name.
+        """
         if self.identity.kind == "consumer":  # `run --once` comes and goes
             self.alerter.begin(tx, self.settings, self.clock())
         self.identity.register(tx, self.clock())
@@ -168,6 +187,17 @@ class Engine:
         intake.ensure_all(tx, serves)
         for channel in settings.alerts.channels:
             intake.ensure_lane(tx, ALERTS, channel.name)
+        if (host := self.identity.host) is not None:
+            hosts.register(
+                tx, host, boot_id=self.identity.boot, version=__version__, fingerprint=hosts.fingerprint(settings),
+                now=tx.now(),
+            )  # fmt: skip
+            run_on = {
+                (agent, transport): settings.run_on(agent, transport)
+                for agent, transports in serves.items()
+                for transport in transports
+            }
+            lane_hosts.declare(tx, host.name, run_on)
 
     def adopt(self, settings: Settings, needs_restart: Sequence[str] = ()) -> list[str]:
         """From now on these settings: what runs ends under those that it began with. Returns whose inbox is another.

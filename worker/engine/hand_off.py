@@ -13,6 +13,7 @@ from worker.ledger.claims import Claim, NotClaimed, Settled
 from worker.ledger.groups import LaneSettings
 from worker.ledger.port import Tx
 from worker.settings import TransportSettings
+from worker.steady_clock import steady
 
 
 class Report(NamedTuple):
@@ -31,13 +32,14 @@ NextStep = Claim | NotClaimed | Report | None
 class HandOff:
     """One thread, the attempts that it answers for, and a letter box with room for what it is to do next."""
 
-    __slots__ = ("_full", "_next", "attempts", "began", "claim", "config", "settled")
+    __slots__ = ("_full", "_next", "attempts", "began", "claim", "config", "settled", "start_by")
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.attempts: set[str] = set()
         self.claim: Claim | None = None  # what runs now
         self.config: LaneConfig | None = None  # of its lane when it was claimed: that holds until it has ended
+        self.start_by = 0.0  # it starts by then, or never (seconds of the steady clock)
         self.settled: Settled | None = None  # how the last one ended
         self._next: NextStep | Exception = None
         self._full = threading.Lock()
@@ -84,6 +86,7 @@ class HandOffs:
         attempt_id = claims.new_attempt_id(now)
         hand_off.attempts.add(attempt_id)
         self._by_attempt[attempt_id] = hand_off
+        hand_off.start_by = steady() + claims.START_SECONDS
 
         def settings(agent: str, transport: str) -> LaneSettings | None:
             hand_off.config = config = self._lanes.config(agent, transport)
@@ -97,6 +100,7 @@ class HandOffs:
             boot_id=self._identity.boot,
             settings=settings,
             now=now,
+            host=self._identity.host_name,
         )
 
     def drop(self, hand_off: HandOff, attempt_id: str) -> None:

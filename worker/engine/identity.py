@@ -4,13 +4,15 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import __version__
-from worker.ledger import upkeep
+from worker.ledger import this_host, upkeep
 from worker.ledger.errors import from_os
 from worker.ledger.port import Tx
+from worker.ledger.this_host import Host
 from worker.transports.locks import boot_id, flock_is_free, hold_lock, is_held_at, launcher_lock, worker_lock
 
 logger = logging.getLogger("bus_watch.engine")
@@ -25,10 +27,17 @@ class Identity:
 
     files: Path
     kind: str = "consumer"
+    host: Host | None = None  # in a fleet: which of its hosts this is
+    ahead: Callable[[], float] = lambda: 0.0  # the ledger's clock, as far as it is ahead of ours
     worker: str = field(default_factory=lambda: os.urandom(16).hex())
     boot: str = field(default_factory=boot_id)
     _lock: int | None = None
     _made: tuple[float, float] = (0.0, 0.0)  # when the folder was made, and when we saw that (monotonic seconds)
+
+    @property
+    def host_name(self) -> str:
+        """Where our files are, as the ledger has it: empty without a fleet."""
+        return self.host.name if self.host is not None else ""
 
     def take_lock(self) -> None:
         """From now on the others see that we live. LedgerError where the folder cannot be written."""
@@ -51,6 +60,8 @@ class Identity:
         try:
             self.files.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._note_age()
+            if self.host is not None:
+                this_host.keep(self.files, self.host)
             self._lock = hold_lock(self.lock_path(self.worker))
         except OSError as error:
             raise from_os(error, self.files) from error
@@ -63,14 +74,17 @@ class Identity:
             (self.files / MADE).touch(mode=0o600, exist_ok=False)
 
     def has_lost(self, since: float) -> bool:
-        """Whether the folder was made after `since`: that what was made then is not in it proves nothing."""
+        """Whether the folder was made after `since`: that what was made then is not in it proves nothing.
+
+        `since` is the ledger's time.
+        """
         try:
             made = (self.files / MADE).stat().st_mtime
         except OSError:
             made = 0.0
         if made != self._made[0]:
             self._made = (made, time.monotonic())
-        return since < made
+        return since - self.ahead() < made
 
     def may_live_unseen(self, worker: str, since: float) -> bool:
         """Whether a worker of then may live though its lock is gone: it has not seen yet that somebody removed it."""
@@ -86,8 +100,9 @@ class Identity:
     def register(self, tx: Tx, now: float) -> None:
         """Make our row in the ledger."""
         upkeep.register_worker(
-            tx, self.worker, pid=os.getpid(), boot_id=self.boot, version=__version__, kind=self.kind, now=now
-        )
+            tx, self.worker, pid=os.getpid(), boot_id=self.boot, version=__version__, kind=self.kind, now=now,
+            host=self.host_name,
+        )  # fmt: skip
 
     def lock_path(self, worker: str) -> Path:
         """The lock file that proves a worker's life."""

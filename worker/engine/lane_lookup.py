@@ -6,6 +6,7 @@ from typing import NamedTuple
 from worker.alert_settings import ALERTS
 from worker.ledger import lanes
 from worker.ledger.groups import LaneSettings
+from worker.ledger.lane_hosts import RunOn
 from worker.ledger.lanes import Lane
 from worker.ledger.port import Tx
 from worker.settings import Settings, TransportSettings
@@ -50,7 +51,9 @@ class LaneLookup:
                 extra_env=transport.env,
                 stdin=transport.stdin,
             )
-            found = LaneConfig(transport, lane_settings_of(transport), command, settings.config_path)
+            found = LaneConfig(
+                transport, lane_settings_of(transport, settings.run_on(agent, name)), command, settings.config_path
+            )
             known[agent, name] = found
         return found
 
@@ -70,15 +73,20 @@ class LaneLookup:
         """Whether a lane that `transport_of` knows tells people of alerts."""
         return self._lanes[lane_id].agent == ALERTS
 
+    def run_on(self, agent: str, name: str) -> RunOn:
+        """In a fleet: which hosts may run the lane."""
+        return self.settings.run_on(agent, name)
+
     def claim_settings(self, agent: str, transport: str) -> LaneSettings | None:
         """What a claim must know of a lane's settings; None for an orphaned lane."""
         found = self.config(agent, transport)
         return found.claim if found else None
 
 
-def lane_settings_of(transport: TransportSettings) -> LaneSettings:
-    """The part of a transport's settings that a claim depends on."""
+def lane_settings_of(transport: TransportSettings, run_on: RunOn = None) -> LaneSettings:
+    """The part of a transport's settings that a claim depends on; `run_on`: its own, or its agent's."""
     return LaneSettings(
+        run_on=run_on,
         ordered=transport.ordered,
         timeout=transport.timeout,
         max_wakes_per_minute=transport.max_wakes_per_minute,

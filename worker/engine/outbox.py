@@ -33,7 +33,7 @@ from worker.errors import TokenError
 from worker.fault_steps import step
 from worker.ledger import intake, notices, outbox, outcomes
 from worker.ledger.errors import LedgerError
-from worker.ledger.outbox import Head, Letter
+from worker.ledger.outbox import Head, Letter, Sent
 from worker.ledger.port import Ledger
 from worker.outgoing import Counts, Kind, Next, Sending, Try
 from worker.settings import AgentSettings, Settings
@@ -87,19 +87,22 @@ class Outbox:
 
     def recover(self) -> None:
         """Settle tries whose worker is gone: nobody knows whether the bus has them. LedgerError."""
-        for head in self.db.read(outbox.being_sent):
-            if self._is_abandoned(head):
+        for sent in self.db.read(outbox.being_sent):
+            head = sent.head
+            if self._is_abandoned(sent):
                 logger.warning("%s was being sent when its worker ended", outgoing.key_of(head.id))
                 agent = self.settings.agent(head.agent)
                 once = agent is not None and self.inboxes.source(agent).sends_once
                 how = Try.NOT_SENT if once else Try.UNKNOWN
                 self._settle(head, str(head.worker), _Ended(how, "the worker that sent it was interrupted"))
 
-    def _is_abandoned(self, head: Head) -> bool:
-        worker = str(head.worker)
+    def _is_abandoned(self, sent: Sent) -> bool:
+        worker = str(sent.head.worker)
         if worker == self.identity.worker:
             return False
-        unseen = self.identity.may_live_unseen(worker, head.claimed_at or 0.0)
+        if sent.host != self.identity.host_name:  # a try is over long before its host counts as lost
+            return self.clock() - sent.seen_at > self.settings.host_lost_after
+        unseen = self.identity.may_live_unseen(worker, sent.head.claimed_at or 0.0)
         return not (self.identity.worker_lives(worker) or unseen)
 
     def send(self, head: Head) -> Next | None:

@@ -162,7 +162,8 @@ def _due_heads(engine: Engine, db: Tx, tried: set[int]) -> list[tuple[int, int]]
         settings = engine.lanes.claim_settings(lane.agent, lane.transport)
         if settings is None:
             continue
-        found = lanes.candidate(db, lane.id, ordered=settings.ordered, now=now, but=tried)
+        host = engine.identity.host_name
+        found = lanes.candidate(db, lane.id, ordered=settings.ordered, now=now, but=tried, host=host)
         if found is not None and (found.next_at is None or found.next_at <= now):
             heads.append((lane.id, found.delivery))
     return heads

@@ -1,12 +1,13 @@
 """The sweep (docs/protocol.md#sweep): makes the queue agree with the ledger again, at start-up and every few seconds.
 
 It settles claims whose owner is dead, wakes what the queue forgot, finishes what only lacks its finalizer, clears
-away files. Each round does a bounded amount of work; whatever it does twice is harmless.
+away files; in a fleet it looks after the other hosts (`neighbours`). Each round does a bounded amount of work; whatever
+it does twice is harmless.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.delivery import Ending, longest_delay
@@ -15,11 +16,13 @@ from worker.engine.endings import Endings
 from worker.engine.hand_off import HandOffs, Report
 from worker.engine.identity import Identity
 from worker.engine.lane_lookup import LaneLookup
+from worker.engine.late_receipts import LateReceipts
+from worker.engine.neighbours import Neighbours
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import disk, lanes, leases, upkeep
 from worker.ledger.lanes import Candidate, Wake
-from worker.ledger.port import Ledger, Tx
+from worker.ledger.port import Ledger, Row, Tx
 from worker.ledger.upkeep import RunningAttempt
 from worker.settings import TransportSettings
 from worker.telemetry.observer import Observer
@@ -32,6 +35,7 @@ OVERSLEPT_SECONDS = 30.0  # a task woken this long ago, and nothing running: the
 SCHEDULE_GRACE_SECONDS = 2.0  # the scheduler looks four times a second; later than this it has forgotten
 ORPHAN_FILE_SECONDS = 3600.0
 FULL_BYTES = 1024 * 1024
+LANES_AT_ONCE = 10  # woken in one transaction of a server, which others wait for
 
 
 @dataclass(slots=True)
@@ -61,8 +65,20 @@ class Sweeper:
     on_folder_made: Callable[[], None]  # somebody had removed the folder of locks, notes and receipts
     keep_leases: Callable[[Tx, float], None]  # renews those of our inboxes
     tell: Callable[[], None]  # tells senders what became of their messages, and people what needs a hand
+    neighbours: Neighbours
+    late_receipts: LateReceipts = field(init=False)
     _noted_at: float = float("-inf")  # when it was last written down that we sweep (monotonic seconds)
     _looked_at: dict[str, float] = field(default_factory=dict)  # attempts in recovery, since when (monotonic seconds)
+
+    def __post_init__(self) -> None:
+        self.late_receipts = LateReceipts(
+            db=self.db,
+            clock=self.clock,
+            identity=self.identity,
+            wake_ups=self.wake_ups,
+            inspect=self._inspect,
+            is_answered_for=lambda attempt: not self._is_abandoned(attempt),
+        )
 
     def sweep(self, *, first: bool = False, asked: bool = False) -> Swept:
         """One round. `first`: at start-up nothing that was woken before counts as awake.
@@ -75,6 +91,7 @@ class Sweeper:
         try:
             if self.identity.keep_lock():
                 self.on_folder_made()
+            self.neighbours.beat()
             self._recover(done)
             self._bury_workers()
             self._finish(done)
@@ -109,8 +126,14 @@ class Sweeper:
         self._noted_at = time.monotonic()
 
     def _recover(self, done: Swept) -> None:
-        """Settle attempts whose worker is dead, and our own that no thread holds any more."""
-        abandoned = [attempt for attempt in self.db.read(upkeep.running_attempts) if self._is_abandoned(attempt)]
+        """Settle attempts whose worker is dead, and our own that no thread holds any more.
+
+        Those of other hosts have their receipts there: they settle them.
+        """
+        done.settled += self.late_receipts.round()
+        running = self.db.read(upkeep.running_attempts)
+        done.settled += self.neighbours.round(running)
+        abandoned = [one for one in running if one.host == self.identity.host_name and self._is_abandoned(one)]
         self._looked_at = {a.attempt_id: self._looked_at.get(a.attempt_id, time.monotonic()) for a in abandoned}
         for attempt in abandoned:
             try:
@@ -142,7 +165,7 @@ class Sweeper:
 
     def _inspect(self, attempt: RunningAttempt) -> recovery.AttemptStatus:
         # Clocks jump: a time-out also counts from the first look, so that none is waited for in vain.
-        looked = time.monotonic() - self._looked_at[attempt.attempt_id]
+        looked = time.monotonic() - self._looked_at.setdefault(attempt.attempt_id, time.monotonic())
         return recovery.inspect(
             self.identity.files,
             attempt.attempt_id,
@@ -167,9 +190,7 @@ class Sweeper:
         dead = [
             row["id"]
             for row in self.db.read(upkeep.unstopped_workers)
-            if row["id"] != self.identity.worker
-            and row["id"] not in busy
-            and not self._lives(row["id"], row["started_at"])
+            if row["id"] != self.identity.worker and row["id"] not in busy and not self._is_there(row)
         ]
         if not dead:
             return
@@ -185,6 +206,11 @@ class Sweeper:
             if not self.identity.launcher_lives(worker):  # one that was killed has left its lock file behind
                 self.identity.launcher_lock_path(worker).unlink(missing_ok=True)
 
+    def _is_there(self, row: Row) -> bool:
+        if row["host"] == self.identity.host_name:
+            return self._lives(row["id"], row["started_at"])
+        return bool(self.clock() - (row["seen_at"] or 0.0) <= self.lanes.settings.host_lost_after)
+
     def _finish(self, done: Swept) -> None:
         for message in self.db.read(upkeep.unfinished_messages):
             self.wake_ups.finalize(message)
@@ -196,25 +222,32 @@ class Sweeper:
         if not asleep and not jumped:
             return
 
-        def operation(tx: Tx) -> list[Wake]:
-            for lane, latest in jumped.items():
-                upkeep.clamp_next_at(tx, lane, latest)
-            return self.wake_ups.mark(tx, asleep | set(jumped))
+        left = sorted(asleep | set(jumped))
+        # A file has one writer, and each commit costs; in a server each lane is locked until the commit.
+        at_once = LANES_AT_ONCE if self.identity.host is not None else len(left)
+        for begin in range(0, len(left), at_once):
+            some = left[begin : begin + at_once]
+            wakes = self.db.write(lambda tx, some=some: self._wake_some(tx, some, jumped))  # type: ignore[misc]
+            step("swept_wake")
+            self.wake_ups.send(wakes)
+            done.woken += len(wakes)
 
-        wakes = self.db.write(operation)
-        step("swept_wake")
-        self.wake_ups.send(wakes)
-        done.woken += len(wakes)
+    def _wake_some(self, tx: Tx, ids: Sequence[int], jumped: Mapping[int, float]) -> list[Wake]:
+        for lane in ids:
+            if lane in jumped:
+                upkeep.clamp_next_at(tx, lane, jumped[lane])
+        return self.wake_ups.mark(tx, ids)
 
     def _forgotten_lanes(self, db: Tx, *, first: bool) -> tuple[set[int], dict[int, float]]:
         """Lanes whose next delivery is due though nobody is about to run it; and lanes with times out of reach."""
         now = self.clock()
         transports = {
             lane.id: transport
-            for lane in lanes.pending(db)
+            for lane in lanes.pending(db, self.identity.host_name)
             if (transport := self.lanes.transport(lane.agent, lane.transport)) is not None
         }
-        found = lanes.candidates(db, {lane: transport.ordered for lane, transport in transports.items()}, now=now)
+        ordered = {lane: transport.ordered for lane, transport in transports.items()}
+        found = lanes.candidates(db, ordered, now=now, host=self.identity.host_name)
         asleep = {lane for lane, one in found.items() if _is_asleep(one, now, first=first)}
         latest = {lane: now + longest_delay(transport.retry_policy) for lane, transport in transports.items()}
         jumped = {lane: latest[lane] for lane, at in lanes.furthest(db, transports).items() if at > latest[lane]}
@@ -248,7 +281,7 @@ class Sweeper:
             newest = max(path.stat().st_mtime for path in self.identity.files.glob(f"{attempt_id}.*"))
         except (OSError, ValueError):
             return False
-        return self.clock() - newest > ORPHAN_FILE_SECONDS
+        return self.clock() - self.identity.ahead() - newest > ORPHAN_FILE_SECONDS
 
 
 def _is_asleep(found: Candidate, now: float, *, first: bool) -> bool:

@@ -23,6 +23,7 @@ class Teller:
     lanes: LaneLookup
     clock: Callable[[], float]
     redact: Callable[[str], str]
+    is_fleet: bool = False  # other hosts have agents of their own in this ledger
     nudge: Callable[[], object] = lambda: None
 
     def round(self) -> None:
@@ -51,6 +52,8 @@ class Teller:
         """How many were told."""
         now, count = self.clock(), 0
         for told in found:
+            if self.is_fleet and self.lanes.settings.agent(told.agent) is None:
+                continue  # whoever has this agent tells
             to = self._whom(told)
             if to is None:
                 notices.note_told(tx, told, silently=True)

@@ -9,7 +9,7 @@ from worker.bus.source import Collected
 from worker.engine.identity import Identity
 from worker.engine.pace import Pace
 from worker.engine.slots import longest_ahead
-from worker.ledger import intake, leases, sweep_signal
+from worker.ledger import hosts, intake, leases, sweep_signal
 from worker.ledger.port import Ledger, Tx
 from worker.settings import AgentSettings
 
@@ -106,7 +106,7 @@ class Turns:
         """
         name, now, us = agent.agent, self.clock(), self.identity.worker
         inbox, gone = self.db.read(lambda db: self._look(db, name, now))
-        if inbox.polled_by not in {None, us} and inbox.is_leased(now) and not gone and not self._is_silent(inbox, now):
+        if inbox.polled_by not in {None, us} and inbox.is_leased(now) and not gone:
             return now + min(agent.poll_interval, STANDBY_SECONDS)
         pace = self._paces.get(name)
         if inbox.polled_by != us or pace is None:
@@ -135,11 +135,17 @@ class Turns:
         return waited > SIGN_WITHIN_SECONDS and inbox.leased_until - leases.LEASE_SECONDS < asked
 
     def _look(self, db: Tx, name: str, now: float) -> tuple[leases.Inbox, bool]:
-        """The inbox, and whether the worker that polls it is gone."""
+        """The inbox, and whether another worker polls it that is gone, or gives no sign of life."""
         inbox = leases.inbox_of(db, name, now)
-        holder = inbox.polled_by
-        gone = holder is not None and holder != self.identity.worker
-        return inbox, gone and (self.identity.has_died(str(holder)) or leases.is_gone(db, str(holder)))
+        who = inbox.polled_by
+        if who is None or who == self.identity.worker:
+            return inbox, False
+        holder = leases.holder(db, who)
+        if holder.gone:
+            return inbox, True
+        if holder.host != self.identity.host_name:  # it cannot be asked: its sweeps are its sign
+            return inbox, now - holder.seen_at > hosts.ALIVE_SECONDS
+        return inbox, self.identity.has_died(who) or (inbox.is_leased(now) and self._is_silent(inbox, now))
 
     def _take(self, agent: AgentSettings, inbox: leases.Inbox, now: float) -> Pace | None:
         """Lease an inbox that nobody polls; None: somebody else was faster.

@@ -42,6 +42,7 @@ class WakeUps:
     queue: Queue
     lanes: LaneLookup
     clock: Callable[[], float]
+    host: str = ""  # in a fleet: ours
     aside: Queue | None = None  # the alerts' own, where they have one: a channel that hangs must not hold messages up
     overlooked: threading.Event = field(default_factory=threading.Event)  # one was lost: the next sweep wakes all
 
@@ -49,7 +50,7 @@ class WakeUps:
         """Mark what each lane has to do next; `send` the result once the transaction is done."""
         transports = ((lane, self.lanes.transport_of(tx, lane)) for lane in ids)
         ordered = {lane: transport.ordered for lane, transport in transports if transport is not None}
-        return lanes.next_wakes(tx, ordered, now=self.clock(), only_new=only_new)
+        return lanes.next_wakes(tx, ordered, now=self.clock(), only_new=only_new, host=self.host)
 
     def send(self, wakes: Iterable[Wake]) -> None:
         """Enqueue or schedule."""

@@ -19,17 +19,28 @@ class OpenAlert(NamedTuple):
     said: str
 
 
-def every(db: Tx) -> list[OpenAlert]:
-    """All that are open, the oldest first."""
-    rows = db.execute("select condition, about, opened_at, clear_since, said from alerts order by opened_at")
+def every(db: Tx, host: str | None = None, alive_since: float = 0.0) -> list[OpenAlert]:
+    """All that are open, the oldest first.
+
+    `host`: those that this host of a fleet has opened, and those of hosts that nobody has seen since then.
+    """
+    rows = db.execute(
+        """
+        select condition, about, opened_at, clear_since, said from alerts
+        where cast(:host as text) is null or host = :host
+           or host not in (select name from hosts where seen_at >= :since and forgotten_at is null)
+        order by opened_at
+        """,
+        {"host": host, "since": alive_since},
+    )
     return [OpenAlert(*row) for row in rows]
 
 
-def open_one(tx: Tx, condition: str, about: str, said: str, now: float) -> bool:
+def open_one(tx: Tx, condition: str, about: str, said: str, now: float, host: str = "") -> bool:
     """It holds, and people are to be told; false where another worker has opened it."""
     changed = tx.execute(
-        "insert into alerts (condition, about, opened_at, said) values (?, ?, ?, ?) on conflict do nothing",
-        (condition, about, now, said),
+        "insert into alerts (condition, about, opened_at, said, host) values (?, ?, ?, ?, ?) on conflict do nothing",
+        (condition, about, now, said, host),
     )
     return changed.rowcount == 1
 

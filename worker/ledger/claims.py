@@ -12,10 +12,14 @@ from typing import NamedTuple
 
 from worker import delivery
 from worker.delivery import Counters, Decision, Ending, MessageState, RetryPolicy, State
-from worker.ledger import groups, lanes, sets
+from worker.ledger import groups, lane_hosts, lanes, sets
 from worker.ledger.groups import Grouped, LaneSettings
 from worker.ledger.lanes import LaneState
 from worker.ledger.port import Row, Tx
+
+START_SECONDS = 30.0
+"""An attempt that has not started so long after its claim never will: its launcher sees to that, and nobody needs to be
+asked about it."""
 
 
 class Claim(NamedTuple):
@@ -125,8 +129,9 @@ def claim(
     boot_id: str,
     settings: Callable[[str, str], LaneSettings | None],
     now: float,
+    host: str = "",
 ) -> Claim | NotClaimed:
-    """Claim a delivery for this worker, or say why not.
+    """Claim a delivery for this worker, or say why not. `host`: in a fleet, which one this is.
 
     Where its transport coalesces, what is due behind it is claimed with it. A failed claim changes nothing, but that a
     delivery that is put off gets its next time, and an expired one ends.
@@ -141,10 +146,13 @@ def claim(
     found = settings(row["agent"], row["transport"])
     if found is None:
         return NotClaimed("its transport is not configured any more", delivery_id, row["lane"])
-    state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"])
+    elsewhere = lanes.is_elsewhere(row["host"], row["moving_to"], host)
+    state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"], elsewhere)
     why = lanes.obstacle(state, delivery_id, row["next_at"], ordered=found.ordered, now=now)
     if why is not None:
         return NotClaimed(why, delivery_id, row["lane"])
+    if host and row["host"] is None and not lane_hosts.begin(tx, row["lane"], host, found.run_on):
+        return NotClaimed("nobody has its lane yet, and another host comes first", delivery_id, row["lane"])
     if now >= delivery.expires_at(groups.age_counts_from(row, now), found.expires_after):
         return _expire(tx, row, now)
     together: tuple[Grouped, ...] = ()
@@ -159,11 +167,12 @@ def claim(
     tx.execute(_RUN, (attempt_id, 0, delivery_id))
     tx.execute(
         """
-        insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout)
-        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        insert into attempts (id, delivery, lane, starts, worker, boot_id, source, started_at, timeout, host, start_by)
+        values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         (
             attempt_id, delivery_id, row["lane"], row["starts"] + 1, worker, boot_id, row["source"], now, found.timeout,
+            host, now + START_SECONDS,
         ),
     )  # fmt: skip
     for one in together:
@@ -199,8 +208,8 @@ _THROTTLED = "deferred: its transport has had its wakes for this minute"
 
 _CLAIMABLE = """
 select d.id, d.lane, d.message, d.ms, d.starts, d.burnt, d.next_at, d.reason, d.renewed_at, l.agent, l.transport,
-       l.paused, l.broken_since, l.running, l.head, m.stream, m.message_id, m.source, m.text, m.class, m.project,
-       m.sent_at, m.received_at
+       l.paused, l.broken_since, l.running, l.head, l.host, l.moving_to, m.stream, m.message_id, m.source, m.text,
+       m.class, m.project, m.sent_at, m.received_at
 from deliveries d join lane_heads l on l.lane = d.lane join messages m on m.id = d.message
 where d.state in ('waiting', 'retrying') and d.id =
 """

@@ -54,6 +54,12 @@ class LedgerTooNewError(LedgerError):
     code = "ledger_too_new"
 
 
+class HostTakenError(LedgerError):
+    """Another host of the fleet has this one's name."""
+
+    code = "host_taken"
+
+
 class LedgerMissingError(LedgerError):
     """There is no ledger yet: nothing has run with this configuration."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker import delivery
+from worker.ledger.lane_hosts import RunOn
 from worker.ledger.port import Row, Tx
 
 PREAMBLE_BYTES = 32  # of a preamble, beside the names in it
@@ -24,6 +25,7 @@ class LaneSettings:
     expires_after: float | None = None
     coalesce: float | None = None
     coalesce_max: int = 32 * 1024
+    run_on: RunOn = None
 
 
 class Grouped(NamedTuple):

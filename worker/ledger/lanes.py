@@ -31,12 +31,14 @@ class LaneState(NamedTuple):
     broken_since: float | None  # epoch seconds
     running: int | None
     head: int | None
+    elsewhere: bool = False  # another host of the fleet has it, or is to have it
 
 
 class Obstacle(StrEnum):
     """Why a pending delivery may not run now, the first reason that holds."""
 
     PAUSED = "its transport is paused"
+    ELSEWHERE = "another host has its lane"
     LANE_RUNS = "another delivery of its lane is running"
     NOT_HEAD = "an earlier delivery of its lane comes first"
     NOT_DUE = "it is not due yet"
@@ -68,6 +70,8 @@ def obstacle(lane: LaneState, delivery_id: int, next_at: float | None, *, ordere
     """What keeps a waiting or retrying delivery of this lane from being run at `now`; None: nothing."""
     if lane.paused:
         return Obstacle.PAUSED
+    if lane.elsewhere:
+        return Obstacle.ELSEWHERE
     if lane.running is not None:
         return Obstacle.LANE_RUNS
     if keeps_order(lane, ordered=ordered) and lane.head not in {None, delivery_id}:
@@ -82,9 +86,17 @@ def every(db: Tx) -> list[Lane]:
     return [Lane(*row) for row in db.execute("select id, agent, transport from lanes order by id")]
 
 
-def pending(db: Tx) -> list[Lane]:
-    """The lanes in which something waits; where nothing does, this costs one look, however many lanes there are."""
-    return [Lane(*row) for row in db.execute(PENDING)]
+def pending(db: Tx, host: str = "") -> list[Lane]:
+    """The lanes in which something waits; where nothing does, this costs one look, however many lanes there are.
+
+    `host`: in a fleet only those that this host has, or nobody.
+    """
+    return [Lane(*row[:3]) for row in map(tuple, db.execute(PENDING)) if not is_elsewhere(row[3], row[4], host)]
+
+
+def is_elsewhere(host: str | None, moving_to: str | None, me: str) -> bool:
+    """Whether a lane is another host's than ours, or is to be; never without a fleet."""
+    return me != "" and (host not in {None, me} or moving_to not in {None, me})
 
 
 PENDING = """
@@ -95,7 +107,7 @@ with recursive found (lane) as (
           where d.state in ('waiting', 'retrying') and d.lane > found.lane)
   from found where found.lane is not null
 )
-select l.id, l.agent, l.transport from found join lanes l on l.id = found.lane order by l.id
+select l.id, l.agent, l.transport, l.host, l.moving_to from found join lanes l on l.id = found.lane order by l.id
 """
 
 
@@ -105,12 +117,14 @@ def find(db: Tx, lane: int) -> Lane | None:
     return Lane(*row) if row else None
 
 
-def candidate(db: Tx, lane: int, *, ordered: bool, now: float, but: Collection[int] = ()) -> Candidate | None:
-    """What the lane would run next, due or not; None while it is paused, running or empty.
+def candidate(
+    db: Tx, lane: int, *, ordered: bool, now: float, but: Collection[int] = (), host: str = ""
+) -> Candidate | None:
+    """What the lane would run next, due or not; None while it is paused, running, empty or another host's than `host`.
 
     `but`: deliveries that are passed over where order does not matter, as long as something else is due.
     """
-    found = candidates(db, {lane: ordered}, now=now).get(lane)
+    found = candidates(db, {lane: ordered}, now=now, host=host).get(lane)
     if found is not None and found.delivery in but and not found.is_first_in_order:
         due = db.execute(_DUE, {"lane": lane, "now": now})
         row = next((row for row in due if row["id"] not in but), None)
@@ -118,13 +132,15 @@ def candidate(db: Tx, lane: int, *, ordered: bool, now: float, but: Collection[i
     return found
 
 
-def candidates(db: Tx, ordered: Mapping[int, bool], *, now: float) -> dict[int, Candidate]:
+def candidates(db: Tx, ordered: Mapping[int, bool], *, now: float, host: str = "") -> dict[int, Candidate]:
     """The same for many lanes, of which each is `ordered` or not: two questions, however many lanes there are."""
     found: dict[int, Candidate] = {}
     any_order = []
     for row in _of_lanes(db, _HEADS, ordered):
         state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"])
         if state.paused or state.running is not None or state.head is None:
+            continue
+        if is_elsewhere(row["host"], row["moving_to"], host):
             continue
         if keeps_order(state, ordered=ordered[row["lane"]]):
             found[row["lane"]] = Candidate(state.head, row["next_at"], row["woken_at"], is_first_in_order=True)
@@ -161,7 +177,7 @@ def _which(count: int) -> str:
 _LANES_A_QUESTION = 200
 
 _HEADS = """
-select l.lane, l.paused, l.broken_since, l.running, l.head, d.next_at, d.woken_at
+select l.lane, l.paused, l.broken_since, l.running, l.head, l.host, l.moving_to, d.next_at, d.woken_at
 from lane_heads l left join deliveries d on d.id = l.head where l.lane in
 """
 
@@ -189,15 +205,18 @@ from lanes l where l.id in
 """
 
 
-def next_wakes(tx: Tx, ordered: Mapping[int, bool], *, now: float, only_new: bool = False) -> list[Wake]:
+def next_wakes(
+    tx: Tx, ordered: Mapping[int, bool], *, now: float, only_new: bool = False, host: str = ""
+) -> list[Wake]:
     """What each of these lanes has to do next, marked as woken; nothing while it is paused, running or empty.
 
-    `only_new`: not a delivery that was woken before; its task is in the queue, or the sweep will see.
+    `only_new`: not a delivery that was woken before; its task is in the queue, or the sweep will see. `host`: in a
+    fleet none of a lane that another host has, whose own sweep sees to it.
     """
     tx.lock_lanes(ordered)
     wakes = [
         Wake(one.delivery, one.next_at if one.next_at is not None and one.next_at > now else None, lane)
-        for lane, one in candidates(tx, ordered, now=now).items()
+        for lane, one in candidates(tx, ordered, now=now, host=host).items()
         if not (only_new and one.woken_at is not None)
     ]
     tx.executemany("update deliveries set woken_at = ? where id = ?", [(now, wake.delivery) for wake in wakes])

@@ -7,6 +7,7 @@ found dead. While it is young each request slot is written down, so that restart
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from worker.ledger import intake
 from worker.ledger.port import Tx
@@ -91,7 +92,17 @@ def leased_by(db: Tx, worker: str) -> list[str]:
     return [str(row["agent"]) for row in rows]
 
 
-def is_gone(db: Tx, worker: str) -> bool:
-    """Whether a worker has stopped, or was found dead, as far as the ledger knows."""
-    row = db.execute("select stopped_at from workers where id = ?", (worker,)).fetchone()
-    return row is None or row["stopped_at"] is not None
+class Holder(NamedTuple):
+    """A worker that has a lease: where it is; `gone`: it has stopped, or was found dead, as far as the ledger knows."""
+
+    host: str
+    seen_at: float
+    gone: bool
+
+
+def holder(db: Tx, worker: str) -> Holder:
+    """What the ledger knows of a worker."""
+    row = db.execute("select host, seen_at, stopped_at from workers where id = ?", (worker,)).fetchone()
+    if row is None:
+        return Holder("", 0.0, gone=True)
+    return Holder(row["host"], row["seen_at"] or 0.0, gone=row["stopped_at"] is not None)

@@ -1,8 +1,8 @@
-"""Which workers live: their locks tell, whatever their rows say."""
+"""Which workers live: their locks tell, whatever their rows say; those of other hosts show it by their sweeps."""
 
 import time
 
-from worker.ledger import configured, report
+from worker.ledger import configured, hosts, report, this_host
 from worker.ledger.port import Row, Tx
 from worker.ledger.sweep_signal import send_sweep_signal
 from worker.settings import Settings
@@ -13,8 +13,15 @@ SIGN_SECONDS = 1.0
 
 
 def living_workers(db: Tx, settings: Settings) -> list[Row]:
-    """The workers whose locks are held."""
-    return [row for row in report.workers(db) if not flock_is_free(worker_lock(settings.files_dir, row["id"]))]
+    """The workers whose locks are held; and, of other hosts, those that have swept lately."""
+    host, now = this_host.known(settings), db.now()
+    return [row for row in report.workers(db) if _lives(row, settings, host, now)]
+
+
+def _lives(row: Row, settings: Settings, host: str, now: float) -> bool:
+    if row["host"] != host:
+        return bool(now - (row["seen_at"] or 0.0) <= hosts.ALIVE_SECONDS)
+    return not flock_is_free(worker_lock(settings.files_dir, row["id"]))
 
 
 def await_sign_of_life(settings: Settings) -> None:
@@ -22,15 +29,19 @@ def await_sign_of_life(settings: Settings) -> None:
 
     They do so rarely by themselves, while nothing happens. One that does not answer shows by what it wrote last.
     """
-    asked = time.time()
+    host = this_host.known(settings)
+    asked: float | None = None
     deadline = time.monotonic() + SIGN_SECONDS
     signalled = False
     while True:
         with configured.reading(settings) as db:
+            asked = asked or db.now()
             silent = [
                 row
                 for row in living_workers(db, settings)
-                if row["kind"] == "consumer" and (row["swept_at"] or 0.0) < asked - FRESH_SECONDS
+                if row["kind"] == "consumer"
+                and row["host"] == host
+                and (row["swept_at"] or 0.0) < asked - FRESH_SECONDS
             ]
         if not silent or time.monotonic() > deadline:
             return

@@ -29,6 +29,10 @@ MINIMUM_SQLITE = (3, 35, 0)  # RETURNING
 class Connection(sqlite3.Connection):
     """A connection that is a `Tx`: SQLite lets one process write at a time, so that nothing needs a lock of its own."""
 
+    def now(self) -> float:
+        """See `Tx`: whoever uses the file has this machine's clock."""
+        return time.time()
+
     def _already(self, _: object, /) -> None:
         """Whoever writes has locked everything."""
 

@@ -109,15 +109,25 @@ def heads(db: Tx, agent: str | None = None, recipient: str | None = None) -> lis
     return [Head(*row) for row in rows]
 
 
-def being_sent(db: Tx) -> list[Head]:
+class Sent(NamedTuple):
+    """What a worker sends now, or sent when it ended: on which host, and when that worker last swept there."""
+
+    head: Head
+    host: str
+    seen_at: float
+
+
+def being_sent(db: Tx) -> list[Sent]:
     """What somebody sends now, or sent when it ended."""
     rows = db.execute(
         f"""
-        select id, agent, recipient, state, worker, claimed_at, next_at from outbox indexed by outbox_pending
-        where {_PENDING} and state = 'sending'
+        select o.id, o.agent, o.recipient, o.state, o.worker, o.claimed_at, o.next_at, coalesce(w.host, ''),
+               coalesce(w.seen_at, 0)
+        from outbox o indexed by outbox_pending left join workers w on w.id = o.worker
+        where o.{_PENDING} and o.state = 'sending'
         """  # noqa: S608 - our own words
     )
-    return [Head(*row) for row in rows]
+    return [Sent(Head(*row[:7]), row[7], row[8]) for row in map(tuple, rows)]
 
 
 def claim(tx: Tx, head: Head, worker: str, now: float) -> Letter | None:
@@ -190,16 +200,16 @@ def exchanged(db: Tx, agent: str, other: str, since: float) -> int:
     row = db.execute(
         """
         select (select count(*) from messages indexed by messages_by_time
-                where agent = :agent and ms >= :since * 1000 and received_at >= :since and source = 'agent:' || :other
+                where agent = :agent and ms >= :since_ms and received_at >= :since and source = 'agent:' || :other
                   and coalesce(class, '') <> 'terminal-log') as came,
                (select count(*) from messages indexed by messages_by_time
-                where agent = :agent and ms >= :since * 1000 and received_at >= :since
+                where agent = :agent and ms >= :since_ms and received_at >= :since
                   and (class = 'human' or source not like 'agent:%')) as human,
                (select count(*) from outbox indexed by outbox_recent
                 where agent = :agent and recipient = :other and created_at >= :since and state = 'sent'
                   and kind = 'message' and coalesce(class, '') <> 'terminal-log') as sent
         """,
-        {"agent": agent, "other": other, "since": since},
+        {"agent": agent, "other": other, "since": since, "since_ms": int(since * 1000)},
     ).fetchone()
     return 0 if row["human"] else int(row["came"] + row["sent"])
 

@@ -68,6 +68,10 @@ class Tx(Protocol):
         """Run it once for each of these."""
         ...
 
+    def now(self) -> float:
+        """What time it is for all who use this ledger (epoch seconds): its server's time, where it has one."""
+        ...
+
     def lock_lanes(self, lanes: Iterable[int], /) -> None:
         """For whoever claims, wakes or pauses."""
         ...
@@ -131,6 +135,10 @@ class Ledger(Protocol):
 
     def read(self, operation: Callable[[Tx], T], /) -> T:
         """Run `operation`, which must not write. LedgerError."""
+        ...
+
+    def now(self) -> float:
+        """What time it is for all who use it (epoch seconds): its server's time, where it has one. It asks nobody."""
         ...
 
     def return_pages(self) -> int:

@@ -28,6 +28,7 @@ from worker.ledger.group_commit import Batch, GroupCommit, Operation
 from worker.ledger.port import Tx, Values
 from worker.ledger.postgres_words import definitions, packed, statement, unpacked
 from worker.ledger.schema import CLOSED, MIGRATIONS, VERSION
+from worker.ledger.server_clock import ServerClock
 from worker.secret import Secret
 
 T = TypeVar("T")
@@ -73,8 +74,13 @@ def _rows(cursor: "psycopg.Cursor[Any]") -> Callable[[Sequence[Any]], Row]:
 class PostgresTx:
     """What an operation does in its transaction."""
 
-    def __init__(self, connection: "psycopg.Connection[Row]") -> None:
+    def __init__(self, connection: "psycopg.Connection[Row]", clock: ServerClock) -> None:
         self._connection = connection
+        self._clock = clock
+
+    def now(self) -> float:
+        """See `Tx`."""
+        return self._clock.now()
 
     def execute(self, query: str, values: Values = (), /) -> "psycopg.Cursor[Row]":
         """Run one statement of ours."""
@@ -172,8 +178,10 @@ class PostgresLedger(GroupCommit):
     next use; whoever wanted something meanwhile is told that the server cannot be reached.
     """
 
-    def __init__(self, url: Callable[[], Secret], *, moved_too: bool = False) -> None:
+    def __init__(self, url: Callable[[], Secret], *, moved_too: bool = False, clock: ServerClock | None = None) -> None:
         """`url` is asked for each connection: its file may have changed. `moved_too`: also where it has moved away.
+
+        `clock` is told the server's time.
 
         Raises ConfigError, where it cannot be used.
         """
@@ -186,6 +194,7 @@ class PostgresLedger(GroupCommit):
         self._writer: psycopg.Connection[Row] | None = None
         self._reader: psycopg.Connection[Row] | None = None
         self._is_migrated = False
+        self._clock = clock or ServerClock()
 
     def _parameters(self) -> dict[str, str]:
         try:
@@ -202,7 +211,7 @@ class PostgresLedger(GroupCommit):
 
     def _refuse_moved(self, connection: "psycopg.Connection[Row]") -> None:
         if not self._moved_too:
-            refuse_moved(PostgresTx(connection), self.place)
+            refuse_moved(PostgresTx(connection, self._clock), self.place)
 
     def _connect(self) -> "psycopg.Connection[Row]":
         connection = psycopg.connect(
@@ -216,7 +225,17 @@ class PostgresLedger(GroupCommit):
         )
         for setting in _SETTINGS:
             connection.execute(sql.SQL(setting))
+        self._read_clock(connection)
         return connection
+
+    def _read_clock(self, connection: "psycopg.Connection[Row]") -> None:
+        """Learn the server's time, where that was not just done."""
+        if self._clock.is_stale():
+            self._clock.learn(lambda: _time_of(connection))
+
+    def now(self) -> float:
+        """The server's time."""
+        return self._clock.now()
 
     def _connect_to_write(self) -> "psycopg.Connection[Row]":
         """A connection to a schema that is up to date."""
@@ -263,7 +282,7 @@ class PostgresLedger(GroupCommit):
 
         There are no savepoints: nearly always nothing fails, and each would be a question to the server.
         """
-        tx = PostgresTx(connection)
+        tx = PostgresTx(connection, self._clock)
         try:
             for job in batch.jobs:
                 job.results = [operation(tx) for operation in job.operations]
@@ -291,7 +310,7 @@ class PostgresLedger(GroupCommit):
         """Its result, or the error that it raised. Where its transaction met another's, it is tried again."""
         for left in reversed(range(TRIES)):
             try:
-                result = operation(PostgresTx(connection))
+                result = operation(PostgresTx(connection, self._clock))
                 connection.execute("commit")
             except Exception as error:
                 if connection.closed:
@@ -322,7 +341,8 @@ class PostgresLedger(GroupCommit):
     def _read(self, operation: Callable[[Tx], T]) -> T:
         if self._reader is not None and not self._reader.closed:
             try:
-                return operation(PostgresTx(self._reader))
+                self._read_clock(self._reader)
+                return operation(PostgresTx(self._reader, self._clock))
             except psycopg.OperationalError:
                 if not self._reader.closed:
                     raise
@@ -330,7 +350,7 @@ class PostgresLedger(GroupCommit):
             self._connect_to_write().close()
         self._reader = self._connect()
         self._reader.execute("set default_transaction_read_only = on")
-        return operation(PostgresTx(self._reader))
+        return operation(PostgresTx(self._reader, self._clock))
 
     @contextlib.contextmanager
     def one_moment(self) -> Iterator[Tx]:
@@ -347,7 +367,7 @@ class PostgresLedger(GroupCommit):
                     raise LedgerMissingError("the ledger is older than this program; the worker will migrate it")
                 self._refuse_moved(connection)
                 connection.execute("begin isolation level repeatable read read only")
-                yield PostgresTx(connection)
+                yield PostgresTx(connection, self._clock)
         except psycopg.Error as error:
             raise self._translated(error) from error
 
@@ -372,6 +392,12 @@ class PostgresLedger(GroupCommit):
             if isinstance(error, kinds):
                 return ours(f"ledger: {hint} ({words})")
         return LedgerError(f"ledger: {words}")
+
+
+def _time_of(connection: "psycopg.Connection[Row]") -> float:
+    row = connection.execute("select extract(epoch from clock_timestamp())::float8").fetchone()
+    assert row is not None  # noqa: S101 - a select without a table has one row
+    return float(row[0])
 
 
 def _version_of(connection: "psycopg.Connection[Row]") -> int:

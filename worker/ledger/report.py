@@ -23,6 +23,8 @@ class LaneReport:
     held: int
     dead: int
     oldest: float | None  # received_at of the first message that is not done
+    host: str | None = None  # in a fleet: who has it
+    moving_to: str | None = None  # and who is to have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def lanes(db: Tx) -> list[LaneReport]:
         counts.setdefault(lane, {})[state] = count
     rows = db.execute(
         """
-        select l.id, l.agent, l.transport, l.paused, l.broken_since, l.broken_reason, m.received_at as oldest,
+        select l.id, l.agent, l.transport, l.paused, l.broken_since, l.broken_reason, l.host, l.moving_to,
+               m.received_at as oldest,
                (select count(*) from deliveries r indexed by one_runs
                 where r.lane = l.id and r.state = 'running') as running
         from lanes l join lane_heads h on h.lane = l.id

@@ -326,9 +326,43 @@ alter table messages add column name text;     -- what an answer to it names, on
 alter table messages add column answers text;  -- the name of the message that it answers, as its sender says
 """
 
+_FLEET = """
+create table hosts (                    -- those that share this ledger; none where it is one host's own
+  name         text primary key,
+  id           text not null,           -- proves that it is the same one: random, and kept beside its receipts
+  boot_id      text not null,
+  seen_at      real not null,           -- when one of its workers last swept
+  version      text not null,
+  fingerprint  text not null,           -- of its configuration, as far as hosts should have the same
+  forgotten_at real                     -- a person said that it will not come back
+) without rowid;
+
+alter table workers add column host text not null default '';  -- where it runs; empty: the only one
+alter table workers add column seen_at real;            -- when it last swept, where other hosts want to know
+
+alter table attempts add column host text not null default '';  -- where its files are
+alter table attempts add column start_by real;          -- it has started by then, or never will
+alter table attempts add column late text;  -- 'awaited': another host called it unknown; then what its own said of it
+create index attempts_awaited on attempts (host) where late = 'awaited';
+
+alter table alerts add column host text not null default '';  -- which of them has seen it, and sees its end
+
+alter table lanes add column host text;                 -- who runs it; null: nobody has begun
+alter table lanes add column run_on text;               -- who else may, as that one has it configured; null: nobody
+alter table lanes add column moving_to text;            -- who is to have it as soon as nothing of it runs
+drop view lane_heads;
+create view lane_heads as               -- each lane: what runs (one attempt at most), what comes first of what waits
+select l.id as lane, l.agent, l.transport, l.paused, l.broken_since, l.host, l.moving_to,
+       (select r.id from deliveries r indexed by one_runs
+        where r.lane = l.id and r.state = 'running' limit 1) as running,
+       (select h.id from deliveries h indexed by deliveries_pending
+        where h.lane = l.id and h.state in ('waiting', 'retrying') order by h.ms, h.seq, h.id limit 1) as head
+from lanes l;
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     *(_V1, _V2, _V3, _V4, _V5, _V6, _V7, _V8, _V9, _V10),
-    *(_OUTBOX, _TELLING, _ONE_RUNS, _ALERTS, _MOVES, _NOTICES, _NAMES),
+    *(_OUTBOX, _TELLING, _ONE_RUNS, _ALERTS, _MOVES, _NOTICES, _NAMES, _FLEET),
 )
 VERSION = len(MIGRATIONS)
 CLOSED = (

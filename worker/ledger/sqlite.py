@@ -8,6 +8,7 @@ import contextlib
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -82,6 +83,10 @@ class SqliteLedger(GroupCommit):
                 return operation(self._reader)
             except sqlite3.Error as error:
                 raise translated(error, self.path) from error
+
+    def now(self) -> float:
+        """This machine's clock."""
+        return time.time()
 
     def return_pages(self) -> int:
         """Give some free pages back to the disk, a bounded number a call; returns how many."""

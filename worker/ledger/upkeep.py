@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from worker.ledger.port import Row, Tx
 
+OVER_SECONDS = 10.0  # after its time-out an attempt is over: killing it takes a moment, and clocks differ a little
 ROUND = 500  # rows of work a query may return in one round; the next round goes on
 
 
@@ -24,13 +25,24 @@ class RunningAttempt:
     boot_id: str
     started_at: float
     timeout: float
+    host: str
+    start_by: float | None
+
+    @property
+    def must_be_over(self) -> float:
+        """When it cannot run any more, whatever has become of its host (epoch seconds)."""
+        return (self.start_by or self.started_at) + self.timeout + OVER_SECONDS
 
 
-def register_worker(tx: Tx, worker: str, *, pid: int, boot_id: str, version: str, kind: str, now: float) -> None:
-    """Write down that this worker process lives."""
+def register_worker(
+    tx: Tx, worker: str, *, pid: int, boot_id: str, version: str, kind: str, now: float, host: str = ""
+) -> None:
+    """Write down that this worker process lives; `host`: where, in a fleet."""
     tx.execute(
-        "insert into workers (id, pid, boot_id, version, kind, started_at) values (?, ?, ?, ?, ?, ?)",
-        (worker, pid, boot_id, version, kind, now),
+        """
+        insert into workers (id, pid, boot_id, version, kind, started_at, host, seen_at) values (?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (worker, pid, boot_id, version, kind, now, host, now),
     )
 
 
@@ -108,13 +120,18 @@ def running_attempts(db: Tx) -> list[RunningAttempt]:
     """All attempts that the ledger believes to be running; at most one a lane, whatever number of messages it has."""
     rows = db.execute(
         """
-        select a.id, a.delivery, l.agent, l.transport, a.worker, a.boot_id, a.started_at, a.timeout
+        select a.id, a.delivery, l.agent, l.transport, a.worker, a.boot_id, a.started_at, a.timeout, a.host, a.start_by
         from deliveries d indexed by one_runs
         join attempts a on a.id = d.attempt_id and a.delivery = d.id join lanes l on l.id = d.lane
         where d.state = 'running'
         """
     )
     return [RunningAttempt(*row) for row in rows]
+
+
+def await_receipt(tx: Tx, attempt_id: str) -> None:
+    """It was called unknown by another host than its own, which may tell more once it is back."""
+    tx.execute("update attempts set late = 'awaited' where id = ?", (attempt_id,))
 
 
 def clamp_next_at(tx: Tx, lane: int, latest: float) -> int:
@@ -146,12 +163,16 @@ def unfinished_messages(db: Tx) -> list[int]:
 
 
 def settled(db: Tx, attempt_ids: Sequence[str]) -> dict[str, str | None]:
-    """Those of the attempts that are not running any more, each with its worker (None: the ledger knows no such)."""
+    """Those of the attempts that are over, each with its worker (None: the ledger knows no such).
+
+    One that another host called unknown is not, until its own has told how it ended: that is in its files.
+    """
     done: dict[str, str | None] = {}
     for attempt_id in attempt_ids:
         row = db.execute(
             """
-            select a.worker, d.state = 'running' and d.attempt_id = a.id as running
+            select a.worker,
+                   coalesce(a.late = 'awaited', false) or (d.state = 'running' and d.attempt_id = a.id) as running
             from attempts a join deliveries d on d.id = a.delivery where a.id = ?
             """,
             (attempt_id,),

@@ -6,6 +6,7 @@ down a hundred endings in one commit, and ask for what comes next in one go, wit
 
 import contextlib
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -42,11 +43,15 @@ class LauncherGone(BusWatchError):  # noqa: N818 - a state that is met, in the w
 
 
 class Request(NamedTuple):
-    """What to run as an attempt; `timeout` in seconds."""
+    """What to run as an attempt; `timeout` in seconds.
+
+    It never starts after `start_by` (seconds of the steady clock).
+    """
 
     attempt_id: str
     prepared: Prepared
     timeout: float
+    start_by: float = math.inf
     tail_bytes: int = 4096
 
 
@@ -121,7 +126,7 @@ class LauncherClient:
     def ask(self, requests: Sequence[Request]) -> None:
         """Have transports run; `on_ended` says how they ended. LauncherGone: none is started, nor told about."""
         frames = b"".join(
-            receipt_format.frame((one.attempt_id, *one.prepared, float(one.timeout), one.tail_bytes))
+            receipt_format.frame((one.attempt_id, *one.prepared, float(one.timeout), one.tail_bytes, one.start_by))
             for one in requests
         )
         with self._lock:

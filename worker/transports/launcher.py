@@ -7,8 +7,9 @@ files and frames.
 For each request, in this order (docs/protocol.md#launcher): what can fail for want of space or descriptors is made
 first (output pipe, standard input, a file for the receipt at its full size), so that nothing has run when it fails;
 then that file gets the note's name, unless there is one, from which moment the attempt counts as started; then the
-transport. When the transport's own process ends (what it leaves behind may hold the pipe as long as it likes), its tail
-and status go into the receipt, and then to the worker.
+transport, unless it is too late by then: nothing starts after the moment that the request names, however long this
+process stood still, so that others can tell when an attempt must be over. When the transport's own process ends (what
+it leaves behind may hold the pipe as long as it likes), its tail and status go into the receipt, then to the worker.
 
 Signals that stop a worker do not stop it. When the worker's end of the socket closes it takes no new
 requests and goes on until its last transport has ended and its last receipt is written.
@@ -23,6 +24,7 @@ import socket
 import sys
 import time
 
+from worker.steady_clock import steady
 from worker.transports import receipt_format, sessions
 from worker.transports.locks import hold_lock, is_held_at, launcher_lock
 from worker.transports.receipt_pool import ReceiptFile, ReceiptPool
@@ -113,6 +115,7 @@ class Launcher:
         standard_input: bytes | None,
         timeout: float,
         tail_bytes: int,
+        start_by: float,
         *,
         again: bool = False,
     ) -> None:
@@ -132,12 +135,12 @@ class Launcher:
             elif error.errno == errno.ENOENT and not again:
                 with contextlib.suppress(OSError):  # then it fails once more, and that is said
                     self._keep_folder()
-                self._start(attempt, argv, environment, standard_input, timeout, tail_bytes, again=True)
+                self._start(attempt, argv, environment, standard_input, timeout, tail_bytes, start_by, again=True)
             else:
                 self._worker.say(("not_started", attempt, error.errno or errno.EIO))
             return
         self._faults.step("after_note")
-        child = Child(attempt, file, output, timeout, tail_bytes)
+        child = Child(attempt, file, output, timeout, tail_bytes, start_by)
         asked = self._warm.ask(start, child)
         if asked is None:
             self._spawn(start, child)
@@ -148,6 +151,12 @@ class Launcher:
     def _hear_of(self, descriptor: int, *, late: bool = False) -> None:
         """Who will run what a warm process was asked for; if nobody, it is started in the plain way."""
         asked = self._warm.asked[descriptor]
+        if steady() > asked.child.start_by:
+            self._warm.forget(asked)
+            self._poll.unregister(descriptor)
+            asked.talk.close()
+            self._spawn(asked.start, asked.child)
+            return
         if (pid := self._warm.hear(asked, late=late)) is None:
             return
         self._poll.unregister(descriptor)
@@ -158,18 +167,21 @@ class Launcher:
             self._spawn(asked.start, asked.child)
 
     def _spawn(self, start: Start, child: Child) -> None:
-        """Start a program in the plain way."""
+        """Start a program in the plain way, unless it is too late for that."""
+        pid = 0
+        child.too_late = steady() > child.start_by
         before = self._start_clock.now()
         try:
-            pid = start.spawn()
+            pid = 0 if child.too_late else start.spawn()
         except OSError as error:
-            start.unmake()
-            child.output = Child.NONE
             child.spawn_error = error.errno or errno.EIO
-            self._finish(child)
+        if pid:
+            child.spawned = (before, self._start_clock.now())
+            self._watch(start, child, pid)
             return
-        child.spawned = (before, self._start_clock.now())
-        self._watch(start, child, pid)
+        start.unmake()
+        child.output = Child.NONE
+        self._finish(child)
 
     def _watch(self, start: Start, child: Child, pid: int) -> None:
         """It runs: read what it says, and note its time."""
@@ -192,7 +204,8 @@ class Launcher:
             if child.status is None:
                 # A zombie has one too, and only we reap it.
                 start = self._start_clock.start_time(child.pid, *child.spawned)
-                _try_write(child.file, receipt_format.note_line(child.attempt, child.pid, start or "0"))
+                until = steady() + child.deadline - time.monotonic()
+                _try_write(child.file, receipt_format.note_line(child.attempt, child.pid, start or "0", until))
                 self._faults.step("after_note_recorded")
         self._unnamed.clear()
 

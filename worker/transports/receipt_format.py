@@ -12,6 +12,7 @@ system call makes its name and its content, and the launcher's `link` fails on i
 
 import errno
 import marshal
+import math
 import os
 
 LINE_BYTES = 256
@@ -20,7 +21,7 @@ STDIN_SUFFIX = ".stdin"
 POOL_INFIX = ".spare"  # between a launcher's worker id and a number: a file of its receipt pool
 VOID = "void"
 KEEP_FOLDER = ("keep folder",)  # a request: somebody has removed the folder, or what lay in it
-KINDS = ("exit", "signal", "timeout", "spawn_error")
+KINDS = ("exit", "signal", "timeout", "spawn_error", "too_late")
 
 TAIL_AT = 2 * LINE_BYTES
 
@@ -52,19 +53,22 @@ def parse_receipt(data: bytes, attempt: str) -> tuple[str, str, int, float, floa
         return None
 
 
-def note_line(attempt: str, pid: int, start: str) -> bytes:
-    """Who runs: the transport's pid (also its session) and its start time."""
-    return (_NOTE_MARK + f" {attempt} {pid} {start}".encode()).ljust(LINE_BYTES - len(_END)) + _END
+def note_line(attempt: str, pid: int, start: str, until: float) -> bytes:
+    """Who runs: the transport's pid (also its session), its start time, and when it is killed.
+
+    `until`: seconds of `worker.steady_clock`. Whoever finds it running after that may end it: its launcher has died.
+    """
+    return (_NOTE_MARK + f" {attempt} {pid} {start} {until:.1f}".encode()).ljust(LINE_BYTES - len(_END)) + _END
 
 
-def parse_note(data: bytes, attempt: str) -> tuple[int, str] | None:
-    """`(pid, start)`, or None while (or because) the launcher had not recorded them."""
+def parse_note(data: bytes, attempt: str) -> tuple[int, str, float] | None:
+    """`(pid, start, until)`, or None while (or because) the launcher had not recorded them."""
     line = data[LINE_BYTES:TAIL_AT]
     if not line.startswith(_NOTE_MARK + b" ") or not line.endswith(_END):
         return None
     try:
-        whose, pid, start = line[len(_NOTE_MARK) : -len(_END)].decode("ascii").split()
-        return (int(pid), start) if whose == attempt else None
+        whose, pid, start, *until = line[len(_NOTE_MARK) : -len(_END)].decode("ascii").split()
+        return (int(pid), start, float(until[0]) if until else math.inf) if whose == attempt else None
     except ValueError:
         return None
 

@@ -1,5 +1,6 @@
 """What an attempt leaves in the ledger's directory, from the worker's side: a note with its receipt."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Literal, NamedTuple, cast
 
 from worker.transports import receipt_format
 
-Kind = Literal["exit", "signal", "timeout", "spawn_error", "void", "not_started"]
+Kind = Literal["exit", "signal", "timeout", "spawn_error", "too_late", "void", "not_started"]
 MESSAGE_SUFFIX = ".message"
 SUFFIXES = (MESSAGE_SUFFIX, receipt_format.STDIN_SUFFIX, receipt_format.RECEIPT_SUFFIX)
 READ_LIMIT = 1 << 20
@@ -19,8 +20,8 @@ class RunResult(NamedTuple):
 
     `code` by `kind`: exit status; signal number (`signal`, `timeout`); errno (`spawn_error`: the
     transport's program could not be started, `not_started`: something of ours could not be made and nothing
-    has run); 0 for `void`. Times are seconds of the epoch, 0 where there is none. `tail` is the last
-    output, any bytes.
+    has run); 0 for `void`, and for `too_late`: the time was over in which it was to start, and nothing has run.
+    Times are seconds of the epoch, 0 where there is none. `tail` is the last output, any bytes.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Note:
     void: bool
     pid: int | None = None
     start: str = ""
+    until: float = math.inf  # when its launcher kills it, in seconds of the steady clock
 
 
 def path_of(directory: Path, attempt_id: str, suffix: str) -> Path:
@@ -62,7 +64,7 @@ def read_note(directory: Path, attempt_id: str) -> Note | None:
     if data is None:
         return None
     known = receipt_format.parse_note(data, attempt_id)
-    return Note(void=False, pid=known[0], start=known[1]) if known else Note(void=False)
+    return Note(False, *known) if known else Note(void=False)
 
 
 def _read(directory: Path, attempt_id: str) -> bytes | None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.steady_clock import steady
 from worker.transports import sessions
-from worker.transports.receipts import RunResult, create_void_note, read_note, read_receipt
+from worker.transports.receipts import RunResult, attempt_files, create_void_note, read_note, read_receipt
 
 GRACE = 1.0  # seconds that a time-out may run late before it is enforced from outside
 
@@ -69,6 +70,21 @@ def inspect(
     if outcome := read_receipt(directory, attempt_id):
         return Finished(outcome)
     return Unknown()
+
+
+def end_overdue(directory: Path) -> int:
+    """End transports that have outlived their launcher and their time-out, told by their notes alone; how many.
+
+    For a worker that cannot reach its ledger, while other hosts count on it that they are over.
+    """
+    ended = 0
+    for attempt_id in attempt_files(directory):
+        note = read_note(directory, attempt_id)
+        if note is None or note.pid is None or steady() < note.until + GRACE:
+            continue
+        if sessions.leads(note.pid, note.start) and read_receipt(directory, attempt_id) is None:
+            ended += sessions.kill_session(note.pid, note.start)
+    return ended
 
 
 def _outlives_its_launcher(directory: Path, attempt_id: str, *, overdue: bool) -> bool:

@@ -109,6 +109,10 @@ class Warm:
         self._faults.step("after_warm_named")
         return pid if pid and _let_run(asked.talk) else 0
 
+    def forget(self, asked: Asked) -> None:
+        """It is not to run: whoever waits for that reads the end of the socket, and exits."""
+        del self.asked[asked.talk.fileno()]
+
     def late(self, now: float) -> list[int]:
         """What should have been answered by now; with a process so slow there is an end."""
         late = [descriptor for descriptor, asked in self.asked.items() if asked.until <= now]

@@ -47,11 +47,15 @@ class Child:
     NONE = -1
     __slots__ = (
         "attempt", "deadline", "ended_at", "file", "leftovers_until", "output", "pid", "spawn_error", "spawned",
-        "started_at", "status", "tail", "tail_bytes", "timed_out", "tries",
+        "start_by", "started_at", "status", "tail", "tail_bytes", "timed_out", "too_late", "tries",
     )  # fmt: skip
 
-    def __init__(self, attempt: str, file: ReceiptFile, output: int, timeout: float, tail_bytes: int) -> None:
+    def __init__(
+        self, attempt: str, file: ReceiptFile, output: int, timeout: float, tail_bytes: int, start_by: float
+    ) -> None:
         self.attempt = attempt
+        self.start_by = start_by
+        self.too_late = False
         self.file = file
         self.output = output
         self.tail_bytes = tail_bytes
@@ -73,6 +77,8 @@ class Child:
 
     def outcome(self) -> tuple[str, int]:
         """`(kind, code)` by the real wait status: an exit that raced the kill is the exit it is."""
+        if self.too_late:
+            return "too_late", 0
         if self.spawn_error:
             return "spawn_error", self.spawn_error
         status = self.status or 0

@@ -353,7 +353,9 @@ def test_a_killed_launcher_wakes_everybody_and_recovery_ends_its_session(tmp_pat
     assert gone(leader)
     assert gone(child)
     # A process that only has the number of ours is never touched.
-    (tmp_path / "a1.note").write_bytes(bytes(receipt_format.LINE_BYTES) + receipt_format.note_line("a1", other, "1"))
+    (tmp_path / "a1.note").write_bytes(
+        bytes(receipt_format.LINE_BYTES) + receipt_format.note_line("a1", other, "1", 9.0)
+    )
     assert inspect(tmp_path, "a1", started_at=now - 40, timeout=30) == recovery.Unknown()
     assert not gone(other)
     sessions.kill_session(other, sessions.start_time(other) or "")

@@ -44,7 +44,7 @@ def test_the_bytes_of_a_receipt() -> None:
     line = receipt_format.receipt_line(
         attempt="ATTEMPT", boot="BOOT", kind="exit", code=0, started_at=0, ended_at=0, pid=1, tail_length=0
     )
-    note = receipt_format.note_line("ATTEMPT", 1, "START")
+    note = receipt_format.note_line("ATTEMPT", 1, "START", 9.0)
     for written in (line, note):
         assert f"`{b' '.join(written.split()[:3]).decode()} " in said
     assert f"| 0 | {receipt_format.LINE_BYTES} |" in said

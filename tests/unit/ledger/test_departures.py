@@ -22,7 +22,7 @@ from worker.ledger.schema import CLOSED
 from worker.ledger.sqlite import SqliteLedger
 from worker.secret import Secret
 
-BOOKKEEPING = {"departures", "arrivals"}  # of moves themselves
+BOOKKEEPING = {"departures", "arrivals", "hosts"}  # of moves themselves; and hosts show themselves
 Open = Callable[[str], Ledger]
 
 

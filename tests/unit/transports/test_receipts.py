@@ -30,7 +30,7 @@ def test_incomplete_means_absent(tmp_path: Path, length: int) -> None:
 
 
 def test_what_another_attempt_left_in_the_file_counts_for_nothing(tmp_path: Path) -> None:
-    whole = LINE + receipt_format.note_line("a", 12, "345") + b"tail"
+    whole = LINE + receipt_format.note_line("a", 12, "345", 9.0) + b"tail"
     for attempt in "ab":
         (tmp_path / f"{attempt}.note").write_bytes(whole)
     assert read_receipt(tmp_path, "a") is not None
@@ -56,7 +56,7 @@ def test_notes(tmp_path: Path) -> None:
     (tmp_path / "b.note").touch()
     assert not create_void_note(tmp_path, "b")
     assert read_note(tmp_path, "b") == Note(void=False)
-    (tmp_path / "b.note").write_bytes(bytes(receipt_format.LINE_BYTES) + receipt_format.note_line("b", 12, "345"))
+    (tmp_path / "b.note").write_bytes(bytes(receipt_format.LINE_BYTES) + receipt_format.note_line("b", 12, "345", 9.0))
     assert read_note(tmp_path, "b") == Note(void=False, pid=12, start="345")
     for attempt in "ab":
         remove_files(tmp_path, attempt)
