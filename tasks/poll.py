@@ -9,7 +9,7 @@ from datetime import datetime
 
 from worker.engine import polling
 from worker.engine.polling import Poller
-from worker.errors import BusWatchError
+from worker.errors import BusWatchError, level_of
 from worker.runtime.due import PollsDue
 from worker.runtime.huey import Band, WatchHuey
 from worker.telemetry.observer import Observer
@@ -50,7 +50,7 @@ def register(
             if taken is not None and taken.logged:
                 hurry()  # another worker may have told us something, or want to be told
         except BusWatchError as error:  # the ledger cannot be used now; a failing bus is no exception
-            logger.error("%s was not polled: %s", agent, error)  # noqa: TRY400 - our sentence says it all
+            logger.log(level_of(error), "%s was not polled: %s", agent, error)
             observer.trouble(error)
         except Exception as error:
             logger.exception("the poll of %s failed", agent)

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from worker.engine.retention import Retained
 from worker.engine.sweeping import Sweeper
-from worker.errors import BusWatchError
+from worker.errors import BusWatchError, level_of
 from worker.runtime.due import SweepDue
 from worker.runtime.huey import Band, WatchHuey
 from worker.telemetry.observer import Observer
@@ -33,7 +33,7 @@ def register(
             if sweeps.retention_due():
                 sweeps.retained(more=retain().more)
         except BusWatchError as error:  # the ledger cannot be used now; the next round tries again
-            logger.error("the sweep is not finished: %s", error)  # noqa: TRY400 - our sentence says it all
+            logger.log(level_of(error), "the sweep is not finished: %s", error)
             observer.trouble(error)
         finally:
             sweeps.done(well=well)

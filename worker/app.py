@@ -11,8 +11,9 @@ hang_up.hold()
 
 import functools
 import logging
-import socket
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +33,7 @@ from worker.engine.finalizing import finalize
 from worker.engine.postman import Postman
 from worker.engine.retention import retain
 from worker.errors import BusWatchError
+from worker.ledger import this_host
 from worker.ledger.claims import Settled
 from worker.ledger.configured import open_ledger
 from worker.ledger.old_state import import_old_state
@@ -58,14 +60,18 @@ LANE_SECONDS = 0.25  # how long a lane may keep a thread that others wait for; a
 class HueyQueue:
     """Hands work on as huey tasks: the wake-up list of the consumer. The tasks come once there is what they need.
 
-    `band`: by whose workers deliveries are made.
+    `band`: by whose workers deliveries are made. `ahead`: how far the ledger's clock is ahead of ours, which
+    huey goes by.
     """
 
     deliver_task: Any
     finalize_task: Any
 
-    def __init__(self, huey: WatchHuey, finalizer: FinalizerDue, band: Band = Band.DELIVER) -> None:
+    def __init__(
+        self, huey: WatchHuey, finalizer: FinalizerDue, ahead: Callable[[], float], band: Band = Band.DELIVER
+    ) -> None:
         self._huey = huey
+        self._ahead = ahead
         self._finalizer = finalizer
         self._band = band
 
@@ -77,7 +83,7 @@ class HueyQueue:
             self._huey.enqueue(task)
         else:
             # Not `deliver.schedule()`: it drops the fraction of the second, and goes through the queue first.
-            task.eta = datetime.fromtimestamp(at, UTC).replace(tzinfo=None)
+            task.eta = datetime.fromtimestamp(at - self._ahead(), UTC).replace(tzinfo=None)
             self._huey.add_schedule(task)
 
     def finalize(self, message: int) -> None:
@@ -99,8 +105,8 @@ class BusWatch:
 
     def __init__(self, settings: Settings, *, live: bool = False) -> None:
         return_large_blocks()
-        database = open_ledger(settings)
-        import_old_state(database, settings)
+        self._database = database = open_ledger(settings)
+        database.on_back = self._refill
         self._polls = PollsDue(_pollable(settings))
         self._sweeps = SweepDue(lambda: stamp(settings.files_dir))
         finalizer = FinalizerDue()
@@ -111,7 +117,11 @@ class BusWatch:
             default_workers=settings.workers,
             on_flags=log.adopt_consumer_flags,
         )
-        queue = HueyQueue(self.huey, finalizer)
+
+        def ahead() -> float:
+            return database.now() - time.time()
+
+        queue = HueyQueue(self.huey, finalizer, ahead)
         self._doorbell = Doorbell((), self._rung, opened=self._poll_now, where=self._where)
         self._trust = Trust(self._doorbell.is_heard)
         self.engine = engine = Engine(
@@ -126,7 +136,7 @@ class BusWatch:
         self.stopping = engine.stopping
         self._postman = Postman(engine.outbox, OutboxBell(settings.files_dir), engine.clock)
         engine.teller.nudge = self._postman.nudge
-        engine.wake_ups.aside = aside = HueyQueue(self.huey, finalizer, Band.ALERT)
+        engine.wake_ups.aside = aside = HueyQueue(self.huey, finalizer, ahead, Band.ALERT)
         self.huey.tells = bool(settings.alerts.channels)
         queue.deliver_task = aside.deliver_task = tasks.deliver.register(self.huey, engine.dispatcher)
         queue.finalize_task = tasks.finalize.register(
@@ -158,7 +168,7 @@ class BusWatch:
     def start(self) -> None:
         """Before the consumer's threads: show that we live, and settle what the last worker left. BusWatchError."""
         _allow_files(self.engine.settings)
-        self.engine.start()
+        self.engine.start(lambda: import_old_state(self._database, self.engine.settings))
         try:
             self.engine.sweeper.sweep(first=True)
         except BusWatchError as error:
@@ -224,7 +234,7 @@ class BusWatch:
         self._poll_what_is_due()
 
     def _refill(self) -> None:
-        """The queue has lost wake-ups: the next sweep, which is now, wakes all."""
+        """The queue has lost wake-ups, or the ledger was away: the next sweep, which is now, wakes all."""
         self.engine.wake_ups.overlooked.set()
         self._sweeps.hurry()
 
@@ -237,8 +247,9 @@ def _queue_of(settings: Settings) -> BandedStorage:
     from worker.ledger.postgres_url import parameters  # noqa: PLC0415 - psycopg, which is an extra
     from worker.runtime.postgres_storage import PostgresWakeups  # noqa: PLC0415 - the same
 
-    host = settings.host or socket.gethostname()
-    return PostgresWakeups(f"bus-watch.{host}", "bus-watch", lambda: parameters(source.read()))
+    host = this_host.establish(settings)
+    assert host is not None  # noqa: S101 - it has a URL
+    return PostgresWakeups(f"bus-watch.{host.name}", "bus-watch", lambda: parameters(source.read()))
 
 
 def _allow_files(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 A message here never carries a token or the text of a bus message; it may be printed and logged as it is.
 """
 
+import logging
 from typing import ClassVar
 
 
@@ -10,11 +11,18 @@ class BusWatchError(Exception):
     """Base of every failure that a person or a script is meant to see.
 
     `code` is stable: it appears in `--json`, in logs and in Sentry tags, and scripts match on it.
-    `exit_status` is what a command ends with when nothing catches the error.
+    `exit_status` is what a command ends with when nothing catches the error. `is_said`: whoever met it has logged it,
+    once an episode.
     """
 
     code: ClassVar[str] = "error"
     exit_status: ClassVar[int] = 1
+    is_said: ClassVar[bool] = False
+
+
+def level_of(error: BusWatchError) -> int:
+    """At which level to log that something could not be done for it."""
+    return logging.DEBUG if error.is_said else logging.ERROR
 
 
 class UsageError(BusWatchError):

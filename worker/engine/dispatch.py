@@ -23,6 +23,7 @@ from worker.engine.identity import Identity
 from worker.engine.lane_lookup import LaneConfig, LaneLookup
 from worker.engine.reply_hint import hinted
 from worker.engine.wake_ups import WakeUps
+from worker.errors import level_of
 from worker.fault_steps import step
 from worker.ledger import claims
 from worker.ledger.claims import Claim, NotClaimed, Settled
@@ -254,7 +255,8 @@ class Dispatcher:
                 if self.stopping.is_set():
                     hand_off.settled = None
                     return None
-                logger.error("delivery %d has ended and cannot be settled yet: %s", report.delivery, error)  # noqa: TRY400 - the sentence says it all
+                level = level_of(error)
+                logger.log(level, "delivery %d has ended and cannot be settled yet: %s", report.delivery, error)
                 self.stopping.wait(SETTLE_AGAIN_SECONDS)
             else:
                 following = self._settled(report, written, hand_off)

@@ -30,6 +30,7 @@ from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError
 from worker.ledger.port import Ledger, Tx
 from worker.settings import Settings
 from worker.telemetry.observer import Observer
+from worker.transports import recovery
 
 logger = logging.getLogger("bus_watch.engine")
 
@@ -148,24 +149,34 @@ class Engine:
         self.teller.round()
         self.alerter.round()
 
-    def start(self) -> None:
+    def start(self, prepare: Callable[[], object] = lambda: None) -> None:
         """Show that we live (lock, worker row), start the launcher, make the rows that the settings ask for.
+
+        `prepare` is done first, as soon as the ledger can be used.
 
         Raises LedgerError where the folder or the ledger cannot be written, LauncherGone.
         """
         self.identity.take_lock()
-        self._register_when_possible()
+        self._register_when_possible(prepare)
         step("registered")
         self.dispatcher.launcher.start()
         step("started")
 
-    def _register_when_possible(self) -> None:
-        """A full disk or a locked ledger passes: wait for that here, instead of ending and being started again."""
+    def _register_when_possible(self, prepare: Callable[[], object]) -> None:
+        """A full disk, a locked ledger, a server that is away pass: wait here, and do not end.
+
+        Meanwhile nobody else ends what a dead launcher of this host has left.
+        """
+        said = ""
         while True:
             try:
+                prepare()
                 self.db.write(self.register)
             except (LedgerFullError, LedgerBusyError) as error:
-                logger.error("the worker cannot start yet: %s", error)  # noqa: TRY400 - our sentence says it all
+                if str(error) != said:
+                    said = str(error)
+                    logger.error("the worker cannot start yet: %s", error)  # noqa: TRY400 - our sentence says it all
+                recovery.end_overdue(self.identity.files)
                 if self.stopping.wait(START_AGAIN_SECONDS):
                     raise
             else:

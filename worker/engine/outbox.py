@@ -29,7 +29,7 @@ from worker.bus.recipients import Recipients
 from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.slots import longest_ahead, request_gap
-from worker.errors import TokenError
+from worker.errors import TokenError, level_of
 from worker.fault_steps import step
 from worker.ledger import intake, notices, outbox, outcomes
 from worker.ledger.errors import LedgerError
@@ -203,7 +203,8 @@ class Outbox:
             except LedgerError as error:
                 if self.stopping.is_set():
                     raise
-                logger.error("%s was tried and cannot be settled yet: %s", outgoing.key_of(head.id), error)  # noqa: TRY400 - the sentence says it all
+                level = level_of(error)
+                logger.log(level, "%s was tried and cannot be settled yet: %s", outgoing.key_of(head.id), error)
                 self.stopping.wait(SETTLE_AGAIN_SECONDS)
 
     @staticmethod

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 
 from worker.engine.outbox import Outbox
-from worker.errors import BusWatchError
+from worker.errors import BusWatchError, level_of
 from worker.ledger.outbox_bell import OutboxBell
 
 logger = logging.getLogger("bus_watch.outbox")
@@ -62,7 +62,7 @@ class Postman:
             try:
                 seconds = self._look()
             except BusWatchError as error:
-                logger.error("the outbox cannot be looked at: %s", error)  # noqa: TRY400 - our sentence says it all
+                logger.log(level_of(error), "the outbox cannot be looked at: %s", error)
                 seconds = 5.0
             except Exception:  # a bad moment must not end the thread
                 logger.exception("the outbox could not be looked at")
@@ -99,7 +99,7 @@ class Postman:
                 if not any(tried):
                     return
         except BusWatchError as error:
-            logger.error("%s: its outbox cannot be sent now: %s", agent, error)  # noqa: TRY400 - our sentence says it all
+            logger.log(level_of(error), "%s: its outbox cannot be sent now: %s", agent, error)
             self._outbox.stopping.wait(1.0)
         except Exception:
             logger.exception("%s: its outbox could not be sent", agent)

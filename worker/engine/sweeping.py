@@ -21,6 +21,7 @@ from worker.engine.neighbours import Neighbours
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
 from worker.ledger import disk, lanes, leases, upkeep
+from worker.ledger.errors import LedgerBusyError
 from worker.ledger.lanes import Candidate, Wake
 from worker.ledger.port import Ledger, Row, Tx
 from worker.ledger.upkeep import RunningAttempt
@@ -100,6 +101,11 @@ class Sweeper:
             self._clear_files(done)
             if first or asked or done.settled or done.woken or done.finished or self._is_late():
                 self._note()
+        except LedgerBusyError:  # others count on it that what has run for too long is over
+            recovery.end_overdue(self.identity.files)
+            if everything:
+                self.wake_ups.overlooked.set()
+            raise
         except Exception:
             if everything:  # what was owed is owed still
                 self.wake_ups.overlooked.set()

@@ -69,5 +69,6 @@ class WakeUps:
             self._lost(error)
 
     def _lost(self, error: Exception) -> None:
-        logger.warning("the queue took no wake-up (%s); the next sweep brings it back", error)
+        if not self.overlooked.is_set():  # once, not for each
+            logger.warning("the queue took no wake-up (%s); the next sweep brings it back", error)
         self.overlooked.set()

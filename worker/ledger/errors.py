@@ -40,6 +40,7 @@ class LedgerUnreachableError(LedgerBusyError):
     """The ledger's server cannot be reached: work goes on by itself once it can."""
 
     code = "ledger_unreachable"
+    is_said = True  # by the ledger, once for all who meet it
 
 
 class LedgerCorruptError(LedgerError):

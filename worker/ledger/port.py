@@ -116,7 +116,13 @@ class Tx(Protocol):
 
 
 class Ledger(Protocol):
-    """The ledger of one process, with any number of threads."""
+    """The ledger of one process, with any number of threads.
+
+    `on_back` is called when it can be used again after a time in which it could not, by whoever finds out; it must not
+    use the ledger.
+    """
+
+    on_back: Callable[[], object]
 
     def write(self, operation: Callable[[Tx], T], /) -> T:
         """Run `operation` in a transaction and return its result once it is on the disk.

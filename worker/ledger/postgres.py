@@ -5,6 +5,7 @@ decides by what it reads takes a lock first (`Tx`), and the statement after that
 """
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, cast
@@ -30,9 +31,13 @@ from worker.ledger.postgres_words import definitions, packed, statement, unpacke
 from worker.ledger.schema import CLOSED, MIGRATIONS, VERSION
 from worker.ledger.server_clock import ServerClock
 from worker.secret import Secret
+from worker.steady_clock import steady
 
 T = TypeVar("T")
 
+logger = logging.getLogger("bus_watch.ledger")
+
+STOOD_STILL_SECONDS = 5.0  # a commit that takes longer is an outage
 TRIES = 3  # of an operation whose transaction met another's
 MARGIN = 1000  # numbers that others may take at the very moment in which we reserve some
 _LOCK_CLASS = 4208  # of our advisory locks, among whoever else uses the database
@@ -194,7 +199,10 @@ class PostgresLedger(GroupCommit):
         self._writer: psycopg.Connection[Row] | None = None
         self._reader: psycopg.Connection[Row] | None = None
         self._is_migrated = False
+        self._is_closed = False
         self._clock = clock or ServerClock()
+        self._away_since: float | None = None  # seconds of the steady clock
+        self.on_back: Callable[[], object] = lambda: None
 
     def _parameters(self) -> dict[str, str]:
         try:
@@ -214,6 +222,8 @@ class PostgresLedger(GroupCommit):
             refuse_moved(PostgresTx(connection, self._clock), self.place)
 
     def _connect(self) -> "psycopg.Connection[Row]":
+        if self._is_closed:  # a thread that comes too late must not open it again
+            raise LedgerError("ledger: this process has closed it")
         connection = psycopg.connect(
             **cast("dict[str, Any]", self._parameters()),
             autocommit=True,
@@ -253,6 +263,7 @@ class PostgresLedger(GroupCommit):
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def _commit(self, batch: Batch) -> None:
+        began = steady()
         try:
             connection = self._begun()
             alone = len(batch.jobs) == 1 and len(batch.jobs[0].operations) == 1
@@ -261,9 +272,12 @@ class PostgresLedger(GroupCommit):
         except Exception as error:  # noqa: BLE001 - it is everybody's, and is raised there
             self._drop_writer()
             batch.error = self._translated(error) if isinstance(error, psycopg.Error) else error
+            self._failed(batch.error)
         except BaseException:  # whether the commit came is not known: what was done is found when it is done again
             self._drop_writer()
             raise
+        else:
+            self._answered(began)
         batch.over = True
 
     def _begun(self) -> "psycopg.Connection[Row]":
@@ -333,10 +347,18 @@ class PostgresLedger(GroupCommit):
     def read(self, operation: Callable[[Tx], T]) -> T:
         """Run `operation`, which must not write. LedgerError."""
         with self._reading:
+            began = steady()
             try:
-                return self._read(operation)
+                found = self._read(operation)
             except psycopg.Error as error:
-                raise self._translated(error) from error
+                translated = self._translated(error)
+                self._failed(translated)
+                raise translated from error
+            except LedgerUnreachableError as error:
+                self._failed(error)
+                raise
+            self._answered(began)
+            return found
 
     def _read(self, operation: Callable[[Tx], T]) -> T:
         if self._reader is not None and not self._reader.closed:
@@ -351,6 +373,20 @@ class PostgresLedger(GroupCommit):
         self._reader = self._connect()
         self._reader.execute("set default_transaction_read_only = on")
         return operation(PostgresTx(self._reader, self._clock))
+
+    def _failed(self, error: Exception) -> None:
+        """Say that the server is away, once for all who meet it."""
+        if isinstance(error, LedgerUnreachableError) and self._away_since is None:
+            self._away_since = steady()
+            logger.error("%s", error)
+
+    def _answered(self, began: float) -> None:
+        """It answers; one that was away, or stood still, may have made others give up: what they owed is owed still."""
+        since, self._away_since = self._away_since, None
+        if since is not None:
+            logger.warning("the ledger's server is back, after %.0f s", steady() - since)
+        if since is not None or steady() - began > STOOD_STILL_SECONDS:
+            self.on_back()
 
     @contextlib.contextmanager
     def one_moment(self) -> Iterator[Tx]:
@@ -376,8 +412,9 @@ class PostgresLedger(GroupCommit):
         return 0
 
     def close(self) -> None:
-        """Close both connections."""
+        """Close both connections, for good."""
         with self._committing:
+            self._is_closed = True
             self._drop_writer()
         with self._reading:
             if self._reader is not None:

@@ -35,6 +35,7 @@ class SqliteLedger(GroupCommit):
         """
         super().__init__()
         self.path = path
+        self.on_back: Callable[[], object] = lambda: None  # a file is not away
         self._read_lock = threading.Lock()
         try:
             with contextlib.ExitStack() as opened:  # closes them if one of the steps fails
