@@ -14,6 +14,7 @@ from pathlib import Path
 from ops.benchmarks.rivals import bare
 from tests.fakes.streams import GENERATIONS
 from tests.faults.alarms import Alarms
+from tests.faults.fleet import Hosts
 from tests.faults.flood import flood
 from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
@@ -21,8 +22,10 @@ from tests.faults.outbox import COMMAND_POINTS, DOWN, WORKER_POINTS, Outboxes
 from tests.faults.record import Verdict
 from tests.faults.scale import build, compare, measure, table
 from tests.faults.storm import Storm
+from tests.world.postgres import running_server
 from tests.world.waiting import until
 
+RECOVERY_SECONDS = 15.0  # after the return of a server
 POINTS = len(COMMAND_POINTS) + len(WORKER_POINTS)
 
 EXAMPLES = """examples:
@@ -30,6 +33,8 @@ EXAMPLES = """examples:
   ops/faults kills --kills 500 --messages 5000 --lanes 3 --consumers 2  two on one ledger
   ops/faults kills --reloads                                            the configuration changes in between
   ops/faults kills --kills 200 --messages 1000 --alerts                 each alert is opened once and closed once
+  ops/faults fleet --kills 200 --messages 5000 --lanes 200              two hosts, four workers, PostgreSQL
+  ops/faults fleet --outage hang --messages 1200 --lanes 40             its server stands still for 30 s
   ops/faults storm --kills 20                                           200 messages in a minute to a busy agent
   ops/faults steps --times 20                                           a kill at each named step, about 20 minutes
   ops/faults steps --times 20 --only outbox                             at the ten of a message that is sent
@@ -64,6 +69,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--alerts", action="store_true", help="one lane finds nobody there, by turns, and people are told"
     )
     kills.add_argument("--reloads", action="store_true", help="the configuration changes once in each life")
+    fleet = commands.add_parser(
+        "fleet", help="two hosts with one ledger in PostgreSQL: kill -9, or an outage of the server"
+    )
+    fleet.add_argument("--kills", type=int, default=200)
+    fleet.add_argument("--messages", type=int, default=5000)
+    fleet.add_argument("--lanes", type=int, default=200)
+    fleet.add_argument("--consumers", type=int, default=4)
+    fleet.add_argument("--outage", choices=("stop", "crash", "hang"), help="instead of kills")
+    fleet.add_argument("--seconds", type=float, default=30.0, help="of the outage")
     storm = commands.add_parser("storm", help="kill -9 while a storm of messages coalesces into few wakes")
     storm.add_argument("--kills", type=int, default=20)
     storm.add_argument("--messages", type=int, default=200)
@@ -108,6 +122,7 @@ def _run(args: argparse.Namespace, home: Path) -> int:
     begun = time.monotonic()
     runs = {
         "kills": _kills,
+        "fleet": _fleet,
         "storm": _storm,
         "steps": _steps,
         "outage": _outage,
@@ -134,6 +149,16 @@ def _kills(args: argparse.Namespace, home: Path) -> bool:
         verdict = kill_at_random(
             world, kills=args.kills, messages=args.messages, consumers=args.consumers, reloads=args.reloads, say=True
         )
+        return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
+
+
+def _fleet(args: argparse.Namespace, home: Path) -> bool:
+    with running_server(durable=True) as server, Hosts(home, server, lanes=args.lanes, seed=args.seed) as world:
+        if args.outage:
+            found = world.outage(args.outage, args.seconds, messages=args.messages, consumers=args.consumers)
+            title = f"{args.outage} for {args.seconds:g} s: {found.words()}: "
+            return _told(world.verdict(), world, title) and found.first <= RECOVERY_SECONDS
+        verdict = kill_at_random(world, kills=args.kills, messages=args.messages, consumers=args.consumers, say=True)
         return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
 
 
