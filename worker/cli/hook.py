@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 import threading
-import time
 from pathlib import Path
 
 from worker.cli import options, sending
@@ -92,7 +91,7 @@ def _take(args: argparse.Namespace, agent: str, message_class: str | None, text:
     with desk.opened() as database:
         number = database.write(
             lambda tx: outbox.put_once(
-                tx, agent, args.to, whole, kind=Kind.MESSAGE, now=time.time(), message_class=message_class, once=once
+                tx, agent, args.to, whole, kind=Kind.MESSAGE, now=tx.now(), message_class=message_class, once=once
             )
         )
         if not outbox_bell.ring(desk.files_dir):

@@ -7,7 +7,6 @@ and dropped messages.
 
 import argparse
 import sys
-import time
 from collections import Counter
 
 from worker.cli import options, output
@@ -48,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         if args.keys:
             states = Counter(one.state for one in messages if one.done)
         else:
-            states = _older(database, time.time() - args.older_than, dry_run=args.dry_run)
+            states = _older(database, database.now() - args.older_than, dry_run=args.dry_run)
     finally:
         database.close()
     if args.json:

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 from worker.cli import options, output
@@ -32,7 +31,7 @@ def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) 
 
     `of_outbox` does the same to one that is to be sent.
     """
-    chosen, now = Chosen(args.transport, args.dead), time.time()
+    chosen = Chosen(args.transport, args.dead)
     if not args.keys and not args.dead:
         print("name messages, or say --dead", file=sys.stderr)
         return 64
@@ -41,6 +40,7 @@ def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) 
     try:
 
         def all_of_them(tx: Tx) -> list[Change]:
+            now = tx.now()
             sent = [(key, number) for key in args.keys if (number := number_of(key)) is not None]
             posted = [Change(key, "outbox", *of_outbox(tx, number, now), lane=0) for key, number in sent]
             messages = [operate.find_message(tx, key) for key in args.keys if number_of(key) is None]

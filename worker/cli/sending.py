@@ -238,7 +238,7 @@ def hand_over(
     """The same, into a ledger that is open: by a worker that listens, or here and now."""
     number = database.write(
         lambda tx: outbox.put(
-            tx, agent, to, text, kind=kind, now=time.time(), message_class=message_class, answers=answers
+            tx, agent, to, text, kind=kind, now=tx.now(), message_class=message_class, answers=answers
         )
     )
     step("outbox_written")

@@ -11,7 +11,7 @@ from worker.bus.client import BusClient
 from worker.engine.identity import Identity
 from worker.engine.inboxes import Inboxes
 from worker.engine.outbox import Outbox
-from worker.ledger import outbox, upkeep
+from worker.ledger import outbox, this_host, upkeep
 from worker.ledger.errors import LedgerError
 from worker.ledger.outbox import Head
 from worker.ledger.port import Ledger, Row
@@ -51,17 +51,18 @@ def probe(settings: Settings, database: Ledger, number: int) -> Row:
 @contextmanager
 def _sender(settings: Settings, database: Ledger) -> Iterator[Outbox]:
     """An outbox of this process, whose life others can see: what it leaves half done they recover."""
-    identity = Identity(settings.files_dir, "send")
+    host = this_host.establish(settings)
+    identity = Identity(settings.files_dir, "send", host, ahead=lambda: database.now() - time.time())
     identity.take_lock()
     client = BusClient(max_connections=2)
     try:
-        database.write(lambda tx: identity.register(tx, time.time()))
+        database.write(lambda tx: identity.register(tx, tx.now()))
         yield Outbox(
             settings=settings,
             db=database,
             identity=identity,
             inboxes=Inboxes(client, settings.config_path),
-            clock=time.time,
+            clock=database.now,
             rng=random.Random(),  # noqa: S311 - jitter, not secrets
             redact=redact,
             stopping=threading.Event(),
@@ -69,5 +70,5 @@ def _sender(settings: Settings, database: Ledger) -> Iterator[Outbox]:
     finally:
         client.close()
         with contextlib.suppress(LedgerError):  # then the sweep finds the lock free, and writes it down
-            database.write(lambda tx: upkeep.note_stop(tx, identity.worker, time.time()))
+            database.write(lambda tx: upkeep.note_stop(tx, identity.worker, tx.now()))
         identity.release_lock()

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     database = open_ledger(settings)
     try:
         number = database.write(
-            lambda tx: outbox.put(tx, agent, to, text, kind=Kind.PROBE, now=time.time(), message_class=message_class)
+            lambda tx: outbox.put(tx, agent, to, text, kind=Kind.PROBE, now=tx.now(), message_class=message_class)
         )
         while True:
             row = sending_here.probe(settings, database, number)

@@ -1,6 +1,5 @@
 """The check of `doctor` on what runs already: everything that the lines of `status` with a `!` say."""
 
-import time
 from collections.abc import Iterator
 
 from worker.doctor.finding import Finding
@@ -20,7 +19,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         with configured.reading(settings) as db:
             workers = living_workers(db, settings)
             lanes = report.lanes(db)
-            found = [one.words for one in troubles(db, settings, workers, lanes, time.time())]
+            found = [one.words for one in troubles(db, settings, workers, lanes, db.now())]
     except LedgerError:
         return  # the check of the ledger has said so
     runs = any(row["kind"] == "consumer" for row in workers)

@@ -19,6 +19,7 @@ from worker.ledger.lane_hosts import Held, RunOn
 from worker.ledger.lanes import Wake
 from worker.ledger.port import Ledger, Tx
 from worker.ledger.upkeep import RunningAttempt
+from worker.setting_types import ANYWHERE
 
 logger = logging.getLogger("bus_watch.fleet")
 
@@ -99,7 +100,7 @@ class Neighbours:
             if lane.moving_to == me or (lane.moving_to is not None and fleet.is_lost(lane.moving_to)):
                 self.db.write(lambda tx: lane_hosts.keep(tx, lane, me))
             return
-        if lane.host is None and lane.moving_to is None and lane_hosts.may_begin(run_on, me):
+        if lane.host is None and lane.moving_to is None and (run_on is None or run_on[0] == ANYWHERE):
             return  # whoever claims first has it: so work that any may do spreads
         if lane_hosts.may_take(lane, run_on, fleet):
             self._take_over(lane, me, run_on)

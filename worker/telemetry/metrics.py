@@ -47,7 +47,7 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All gauges. Raises what a read of the ledger does."""
-        now = time.time()
+        now: float = self._read(lambda db: db.now())
         lanes: list[LaneReport] = self._read(report.lanes)
         deliveries = _gauge("deliveries", "Deliveries that are not done, by state.", *_LANE, "state")
         backlog = _gauge("backlog", "Deliveries waiting, retrying or running.", *_LANE)

@@ -93,7 +93,7 @@ def board(settings: Settings) -> Board:
         db = None
         with contextlib.suppress(LedgerError):
             db = stack.enter_context(ledger_of(settings))
-            lanes, inboxes = report.lanes(db), report.inboxes(db)
+            now, lanes, inboxes = db.now(), report.lanes(db), report.inboxes(db)
         names = list(dict.fromkeys([*names, *(lane.agent for lane in lanes)]))
         of_agents, of_none = told(whole, settings, names)
         found = []

@@ -1,6 +1,5 @@
 """The alerts that are open, and how the channels are by which people are told."""
 
-import time
 from typing import Any
 
 from worker import times
@@ -12,8 +11,8 @@ from worker.view import access
 
 def open_alerts(settings: Settings) -> dict[str, Any]:
     """What `alerts --json` says: `open` (the oldest first), `channels`."""
-    now = time.time()
     with access.ledger_of(settings) as db:
+        now = db.now()
         lanes = {lane.transport: lane for lane in report.lanes(db) if lane.agent == ALERTS}
         found = alerts.every(db)
     return {

@@ -1,6 +1,5 @@
 """What waits, runs, retries, is held or dead in each lane, and why."""
 
-import time
 from typing import Any
 
 from worker import times
@@ -19,11 +18,11 @@ def not_done(settings: Settings, limit: int, agents: frozenset[str] = frozenset(
     Keys: `counts` and `lanes` (numbers of deliveries by state), `deliveries` (in the order in which they come), and
     `worker_running`.
     """
-    now = time.time()
     deliveries: list[dict[str, Any]] = []
     counts = dict.fromkeys(COUNTED, 0)
     lanes: list[dict[str, Any]] = []
     with access.ledger_of(settings) as db:
+        now = db.now()
         workers = frozenset(str(row["id"]) for row in living_workers(db, settings))
         for summary in report.lanes(db):
             if agents and summary.agent not in agents:

@@ -69,7 +69,7 @@ def story(settings: Settings, key: str) -> dict[str, Any]:
         row = report.message(db, message)
         workers = frozenset(str(w["id"]) for w in living_workers(db, settings))
         lanes = {lane.id: access.lane_of(db, settings, lane, workers) for lane in report.lanes(db)}
-        now = time.time()
+        now = db.now()
         return {
             "key": f"{row['agent']}/{row['stream']}/{row['message_id']}",
             "agent": row["agent"],

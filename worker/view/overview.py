@@ -61,7 +61,7 @@ def overview(load: Callable[[], Settings], *, ask: bool = True) -> dict[str, Any
 
 
 def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
-    now = time.time()
+    now = db.now()
     workers = living_workers(db, settings)
     lanes = report.lanes(db)
     inboxes = report.inboxes(db)
