@@ -77,7 +77,10 @@ def fill(ledger: Ledger, agent: str = "a", *, ms: int = 1000, transports: tuple[
         tx.execute("insert into streams (agent, stream, floor_ms, floor_seq) values (?, 's', 7, 1)", (agent,))
         tx.execute("insert into notices (message) select min(id) from messages where agent = ?", (agent,))
         tx.execute("insert into unknown_screens values ('codex', ?, 3, 1.0, 2.0)", (agent,))
-        tx.execute("insert into alerts values ('dead', ?, 1.0, null, 'said')", (agent,))
+        tx.execute(
+            "insert into alerts (condition, about, opened_at, clear_since, said) values ('dead', ?, 1.0, null, 'said')",
+            (agent,),
+        )
         first, second = (
             row["id"] for row in tx.execute("select id from deliveries where lane = ? order by id limit 2", (lane,))
         )
