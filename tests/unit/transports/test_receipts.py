@@ -57,7 +57,7 @@ def test_notes(tmp_path: Path) -> None:
     assert not create_void_note(tmp_path, "b")
     assert read_note(tmp_path, "b") == Note(void=False)
     (tmp_path / "b.note").write_bytes(bytes(receipt_format.LINE_BYTES) + receipt_format.note_line("b", 12, "345", 9.0))
-    assert read_note(tmp_path, "b") == Note(void=False, pid=12, start="345")
+    assert read_note(tmp_path, "b") == Note(void=False, pid=12, start="345", until=9.0)
     for attempt in "ab":
         remove_files(tmp_path, attempt)
         remove_files(tmp_path, attempt)
