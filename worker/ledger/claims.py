@@ -146,13 +146,9 @@ def claim(
     found = settings(row["agent"], row["transport"])
     if found is None:
         return NotClaimed("its transport is not configured any more", delivery_id, row["lane"])
-    elsewhere = lanes.is_elsewhere(row["host"], row["moving_to"], host)
-    state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"], elsewhere)
-    why = lanes.obstacle(state, delivery_id, row["next_at"], ordered=found.ordered, now=now)
+    why = _obstacle(tx, row, found, host, now)
     if why is not None:
         return NotClaimed(why, delivery_id, row["lane"])
-    if host and row["host"] is None and not lane_hosts.begin(tx, row["lane"], host, found.run_on):
-        return NotClaimed("nobody has its lane yet, and another host comes first", delivery_id, row["lane"])
     if now >= delivery.expires_at(groups.age_counts_from(row, now), found.expires_after):
         return _expire(tx, row, now)
     together: tuple[Grouped, ...] = ()
@@ -197,6 +193,16 @@ def claim(
         received_at=row["received_at"],
         together=together,
     )
+
+
+def _obstacle(tx: Tx, row: Row, settings: LaneSettings, host: str, now: float) -> str | None:
+    """Why it may not be run now; where nothing keeps it, a lane that no host had is ours from now on."""
+    elsewhere = lanes.is_elsewhere(row["host"], row["moving_to"], host)
+    state = LaneState(bool(row["paused"]), row["broken_since"], row["running"], row["head"], elsewhere)
+    why = lanes.obstacle(state, row["id"], row["next_at"], ordered=settings.ordered, now=now)
+    if why is None and host and row["host"] is None and not lane_hosts.begin(tx, row["lane"], host, settings.run_on):
+        return "nobody has its lane yet, and another host comes first"
+    return why
 
 
 _RUN = """

@@ -58,7 +58,11 @@ def test_a_ledger_that_cannot_be_written_is_waited_for_by_who_knows_the_ending(
             on_ended(ended)
 
         monkeypatch.setattr(rig.engine.dispatcher.launcher, "on_ended", lock_and_tell)
-        monkeypatch.setattr(dispatch.logger, "error", lambda *_: refused.set())
+        monkeypatch.setattr(
+            dispatch.logger,
+            "log",
+            lambda _level, words, *_, **__: refused.set() if "cannot be settled" in words else None,
+        )
         thread = threading.Thread(target=rig.run)
         thread.start()
         assert refused.wait(30)
