@@ -163,6 +163,7 @@ class BusWatch:
         )
         self._live = live
         self.huey.storage.on_loss = self._refill
+        self.huey.storage.on_nudge = self._nudged
         self.huey.program = self
 
     def start(self) -> None:
@@ -233,6 +234,11 @@ class BusWatch:
         self._polls.ring(agent)
         self._poll_what_is_due()
 
+    def _nudged(self) -> None:
+        """A command, on whatever host, has changed something."""
+        self._sweeps.hurry()
+        self._postman.nudge()
+
     def _refill(self) -> None:
         """The queue has lost wake-ups, or the ledger was away: the next sweep, which is now, wakes all."""
         self.engine.wake_ups.overlooked.set()
@@ -247,8 +253,7 @@ def _queue_of(settings: Settings) -> BandedStorage:
     from worker.ledger.postgres_url import parameters  # noqa: PLC0415 - psycopg, which is an extra
     from worker.runtime.postgres_storage import PostgresWakeups  # noqa: PLC0415 - the same
 
-    host = this_host.establish(settings)
-    assert host is not None  # noqa: S101 - it has a URL
+    host = this_host.make_known(settings)
     return PostgresWakeups(f"bus-watch.{host.name}", "bus-watch", lambda: parameters(source.read()))
 
 

@@ -3,12 +3,14 @@
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from tests.acceptance.test_canary import canary, files, processes_with, search
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.streams import Generation
-from tests.world.postgres import Server
+from tests.world.postgres import Server, running_server
 from tests.world.waiting import until
 from tests.world.world import World
 
@@ -31,7 +33,7 @@ def _join(world: World, url: str, **keys: object) -> None:
     world.change_config(ledger_url_file=str(_url_file(world, url)), **keys)
 
 
-def test_there_and_back(world: World, bridge_of: BridgeOf, server: Server) -> None:
+def test_into_the_server(world: World, bridge_of: BridgeOf, server: Server) -> None:
     bridge = bridge_of("C")
     world.configure(world.agent(bridge, "bob", world.transport("wake", before="[ ! -e gone ] || exit 69")))
     bridge.streams.add("bob", "one")
@@ -41,29 +43,37 @@ def test_there_and_back(world: World, bridge_of: BridgeOf, server: Server) -> No
     world.bus_watch("run", "--once")
     before = _story(world)
     url = server.fresh("there")
-    with world.consumer():
-        until(lambda: world.json("status")["running"], "the worker")
-        refused = world.bus_watch("ledger", "move", "--to", url)
-        assert (refused.returncode, "stop it first" in refused.stderr) == (1, True)
     moved = world.json("ledger", "move", "--to-file", str(_url_file(world, url)))
     assert moved["rows"]["messages"] == 2
     assert "ledger_url_file" in moved["next"]
-    for command in (("run", "--once"), ("queue",), ("send", "bob", "x"), ("ledger", "move", "--to", url)):
+    for command in (("run", "--once"), ("queue",), ("ledger", "move", "--to", url)):
         refused = world.bus_watch(*command)
         assert (refused.returncode, "has moved to postgresql://" in refused.stderr) == (1, True), refused.stderr
-
     _join(world, url)
     assert _story(world) == before
     (world.home / "gone").unlink()
     bridge.streams.add("bob", "three")
     assert world.bus_watch("retry", world.json("queue")["deliveries"][0]["key"]).returncode == 0
     assert world.bus_watch("run", "--once").stdout == "delivered 2 message(s)\n"
+    assert world.seen("wake") == ["one", "two", "three"]
+
+
+def test_and_back(world: World, bridge_of: BridgeOf, server: Server) -> None:
+    bridge = bridge_of("C")
+    world.configure(world.agent(bridge, "bob", world.transport("wake")))
+    _join(world, server.fresh("back"))
+    bridge.streams.add("bob", "one")
+    assert world.bus_watch("run", "--once").stdout == "delivered 1 message(s)\n"
+    with world.consumer():
+        until(lambda: world.json("status")["running"], "the worker")
+        refused = world.bus_watch("ledger", "move", "--back")
+        assert (refused.returncode, "stop it first" in refused.stderr) == (1, True)
     assert world.bus_watch("ledger", "move", "--back").returncode == 0
     assert "has moved to" in world.bus_watch("queue").stderr
     world.change_config(ledger_url_file=None)
-    assert len(world.json("history")) == 3
-    assert world.bus_watch("run", "--once").stdout == "delivered 0 message(s)\n"
-    assert world.seen("wake") == ["one", "two", "three"]
+    bridge.streams.add("bob", "two")
+    assert world.bus_watch("run", "--once").stdout == "delivered 1 message(s)\n"
+    assert world.seen("wake") == ["one", "two"]
 
 
 def _story(world: World) -> object:
@@ -109,3 +119,38 @@ def test_four_connections_a_worker(world: World, bridge_of: BridgeOf, server: Se
         assert consumer.stop(signal.SIGTERM) == 0
     assert [world.seen(lane) for lane in lanes] == [[f"m{number}" for number in range(5)]] * 8
     assert not world.ledger.exists()
+
+
+def test_the_url_s_password_is_nowhere(world: World, bridge_of: BridgeOf) -> None:
+    """It goes through a worker, commands and an outage, and lies in no byte afterwards but its own file."""
+    secret = canary("password")
+    bridge = bridge_of("C")
+    world.configure(world.agent(bridge, "bob", world.transport("wake")), log_level="DEBUG")
+    said = []
+    with running_server() as server:
+        own = _url_file(world, f"{server.fresh('canary')}&password={quote(secret, safe='')}")
+        world.change_config(ledger_url_file=str(own))
+        with world.consumer("-v"):
+            bridge.streams.add("bob", "one")
+            until(lambda: world.seen("wake") == ["one"], "the message")
+            said += [
+                world.bus_watch(*command)
+                for command in (
+                    ("status", "--json"),
+                    ("doctor", "--offline", "--json"),
+                    ("hosts",),
+                    ("ledger", "check"),
+                )
+            ]
+            assert processes_with([secret]) == set()
+            server.stop("immediate")
+            said += [world.bus_watch(*command) for command in (("status",), ("queue",), ("doctor", "--offline"))]
+            until(lambda: "away" in world.log() or "reach" in world.log(), "a word of it in the log")
+            server.start()
+    own.write_text(own.read_text().replace("postgresql://", "postgresq://"))  # and one that cannot be read
+    said.append(world.bus_watch("status"))
+    printed = "".join(one.stdout + one.stderr for one in said).encode()
+    assert b"postgresql://" in printed, "the search would find something"
+    assert search(printed, [secret]) == []
+    found = {path: search(text, [secret]) for path, text in files(world.home).items() if path != own}
+    assert {path: forms for path, forms in found.items() if forms} == {}

@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     options.add_color(parser)
     options.add_agents(parser)
+    options.add_host(parser)
     parser.add_argument("-n", "--limit", type=options.count, default=20, metavar="N", help="how many (default: 20)")
     parser.add_argument("--sent", action="store_true", help="the messages that our agents sent")
     parser.add_argument("--source", metavar="NAME", help="only what this sender sent")
@@ -60,11 +61,13 @@ def run(args: argparse.Namespace) -> int:
     settings = options.settings(args)
     agents = options.agents(args, settings)
     if args.sent:
-        if args.source or args.since is not None or args.state:
-            raise UsageError("--source, --since and --state are of messages that came: leave them out with --sent")
+        if args.source or args.since is not None or args.state or args.host:
+            raise UsageError(
+                "--source, --since, --state and --host are of messages that came: leave them out with --sent"
+            )
         with ledger_of(settings) as db:
             return sent_view.show_list(outbox.history(db, agents, args.limit), json_wanted=args.json)
-    chosen = Wanted(agents, args.source, args.since, args.state)
+    chosen = Wanted(agents, args.source, args.since, args.state, options.host(args, settings))
     found = newest(settings, chosen, args.limit)
     if args.json:
         output.print_json(found)

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from worker import __version__
 from worker.cli import output
 from worker.credentials import SecretSource
 from worker.errors import UsageError
-from worker.ledger import configured, departures
-from worker.ledger.departures import Moved, MoveRefusedError
+from worker.ledger import configured, departures, hosts, this_host
+from worker.ledger.departures import Moved, MoveRefusedError, Route
 from worker.ledger.errors import LedgerError, LedgerMissingError
-from worker.ledger.port import Ledger
+from worker.ledger.living import living_workers
+from worker.ledger.port import Ledger, Tx
 from worker.ledger.sqlite import SqliteLedger
 from worker.secret import Secret
 from worker.settings import Settings
-from worker.transports.locks import any_worker_lives
+from worker.transports.locks import any_worker_lives, boot_id
 
 EXAMPLES = """  bus-watch ledger move --to-file ~/.sos/ledger-url
   bus-watch ledger move --back
@@ -95,14 +97,22 @@ def _opened(settings: Settings, source: SecretSource) -> Iterator[_Ends]:
 
 def _to(args: argparse.Namespace, settings: Settings, ends: _Ends) -> int:
     told = _Progress(quiet=args.json)
+    host = this_host.make_known(settings)
     with _unfinished():
         moved = departures.move(
             ends.file,
             ends.server,
-            came_from=str(settings.ledger_file),
-            goes_to=ends.server_name,
+            Route(str(settings.ledger_file), ends.server_name, host.name),
             now=time.time(),
             told=told,
+            join=lambda tx: hosts.register(
+                tx,
+                host,
+                boot_id=boot_id(),
+                version=__version__,
+                fingerprint=hosts.fingerprint(settings),
+                now=tx.now(),
+            ),
         )
     return _said(
         args,
@@ -118,6 +128,7 @@ def _to(args: argparse.Namespace, settings: Settings, ends: _Ends) -> int:
 
 def _back(args: argparse.Namespace, settings: Settings, ends: _Ends) -> int:
     here = str(settings.ledger_file)
+    ends.server.read(lambda db: _refuse_living_hosts(db, settings))
     gone = ends.file.read(departures.departure)
     if gone is None and not ends.file.read(departures.is_empty):
         raise MoveRefusedError(
@@ -132,13 +143,19 @@ def _back(args: argparse.Namespace, settings: Settings, ends: _Ends) -> int:
         moved = departures.move(
             ends.server,
             ends.file,
-            came_from=ends.server_name,
-            goes_to=here,
+            Route(ends.server_name, here, host=""),
             now=time.time(),
             told=_Progress(quiet=args.json),
         )
     then = f"now take ledger_url_file out of {settings.config_path}; then: bus-watch doctor"
     return _said(args, moved, come=ends.server_name, gone=here, then=then)
+
+
+def _refuse_living_hosts(db: Tx, settings: Settings) -> None:
+    if alive := sorted({row["host"] for row in living_workers(db, settings)}):
+        raise MoveRefusedError(
+            f"workers run on {', '.join(alive)}: stop those of all hosts first, for all of them lose this ledger"
+        )
 
 
 @contextmanager
@@ -175,10 +192,10 @@ def _said(args: argparse.Namespace, moved: Moved | None, *, come: str, gone: str
         )
         return 0
     if moved is not None:
-        counts = ", ".join(f"{rows.get(name, 0)} {name}" for name in ("messages", "deliveries", "attempts", "outbox"))
+        counts = ", ".join(f"{name} {rows.get(name, 0)}" for name in ("messages", "deliveries", "attempts", "outbox"))
         output.write(output.wrapped(f"moved {come} to {gone}: {counts}", "  ") + "\n")
         if met:
-            shared = ", ".join(f"{count} {name}" for name, count in met.items())
+            shared = ", ".join(f"{name} {count}" for name, count in met.items())
             output.write(output.wrapped(f"known there already, and now one: {shared}", "  ") + "\n")
     if then:
         output.write(output.wrapped(then, "  ") + "\n")

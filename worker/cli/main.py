@@ -42,6 +42,8 @@ COMMANDS: dict[str, str] = {
     "purge": "forget messages that are over",
     "pause": "stop starting a transport; messages wait",
     "resume": "start a paused transport again",
+    "hosts": "show the hosts of a fleet, or forget one",
+    "move": "move an agent to another host of a fleet",
     "ledger": "check the ledger, back it up, or move it to a server",
     "bus": "serve the embedded loopback bus",
     "completion": "print shell completion",

@@ -67,6 +67,31 @@ def agents(args: argparse.Namespace, settings: "Settings") -> frozenset[str]:
     return chosen
 
 
+def add_host(parser: argparse.ArgumentParser) -> None:
+    """`--host`, for a fleet."""
+    parser.add_argument("--host", metavar="NAME", help="of a fleet: only what this host has; see bus-watch hosts")
+
+
+def host(args: argparse.Namespace, settings: "Settings") -> str | None:
+    """The host that `--host` names; None: all.
+
+    Raises:
+        UsageError: there is no such host, or no fleet.
+    """
+    if args.host is None:
+        return None
+    from worker.ledger import hosts
+    from worker.view.access import ledger_of
+
+    if not settings.is_fleet:
+        raise UsageError("--host: this host shares its ledger with no other (ledger_url_file is not configured)")
+    with ledger_of(settings) as db:
+        known = [str(row["name"]) for row in hosts.every(db)]
+    if args.host not in known:
+        raise UsageError(f"--host: the fleet has no {args.host!r}{did_you_mean(args.host, known)}; see bus-watch hosts")
+    return str(args.host)
+
+
 def count(value: str) -> int:
     """For argparse: how many of something, 1 at least."""
     number = int(value)

@@ -6,6 +6,7 @@ import sys
 from worker.cli import options, output
 from worker.ledger import lanes
 from worker.ledger.configured import open_ledger
+from worker.ledger.port import Row, Tx
 from worker.ledger.sweep_signal import send_sweep_signal
 
 
@@ -15,14 +16,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     parser.add_argument("transport", metavar="TRANSPORT", help="the transport's name")
     parser.add_argument("--agent", metavar="NAME", help="only this agent's (default: everybody's)")
+    options.add_host(parser)
 
 
 def set_paused(args: argparse.Namespace, *, paused: bool) -> int:
     """Pause or resume, and say what that means."""
     settings = options.settings(args)
+    host = options.host(args, settings)
+
+    def change(tx: Tx) -> list[Row]:
+        tx.nudge()
+        return lanes.set_paused(tx, args.transport, args.agent, host, paused=paused)
+
     database = open_ledger(settings)
     try:
-        changed = database.write(lambda tx: lanes.set_paused(tx, args.transport, args.agent, paused=paused))
+        changed = database.write(change)
     finally:
         database.close()
     if not changed:

@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
     options.add_watch(parser)
     options.add_agents(parser)
+    options.add_host(parser)
     parser.add_argument("--sent", action="store_true", help="the outbox: what our agents send")
     parser.add_argument(
         "-n", "--limit", type=options.count, default=20, metavar="N", help="lines a lane at most (default: 20)"
@@ -37,29 +38,36 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     settings = options.settings(args)
     agents = options.agents(args, settings)
+    host = options.host(args, settings)
     if args.sent:
         if args.watch:
             raise UsageError("--sent and --watch do not go together")
+        if host is not None:
+            raise UsageError("--sent and --host do not go together: what is sent is no host's")
         with ledger_of(settings) as db:
             rows = [row for row in outbox.unsent(db, args.limit) if not agents or row["agent"] in agents]
         return sent_view.show_list(rows, json_wanted=args.json)
     if args.watch:
-        return output.watch(lambda: _text(settings, args.limit, agents), args.color)
+        return output.watch(lambda: _text(settings, args.limit, agents, host), args.color)
     if args.json:
-        output.print_json(not_done(settings, args.limit, agents))
+        output.print_json(not_done(settings, args.limit, agents, host))
     else:
-        output.write(_text(settings, args.limit, agents), args.color)
+        output.write(_text(settings, args.limit, agents, host), args.color)
     return 0
 
 
-def _text(settings: Settings, limit: int, agents: frozenset[str]) -> str:
-    found = not_done(settings, limit, agents)
+def _text(settings: Settings, limit: int, agents: frozenset[str], host: str | None) -> str:
+    found = not_done(settings, limit, agents, host)
     lines = [", ".join(f"{number} {state}" for state, number in found["counts"].items())]
     if not found["worker_running"]:
         lines.append("no worker is running: bus-watch run")
     if found["deliveries"]:
-        rows = [(d["key"], d["transport"], d["state"], d["words"]) for d in found["deliveries"]]
-        lines += ["", output.table(rows, ("MESSAGE", "TRANSPORT", "STATE", "WHY"))]
+        fleet = settings.is_fleet
+        rows = [
+            (d["key"], d["transport"], *([d["host"] or "-"] if fleet else []), d["state"], d["words"])
+            for d in found["deliveries"]
+        ]
+        lines += ["", output.table(rows, ("MESSAGE", "TRANSPORT", *(["HOST"] if fleet else []), "STATE", "WHY"))]
     if (hidden := sum(found["counts"].values()) - len(found["deliveries"])) > 0:
         lines.append(f"... and {hidden} more; -n shows more a lane")
     return "\n".join(lines) + "\n"

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("keys", nargs="*", metavar="KEY", help="messages: AGENT/ID, AGENT/STREAM/ID, ids, or out-N")
     parser.add_argument("--dead", action="store_true", help="only deliveries in state dead; without a KEY all of them")
     parser.add_argument("--transport", metavar="NAME", help="only this transport's delivery")
+    options.add_host(parser)
 
 
 Operation = Callable[[Tx, int, Chosen, float], Sequence[Change]]
@@ -31,11 +32,11 @@ def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) 
 
     `of_outbox` does the same to one that is to be sent.
     """
-    chosen = Chosen(args.transport, args.dead)
     if not args.keys and not args.dead:
         print("name messages, or say --dead", file=sys.stderr)
         return 64
     settings = options.settings(args)
+    chosen = Chosen(args.transport, args.dead, options.host(args, settings))
     database = open_ledger(settings)
     try:
 
@@ -46,6 +47,7 @@ def change(args: argparse.Namespace, operation: Operation, of_outbox: OfOutbox) 
             messages = [operate.find_message(tx, key) for key in args.keys if number_of(key) is None]
             if args.dead and not args.keys:
                 messages = operate.dead_messages(tx)
+            tx.nudge()
             return posted + [done for message in messages for done in operation(tx, message, chosen, now)]
 
         changes = database.write(all_of_them)

@@ -28,15 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     options.add_json(parser)
     options.add_color(parser)
+    options.add_host(parser)
     parser.add_argument("key", metavar="KEY", help="the message: AGENT/ID, AGENT/STREAM/ID, an id, or out-N")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    settings = options.settings(args)
     if (number := number_of(args.key)) is not None:
-        with ledger_of(options.settings(args)) as db:
+        with ledger_of(settings) as db:
             return sent_view.show_one(outbox.find(db, number), json_wanted=args.json)
-    found = story(options.settings(args), args.key)
+    found = story(settings, args.key, options.host(args, settings))
     if args.json:
         output.print_json(found)
     else:
@@ -63,6 +65,8 @@ def _text(found: dict[str, Any]) -> str:
             result = one_line(attempt["result"] or "running", FIELD_SHOWN)
             by = f", by {attempt['channel']}" if attempt["channel"] else ""
             by += f" [{one_line(attempt['proof'], FIELD_SHOWN)}]" if attempt["proof"] else ""
+            by += f", on {attempt['host']}" if attempt["host"] else ""
+            by += f"; said later: {one_line(attempt['late'], FIELD_SHOWN)}" if attempt["late"] else ""
             lines.append(f"  attempt {attempt['attempt']} at {attempt['started_at']}: {result}{took}{by}")
             if ids:
                 lines.append(f"    one wake for {len(ids)} messages: {one_line(', '.join(ids), FIELD_SHOWN)}")

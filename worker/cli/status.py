@@ -27,14 +27,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     options.add_json(parser)
     options.add_watch(parser)
+    options.add_host(parser)
     parser.add_argument("--tmux", action="store_true", help="one line, coloured for tmux's status line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    host = None if args.host is None else options.host(args, options.settings(args))
     if args.watch:
-        return output.watch(lambda: text(overview(lambda: options.settings(args))), args.color)
-    found = overview(lambda: options.settings(args), ask=not args.tmux)
+        return output.watch(lambda: text(overview(lambda: options.settings(args), host=host)), args.color)
+    found = overview(lambda: options.settings(args), ask=not args.tmux, host=host)
     if args.tmux:
         print(tmux_line(found, args.color))
     elif args.json:
@@ -62,7 +64,8 @@ def text(found: dict[str, Any]) -> str:
     consumers = [worker for worker in found.get("workers", []) if worker["kind"] == "consumer"]
     for worker in consumers:
         up = times.span(worker["up_seconds"])
-        lines.append(f"running: yes, for {up} (pid {worker['pid']}, version {worker['version']})")
+        on = f" on {worker['host']}" if worker["host"] else ""
+        lines.append(f"running: yes{on}, for {up} (pid {worker['pid']}, version {worker['version']})")
     if not consumers:
         lines.append("running: no")
     if len(found["agents"]) == 1:
@@ -79,6 +82,7 @@ def text(found: dict[str, Any]) -> str:
         lines.append(f"dead: {found['dead']}, held: {found['held']}")
         lines += _outbox(found["outbox"])
         lines.append(f"paused: {', '.join(found['paused']) or 'none'}")
+    lines += [f"host: {one['host']}: {one['words']}" for one in found.get("hosts", [])]
     for one in found.get("unknown_screens", []):
         name = f"{one['ui']} {one['version']}".strip()
         lines.append(f"unknown screens: {name}: {one['count']}, the last {times.span(one['last_seconds_ago'])} ago")

@@ -70,8 +70,12 @@ def _in_a_server(settings: Settings) -> Iterator[Finding]:
         yield Finding("ok", "ledger", f"{name}: {error}")
     except BusWatchError as error:
         yield Finding("FAIL", "ledger", f"{name}: {error}")
+        return
     else:
         yield Finding("ok", "ledger", name)
+    yield from (
+        Finding("FAIL" if bad else "note", "ledger server", words) for bad, words in configured.server_faults(settings)
+    )
 
 
 def _in_the_way(settings: Settings) -> str | None:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from worker import __version__
 from worker.conditions import Condition
-from worker.ledger import disk, drift, leases, notices, outbox, report
+from worker.ledger import disk, drift, hosts, leases, notices, outbox, report, this_host, timeline
 from worker.ledger.intake import MALFORMED_SECONDS
+from worker.ledger.living import served
 from worker.ledger.port import Row, Tx
 from worker.ledger.report import DeliveryReport, LaneReport
 from worker.notices import read_brake
@@ -28,6 +29,7 @@ DRIFT_SECONDS = 3600.0  # an unknown screen is worth a line for so long ...
 DRIFT_COUNT = 3  # ... from the third on: one may be a menu that somebody has left open
 BRAKE_SECONDS = 3600.0  # that another worker holds what it writes to ours is worth a line for so long
 STUCK_SECONDS = 300.0  # in the outbox, where no transport of its sender has a shorter `stuck_after`
+HOST_SECONDS = 120.0  # without a sign of life of a host that has something to do: a machine that starts anew is faster
 OVERDUE_SECONDS = 10.0  # a transport that has run longer than its time-out by this: nobody ends it
 
 
@@ -62,7 +64,8 @@ def troubles(
     return [
         *_of_workers(workers, settings, now),
         *_of_inboxes(report.inboxes(db), settings, workers, now),
-        *_of_lanes(db, lanes, settings, now),
+        *_of_hosts(db, settings),
+        *_of_lanes(db, lanes, settings, served(workers), now),
         *_of_outbox(db, settings, now),
         *_of_screens(db, now),
     ]
@@ -92,7 +95,7 @@ def _of_workers(workers: Sequence[Row], settings: Settings, now: float) -> Itera
     for row in workers:
         if row["kind"] != "consumer":
             continue
-        name = f"worker {row['pid']}"
+        name = f"worker {row['pid']}" + (f" on {row['host']}" if row["host"] else "")
         if now - max(row["swept_at"] or 0.0, row["started_at"]) > STALE_SWEEP_SECONDS:
             words = f"{name} has not swept since {ago(row['swept_at'], now)}: it hangs, or is stopped; restart it"
             yield Trouble(Condition.WORKER_SILENT, name, words, is_silence=True)
@@ -108,7 +111,7 @@ def _not_as_installed(row: Row, name: str, settings: Settings) -> Iterator[str]:
         yield f"the configuration is refused, that of before is in force: {row['config_error']}"
     if row["needs_restart"]:
         yield f"{name}: {row['needs_restart']} changed in the configuration: restart it"
-    if row["serves"] and not row["config_error"]:
+    if row["serves"] and not row["config_error"] and row["host"] == this_host.known(settings):
         yield from _not_the_same(json.loads(row["serves"]), settings)
 
 
@@ -236,11 +239,47 @@ def _of_screens(db: Tx, now: float) -> Iterator[Trouble]:
             yield Trouble(Condition.DRIFTED, f"{name} channel", words)
 
 
-def _of_lanes(db: Tx, lanes: Sequence[LaneReport], settings: Settings, now: float) -> Iterator[Trouble]:
+def _of_hosts(db: Tx, settings: Settings) -> Iterator[Trouble]:
+    """Hosts of a fleet that give no sign of life while something waits; and those that are not configured as here."""
+    if not settings.is_fleet:
+        return
+    now = db.now()
+    silent = [
+        row for row in hosts.every(db) if now - row["seen_at"] > hosts.ALIVE_SECONDS and row["forgotten_at"] is None
+    ]
+    loads = hosts.loads(db) if silent else {}
+    for row in silent:
+        name, silence = row["name"], now - row["seen_at"]
+        load = loads.get(name)
+        if load is not None and (waits := load.waiting + load.running):
+            words = (
+                f"host {name} has given no sign for {span(silence)}, and {waits} of its messages wait: start its "
+                f"worker; if it never comes back: bus-watch hosts forget {name}"
+            )
+            yield Trouble(Condition.WORKER_SILENT, f"host {name}", words, is_new=silence < HOST_SECONDS)
+    if (changed := timeline.change(db)) is not None:
+        words = (
+            f"the ledger's server was restored, or another took over, {ago(changed.at, now)}: it may have forgotten "
+            f"what was delivered last. {changed.held} lanes are held: look at bus-watch queue, then resume TRANSPORT"
+        )
+        yield Trouble(Condition.PAUSED, "ledger server", words)
+    if behind := hosts.differing(db, settings):
+        words = (
+            f"{', '.join(behind)}: another configuration than here, in what all hosts should have alike "
+            "(bus-watch hosts): copy it, or reload"
+        )
+        yield Trouble(Condition.CONFIGURATION, "", words, is_new=True)  # each host would call people for the others
+
+
+def _of_lanes(
+    db: Tx, lanes: Sequence[LaneReport], settings: Settings, served: frozenset[tuple[str, str]], now: float
+) -> Iterator[Trouble]:
     heads, running = _heads(db), report.all_running(db)
     for lane in lanes:
         name = f"{lane.agent} {lane.transport}"
         transport = settings.transport(lane.agent, lane.transport)
+        if transport is None and (lane.agent, lane.transport) in served:
+            continue  # another host's, which looks after it
         if transport is None:
             if lane.waiting + lane.retrying + lane.held:
                 words = (

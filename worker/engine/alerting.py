@@ -193,6 +193,11 @@ class _Clear:
     since: float | None
 
 
+def _is_of_a_worker(trouble: Trouble) -> bool:
+    """And not of a host as a whole, which all others see."""
+    return trouble.condition is Condition.WORKER_SILENT and not trouble.about.startswith("host ")
+
+
 def _holding(db: Tx, settings: Settings, now: float, host: str) -> dict[Key, Trouble]:
     """The conditions that hold: what `status` says, and of each lane by itself what it says of all together.
 
@@ -209,7 +214,7 @@ def _holding(db: Tx, settings: Settings, now: float, host: str) -> dict[Key, Tro
     ]
     holding: dict[Key, Trouble] = {}
     for trouble in found:
-        if host and (not trouble.about or trouble.condition is Condition.WORKER_SILENT):
+        if host and (not trouble.about or _is_of_a_worker(trouble)):
             trouble = trouble._replace(about=f"{host} {trouble.about}".strip())  # noqa: PLW2901 - the same one
         holding.setdefault((trouble.condition, trouble.about), trouble)
     return holding

@@ -353,12 +353,14 @@ def _decided(tx: Tx, over: Over, head: Row, now: float, rng: random.Random) -> _
             next_at = min(decision.next_at, max(now, expires))
             break
     began_failing = delivery.is_failure(over.ending) and not lanes.was_failing(tx, head["lane"], over.attempt_id)
+    if head["moving_to"] is not None:
+        tx.nudge()  # whoever is to have its lane takes it now
     return _Ending(over, parts, next_at, began_failing)
 
 
 _SETTLED = """
 select d.id, d.lane, d.message, d.starts, d.burnt, d.frees, d.voids, d.cancel, d.renewed_at, d.attempt_id,
-       m.received_at, m.ms, m.agent, m.message_id, m.state as message_state, l.broken_since,
+       m.received_at, m.ms, m.agent, m.message_id, m.state as message_state, l.broken_since, l.moving_to,
        (select a.started_at from attempts a where a.id = d.attempt_id) as started_at,
        exists (select 1 from companions c where c.attempt = d.attempt_id) as accompanied,
        exists (select 1 from deliveries o where o.message = d.message and o.id <> d.id) as shared

@@ -10,6 +10,7 @@ from types import ModuleType
 from worker.credentials import SecretSource
 from worker.errors import BusWatchError, ConfigError
 from worker.ledger import opening
+from worker.ledger.errors import LedgerError
 from worker.ledger.port import Ledger, Tx
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import Settings
@@ -68,6 +69,24 @@ def name_of(settings: Settings) -> str:
         return postgres_url.shown(postgres_url.parameters(source.read()))
     except BusWatchError:
         return "postgresql://"
+
+
+def server_faults(settings: Settings) -> list[tuple[bool, str]]:
+    """What is wrong with the server of a fleet's ledger, each with whether the promise does not hold with it.
+
+    Raises LedgerError, where it cannot be asked, and ConfigError as `open_ledger`.
+    """
+    source = settings.ledger_url_source
+    if source is None:
+        return []
+    import psycopg  # noqa: PLC0415 - it is an extra, and slow to load
+
+    from worker.ledger import postgres_url, server_health  # noqa: PLC0415 - the same
+
+    try:
+        return [(one.bad, one.words) for one in server_health.faults(postgres_url.parameters(source.read()))]
+    except psycopg.Error as error:
+        raise LedgerError(str(error).strip().splitlines()[0]) from None
 
 
 def _driver() -> ModuleType:

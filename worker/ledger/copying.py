@@ -95,6 +95,8 @@ TABLES = (
     Table("alerts", ("condition", "about"), meet=_THE_FIRST),
 )
 
+_WHERE = frozenset({"workers", "attempts", "alerts", "lanes"})  # tables that say on which host
+
 
 def empty(tx: Tx) -> None:
     """Take everything out of a ledger whose rows have moved away, before they come back."""
@@ -104,10 +106,14 @@ def empty(tx: Tx) -> None:
 
 @dataclass(slots=True)
 class Copy:
-    """One copy from a moment of one ledger into a transaction of another."""
+    """One copy from a moment of one ledger into a transaction of another.
+
+    `host`: whose the rows are that were in a file; empty: the target is a file, and knows no hosts.
+    """
 
     source: Tx
     target: Tx
+    host: str
     told: Told = lambda _table, _rows: None
     rows: dict[str, int] = field(default_factory=dict)  # copied, of each table
     met: dict[str, int] = field(default_factory=dict)  # of these, those that the target had already
@@ -144,6 +150,8 @@ class Copy:
         for column, pointed_at in table.points.items():
             if row[column] is not None and pointed_at != table.name:
                 row[column] = self._number(pointed_at, row[column])
+        if table.name in _WHERE:
+            row |= self._placed(row)
         if not table.numbered:
             return row
         found = self._there(table.name, row)
@@ -156,6 +164,14 @@ class Copy:
             if pointed_at == table.name and row[column]:
                 row[column] = self._number(table.name, row[column])
         return row
+
+    def _placed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Where it was, as the target says it."""
+        if self.host:
+            return {"host": row["host"] or self.host}
+        if "moving_to" in row:  # a lane
+            return {"host": None, "run_on": None, "moving_to": None}
+        return {"host": ""}
 
     def _number(self, table: str, number: int) -> int:
         return self._instead[table].get(number, number + self._offsets[table])

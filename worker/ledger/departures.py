@@ -6,6 +6,7 @@ arrived.
 """
 
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 from worker.errors import BusWatchError
@@ -103,15 +104,39 @@ def refuse_what_runs(db: Tx) -> None:
         )
 
 
-def move(source: Ledger, target: Ledger, *, came_from: str, goes_to: str, now: float, told: Told) -> Moved | None:
+class Route(NamedTuple):
+    """From where to where, without passwords; `host`: this one's name in the fleet, empty on the way into a file."""
+
+    came_from: str
+    goes_to: str
+    host: str
+
+
+def move(
+    source: Ledger,
+    target: Ledger,
+    route: Route,
+    *,
+    now: float,
+    told: Told = lambda _table, _rows: None,
+    join: Callable[[Tx], None] = lambda _: None,
+) -> Moved | None:
     """Move everything, in one transaction of the other; None where it had arrived, and only the mark was missing.
 
-    What had moved away from `target` makes room. Raises MoveRefusedError: the source has moved or something runs in it,
+    What had moved away from `target` makes room. `join`: what else belongs into that transaction.
+
+    Raises MoveRefusedError: the source has moved or something runs in it,
     or the target is on its way itself. LedgerError: it goes on when called again, or `take_back` undoes it.
     """
     target.read(_gone_for_good)
-    gone = depart(source, goes_to, now)
-    moved = source.read(lambda db: target.write(lambda tx: _arrive(db, tx, gone.move, came_from, now, told)))
+    gone = depart(source, route.goes_to, now)
+
+    def arrive(db: Tx, tx: Tx) -> Moved | None:
+        moved = _arrive(Copy(db, tx, route.host, told), gone.move, route.came_from, now)
+        join(tx)
+        return moved
+
+    moved = source.read(lambda db: target.write(lambda tx: arrive(db, tx)))
     finish(source, gone)
     return moved
 
@@ -124,7 +149,8 @@ def _gone_for_good(db: Tx) -> Departure | None:
     return away
 
 
-def _arrive(db: Tx, tx: Tx, move: str, came_from: str, now: float, told: Told) -> Moved | None:
+def _arrive(copy: Copy, move: str, came_from: str, now: float) -> Moved | None:
+    tx = copy.target
     if arrived(tx, move):
         return None
     if _gone_for_good(tx) is not None:
@@ -132,7 +158,6 @@ def _arrive(db: Tx, tx: Tx, move: str, came_from: str, now: float, told: Told) -
         empty(tx)
         tx.execute("delete from arrivals")
         tx.execute("delete from departures")
-    copy = Copy(db, tx, told)
     copy.run()
     tx.execute("insert into arrivals (move, place, at) values (?, ?, ?)", (move, came_from, now))
     return Moved(copy.rows, copy.met)

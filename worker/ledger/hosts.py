@@ -128,6 +128,37 @@ def every(db: Tx) -> list[Row]:
     return db.execute("select * from hosts order by name").fetchall()
 
 
+def differing(db: Tx, settings: Settings) -> list[str]:
+    """The hosts that live, and are not configured as it is here."""
+    now, here = db.now(), fingerprint(settings)
+    return [row["name"] for row in every(db) if now - row["seen_at"] <= ALIVE_SECONDS and row["fingerprint"] != here]
+
+
+class Load(NamedTuple):
+    """What a host has: lanes, and deliveries of these that run, wait, or are held or dead."""
+
+    lanes: int
+    running: int
+    waiting: int
+    stuck: int
+
+
+def loads(db: Tx) -> dict[str, Load]:
+    """Of each host that has a lane; the lanes that nobody has yet under an empty name."""
+    rows = db.execute(
+        """
+        select coalesce(l.host, '') as host, count(distinct l.id) as lanes,
+               sum(case when d.state = 'running' then 1 else 0 end) as running,
+               sum(case when d.state in ('waiting', 'retrying') then 1 else 0 end) as waiting,
+               sum(case when d.state in ('held', 'dead') then 1 else 0 end) as stuck
+        from lanes l left join deliveries d
+          on d.lane = l.id and d.state in ('waiting', 'retrying', 'running', 'held', 'dead')
+        group by coalesce(l.host, '')
+        """
+    )
+    return {row["host"]: Load(*map(int, list(row)[1:])) for row in rows}
+
+
 def forget(tx: Tx, name: str, now: float) -> None:
     """A person says that a host will not come back: what is bound to it may run elsewhere.
 

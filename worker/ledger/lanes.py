@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from worker import delivery
 from worker.delivery import Ending
+from worker.ledger import timeline
 from worker.ledger.port import Row, Tx
 
 
@@ -132,8 +133,13 @@ def candidate(
     return found
 
 
-def candidates(db: Tx, ordered: Mapping[int, bool], *, now: float, host: str = "") -> dict[int, Candidate]:
-    """The same for many lanes, of which each is `ordered` or not: two questions, however many lanes there are."""
+def candidates(
+    db: Tx, ordered: Mapping[int, bool], *, now: float, host: str = "", others: set[int] | None = None
+) -> dict[int, Candidate]:
+    """The same for many lanes, of which each is `ordered` or not: two questions, however many lanes there are.
+
+    `others`: gets those that another host has, and has not been told of yet.
+    """
     found: dict[int, Candidate] = {}
     any_order = []
     for row in _of_lanes(db, _HEADS, ordered):
@@ -141,6 +147,8 @@ def candidates(db: Tx, ordered: Mapping[int, bool], *, now: float, host: str = "
         if state.paused or state.running is not None or state.head is None:
             continue
         if is_elsewhere(row["host"], row["moving_to"], host):
+            if others is not None and row["woken_at"] is None:
+                others.add(row["lane"])
             continue
         if keeps_order(state, ordered=ordered[row["lane"]]):
             found[row["lane"]] = Candidate(state.head, row["next_at"], row["woken_at"], is_first_in_order=True)
@@ -211,26 +219,33 @@ def next_wakes(
     """What each of these lanes has to do next, marked as woken; nothing while it is paused, running or empty.
 
     `only_new`: not a delivery that was woken before; its task is in the queue, or the sweep will see. `host`: in a
-    fleet none of a lane that another host has, whose own sweep sees to it.
+    fleet none of a lane that another host has, which is told to look.
     """
     tx.lock_lanes(ordered)
+    others: set[int] = set()
     wakes = [
         Wake(one.delivery, one.next_at if one.next_at is not None and one.next_at > now else None, lane)
-        for lane, one in candidates(tx, ordered, now=now, host=host).items()
+        for lane, one in candidates(tx, ordered, now=now, host=host, others=others).items()
         if not (only_new and one.woken_at is not None)
     ]
     tx.executemany("update deliveries set woken_at = ? where id = ?", [(now, wake.delivery) for wake in wakes])
+    if others:
+        tx.nudge()
     return wakes
 
 
-def set_paused(tx: Tx, transport: str, agent: str | None, *, paused: bool) -> list[Row]:
-    """Pause or resume a transport's lanes: what runs, finishes. Returns the lanes that it has."""
+def set_paused(tx: Tx, transport: str, agent: str | None, host: str | None = None, *, paused: bool) -> list[Row]:
+    """Pause or resume a transport's lanes: what runs, finishes. Returns the lanes that it has.
+
+    `agent`, `host`: only this agent's, only those that this host of a fleet has.
+    """
     rows = tx.execute(
         """
         select id, agent, transport, paused from lanes
-        where transport = ? and (cast(? as text) is null or agent = ?) order by agent
+        where transport = :transport and (cast(:agent as text) is null or agent = :agent)
+          and (cast(:host as text) is null or host = :host) order by agent
         """,
-        (transport, agent, agent),
+        {"transport": transport, "agent": agent, "host": host},
     ).fetchall()
     tx.lock_lanes([row["id"] for row in rows])
     for row in rows:
@@ -240,6 +255,8 @@ def set_paused(tx: Tx, transport: str, agent: str | None, *, paused: bool) -> li
                 "update deliveries set woken_at = null where id = (select head from lane_heads where lane = ?)",
                 (row["id"],),
             )
+    if not paused:
+        timeline.looked(tx)
     return rows
 
 

@@ -1,6 +1,8 @@
 """Which workers live: their locks tell, whatever their rows say; those of other hosts show it by their sweeps."""
 
+import json
 import time
+from collections.abc import Iterable
 
 from worker.ledger import configured, hosts, report, this_host
 from worker.ledger.port import Row, Tx
@@ -16,6 +18,16 @@ def living_workers(db: Tx, settings: Settings) -> list[Row]:
     """The workers whose locks are held; and, of other hosts, those that have swept lately."""
     host, now = this_host.known(settings), db.now()
     return [row for row in report.workers(db) if _lives(row, settings, host, now)]
+
+
+def served(workers: Iterable[Row]) -> frozenset[tuple[str, str]]:
+    """The (agent, transport) that these workers have configured."""
+    return frozenset(
+        (agent, transport)
+        for row in workers
+        for agent, transports in json.loads(row["serves"] or "{}").items()
+        for transport in transports
+    )
 
 
 def _lives(row: Row, settings: Settings, host: str, now: float) -> bool:

@@ -38,6 +38,9 @@ class Connection(sqlite3.Connection):
 
     lock_lanes = lock_lane_of = lock_lanes_of = lock_message = lock_inbox = lock_outbox = _already
 
+    def nudge(self) -> None:
+        """See `Tx`. There is one host: `sweep_signal` tells its workers."""
+
     def reserve(self, table: str, _: int, /) -> int:
         """See `Tx`."""
         return int(self.execute(f"select coalesce(max(id), 0) from {table}").fetchone()[0])  # noqa: S608 - our name

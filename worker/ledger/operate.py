@@ -67,10 +67,14 @@ where agent in (select agent from inboxes) and ms = :ms and seq = :seq limit 20
 
 
 class Chosen(NamedTuple):
-    """Which deliveries of a message a command means: of one transport, in state dead; by default all of them."""
+    """Which deliveries of a message a command means: by default all.
+
+    Or those of one transport, those in state dead, those of the lanes that a host of the fleet has.
+    """
 
     transport: str | None = None
     only_dead: bool = False
+    host: str | None = None
 
 
 def _deliveries(tx: Tx, message: int, chosen: Chosen) -> list[Row]:
@@ -81,6 +85,7 @@ def _deliveries(tx: Tx, message: int, chosen: Chosen) -> list[Row]:
         from deliveries d join lanes l on l.id = d.lane join messages m on m.id = d.message
         where d.message = :message and (cast(:transport as text) is null or l.transport = :transport)
           and (not :only_dead or d.state = 'dead')
+          and (cast(:host as text) is null or l.host = :host)
         order by d.id
         """,
         {"message": message, **chosen._asdict()},

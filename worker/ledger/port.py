@@ -96,6 +96,10 @@ class Tx(Protocol):
         """For whoever puts something into it once."""
         ...
 
+    def nudge(self) -> None:
+        """Have the workers of all hosts of a fleet look at the ledger once this is committed."""
+        ...
+
     # For whoever brings the rows of another ledger.
 
     def reserve(self, table: str, count: int, /) -> int:

@@ -14,7 +14,7 @@ import psycopg
 from psycopg import errors, sql
 
 from worker.errors import ConfigError
-from worker.ledger import postgres_url
+from worker.ledger import postgres_url, timeline
 from worker.ledger.departures import refuse_moved
 from worker.ledger.errors import (
     LedgerBusyError,
@@ -30,6 +30,7 @@ from worker.ledger.port import Tx, Values
 from worker.ledger.postgres_words import definitions, packed, statement, unpacked
 from worker.ledger.schema import CLOSED, MIGRATIONS, VERSION
 from worker.ledger.server_clock import ServerClock
+from worker.ledger.timeline import Line
 from worker.secret import Secret
 from worker.steady_clock import steady
 
@@ -39,6 +40,15 @@ logger = logging.getLogger("bus_watch.ledger")
 
 STOOD_STILL_SECONDS = 5.0  # a commit that takes longer is an outage
 TRIES = 3  # of an operation whose transaction met another's
+LINE = """
+select (select system_identifier from pg_control_system())::text as system,
+       ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int as timeline
+"""
+"""The server's history: its cluster, and its timeline now (`pg_control_checkpoint` tells it a checkpoint late)."""
+
+NUDGE = ("bus-watch", "look")
+"""Channel and payload by which workers are told to look at the ledger: the channel that all of them listen to."""
+
 MARGIN = 1000  # numbers that others may take at the very moment in which we reserve some
 _LOCK_CLASS = 4208  # of our advisory locks, among whoever else uses the database
 _MIGRATING = 1
@@ -136,6 +146,10 @@ class PostgresTx:
         """See `Tx`."""
         self._connection.execute("select pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCK_CLASS, agent))
 
+    def nudge(self) -> None:
+        """See `Tx`."""
+        self._connection.execute("select pg_notify(%s, %s)", NUDGE)
+
     def reserve(self, table: str, count: int, /) -> int:
         """See `Tx`. Others may take numbers meanwhile, but not these."""
         names = {"table": sql.Identifier(table), "sequence": sql.Literal(f"{table}_id_seq")}
@@ -221,6 +235,19 @@ class PostgresLedger(GroupCommit):
         if not self._moved_too:
             refuse_moved(PostgresTx(connection, self._clock), self.place)
 
+    def _keep_history(self, connection: "psycopg.Connection[Row]") -> None:
+        """Hold what was to run where the server has forgotten commits; where it does not tell, `doctor` says so."""
+        try:
+            row = connection.execute(LINE).fetchone()
+        except (errors.InsufficientPrivilege, errors.UndefinedFunction, errors.ObjectNotInPrerequisiteState):
+            return
+        if row is None:
+            return
+        line = Line(str(row["system"]), int(row["timeline"]))
+        with connection.transaction():
+            connection.execute("select pg_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, _MIGRATING))
+            timeline.keep(PostgresTx(connection, self._clock), line)
+
     def _connect(self) -> "psycopg.Connection[Row]":
         if self._is_closed:  # a thread that comes too late must not open it again
             raise LedgerError("ledger: this process has closed it")
@@ -254,6 +281,7 @@ class PostgresLedger(GroupCommit):
             if _version_of(connection) < VERSION:
                 _migrate(connection)
             self._refuse_moved(connection)
+            self._keep_history(connection)
         except BaseException:
             connection.close()
             raise

@@ -53,8 +53,11 @@ class DeliveryReport:
     """Whether another stream has a message of the same id for this agent."""
 
 
-def lanes(db: Tx) -> list[LaneReport]:
-    """All lanes with their counts. Only what is not done is counted, so a long history costs nothing."""
+def lanes(db: Tx, host: str | None = None) -> list[LaneReport]:
+    """All lanes, or those that a `host` has, with their counts.
+
+    Only what is not done is counted, so a long history costs nothing.
+    """
     counts: dict[int, dict[str, int]] = {}
     pending = """
         select lane, state, count(*) from deliveries indexed by deliveries_pending
@@ -79,7 +82,9 @@ def lanes(db: Tx) -> list[LaneReport]:
     )
     none = dict.fromkeys(("waiting", "retrying", "held", "dead"), 0)
     return [
-        LaneReport(**{**dict(row), "paused": bool(row["paused"]), **none, **counts.get(row["id"], {})}) for row in rows
+        LaneReport(**{**dict(row), "paused": bool(row["paused"]), **none, **counts.get(row["id"], {})})
+        for row in rows
+        if host in {None, row["host"]}
     ]
 
 
@@ -293,6 +298,7 @@ class Wanted:
     source: str | None = None
     since: float | None = None  # epoch seconds
     state: str | None = None  # one of STATES
+    host: str | None = None  # that has a lane which they are for
 
     @property
     def narrow(self) -> bool:
@@ -326,6 +332,11 @@ def history(db: Tx, wanted: Wanted, limit: int) -> list[Row]:
     elif wanted.state is not None:
         conditions.append("exists (select 1 from deliveries d where d.message = m.id and d.state = ?)")
         values.append(wanted.state)
+    if wanted.host is not None:
+        conditions.append(
+            "exists (select 1 from deliveries d join lanes l on l.id = d.lane where d.message = m.id and l.host = ?)"
+        )
+        values.append(wanted.host)
     where = f"where {' and '.join(conditions)}" if conditions else ""
     query = f"select m.* from messages m {index} {where} order by {order} limit ?"  # noqa: S608 - our own words
     return db.execute(query, (*values, limit)).fetchall()

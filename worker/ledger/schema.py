@@ -310,6 +310,13 @@ create table departures (               -- this ledger has moved: nobody works w
   done  integer not null default 0      -- 0: on its way; whether it came shows in `arrivals` there
 ) without rowid;
 
+create table server_line (               -- of a ledger in a server: which history of it this is; one row
+  number     integer primary key check (number = 1),
+  system     text not null,
+  timeline   integer not null,
+  changed_at real                       -- it became another one, and nobody has looked yet
+) without rowid;
+
 create table arrivals (                 -- ledgers that have come into this one
   move  text primary key,
   place text not null,                  -- where from

@@ -41,8 +41,11 @@ def establish(settings: Settings) -> Host | None:
     Raises ConfigError, where the configuration has another name than this folder, and LedgerError, where the folder
     cannot be written.
     """
-    if not settings.is_fleet:
-        return None
+    return make_known(settings) if settings.is_fleet else None
+
+
+def make_known(settings: Settings) -> Host:
+    """The same for one that is about to join a fleet."""
     path = settings.files_dir / NAME
     try:
         settings.files_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -62,6 +62,7 @@ class BandedStorage:
         self.signals = {band: BandSignal() for band in Band}
         self.stopping = False
         self.on_loss: Callable[[], None] = lambda: None  # called when wake-ups were lost
+        self.on_nudge: Callable[[], None] = lambda: None  # called when somebody wants all workers to look at the ledger
         self.patience = 5.0  # seconds a dequeue waits at most before it lets its worker look at the stop flag
         self._in_memory: dict[Band, deque[bytes]] = {band: deque() for band in Band if band is not Band.DELIVER}
         self._thread = threading.local()

@@ -146,7 +146,10 @@ class PostgresWakeups(BandedStorage, PostgresStorage):
             heard = list(connection.notifies(timeout=LISTEN_SECONDS, stop_after=1))
             if not heard:
                 connection.execute("select 1")
-            if count := sum(one.pid != self._pid for one in heard):  # what we put ourselves we have rung for
+            if any(one.payload for one in heard):
+                self.on_nudge()
+            # What we put ourselves we have rung for.
+            if count := sum(one.pid != self._pid for one in heard if not one.payload):
                 self.signals[Band.DELIVER].ring(count)
 
     # -- tasks ---------------------------------------------------------------------------------------------------------

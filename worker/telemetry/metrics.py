@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from worker import __version__
 from worker.atomic_files import write_atomically
 from worker.delivery import State
-from worker.ledger import alerts, report
+from worker.ledger import alerts, report, this_host
 from worker.ledger.port import Ledger, Tx
 from worker.ledger.report import LaneReport
 from worker.settings import Settings
@@ -49,6 +49,8 @@ class LedgerCollector(Collector):
         """All gauges. Raises what a read of the ledger does."""
         now: float = self._read(lambda db: db.now())
         lanes: list[LaneReport] = self._read(report.lanes)
+        if host := this_host.known(self.settings):  # each host of a fleet tells of its own
+            lanes = [lane for lane in lanes if lane.host in {None, host}]
         deliveries = _gauge("deliveries", "Deliveries that are not done, by state.", *_LANE, "state")
         backlog = _gauge("backlog", "Deliveries waiting, retrying or running.", *_LANE)
         oldest = _gauge("oldest_waiting_seconds", "Age of the message at the lane's head; 0: none.", *_LANE)

@@ -4,7 +4,6 @@ from typing import Any
 
 from worker import times
 from worker.ledger import report
-from worker.ledger.living import living_workers
 from worker.settings import Settings
 from worker.view import access
 from worker.view.words import sentence
@@ -12,8 +11,10 @@ from worker.view.words import sentence
 COUNTED = ("running", "waiting", "retrying", "held", "dead")
 
 
-def not_done(settings: Settings, limit: int, agents: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """All lanes, or those of `agents`, with `limit` deliveries of each at most, as the JSON of `queue` has it.
+def not_done(
+    settings: Settings, limit: int, agents: frozenset[str] = frozenset(), host: str | None = None
+) -> dict[str, Any]:
+    """All lanes, or those of `agents` or of a `host`, with `limit` deliveries of each at most, as the JSON of `queue`.
 
     Keys: `counts` and `lanes` (numbers of deliveries by state), `deliveries` (in the order in which they come), and
     `worker_running`.
@@ -23,11 +24,11 @@ def not_done(settings: Settings, limit: int, agents: frozenset[str] = frozenset(
     lanes: list[dict[str, Any]] = []
     with access.ledger_of(settings) as db:
         now = db.now()
-        workers = frozenset(str(row["id"]) for row in living_workers(db, settings))
-        for summary in report.lanes(db):
+        hosts = access.hosts_of(db, settings)
+        for summary in report.lanes(db, host):
             if agents and summary.agent not in agents:
                 continue
-            lane = access.lane_of(db, settings, summary, workers)
+            lane = access.lane_of(db, settings, summary, hosts)
             rows = [
                 *report.running(db, summary.id),
                 *report.pending(db, summary.id, limit),
@@ -41,6 +42,8 @@ def not_done(settings: Settings, limit: int, agents: frozenset[str] = frozenset(
                     "transport": summary.transport,
                     "paused": summary.paused,
                     "orphaned": lane.orphaned,
+                    "host": summary.host,
+                    "moving_to": summary.moving_to,
                     "circuit_broken_since": times.stamp(summary.broken_since),
                     **{state: getattr(summary, state) for state in counts},
                 }
@@ -52,6 +55,7 @@ def not_done(settings: Settings, limit: int, agents: frozenset[str] = frozenset(
                     "stream": row.stream,
                     "id": row.message_id,
                     "transport": row.transport,
+                    "host": summary.host,
                     "state": row.state,
                     "attempts": row.starts,
                     "burnt": row.burnt,
@@ -62,4 +66,4 @@ def not_done(settings: Settings, limit: int, agents: frozenset[str] = frozenset(
                 }
                 for row in rows
             ]
-    return {"counts": counts, "lanes": lanes, "deliveries": deliveries, "worker_running": bool(workers)}
+    return {"counts": counts, "lanes": lanes, "deliveries": deliveries, "worker_running": bool(hosts.workers)}

@@ -6,7 +6,6 @@ from typing import Any
 
 from worker import times
 from worker.ledger import operate, report
-from worker.ledger.living import living_workers
 from worker.ledger.port import Row, Tx
 from worker.settings import Settings
 from worker.view import access
@@ -58,8 +57,8 @@ def first_lines(settings: Settings, keys: Iterable[str]) -> dict[str, str]:
     return {key: first_line(text) or "" for key, text in texts.items()}
 
 
-def story(settings: Settings, key: str) -> dict[str, Any]:
-    """One message, and every attempt of every transport, as the JSON of `show` has it.
+def story(settings: Settings, key: str, host: str | None = None) -> dict[str, Any]:
+    """One message, and every attempt of every transport, as the JSON of `show` has it; or those of a host's lanes.
 
     Raises:
         UsageError: `key` names no message, or several.
@@ -67,8 +66,8 @@ def story(settings: Settings, key: str) -> dict[str, Any]:
     with access.ledger_of(settings) as db:
         message = operate.find_message(db, key)
         row = report.message(db, message)
-        workers = frozenset(str(w["id"]) for w in living_workers(db, settings))
-        lanes = {lane.id: access.lane_of(db, settings, lane, workers) for lane in report.lanes(db)}
+        hosts = access.hosts_of(db, settings)
+        lanes = {lane.id: access.lane_of(db, settings, lane, hosts) for lane in report.lanes(db, host)}
         now = db.now()
         return {
             "key": f"{row['agent']}/{row['stream']}/{row['message_id']}",
@@ -86,11 +85,13 @@ def story(settings: Settings, key: str) -> dict[str, Any]:
             "deliveries": [
                 {
                     "transport": d.transport,
+                    "host": lanes[d.lane].report.host,
                     "state": d.state,
                     "words": sentence(d, lanes[d.lane], now),
                     "attempts": [_attempt(db, a) for a in report.attempts(db, d.id)],
                 }
                 for d in report.of_message(db, message)
+                if d.lane in lanes
             ],
         }
 
@@ -105,4 +106,6 @@ def _attempt(db: Tx, row: Row) -> dict[str, Any]:
         "output": row["output"],
         **way(row["output"]),
         "together": report.together(db, row["id"]),
+        "host": row["host"] or None,
+        "late": row["late"],
     }

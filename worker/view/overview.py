@@ -11,15 +11,17 @@ from worker.doctor.troubles import Trouble, left_over, low_disk, troubles
 from worker.errors import ConfigError
 from worker.ledger import configured, disk, drift, moved, outbox, report
 from worker.ledger.errors import LedgerError
-from worker.ledger.living import await_sign_of_life, living_workers
+from worker.ledger.living import await_sign_of_life, living_workers, served
+from worker.ledger.port import Tx
 from worker.settings import AgentSettings, Settings
-from worker.view import access
+from worker.view import access, hosts
 
 
-def overview(load: Callable[[], Settings], *, ask: bool = True) -> dict[str, Any]:
+def overview(load: Callable[[], Settings], *, ask: bool = True, host: str | None = None) -> dict[str, Any]:
     """Everything that `status` tells, as its JSON has it. A configuration that does not load is a problem.
 
-    `ask`: whether silent workers are asked for a sign of life first, which may take a second.
+    `host`: of a fleet only what this one has, and whether it runs. `ask`: whether silent workers are asked for a sign
+    of life first, which may take a second.
     """
     try:
         settings = load()
@@ -40,7 +42,7 @@ def overview(load: Callable[[], Settings], *, ask: bool = True) -> dict[str, Any
         if ask:
             await_sign_of_life(settings)
         with access.ledger_of(settings) as db:
-            _read(found, settings, db)
+            _read(found, settings, db, host)
     except LedgerError as error:
         found["agents"] = [_agent(agent, None, [], time.time()) for agent in settings.agents]
         found["problems"].append(str(error))
@@ -53,23 +55,28 @@ def overview(load: Callable[[], Settings], *, ask: bool = True) -> dict[str, Any
         if not agent.transports
     ]
     found["problems"] += found["config_errors"]
-    if len(settings.agents) == 1:
+    if len(settings.agents) == 1 and found["agents"]:
         one = found["agents"][0]
         found |= {key: one[key] for key in ("agent", "project", "bridge_url", "transports")}
     found["exit_status"] = 2 if not found["running"] else int(bool(found["problems"]))
     return found
 
 
-def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
+def _read(found: dict[str, Any], settings: Settings, db: Tx, host: str | None) -> None:
     now = db.now()
-    workers = living_workers(db, settings)
-    lanes = report.lanes(db)
+    workers = [row for row in living_workers(db, settings) if host is None or row["host"] == host]
+    lanes = report.lanes(db, host)
     inboxes = report.inboxes(db)
     found["workers"] = [_worker(row, now) for row in workers]
     found["running"] = any(row["kind"] == "consumer" for row in workers)
     of_agents = report.by_agent(lanes)
     for agent in settings.agents:
-        found["agents"].append(_agent(agent, inboxes.get(agent.agent), of_agents.get(agent.agent, []), now))
+        mine = of_agents.get(agent.agent, [])
+        if mine or host is None:
+            found["agents"].append(_agent(agent, inboxes.get(agent.agent), mine, now))
+    if settings.is_fleet:
+        found["hosts"] = [one for one in hosts.seen(db, settings) if host in {None, one["host"]}]
+        found["elsewhere"] = _elsewhere(lanes, settings)
     for state in ("waiting", "retrying", "held", "dead"):
         found[state] = sum(getattr(lane, state) for lane in lanes)
     found["in_progress"] = sum(lane.running for lane in lanes)
@@ -81,12 +88,28 @@ def _read(found: dict[str, Any], settings: Settings, db: Any) -> None:
     found["orphaned"] = [
         f"{lane.agent} {lane.transport}"
         for lane in lanes
-        if settings.transport(lane.agent, lane.transport) is None and lane.waiting + lane.retrying + lane.held
+        if settings.transport(lane.agent, lane.transport) is None
+        and (lane.agent, lane.transport) not in served(workers)
+        and lane.waiting + lane.retrying + lane.held
     ]
     found["unknown_screens"] = [_drift(one, now) for one in drift.screens(db)]
     found["unknown_channels"] = [_drift(one, now) for one in drift.channels(db)]
     found["outbox"] = {state: outbox.counts(db).get(state, 0) for state in ("waiting", "retrying", "held", "dead")}
     _tell(found, [*troubles(db, settings, workers, lanes, now), *left_over(lanes)])
+
+
+def _elsewhere(lanes: list[report.LaneReport], settings: Settings) -> list[dict[str, Any]]:
+    """The lanes of agents that other hosts have configured, and this one has not."""
+    return [
+        {
+            "agent": lane.agent,
+            "transport": lane.transport,
+            "host": lane.host,
+            **{state: getattr(lane, state) for state in ("waiting", "retrying", "running", "held", "dead")},
+        }
+        for lane in lanes
+        if settings.agent(lane.agent) is None and lane.host is not None
+    ]
 
 
 def _tell(found: dict[str, Any], troubles: Iterable[Trouble]) -> None:
@@ -109,6 +132,7 @@ def _drift(one: drift.Drift, now: float) -> dict[str, Any]:
 def _worker(row: Any, now: float) -> dict[str, Any]:
     return {
         "pid": row["pid"],
+        "host": row["host"] or None,
         "kind": row["kind"],
         "version": row["version"],
         "since": times.stamp(row["started_at"]),

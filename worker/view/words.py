@@ -19,6 +19,7 @@ class LaneContext:
     running: DeliveryReport | None = None
     head: DeliveryReport | None = None
     workers: frozenset[str] = frozenset()  # those that live
+    silent: float | None = None  # seconds since the last sign of life of its host; None: that lives, or is the only one
 
     @property
     def state(self) -> LaneState:
@@ -58,7 +59,11 @@ def sentence(delivery: DeliveryReport, lane: LaneContext, now: float | None = No
 def _running(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
     since = now - (delivery.started_at or now)
     words = f"attempt {delivery.starts} runs since {span(since)} (time-out {span(delivery.timeout or 0)})"
-    if delivery.worker not in lane.workers:
+    if lane.silent is not None:
+        words += (
+            f"; its host {lane.report.host} has given no sign for {span(lane.silent)}: it will tell, once it is back"
+        )
+    elif delivery.worker not in lane.workers:
         words += "; its worker is gone: a running worker's sweep settles it"
     elif delivery.timeout is not None and since > delivery.timeout + 10:
         words += "; its worker does not answer: is the process stopped?"
@@ -69,7 +74,7 @@ def _running(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
 
 def _pending(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
     name = lane.report.transport
-    if lane.orphaned:
+    if lane.orphaned and lane.silent is None:
         return f"transport {name} is not configured any more: configure it again, or drop this"
     match obstacle(lane.state, delivery.id, delivery.next_at, ordered=lane.ordered, now=now):
         case Obstacle.PAUSED:
@@ -79,6 +84,13 @@ def _pending(delivery: DeliveryReport, lane: LaneContext, now: float) -> str:
             return f"behind {first.message_id}, which {_now(first, now)}"
         case Obstacle.NOT_DUE:
             return _later(delivery, lane, now)
+    if lane.report.moving_to is not None:
+        return f"moves to {lane.report.moving_to}, which takes it over" + _last(delivery)
+    if lane.silent is not None:
+        return (
+            f"waits for its host {lane.report.host}, which has given no sign for {span(lane.silent)}: "
+            "bus-watch hosts" + _last(delivery)
+        )
     if not lane.workers:
         return "due now, but no worker is running: bus-watch run" + _last(delivery)
     return "due now" + _last(delivery)

@@ -59,6 +59,7 @@ def test_show(desk: Desk) -> None:
     (attempt,) = deliveries["dies"]["attempts"]
     assert set(attempt) == {
         "attempt", "started_at", "ended_at", "seconds", "result", "output", "channel", "proof", "together",
+        "host", "late",
     }  # fmt: skip
     assert attempt["result"] == "exit 65: no such pane"
     text = desk.run("show", f"{MS}-0").out
@@ -376,6 +377,7 @@ def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command
         "show": ["1-0"], "retry": ["1-0"], "drop": ["1-0"], "purge": ["1-0"], "pause": ["t"], "resume": ["t"],
         "ledger": ["check"], "agent": ["list"], "send": ["a", "hi"], "reply": ["hi"], "wait": ["1-0"],
         "hook": ["--to", "bob", "--secret-file", str(empty_desk.config)],
+        "move": ["bob", "--to", "h2"],
     }.get(command, [])  # fmt: skip
     if command in {
         "install",

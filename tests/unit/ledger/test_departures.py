@@ -13,7 +13,7 @@ from tests.fakes.inbox import message
 from tests.world.postgres import Server
 from worker.delivery import Ending, RetryPolicy
 from worker.ledger import claims, copying, departures, intake, outbox, upkeep
-from worker.ledger.departures import Moved, MoveRefusedError
+from worker.ledger.departures import Moved, MoveRefusedError, Route
 from worker.ledger.errors import LedgerError, LedgerMovedError
 from worker.ledger.groups import LaneSettings
 from worker.ledger.port import Ledger, Tx
@@ -22,7 +22,7 @@ from worker.ledger.schema import CLOSED
 from worker.ledger.sqlite import SqliteLedger
 from worker.secret import Secret
 
-BOOKKEEPING = {"departures", "arrivals", "hosts"}  # of moves themselves; and hosts show themselves
+BOOKKEEPING = {"departures", "arrivals", "server_line", "hosts"}  # of moves, and of the server; hosts show themselves
 Open = Callable[[str], Ledger]
 
 
@@ -77,10 +77,7 @@ def fill(ledger: Ledger, agent: str = "a", *, ms: int = 1000, transports: tuple[
         tx.execute("insert into streams (agent, stream, floor_ms, floor_seq) values (?, 's', 7, 1)", (agent,))
         tx.execute("insert into notices (message) select min(id) from messages where agent = ?", (agent,))
         tx.execute("insert into unknown_screens values ('codex', ?, 3, 1.0, 2.0)", (agent,))
-        tx.execute(
-            "insert into alerts (condition, about, opened_at, clear_since, said) values ('dead', ?, 1.0, null, 'said')",
-            (agent,),
-        )
+        tx.execute("insert into alerts (condition, about, opened_at, said) values ('dead', ?, 1.0, 'said')", (agent,))
         first, second = (
             row["id"] for row in tx.execute("select id from deliveries where lane = ? order by id limit 2", (lane,))
         )
@@ -120,8 +117,28 @@ def dump(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
     return ledger.read(rows)
 
 
-def move(source: Ledger, target: Ledger) -> Moved | None:
-    return departures.move(source, target, came_from="here", goes_to="there", now=100.0, told=lambda *_: None)
+def move(source: Ledger, target: Ledger, host: str = "one") -> Moved | None:
+    return departures.move(
+        source, target, Route("here", "there", host if isinstance(target, PostgresLedger) else ""), now=100.0
+    )
+
+
+def placed(tables: dict[str, list[tuple[Any, ...]]], ledger: Ledger, host: str) -> dict[str, list[tuple[Any, ...]]]:
+    """What a file has, as it is in the fleet: with its host's name."""
+
+    def named(db: Tx) -> dict[str, list[int]]:
+        return {
+            name: [list(db.execute(f"select * from {name} limit 1").fetchone().keys()).index("host")]
+            for name in ("workers", "attempts", "alerts", "lanes")
+        }
+
+    where = ledger.read(named)
+    return {
+        name: [
+            tuple(host if column in where.get(name, ()) else value for column, value in enumerate(row)) for row in rows
+        ]
+        for name, rows in tables.items()
+    }
 
 
 def test_every_table_is_copied(file: Open) -> None:
@@ -144,14 +161,14 @@ def test_there_and_back_is_the_same(file: Open, fleet: Ledger) -> None:
     assert gone is not None
     assert gone.rows["messages"] == len(before["messages"])
     assert not gone.met
-    assert dump(fleet) == before
+    assert dump(fleet) == placed(before, home, "one")
     assert move(fleet, home) is not None
     assert dump(home) == before
     fill(home, "c", ms=3000)  # it is open again, tells of what happens, and numbers go on
     changed = dump(home)
     assert len(changed["events"]) > len(before["events"])
     assert move(home, fleet) is not None, "and what had left it made room"
-    assert dump(fleet) == changed
+    assert dump(fleet) == placed(changed, home, "one")
     fill(fleet, "d", ms=4000)
 
 
@@ -162,7 +179,7 @@ def test_the_ledgers_of_several_hosts_become_one(file: Open, fleet: Ledger) -> N
     alone = {name: dump(ledger) for name, ledger in (("a", one), ("b", two))}
     move(one, fleet)
     fill(fleet, "c", ms=7000)  # a worker of the first host is at work already
-    moved = move(two, fleet)
+    moved = move(two, fleet, "two")
     assert moved is not None
     assert not moved.met
 
@@ -171,6 +188,7 @@ def test_the_ledgers_of_several_hosts_become_one(file: Open, fleet: Ledger) -> N
         return [row[1:] for row in ledger["messages"] if row[1] == agent]
 
     both = dump(fleet)
+    assert {row[0]: row[1] for row in fleet.read(_lanes_by_host)} == {"a": "one", "b": "two", "c": None}
     for agent, ledger in alone.items():
         assert story(both, agent) == story(ledger, agent)
     for tables in (both, *alone.values()):
@@ -182,6 +200,10 @@ def test_the_ledgers_of_several_hosts_become_one(file: Open, fleet: Ledger) -> N
     assert len(both["attempts"]) == 12
     assert {row[0] for row in alone["b"]["attempts"]} <= {row[0] for row in both["attempts"]}
     fill(fleet, "d", ms=8000)  # and numbers go on
+
+
+def _lanes_by_host(db: Tx) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in db.execute("select distinct agent, host from lanes")]
 
 
 @pytest.mark.parametrize(
@@ -295,4 +317,4 @@ def test_a_move_that_was_killed_goes_on_or_is_taken_back(
         assert dump(home) == before
         home.write(lambda tx: tx.execute("delete from outbox where id = 0"))
     assert (move(home, fleet) is None) is came, "copied once"
-    assert dump(fleet) == before
+    assert dump(fleet) == placed(before, home, "one")

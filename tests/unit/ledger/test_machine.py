@@ -30,7 +30,7 @@ GROUPED = {"grouped", "loose"}
 POLICY_OF = {"first": HOLD, "second": POLICY, "grouped": POLICY, "loose": HOLD}
 FINAL = {"succeeded", "dead", "cancelled"}
 GATHERS = 0.001  # seconds between two wakes of a transport that coalesces
-CHOSEN = st.builds(Chosen, st.sampled_from([None, *ORDERED]), st.booleans())
+CHOSEN = st.builds(Chosen, st.sampled_from([None, *ORDERED]), st.booleans(), st.none())
 
 
 @dataclass
