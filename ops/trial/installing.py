@@ -20,6 +20,8 @@ NODE = (22, 19)
 
 NODE_PACKAGE = "node-{system}-{machine}@22"
 
+_QUIETLY = ("--loglevel=error", "--no-update-notifier")  # once a day npm advertises its newer self, in any run
+
 
 class InstallError(Exception):
     """A UI cannot be installed here, or what was installed is not what was asked for."""
@@ -59,7 +61,7 @@ class Package:
     def newest(self) -> "Package":
         """The version that the registry serves today."""
         if self.installer == "npm":
-            found = _said(["npm", "view", self.name, "version"]).strip()
+            found = _said(["npm", "view", *_QUIETLY, self.name, "version"]).strip()
         else:
             listing = _said([_python(self.python), "-m", "pip", "index", "versions", self.name])
             shown = re.search(r"\(([^)]+)\)", listing)
@@ -170,7 +172,7 @@ def _npm(folder: Path, *packages: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "package.json").write_text('{"private": true}')
     # Its install scripts put the native binaries of claude and opencode into their places.
-    argv = ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts=false", *packages]
+    argv = ["npm", "install", *_QUIETLY, "--no-audit", "--no-fund", "--ignore-scripts=false", *packages]
     _run(argv, cwd=folder, env=os.environ | {"PATH": _path()})
 
 

@@ -28,6 +28,12 @@ def pretend(cache: Path, name: str, version: str) -> None:
     program.parent.mkdir(parents=True)
     program.write_text(UI.replace("{version}", version))
     program.chmod(0o755)
+    node = (
+        cache / "node" / "node_modules" / "pretended" / "bin" / "node"
+    )  # where the machine has none, it would be fetched
+    node.parent.mkdir(parents=True)
+    node.write_text(f"#!/bin/sh\necho v{'.'.join(map(str, installing.NODE))}\n")
+    node.chmod(0o755)
 
 
 def running(part: str) -> list[str]:
