@@ -148,7 +148,7 @@ def test_an_interrupted_set_up_is_finished_by_the_next(tmp_path: Path, checkout:
         while not (gone and reached()):
             gone = gone or not reached()
             assert begun.poll() is None, f"it ended before this: {point}"
-            time.sleep(0.001)
+            time.sleep(0.01)
         os.killpg(begun.pid, signal.SIGKILL)
         begun.communicate(timeout=10)
         assert not (checkout.venv / ".editable").exists()

@@ -42,13 +42,12 @@ def running(part: str) -> list[str]:
     return [line for line in shown.splitlines() if part in line]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("what", "shows"),
+    ("number", "what", "shows"),
     [
-        (["--case", "short"], "send_message --socket-name trial-{tag}"),
-        (["--case", "over ssh"], "{temporary}/bw-sshd-"),
-        (["--record", "--folder", "screens"], "{home}/started"),
+        (signal.SIGINT, ["--case", "short"], "send_message --socket-name trial-{tag}"),
+        (signal.SIGTERM, ["--case", "over ssh"], "{temporary}/bw-sshd-"),
+        (signal.SIGTERM, ["--record", "--folder", "screens"], "{home}/started"),
     ],
     ids=["sending", "sshd", "recording"],
 )
