@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ops.benchmarks.rivals import bare
 from tests.fakes.streams import GENERATIONS
 from tests.faults.alarms import Alarms
-from tests.faults.fleet import Hosts
+from tests.faults.fleet import LOST_AFTER, Hosts
 from tests.faults.flood import flood
 from tests.faults.kills import LAUNCHER_STEPS, WARM_STEPS, WORKER_STEPS, Step, kill_at_random, kill_at_step, lose_power
 from tests.faults.lanes import Lanes
@@ -35,6 +36,7 @@ EXAMPLES = """examples:
   ops/faults kills --kills 200 --messages 1000 --alerts                 each alert is opened once and closed once
   ops/faults fleet --kills 200 --messages 5000 --lanes 200              two hosts, four workers, PostgreSQL
   ops/faults fleet --outage hang --messages 1200 --lanes 40             its server stands still for 30 s
+  ops/faults fleet --lose-host 4 --on-unknown hold                      a host dies with four in flight
   ops/faults storm --kills 20                                           200 messages in a minute to a busy agent
   ops/faults steps --times 20                                           a kill at each named step, about 20 minutes
   ops/faults steps --times 20 --only outbox                             at the ten of a message that is sent
@@ -78,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     fleet.add_argument("--consumers", type=int, default=4)
     fleet.add_argument("--outage", choices=("stop", "crash", "hang"), help="instead of kills")
     fleet.add_argument("--seconds", type=float, default=30.0, help="of the outage")
+    fleet.add_argument("--lose-host", type=int, metavar="N", help="instead: a host is lost with so many in flight")
+    fleet.add_argument("--on-unknown", choices=("redeliver", "hold"), default="redeliver", help="what they are then")
+    fleet.add_argument("--bound", action="store_true", help="its lanes are bound to it, and it comes back")
     storm = commands.add_parser("storm", help="kill -9 while a storm of messages coalesces into few wakes")
     storm.add_argument("--kills", type=int, default=20)
     storm.add_argument("--messages", type=int, default=200)
@@ -153,6 +158,8 @@ def _kills(args: argparse.Namespace, home: Path) -> bool:
 
 
 def _fleet(args: argparse.Namespace, home: Path) -> bool:
+    if args.lose_host:
+        return _lost_host(args, home)
     with running_server(durable=True) as server, Hosts(home, server, lanes=args.lanes, seed=args.seed) as world:
         if args.outage:
             found = world.outage(args.outage, args.seconds, messages=args.messages, consumers=args.consumers)
@@ -160,6 +167,16 @@ def _fleet(args: argparse.Namespace, home: Path) -> bool:
             return _told(world.verdict(), world, title) and found.first <= RECOVERY_SECONDS
         verdict = kill_at_random(world, kills=args.kills, messages=args.messages, consumers=args.consumers, say=True)
         return _told(verdict, world, f"{args.kills} kills: ") and verdict.runs == verdict.kept
+
+
+def _lost_host(args: argparse.Namespace, home: Path) -> bool:
+    with running_server(durable=True) as server:
+        how: dict[str, Any] = {"transport": {"timeout": 10, "on_unknown": args.on_unknown}, "seed": args.seed}
+        how["settings"] = {"host_lost_after": LOST_AFTER}
+        with Hosts(home, server, lanes=args.lanes, bound=args.bound, **how) as world:
+            verdict = world.lose_host(args.lose_host, messages=args.messages)
+            title = f"lost with {args.lose_host} in flight, {'bound' if args.bound else args.on_unknown}: "
+            return _told(verdict, world, title)
 
 
 def _alarms(args: argparse.Namespace, home: Path) -> bool:

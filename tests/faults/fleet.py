@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,16 @@ from typing import Any
 import psycopg
 
 from tests.faults.lanes import Lanes
+from tests.faults.record import Verdict
 from tests.world.postgres import Server
-from tests.world.processes import Process, descendants
+from tests.world.processes import Process, descendants, kill_everybody
 from tests.world.waiting import until
+from worker.ledger.claims import START_SECONDS
+from worker.ledger.upkeep import OVER_SECONDS
 
 SCHEMA = "fleet"
+SWEEP_SECONDS = 5.0
+LOST_AFTER = 20  # seconds, where a host is to be lost
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,22 @@ class Outage:
 
 
 class Hosts(Lanes):
-    """Lanes that any of several hosts may run; a consumer that is started is of the host that has the fewest."""
+    """Lanes that any of several hosts may run, or are `bound`; a new consumer is of the host that has the fewest."""
 
-    def __init__(self, home: Path, server: Server, *, hosts: tuple[str, ...] = ("north", "south"), **more: Any) -> None:
+    def __init__(
+        self,
+        home: Path,
+        server: Server,
+        *,
+        hosts: tuple[str, ...] = ("north", "south"),
+        bound: bool = False,
+        **more: Any,
+    ) -> None:
         self._server = server
+        self._bound = bound
         url_file = home / "ledger-url"
         self.write_private(url_file, server.fresh(SCHEMA))
-        settings = {"ledger_url_file": str(url_file), "host": hosts[0], "run_on": "any"}
+        settings = {"ledger_url_file": str(url_file), "host": hosts[0]} | ({} if bound else {"run_on": "any"})
         super().__init__(home, settings=settings | more.pop("settings", {}), **more)
         self._places: dict[Path, Path] = {self.config: self.files}  # of each host: its configuration, its folder
         self._workers: dict[Path, list[Process]] = {self.config: []}
@@ -110,6 +125,46 @@ class Hosts(Lanes):
         first = time.monotonic() - back
         self.drain(60.0 + messages * self.longest)
         return Outage(first, time.monotonic() - back)
+
+    def lose_host(self, in_flight: int, *, messages: int) -> Verdict:
+        """Lose the first host while its transports run in so many lanes, and let the other one finish what it may.
+
+        Where lanes are bound, what outlives its worker goes on, and the host comes back; else the machine is gone for
+        good. The verdict forgives that those in flight ran again or, where they are held, did not run to their end.
+        """
+        north = self.start_worker()
+        for name in sorted(self.lanes)[:in_flight]:
+            self.feed(1, agent=name, text="gate")
+        until(lambda: self._ran() == in_flight, "some in flight")
+        flying = self.keys("running")
+        self.start_worker()
+        until(lambda: self.count("select count(*) from hosts") == len(self._places), "two hosts")
+        self.feed(messages)
+        if self._bound:
+            north.kill()
+        else:
+            kill_everybody(north.pid)
+        north.wait()
+        (self.home / "gate").touch()
+        if self._bound:
+            self._wait_until_all_must_be_over()
+            assert self.keys("running") == flying, "somebody else's receipts were not waited for"
+            self.start_worker()
+        self.drain(300.0)
+        held = self.keys("held")
+        assert held <= flying, f"held, and not in flight: {held - flying}"
+        again = frozenset[str]() if self._bound else flying - held
+        verdict = self.verdict(interrupted=Counter(again), unfinished=held)
+        assert verdict.runs == verdict.kept + len(again), verdict.words()
+        assert len(flying) == in_flight
+        return verdict
+
+    def _wait_until_all_must_be_over(self) -> None:
+        """Until the server's clock says that what runs has had all its time; and the sweeps after it."""
+        rows = self.rows("select max(started_at + timeout) from attempts where ended_at is null")
+        over = rows[0][0] + START_SECONDS + OVER_SECONDS
+        clock = "select cast(extract(epoch from clock_timestamp()) as double precision)"
+        until(lambda: self.rows(clock)[0][0] > over + 2 * SWEEP_SECONDS, "all that runs to be over", 300.0)
 
     def _ran(self) -> int:
         """How many transports have begun, by their own records."""

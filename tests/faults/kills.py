@@ -1,6 +1,5 @@
 """Consumers killed by `kill -9`: at random moments, at named steps, and with the whole machine."""
 
-import contextlib
 import os
 import random
 import signal
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.faults.lanes import Lanes
 from tests.faults.record import Verdict
-from tests.world.processes import ROOT, RUN, Process, descendants
+from tests.world.processes import ROOT, RUN, Process, kill_everybody
 from tests.world.waiting import until
 from worker.ledger.sweep_signal import RELOAD, send
 
@@ -178,15 +177,7 @@ def lose_power(world: Lanes, boot: int) -> frozenset[str]:
     process = world.start(sys.executable, "-m", "tests.faults.other_boot", f"boot-{boot}", PYTHONPATH=str(ROOT))
     until(lambda: world.count("select count(*) from attempts where boot_id = ?", f"boot-{boot}"), "an attempt")
     time.sleep(world.random.uniform(0.0, 1.0))
-    everybody: set[int] = set()
-    while fresh := {process.pid, *descendants(process.pid)} - everybody:
-        for pid in fresh:  # the parents stop first, so that the loop ends
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        everybody |= fresh
-    for pid in everybody:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    kill_everybody(process.pid)
     process.wait()
     for path in list(world.files.glob("*.note")):
         fate = world.random.random()

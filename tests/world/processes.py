@@ -1,5 +1,6 @@
 """Commands that a test has started, and the programs that it starts."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -84,6 +85,19 @@ def descendants(pid: int) -> list[int]:
         found += below
         wanted += below
     return found
+
+
+def kill_everybody(pid: int) -> None:
+    """Kill a process and all below it at one moment, as when the machine loses its power."""
+    everybody: set[int] = set()
+    while fresh := {pid, *descendants(pid)} - everybody:
+        for one in fresh:  # the parents stop first, so that the loop ends
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGSTOP)
+        everybody |= fresh
+    for one in everybody:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
 
 
 def _children() -> dict[int, list[int]]:
