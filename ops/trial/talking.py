@@ -123,8 +123,6 @@ def prepared(name: str, by: str, config: Path, agent: str) -> UI:
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
             print(done.stdout.strip(), flush=True)
-        if by == "mcp":
-            start.env["ENABLE_TOOL_SEARCH"] = "false"  # Claude Code 2.1.332 hides an MCP server's tools behind a search
         return start
 
     loaded = ui.loaded.replace("^>", "^[>*]") if name in YOLO else ui.loaded  # which Qwen shows so in front of its box

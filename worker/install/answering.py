@@ -32,6 +32,13 @@ _SKILLS = {
     "qwen": ".qwen/QWEN.md",
     "copilot": ".copilot/copilot-instructions.md",
 }
+# Claude Code (2.1.332) and Qwen Code (0.24.4) hide the tools of MCP servers behind a search of their own, where a model
+# that has a message to answer would have to think of looking.
+_ALSO: dict[str, dict[str, Any]] = {
+    "claude": {"type": "stdio", "alwaysLoad": True},
+    "qwen": {"alwaysLoadTools": True},
+    "copilot": {"type": "local", "tools": ["*"]},
+}
 _TABLE = re.compile(r"^\[mcp_servers\.(?:bus-watch|\"bus-watch\")\][^\n]*\n(?:(?!\[).*(?:\n|\Z))*", re.MULTILINE)
 
 SKILL = """## Messages from other agents (bus-watch)
@@ -101,10 +108,7 @@ def with_server(agent: str, text: str, command: Sequence[str] | None) -> str:
 def _entry(agent: str, command: Sequence[str]) -> dict[str, Any]:
     if agent == "opencode":
         return {"type": "local", "command": list(command), "enabled": True}
-    entry: dict[str, Any] = {"command": command[0], "args": list(command[1:])}
-    if agent == "claude":
-        return {"type": "stdio", **entry}
-    return {"type": "local", **entry, "tools": ["*"]} if agent == "copilot" else entry
+    return {"command": command[0], "args": list(command[1:])} | _ALSO.get(agent, {})
 
 
 def with_skill(text: str, *, wanted: bool) -> str:

@@ -27,6 +27,11 @@ def test_an_entry_in_json_and_nothing_else(agent: str) -> None:
     assert json.loads(answering.with_server(agent, answering.with_server(agent, "", COMMAND), None)) == {}
 
 
+@pytest.mark.parametrize(("agent", "key"), [("claude", "alwaysLoad"), ("qwen", "alwaysLoadTools")])
+def test_the_tools_are_not_hidden_behind_a_search(agent: str, key: str) -> None:
+    assert json.loads(answering.with_server(agent, "", COMMAND))["mcpServers"]["bus-watch"][key] is True
+
+
 def test_an_entry_in_codexs_toml() -> None:
     before = '# mine\nmodel = "x"\n\n[mcp_servers.other]\ncommand = "y"\n'
     after = answering.with_server("codex", before, COMMAND)
