@@ -19,7 +19,7 @@ from worker.runtime.watchdog import Watchdog
 logger = logging.getLogger("bus_watch.queue")
 
 SCHEDULER_SECONDS = 0.25
-SHORTEST_SLEEP = 0.02
+SHORTEST_SLEEP = 0.1  # polls that are due sooner go together: a look at schedule and tasks costs as much as half a poll
 UPKEEP_WORKERS = 2
 ALERT_WORKERS = 2
 MAIN_SECONDS = 0.25  # how soon a signal is seen; at huey's own 0.1 s the main thread wakes more often than all others
