@@ -256,6 +256,8 @@ class _Entries:
             self._look_up()
 
     def _look_up(self) -> None:
+        if not self._batch:  # as nearly always: whatever would be asked costs a quiet inbox more than its answer
+            return
         known = self._known([message for message, _ in self._batch.values()])
         for message, size in self._batch.values():
             if message.key not in known:
