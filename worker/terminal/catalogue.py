@@ -14,7 +14,8 @@ from worker.terminal.processes import Process, match
 from worker.terminal.profile_files import SHIPPED, names, path_of, read, user_directory
 from worker.terminal.profiles import Profile, ProfileError, parse
 
-_MATCHED = re.compile(r"\b(?:commands|scripts)\s*=\s*\[(.*?)\]", re.DOTALL)
+# A list of strings, in which there may be brackets, and comments; TOML allows quotes around the key.
+_MATCHED = re.compile(r"""\b(?:commands|scripts)["']?\s*=\s*\[((?:"[^"\n]*"|'[^'\n]*'|#[^\n]*|[^]"'#])*)\]""")
 _QUOTED = re.compile(r"""["']([^"'\n]+)["']""")
 
 
@@ -111,8 +112,8 @@ class Catalogue(Mapping[str, Profile]):
             lists: list[str] = []
             with contextlib.suppress(ProfileError):  # it is told to whoever needs it
                 lists = _MATCHED.findall(self._text(name)[1])
-            # A file that misspells even these, or that cannot be read, is at least for the agent it is called after.
-            words = frozenset(word for one in lists for word in _QUOTED.findall(one)) if lists else frozenset([name])
+            # A file that misspells one of these, or that cannot be read, is at least for the agent it is called after.
+            words = frozenset([name, *(word for one in lists for word in _QUOTED.findall(one))])
             self._words[name] = words
         return any(words & one.names or any(word in one.script for word in words if one.script) for one in group)
 

@@ -30,6 +30,36 @@ def test_a_typo_in_a_users_file_is_felt_by_its_own_agent_only(tmp_path: Path) ->
         assert f"{name}.toml" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "matches",
+    [
+        'comands = ["mine"]\nscripts = ["lib/mine.js"]',
+        'commands = "mine"\nscripts = ["lib/mine.js"]',
+        '# commands = ["old"]\ncomands = ["mine"]',
+    ],
+)
+def test_a_typo_in_what_it_matches_is_told_whatever_else_it_names(tmp_path: Path, matches: str) -> None:
+    (tmp_path / "mine.toml").write_text(GOOD.format("mine", "mine").replace('commands = ["mine"]', matches))
+    with pytest.raises(ProfileError, match=r"mine\.toml:\d+: .*(comands|commands)"):
+        Catalogue([tmp_path, SHIPPED]).knowing([process("mine")])
+
+
+@pytest.mark.parametrize(
+    "matches",
+    [
+        'commands = ["x]y", "other"]',
+        '"commands" = ["other"]',
+        "commands = ['other']",
+        'commands = [  # what ps shows, it isn\'t argv[0]\n  "other",\n]',
+    ],
+)
+def test_a_list_is_found_however_it_is_written(tmp_path: Path, matches: str) -> None:
+    (tmp_path / "mine.toml").write_text(GOOD.format("mine", "mine").replace('commands = ["mine"]', matches))
+    known = Catalogue([tmp_path, SHIPPED]).knowing([process("other")])
+    assert known is not None
+    assert known[0].name == "mine"
+
+
 def test_a_typo_is_named_with_its_line_and_the_nearest_key(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(GOOD.format("mine", "mine").replace("start", "strat"))
     with pytest.raises(ProfileError) as caught:
