@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from worker.terminal.cells import PLAIN, Cell, Row, is_gray
+from worker.terminal.cells import PLAIN, Cell, Row, is_gray, rows_of
 from worker.terminal.profiles import Composer
 from worker.terminal.tmux import Look
 
@@ -21,6 +21,9 @@ from worker.terminal.tmux import Look
 _MORE = re.compile(r"↑|\bmore\b")
 _DRAWN = "▋"  # Continue 1.5 draws its cursor as a character
 _NOTHING = str.maketrans("", "", _DRAWN + "\u200b")  # Qwen 0.24 puts U+200B behind a draft
+# Half a flag, alone: nobody types it. tmux 3.3a has a cell for each half, and a UI that has one for both blanks only
+# the first (Vibe 3.0.2).
+_HALF_FLAG = re.compile("(?<=\\s)[\U0001f1e6-\U0001f1ff](?!\\S)")
 
 
 class Box(NamedTuple):
@@ -78,6 +81,32 @@ def find(look: Look, rows: Sequence[Row], how: Composer) -> Box | None:
             if span is not None and x >= span.cut[y - span.first]:
                 return _read(rows, lines, span, (x, y), how)
     return None
+
+
+def without_remains(look: Look, rows: Sequence[Row], how: Composer, before: Look) -> Box | None:
+    """The box without the cells that it had when it was empty and has still: a UI believes that it has drawn over them.
+
+    Where tmux gives an emoji fewer columns than the UI does, the placeholder's or an older text's cells stay behind it
+    (Cline 3.0.65: the dots of "Ask anything..."; Vibe 3.0.2: half a flag). What a person types is neither.
+
+    Args:
+        look: where the cursor is, and the pane's size.
+        rows: what it shows, `cells.rows_of(look.screen)`.
+        how: the profile's composer.
+        before: the pane when the box was seen empty.
+    """
+    old = rows_of(before.screen)
+    empty = find(before, old, how)
+    if empty is None or not empty.empty or before.width != look.width:
+        return None
+    cleaned = list(rows)
+    for y in range(empty.first, min(empty.last + 1, len(old), len(rows))):
+        border = how.right.search(old[y].text.ljust(look.width))
+        inside = old[y].cells[empty.prompt : border.start() if border else None]
+        stood = {cell for cell in inside if cell.char.strip() and (_muted(cell, how) or _is_half_flag(cell))}
+        if stood:
+            cleaned[y] = Row([(" " if cell in stood else cell.char, cell.style) for cell in rows[y].cells])
+    return find(look, cleaned, how)
 
 
 def _cursors(look: Look, rows: Sequence[Row], how: Composer) -> list[tuple[int, int]]:
@@ -166,7 +195,8 @@ def _read(rows: Sequence[Row], lines: Sequence[str], span: _Span, cursor: tuple[
             behind.append(list(part[at:]))
     typed = "\n".join(before)
     ghost = "\n".join(map(_text, behind)).strip()
-    solid = "\n".join(_text([cell for cell in part if not _muted(cell, how)]) for part in behind).strip()
+    solid = "\n".join(_text([cell for cell in part if not _muted(cell, how)]) for part in behind)
+    solid = _HALF_FLAG.sub(" ", solid).strip()
     untouched = not typed.strip()
     if untouched and solid and _is_placeholder(rows, behind, by_mode, how):
         solid = ""
@@ -238,6 +268,10 @@ def _as_mode_row(rows: Sequence[Row], span: _Span, how: Composer) -> tuple[str, 
 def _muted(cell: Cell, how: Composer) -> bool:
     style = cell.style
     return style.dim or style.colour in how.muted or (how.placeholder_is != "theme" and is_gray(style.colour))
+
+
+def _is_half_flag(cell: Cell) -> bool:
+    return _HALF_FLAG.search(f" {cell.char} ") is not None
 
 
 def _text(part: Sequence[Cell]) -> str:

@@ -13,6 +13,7 @@ string: not ours, or not recognised. Only the first three say that nothing else 
 import re
 from typing import NamedTuple
 
+from worker.terminal.box import without_remains
 from worker.terminal.cells import rows_of
 from worker.terminal.patience import limited
 from worker.terminal.profiles import Composer
@@ -100,6 +101,10 @@ def ours_on(look: Look, seen: Judgement, text: str, how: Composer, before: Look 
 
 def _ours_on(look: Look, seen: Judgement, text: str, how: Composer, before: Look | None) -> str:
     told = compare(seen.box.draft, text, how, empty_before=before is not None) if seen.box is not None else ""
+    if seen.box is not None and before is not None and told in {"", "mixed"}:
+        bare = without_remains(look, seen.rows, how, before)
+        if bare is not None and compare(bare.draft, text, how) == "whole":
+            return "whole"
     if seen.box is None or not told:
         return _upwards(look, text, how, before) if before is not None else ""
     if told == "tail":

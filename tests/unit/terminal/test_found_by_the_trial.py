@@ -6,9 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from worker.terminal.ours import ours_on
 from worker.terminal.profile_files import SHIPPED, load
 from worker.terminal.proof import Entered, Prover, Verdict
+from worker.terminal.screen import judge
 from worker.terminal.submit import prepared
 from worker.terminal.target import Agent
 from worker.terminal.text import guard, squeeze
@@ -115,3 +118,57 @@ def test_hermes_has_nothing_to_take_out_of_a_text(text: str) -> None:
     assert taken.search(text) is not None
     assert taken.search(sent) is None
     assert squeeze(sent) == squeeze(text), "but for blanks it is the same"
+
+
+def with_row(look: Look, row: str, cursor_x: int) -> Look:
+    """`look` with another row where the cursor is, and the cursor in that column."""
+    lines = look.screen.split("\n")
+    lines[look.cursor_y] = row
+    return replace(look, screen="\n".join(lines), cursor_x=cursor_x)
+
+
+@pytest.mark.parametrize("shown", ["      \U0001f1ea", "  \U0001f1ea   \U0001f1f5"])
+def test_half_a_flag_that_tmux_kept_is_no_draft(shown: str) -> None:
+    """vibe: what was left of a flag in its emptied box held the next message back, 2 of 66."""
+    profile = load("vibe", [SHIPPED])
+    look = recorded("vibe", "idle-3")
+    assert judge(with_row(look, f"> {shown}", 2), profile).state == "idle"
+
+
+@pytest.mark.parametrize("typed", ["\U0001f1e9\U0001f1ea", "x \U0001f1ea", "  \U0001f1e9\U0001f1ea", "\U0001f1ea"])
+def test_a_flag_that_somebody_typed_is_a_draft(typed: str) -> None:
+    profile = load("vibe", [SHIPPED])
+    look = recorded("vibe", "idle-3")
+    assert judge(with_row(look, f"> {typed}", 2), profile).state == "draft"
+
+
+FAMILY = (
+    "M036058eeZ \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f44d\U0001f3fd \u2764\ufe0f \u26a0\ufe0f ok \U0001f44d"
+)
+
+
+def whose(profile_name: str, before: Look, now: Look, text: str) -> str:
+    """Whose text stands in the box `now`, which was empty `before`."""
+    profile = load(profile_name, [SHIPPED])
+    assert profile.composer is not None
+    return ours_on(now, judge(now, profile), text, profile.composer, before)
+
+
+def test_the_placeholders_cells_behind_an_emoji_are_not_in_the_box() -> None:
+    """cline: `..` of "Ask anything..." behind a family, in the placeholder's colour."""
+    before = recorded("cline", "idle-2")
+    prompt = before.screen.split("\n")[before.cursor_y].split("\u276f")[0] + "\u276f\x1b[0m\x1b[38;5;15m\x1b[49m "
+    shown = FAMILY.replace("\U0001f467 ", "\U0001f467\x1b[38;5;102m..\x1b[38;5;15m   ").replace(
+        "\u2764\ufe0f", "\u2764\ufe0f "
+    )
+    now = with_row(before, prompt + shown, 35)
+    assert whose("cline", before, now, FAMILY) == "whole"
+    typed = with_row(before, prompt + shown.replace("ok", "ok.."), 37)
+    assert whose("cline", before, typed, FAMILY) != "whole"
+
+
+def test_half_a_flag_in_the_midst_of_the_next_message_is_not_in_the_box() -> None:
+    before = with_row(recorded("vibe", "idle-3"), ">      \U0001f1ea", 2)
+    now = with_row(before, "> word \U0001f1eaword", 11)
+    assert whose("vibe", before, now, "word  word") == "whole"
+    assert whose("vibe", recorded("vibe", "idle-3"), now, "word  word") != "whole"
