@@ -14,8 +14,9 @@ from worker.terminal.processes import Process, match
 from worker.terminal.profile_files import SHIPPED, names, path_of, read, user_directory
 from worker.terminal.profiles import Profile, ProfileError, parse
 
-# A list of strings, in which there may be brackets, and comments; TOML allows quotes around the key.
-_MATCHED = re.compile(r"""\b(?:commands|scripts)["']?\s*=\s*\[((?:"[^"\n]*"|'[^'\n]*'|#[^\n]*|[^]"'#])*)\]""")
+# A list of strings, in which there may be brackets, and comments; TOML allows quotes around the key. What has been read
+# is not read in other ways (`*+`): without its end a list with a few comments would take for ever.
+_MATCHED = re.compile(r"""\b(?:commands|scripts)["']?\s*=\s*\[((?:"[^"\n]*"|'[^'\n]*'|#[^\n]*+|[^]"'#])*+)\]""")
 _QUOTED = re.compile(r"""["']([^"'\n]+)["']""")
 
 

@@ -148,3 +148,11 @@ def test_files_for_the_first_version_are_read(tmp_path: Path) -> None:
     assert mine.rule.match("─" * 9) is None
     assert bare is not None
     assert bare.rule.match("─" * 3)
+
+
+def test_a_list_without_an_end_holds_nobody_up(tmp_path: Path) -> None:
+    comments = "  # what ps shows for this one\n" * 30
+    (tmp_path / "mine.toml").write_text(f'commands = [\n{comments}  "mine"\n')
+    assert Catalogue([tmp_path, SHIPPED]).knowing([process("vim")]) is None
+    with pytest.raises(ProfileError, match=r"mine\.toml"):
+        Catalogue([tmp_path, SHIPPED]).knowing([process("mine")])
