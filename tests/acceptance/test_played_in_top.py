@@ -155,7 +155,9 @@ def test_a_bus_that_is_down(week: Week, play: Callable[[Scene], None]) -> None:
         bridge.server_close()
         await top.names("[o doctor] ann: no mail for", "Nobody answers at bridge_url")
         await top.pilot.press("o")
-        await top.wait("what doctor found", lambda: isinstance(top.app.screen, LinesScreen))
+        # The screen is there before what is in it.
+        await top.wait("what doctor found", lambda: bool(top.app.screen.query("#story-text")))
+        assert isinstance(top.app.screen, LinesScreen)
         assert "Nobody answers" in str(top.app.screen.query_one("#story-text", Static).content)
         await top.pilot.press("escape")
         with FakeBridge("C", port=bridge.server_address[1], streams=bridge.streams) as again:
