@@ -37,7 +37,7 @@ class _NoQueue:
     def finalize(self, message: int) -> None: ...
 
     def may_claim_next(self, seconds: float, after: Settled) -> bool:
-        raise NotImplementedError
+        raise NotImplementedError  # nothing is settled here, so nobody asks
 
 
 def _looks(home: Path, agents: int, rounds: int) -> list[Row]:

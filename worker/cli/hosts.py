@@ -45,11 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = options.settings(args)
-    if not settings.is_fleet:
-        raise UsageError(
-            "this host shares its ledger with no other: ledger_url_file is not configured; see docs/fleet.md"
-        )
+    settings = options.fleet_settings(args)
     if args.action == "forget":
         return _forget(args, settings)
     with ledger_of(settings) as db:

@@ -41,11 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    settings = options.settings(args)
-    if not settings.is_fleet:
-        raise UsageError(
-            "this host shares its ledger with no other: ledger_url_file is not configured; see docs/fleet.md"
-        )
+    settings = options.fleet_settings(args)
     with closing(open_ledger(settings)) as ledger:
         moved = ledger.write(lambda tx: _move(tx, settings, args.agent, args.transport, args.to))
     if args.json:
@@ -65,7 +61,7 @@ def _move(tx: Tx, settings: Settings, agent: str, transport: str | None, to: str
     fleet = hosts.fleet(tx, to, settings.host_lost_after)
     if to not in fleet.hosts:
         raise UsageError(f"the fleet has no host {to!r}{did_you_mean(to, fleet.hosts)}; see bus-watch hosts")
-    if fleet.now - fleet.hosts[to].seen_at > hosts.ALIVE_SECONDS:
+    if not hosts.is_alive(fleet.hosts[to].seen_at, fleet.now):
         raise CannotMoveError(f"{to} gives no sign of life: start its worker first")
     lacking = [lane.transport for lane in lanes if not fleet.serves(to, lane.agent, lane.transport)]
     if lacking:

@@ -119,3 +119,13 @@ def settings(args: argparse.Namespace) -> "Settings":
         with contextlib.suppress(TokenError):  # whoever needs it will say so
             agent.token_source(found.config_path).read()
     return found
+
+
+def fleet_settings(args: argparse.Namespace) -> "Settings":
+    """The same, for a command that means a fleet. Raises UsageError where this host is in none."""
+    found = settings(args)
+    if not found.is_fleet:
+        raise UsageError(
+            "this host shares its ledger with no other: ledger_url_file is not configured; see docs/fleet.md"
+        )
+    return found

@@ -244,9 +244,7 @@ def _of_hosts(db: Tx, settings: Settings) -> Iterator[Trouble]:
     if not settings.is_fleet:
         return
     now = db.now()
-    silent = [
-        row for row in hosts.every(db) if now - row["seen_at"] > hosts.ALIVE_SECONDS and row["forgotten_at"] is None
-    ]
+    silent = [row for row in hosts.every(db) if not hosts.is_alive(row["seen_at"], now) and row["forgotten_at"] is None]
     loads = hosts.loads(db) if silent else {}
     for row in silent:
         name, silence = row["name"], now - row["seen_at"]

@@ -144,7 +144,7 @@ class Turns:
         if holder.gone:
             return inbox, True
         if holder.host != self.identity.host_name:  # it cannot be asked: its sweeps are its sign
-            return inbox, now - holder.seen_at > hosts.ALIVE_SECONDS
+            return inbox, not hosts.is_alive(holder.seen_at, now)
         return inbox, self.identity.has_died(who) or (inbox.is_leased(now) and self._is_silent(inbox, now))
 
     def _take(self, agent: AgentSettings, inbox: leases.Inbox, now: float) -> Pace | None:

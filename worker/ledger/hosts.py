@@ -24,6 +24,11 @@ _ITS_OWN = {
 _SECRET = {"token", "token_file", "token_env"}
 
 
+def is_alive(seen_at: float | None, now: float) -> bool:
+    """Whether one that gave a sign of life then, if it ever did, is alive."""
+    return now - (seen_at or 0.0) <= ALIVE_SECONDS
+
+
 class Seen(NamedTuple):
     """What the ledger knows of a host. `serves`: (agent, transport) that its living workers have configured."""
 
@@ -131,7 +136,7 @@ def every(db: Tx) -> list[Row]:
 def differing(db: Tx, settings: Settings) -> list[str]:
     """The hosts that live, and are not configured as it is here."""
     now, here = db.now(), fingerprint(settings)
-    return [row["name"] for row in every(db) if now - row["seen_at"] <= ALIVE_SECONDS and row["fingerprint"] != here]
+    return [row["name"] for row in every(db) if is_alive(row["seen_at"], now) and row["fingerprint"] != here]
 
 
 class Load(NamedTuple):
@@ -168,6 +173,6 @@ def forget(tx: Tx, name: str, now: float) -> None:
     row = tx.execute("select seen_at from hosts where name = ?", (name,)).fetchone()
     if row is None:
         raise LedgerError(f"the fleet has no host {name}; see: bus-watch hosts")
-    if now - row["seen_at"] <= ALIVE_SECONDS:
+    if is_alive(row["seen_at"], now):
         raise LedgerError(f"{name} is alive: stop its workers first, and ask again {ALIVE_SECONDS:g} s later")
     tx.execute("update hosts set forgotten_at = ? where name = ? and seen_at = ?", (now, name, row["seen_at"]))

@@ -32,7 +32,7 @@ def served(workers: Iterable[Row]) -> frozenset[tuple[str, str]]:
 
 def _lives(row: Row, settings: Settings, host: str, now: float) -> bool:
     if row["host"] != host:
-        return bool(now - (row["seen_at"] or 0.0) <= hosts.ALIVE_SECONDS)
+        return hosts.is_alive(row["seen_at"], now)
     return not flock_is_free(worker_lock(settings.files_dir, row["id"]))
 
 

@@ -34,7 +34,7 @@ def hosts_of(db: Tx, settings: Settings) -> Hosts:
     workers = living_workers(db, settings)
     now = db.now()
     silent = {
-        str(row["name"]): now - row["seen_at"] for row in hosts.every(db) if now - row["seen_at"] > hosts.ALIVE_SECONDS
+        str(row["name"]): now - row["seen_at"] for row in hosts.every(db) if not hosts.is_alive(row["seen_at"], now)
     }
     return Hosts(frozenset(str(row["id"]) for row in workers), served(workers), silent)
 

@@ -33,12 +33,11 @@ def seen(db: Tx, settings: Settings) -> list[dict[str, Any]]:
 
 
 def _state(row: Row, now: float, lost_after: float) -> str:
-    silence = now - row["seen_at"]
     if row["forgotten_at"] is not None:
         return "forgotten"
-    if silence > lost_after:
+    if now - row["seen_at"] > lost_after:
         return "lost"
-    return "silent" if silence > hosts.ALIVE_SECONDS else "alive"
+    return "alive" if hosts.is_alive(row["seen_at"], now) else "silent"
 
 
 def _host(row: Row, load: hosts.Load, *, same: bool, workers: int, state: str, now: float) -> dict[str, Any]:

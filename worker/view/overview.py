@@ -85,11 +85,12 @@ def _read(found: dict[str, Any], settings: Settings, db: Tx, host: str | None) -
     found["oldest_waiting_seconds"] = round(now - oldest.received_at, 1) if oldest else None
     found["oldest_waiting"] = {"key": access.key_of(oldest), "transport": oldest.transport} if oldest else None
     found["paused"] = [f"{lane.agent} {lane.transport}" for lane in lanes if lane.paused]
+    known = served(workers)
     found["orphaned"] = [
         f"{lane.agent} {lane.transport}"
         for lane in lanes
         if settings.transport(lane.agent, lane.transport) is None
-        and (lane.agent, lane.transport) not in served(workers)
+        and (lane.agent, lane.transport) not in known
         and lane.waiting + lane.retrying + lane.held
     ]
     found["unknown_screens"] = [_drift(one, now) for one in drift.screens(db)]

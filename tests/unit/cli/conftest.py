@@ -21,6 +21,7 @@ from worker.ledger.claims import Claim
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
 from worker.ledger.sqlite import SqliteLedger
+from worker.settings import Settings
 from worker.transports.locks import hold_lock
 
 MS = 1_795_300_087_770
@@ -69,6 +70,18 @@ class Desk:
     @property
     def ledger(self) -> Path:
         return load(self.config).ledger_file
+
+    def join(self, url: str, **keys: object) -> Settings:
+        """From now on the ledger is in this server, and the configuration has these keys."""
+        url_file = self.config.with_name("url")
+        url_file.write_text(url)
+        url_file.chmod(0o600)
+        self.config.write_text(
+            json.dumps(json.loads(self.config.read_text()) | {"ledger_url_file": str(url_file)} | keys)
+        )
+        settings = load(self.config)
+        settings.files_dir.mkdir(mode=0o700)
+        return settings
 
 
 @pytest.fixture

@@ -26,13 +26,7 @@ HERE = "as here"
 @pytest.fixture
 def desk(empty_desk: Desk, postgres: Callable[[], Server]) -> Desk:
     """bob is configured here, by the transport `does`; a message waits for him."""
-    url_file = empty_desk.config.with_name("url")
-    url_file.write_text(postgres().fresh("hosts"))
-    url_file.chmod(0o600)
-    document = json.loads(empty_desk.config.read_text())
-    document |= {"ledger_url_file": str(url_file), "transports": [{"name": "does", "command": ["/bin/true"]}]}
-    empty_desk.config.write_text(json.dumps(document))
-    load(empty_desk.config).files_dir.mkdir(mode=0o700)
+    empty_desk.join(postgres().fresh("hosts"), transports=[{"name": "does", "command": ["/bin/true"]}])
     return empty_desk
 
 

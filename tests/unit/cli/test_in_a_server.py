@@ -1,6 +1,5 @@
 """The commands on a ledger in PostgreSQL: each finds it by the one configuration."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -20,13 +19,7 @@ KEY = "bob/1795300087770-0"
 @pytest.fixture
 def fleet(empty_desk: Desk, postgres: Callable[[], Server]) -> Desk:
     """Message `KEY` waits for each transport."""
-    url_file = empty_desk.config.with_name("url")
-    url_file.write_text(postgres().fresh("commands"))
-    url_file.chmod(0o600)
-    document = json.loads(empty_desk.config.read_text()) | {"ledger_url_file": str(url_file)}
-    empty_desk.config.write_text(json.dumps(document))
-    settings = load(empty_desk.config)
-    settings.files_dir.mkdir(mode=0o700)
+    settings = empty_desk.join(postgres().fresh("commands"))
     one = InboxMessage("s", "1795300087770-0", 1795300087770, 0, "agent:alice", "text", None, None, None)
     with closing(open_ledger(settings)) as ledger:
         names = [transport.name for transport in settings.agents[0].transports]
