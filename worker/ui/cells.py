@@ -86,10 +86,11 @@ def fill(table: DataTable[Text], rows: Sequence[tuple[str, tuple[Text, ...]]], *
                 if table.get_cell(key, column) != cell:
                     table.update_cell(key, column, cell, update_width=True)
         return
-    chosen = chosen_in(table)
-    table.clear()
-    for key, cells in rows:
-        table.add_row(*cells, key=key, height=height)
-    keys = [key for key, _ in rows]
-    if chosen in keys:
-        table.move_cursor(row=keys.index(chosen))
+    chosen, keys = chosen_in(table), [key for key, _ in rows]
+    stays = chosen in keys
+    with table.prevent(*[DataTable.RowHighlighted] * stays):  # nobody has chosen another
+        table.clear()
+        for key, cells in rows:
+            table.add_row(*cells, key=key, height=height)
+        if stays:
+            table.move_cursor(row=keys.index(chosen))

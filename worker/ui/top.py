@@ -110,13 +110,16 @@ class Top(App[None]):
 
     def _refresh(self) -> None:
         if not self.frozen:
-            self._read()
+            self._read(self._agent_name())
 
     @work(thread=True, exclusive=True, group="read")
-    def _read(self) -> None:
-        """Read the ledger if somebody has written to it, and look at panes that are due; in a thread."""
+    def _read(self, chosen: str) -> None:
+        """Read the ledger if somebody has written to it, and look at panes that are due; in a thread.
+
+        `chosen`: the agent that the cursor is on, since a thread might look while the table is filled.
+        """
         try:
-            found = self._live.board(of=(chosen := self._agent_name()))
+            found = self._live.board(of=chosen)
             if found is not None:
                 chosen = chosen or (found.agents[0].name if found.agents else "")
                 waiting = not_done(self._live.settings, SHOWN, frozenset({chosen}))["deliveries"] if chosen else []

@@ -12,6 +12,8 @@ from worker.view.plain import one_line
 
 LIMIT_SECONDS = 60.0
 
+_KEYS_SHOWN = 3
+
 
 def of_delivery(verb: Literal["retry", "drop"], key: str, transport: str) -> tuple[str, ...]:
     """`bus-watch retry` or `drop`."""
@@ -34,8 +36,12 @@ def send(agent: str) -> tuple[str, ...]:
 
 
 def shown(words: Sequence[str]) -> str:
-    """A command as a person would type it."""
-    return shlex.join(["bus-watch", *words])
+    """A command as a person would type it; of many keys only the first, so that there is room for what it said."""
+    keys = [word for word in words if "/" in word and not word.startswith("-")]
+    if len(keys) <= _KEYS_SHOWN:
+        return shlex.join(["bus-watch", *words])
+    verb, *others = (word for word in words if word not in keys)
+    return f"{shlex.join(['bus-watch', verb, keys[0]])} ... {len(keys) - 1} more {shlex.join(others)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class Done:
     """What became of a command."""
 
     command: str
-    """As a person would type it."""
+    """As it is shown."""
     status: int
     said: str
     """What it printed, in one line."""

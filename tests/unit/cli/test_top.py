@@ -6,12 +6,14 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 
 import pytest
+from rich.text import Text
 from textual.pilot import Pilot
 from textual.widgets import DataTable, Input, Static
 
 from tests.unit.cli.conftest import MS, Desk
 from worker.configuration import load
 from worker.ui import verbs
+from worker.ui.cells import fill
 from worker.ui.story import LinesScreen
 from worker.ui.top import Top
 from worker.view.agents import board, sparkline
@@ -98,6 +100,33 @@ def test_it_fits(desk: Desk, size: tuple[int, int]) -> None:
             assert table.virtual_size.width <= size[0]
 
     play(desk, scene, size)
+
+
+def test_rows_that_come_in_between_do_not_forget_what_was_asked(
+    desk: Desk, commands: list[tuple[tuple[str, ...], str | None]]
+) -> None:
+    """`d` asks once: a list that is filled anew chooses nothing, as long as the cursor stays on its row."""
+
+    async def scene(app: Top, pilot: "Pilot[None]") -> None:
+        await choose(app, pilot, "dead")
+        await pilot.press("d")
+        table = app.query_one("#deliveries", DataTable)
+        fill(table, [("new", (Text("waiting"),)), *((str(key.value), tuple(table.get_row(key))) for key in table.rows)])
+        await pilot.pause()
+        await pilot.press("d")
+        await shown(pilot, lambda: len(commands) == 1)
+
+    play(desk, scene)
+
+
+def test_of_many_keys_the_first_is_shown() -> None:
+    keys = [f"bob/{MS + number}-0" for number in range(50)]
+    assert verbs.shown(verbs.of_deliveries("drop", keys[:3], "wake")) == (
+        f"bus-watch drop {' '.join(keys[:3])} --transport wake"
+    )
+    assert verbs.shown(verbs.of_deliveries("drop", keys, "wake")) == (
+        f"bus-watch drop {keys[0]} ... 49 more --transport wake"
+    )
 
 
 def test_keys_are_commands(desk: Desk, commands: list[tuple[tuple[str, ...], str | None]]) -> None:
