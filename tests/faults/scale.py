@@ -202,10 +202,11 @@ _ids = iter(range(10**9))
 
 
 def fresh(agent: str, count: int) -> list[InboxMessage]:
-    """New messages as the bus gives them."""
+    """New messages as the bus gives them, all of one millisecond: how many share one decides how many rows are read."""
     found = []
+    ms = int(time.time() * 1000)
     for _ in range(count):
-        ms, seq = int(time.time() * 1000), next(_ids)
+        seq = next(_ids)
         found.append(
             InboxMessage(
                 stream=f"sos:stream:global:agent:{agent}", message_id=f"{ms}-{seq}", ms=ms, seq=seq, source="agent:s1",
