@@ -20,6 +20,7 @@ from worker.install.systemd import UnitProfile
 from worker.ledger.other_ledger import other_ledger
 from worker.secret import Secret
 from worker.settings import Settings
+from worker.terminal.channels import handed
 from worker.urls import bridge_address
 
 BUS_UNIT = "bus-watch-bus.service"
@@ -154,6 +155,7 @@ def _systemd(found: Plan, settings: Settings, services: Services, environment: M
             credential=services.credential,
             user=services.user,
             profile=services.profile,
+            notes=_notes(services.user),
         )
     )
     if services.system:
@@ -259,6 +261,14 @@ def _writable(settings: Settings) -> tuple[Path, ...]:
     files = [settings.config_path, settings.ledger_file]
     files += [Path(name).expanduser() for name in (settings.log_file, settings.metrics_file) if name]
     return tuple(dict.fromkeys(file.absolute().parent for file in files))
+
+
+def _notes(user: str | None) -> Path | None:
+    """Where the sends of a system unit's user note what they hand over; None where there is no such user yet."""
+    try:
+        return home_of(user) / handed.BELOW_HOME if user is not None else None
+    except InstallError:
+        return None
 
 
 def _path_variable() -> str:

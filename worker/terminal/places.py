@@ -24,8 +24,6 @@ class Pane(Struct, frozen=True):
     window: str
     index: str
     session: str
-    sent: str
-    """The option `tmux.SENT`."""
     window_name: str
 
 

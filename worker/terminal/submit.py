@@ -53,8 +53,8 @@ class Options(Struct, frozen=True):
     """Type only where the profile proves that a dialog which opens late is not answered (`dialog_safe`)."""
     key: str = ""
     """What the message is called on the bus: attempts of one delivery say the same. Empty: it has no name."""
-    handed: str = ""
-    """The message's name among those that were handed to channels; one of that name is not typed."""
+    may_type: Callable[[], None] = lambda: None
+    """Asked once the pane is ours and before anything is typed; what it raises is why nothing may be typed."""
     narrate: Callable[[str], None] = lambda _: None
 
 
@@ -139,6 +139,10 @@ class HandedOverError(BusWatchError):
     code = "handed-over"
     exit_status = 76
 
+    def __init__(self, channel: str, why: str) -> None:
+        super().__init__(why)
+        self.channel = channel
+
 
 class _DoneError(Exception):
     """The message stood in the box already, and this is what became of it."""
@@ -219,8 +223,7 @@ class _Submission:
         look = self._lock(lock)
         wishes = SendOptions(self.options.agent, self.options.allow_shell, self.options.retries)
         try:
-            if self.options.handed and self.options.handed in look.sent:
-                raise HandedOverError("an earlier attempt has handed it over")
+            self.options.may_type()
             self.visit = Visit(self.server, pane, lock, self.profiles, wishes, self._say, look)
             self._deliver(self.visit)
         finally:

@@ -22,13 +22,11 @@ from worker.terminal.far_processes import LIFE
 from worker.terminal.places import Pane
 from worker.terminal.runner import LocalRunner, Result, Runner
 
-SENT = "@bus_watch_sent"
-"""The pane's option that names what was handed to a channel of the agent's own; see `channels.chain`."""
 _PANES = ":".join(
     f"#{{{name}}}"
     for name in (
         *("pane_id", "pane_dead", "pane_pid", "pane_tty", "window_index", "pane_index"),
-        *("session_name", SENT, "window_name"),
+        *("session_name", "window_name"),
     )
 )
 _LOOK = "|".join(
@@ -36,7 +34,7 @@ _LOOK = "|".join(
     for name in (
         *("pane_dead", "pane_in_mode", "pane_input_off", "pane_synchronized", "pane_pid", "pane_tty"),
         *("cursor_x", "cursor_y", "cursor_flag", "pane_width", "pane_height"),
-        *("@bus_watch_pasted", "@bus_watch_fates", SENT, "pane_title"),
+        *("@bus_watch_pasted", "@bus_watch_fates", "pane_title"),
     )
 )
 _LOCK = "@bus_watch_lock"
@@ -92,8 +90,6 @@ class Look(Struct, frozen=True):
     """What was pasted there and may still stand there; see `worker.terminal.leftover`."""
     fates: str = ""
     """What became of texts that were left over."""
-    sent: str = ""
-    """The option SENT."""
 
 
 class Server:
@@ -138,8 +134,8 @@ class Server:
 
     def panes(self) -> list[Pane]:
         """Every pane of every session; one that several sessions show once for each."""
-        rows = (line.split(":", 8) for line in self.call("list-panes", "-a", "-F", _PANES).splitlines())
-        return [Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:]) for words in rows if len(words) == 9]
+        rows = (line.split(":", 7) for line in self.call("list-panes", "-a", "-F", _PANES).splitlines())
+        return [Pane(words[0], words[1] != "0", int(words[2] or 0), *words[3:]) for words in rows if len(words) == 8]
 
     def panes_if_any(self) -> list[Pane]:
         """The same; none where there is no tmux or no server."""
@@ -178,8 +174,8 @@ class Server:
             GoneError: there is no such pane any more.
         """
         head, _, screen = said.partition("\n")
-        words = head.split("|", 14)
-        if len(words) != 15 or not words[4].isdigit():
+        words = head.split("|", 13)
+        if len(words) != 14 or not words[4].isdigit():
             raise GoneError(f"pane {pane} has vanished{self._on()}")
         return Look(
             dead=words[0] == "1",
@@ -193,11 +189,10 @@ class Server:
             cursor_on=words[8] != "0",
             width=int(words[9] or 0),
             height=int(words[10] or 0),
-            title=words[14],
+            title=words[13],
             screen=screen,
             note=words[11],
             fates=words[12],
-            sent=words[13],
         )
 
     def buffer(self, name: str) -> str:
@@ -353,12 +348,13 @@ class PaneLock:
         """Press `keys` (tmux's names), `cursor` as in `paste`. False: something changed, nothing was sent."""
         return self._guarded(f"send-keys -t {self.pane} {keys}", cursor)
 
-    def set_option(self, name: str, value: str) -> bool:
-        """Set an option of the pane. False: the lock is no longer ours, or the pane has another program."""
+    def is_ours(self) -> bool:
+        """Whether the lock is still ours, and the pane has the program that it had."""
         ours = _all_of([_holds(self._token), f"#{{==:#{{pane_pid}},{self._pid}}}"])
-        setting = f"set-option -p -t {self.pane} {name} '{value}' ; display-message -p set"
-        said = self._server.call("if-shell", "-F", "-t", self.pane, ours, setting, "display-message -p unset")
-        return said.strip() == "set"
+        said = self._server.call(
+            "if-shell", "-F", "-t", self.pane, ours, "display-message -p ours", "display-message -p no"
+        )
+        return said.strip() == "ours"
 
     def _if_ours(self, command: str, token: str) -> tuple[str, ...]:
         return ("if-shell", "-F", "-t", self.pane, _holds(token), command)

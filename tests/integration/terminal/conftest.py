@@ -8,8 +8,9 @@ from tests.fakes.terminals import Sshd, Terminal, loopback_sshd, private_termina
 
 
 @pytest.fixture
-def terminal() -> Iterator[Terminal]:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     with private_terminal() as made:
+        monkeypatch.setenv("HOME", str(made.home))  # what is noted there is the test's, not the person's
         yield made
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.channels import WORLDS, Claude, Codex, World
-from tests.fakes.terminals import ROOT, Terminal
+from tests.fakes.terminals import ROOT, Agent, Terminal
 from tests.world.waiting import until
 from worker.cli.main import main
 from worker.doctor.transports import _way as way
@@ -224,6 +224,83 @@ def test_a_sender_that_dies_leaves_it_to_the_next(world: World, step: str) -> No
     )
     assert done.returncode == 0
     assert (world.turns(), agent.submitted()) == (["[unknown -> unknown] hello"], [])
+
+
+def resumed(world: World, agent: Agent) -> Agent:
+    """The agent's session ends with its pane; another of the same name, whose channel is not there (yet)."""
+    world.mode("gone")
+    world.terminal.tmux("kill-session", "-t", agent.name)
+    new = world.terminal.agent("new", program=world.program)
+    new.tell(f"title OC | work of {agent.name}")
+    world.terminal.tmux("rename-session", "-t", "new", agent.name)
+    return new
+
+
+def killed(world: World, step: str, key: str) -> None:
+    """A sender that dies at that step."""
+    words = ("wake", "-t", "a", "--via", world.name)
+    died = world.terminal.run(*words, text="hello", SOS_MESSAGE_KEY=key, BUS_WATCH_FAULT_STEP=f"worker.{step}")
+    assert died.returncode == -9
+
+
+@pytest.mark.parametrize("via", ["auto", "type"])
+def test_a_sender_that_dies_leaves_nothing_to_type_into_a_new_pane(world: World, via: str) -> None:
+    first = world.open("a")
+    killed(world, "channel.sent", "al/1-0")
+    until(lambda: len(world.turns()) == 1, "it has arrived")
+    second = resumed(world, first)
+    said = world.terminal.run(
+        "wake", "-t", "a", "--via", via, "--timeout", "4", "--json", text="hello", SOS_MESSAGE_KEY="al/1-0"
+    )
+    report = json.loads(said.stdout)
+    assert (said.returncode, report["verdict"], report["channel"]) == (76, "unproven", world.name), report
+    assert "cannot be known" in report["reason"]
+    assert (len(world.turns()), first.submitted(), second.events("submit", "queue", "stray")) == (1, [], [])
+    (noted,) = handed_over(world)
+    assert f"rm {noted}," in report["reason"]
+    noted.unlink()  # a person has looked: the agent has not got it
+    again = world.terminal.run("wake", "-t", "a", "--via", via, text="hello", SOS_MESSAGE_KEY="al/1-0")
+    assert (again.returncode, len(second.submitted())) == (0, 1), again
+
+
+def handed_over(world: World) -> list[Path]:
+    return list((world.terminal.home / ".local/state/bus-watch/handed").glob("*"))
+
+
+def test_what_was_refused_is_typed_into_a_new_pane_too(world: World) -> None:
+    first = world.open("a")
+    world.mode("refuses")
+    assert wake(world, "hello", key="al/1-0", via="native").exit_status == 69
+    assert (handed_over(world), world.turns()) == ([], [])
+    second = resumed(world, first)
+    outcome = wake(world, "hello", key="al/1-0")
+    assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+    assert (world.turns(), first.submitted(), second.submitted()) == ([], [], ["hello"])
+
+
+def test_where_no_note_can_be_made_it_is_typed_and_says_why(world: World) -> None:
+    agent = world.open("a")
+    folder = world.terminal.home / ".local/state/bus-watch"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "handed").touch()
+    outcome = wake(world, "hello", key="al/1-0")
+    assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+    assert "no note of it can be made" in outcome.passed[0]
+    assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
+@pytest.mark.parametrize("via", ["auto", "native", "type"])
+def test_where_the_notes_cannot_be_read_it_waits_and_says_why(world: World, via: str) -> None:
+    agent = world.open("a")
+    folder = world.terminal.home / ".local/state/bus-watch"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "handed").symlink_to("handed")  # Linux and macOS: too many levels of symbolic links
+    outcome = wake(world, "hello", key="al/1-0", via=via)
+    assert (outcome.exit_status, str(folder) in outcome.reason) == (75, True), outcome
+    assert (world.turns(), agent.submitted()) == ([], [])
+    (folder / "handed").unlink()
+    assert wake(world, "hello", key="al/1-0", via=via).verdict == "submitted"
+    assert len(world.turns()) + len(agent.submitted()) == 1
 
 
 def test_two_senders_each_once(world: World) -> None:

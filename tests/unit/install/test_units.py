@@ -41,6 +41,7 @@ def unit_file(
             path_variable="/usr/bin:/bin",
             user=user,
             profile=profile,
+            notes=folder / ".local/state/bus-watch",
             credential=more.get("credential"),
         )
     )

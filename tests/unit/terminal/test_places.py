@@ -8,7 +8,7 @@ from worker.terminal.places import Pane, ambiguous, hint, matching, renamed
 def pane(pane_id: str, place: str, window_name: str = "bash") -> Pane:
     session, _, rest = place.rpartition(":")
     window, _, index = rest.partition(".")
-    return Pane(pane_id, False, 1, "/dev/pts/1", window, index, session, "", window_name)
+    return Pane(pane_id, False, 1, "/dev/pts/1", window, index, session, window_name)
 
 
 PANES = [

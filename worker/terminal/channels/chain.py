@@ -1,8 +1,9 @@
 """The chain: one attempt to get one message into the agent of one pane, by the first link that takes it.
 
 A link that steps aside has given the agent nothing, so the next is tried. Before a channel of an agent's own gets a
-message, that is noted in the pane; whoever has the same message again looks there first. What an earlier attempt handed
-over is looked up, and if it cannot be known what became of it, that is the verdict: no other link is tried.
+message, that is noted on the disk; whoever has the same message again looks there first, also in another pane. What an
+earlier attempt handed over is looked up, and if it cannot be known what became of it, that is the verdict: no other
+link is tried.
 
 Promises: two links never both deliver. A channel is used while the pane's lock is ours, so what several senders send to
 one pane arrives in the order in which they came, however it goes.
@@ -11,7 +12,6 @@ one pane arrives in the order in which they came, however it goes.
 import contextlib
 import hashlib
 import os
-import re
 import time
 
 from msgspec.structs import replace
@@ -20,23 +20,25 @@ from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.terminal import processes, target
 from worker.terminal.catalogue import Catalogue
+from worker.terminal.channels import handed
 from worker.terminal.channels.channel import AsideError, Message, Session, Site
 from worker.terminal.channels.names import TYPE, links, no_link
 from worker.terminal.channels.sites import module, site_of
 from worker.terminal.leftover import PasteNote, fate_of
+from worker.terminal.pace import pace
 from worker.terminal.places import Pane
+from worker.terminal.processes import Process
 from worker.terminal.profiles import Profile
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import LocalRunner
 from worker.terminal.submit import HandedOverError, Options, Outcome, checked, prepared, submit
 from worker.terminal.target import Agent
-from worker.terminal.tmux import SENT, Look, PaneLock, Server
+from worker.terminal.tmux import Look, PaneLock, Server
 from worker.terminal.versions import version_of
 from worker.terminal.visit import DeferredError
 
-_ENTRY = re.compile(r"([0-9a-f]{32})\.([a-z]+)\.(\d{1,12})")
-_KEPT = 8  # entries that a pane remembers
 _FRESH = 2.0  # seconds that an agent may take to show what a sender that died has handed to it
+_APPEARS = 3.0  # seconds for the channel of an agent that was just started to be there again
 
 
 def deliver(
@@ -60,6 +62,7 @@ class _Chain:
     ) -> None:
         self._server, self._place, self._text = server, place, text
         self._options, self._profiles, self._via, self._authority = options, profiles, via, authority
+        self._remote = not isinstance(server.runner, LocalRunner)
         self._began = time.monotonic()
         self._deadline = self._began + options.timeout
         # The place is part of it: one message may be for two panes whose agents keep their records in one folder.
@@ -73,26 +76,26 @@ class _Chain:
 
     def run(self) -> Outcome:
         """The first link that takes it; the outcome says why better ones did not."""
-        outcome = self._run()
+        try:
+            outcome = self._run()
+        except HandedOverError as why:
+            outcome = self._outcome(why.channel, Verdict("unproven", str(why)))
+        except DeferredError as why:
+            outcome = self._outcome(TYPE, Verdict("deferred", str(why)))
         outcome.passed = tuple(self._passed)
         return outcome
 
     def _run(self) -> Outcome:
-        remote = not isinstance(self._server.runner, LocalRunner)
         native = self._via != TYPE
-        if remote and native:
+        if self._remote and native:
             self._passed.append("the pane is on another host, where only typing reaches")
-        if remote or not (native or self._options.key) or self._options.allow_shell:
+        if self._remote or not (native or self._options.key) or self._options.allow_shell:
             return self._type() if self._via in {"auto", TYPE} else self._none("")
         if not native:
             with contextlib.suppress(HandedOverError):
-                return self._type(handed=self._message.id)
+                return self._type()
         try:
             pane = target.resolve(self._server, self._place, self._profiles)
-            if not (native or pane.sent):  # it is typed, and no earlier attempt can have gone another way
-                self._pane, self._resolved = pane.id, pane
-                return self._type()
-            look = self._server.look(pane.id)
             agent = target.identify(self._server, pane, self._profiles, chosen=self._options.agent)
         except BusWatchError as why:
             return self._type() if self._via in {"auto", TYPE} else self._none(str(why))
@@ -100,11 +103,15 @@ class _Chain:
         self._agent = agent
         if agent.process is None:
             return self._type()
-        group = processes.foreground(self._server.runner, pane.tty, pane.pid)
-        site = site_of(self._server, pane, look, agent.process, group)
-        if (known := self._earlier(site, look)) is not None:
+        site = self._site(pane, agent.process)
+        if (known := self._earlier(pane, agent.process, site)) is not None:
             return self._outcome(known[0], known[1])
         return self._by_turns(pane, site, agent.profile)
+
+    def _site(self, pane: Pane, process: Process) -> Site:
+        """Where the agent is now."""
+        look = self._server.look(pane.id)
+        return site_of(self._server, pane, look, process, processes.foreground(self._server.runner, pane.tty, pane.pid))
 
     def _by_turns(self, pane: Pane, site: Site, profile: Profile) -> Outcome:
         """Link by link."""
@@ -128,36 +135,61 @@ class _Chain:
         outcome = Outcome("refused", f"no channel took it: {reasons}", pane=self._pane, host=self._server.runner.host)
         return self._named(outcome)
 
-    def _type(self, handed: str = "") -> Outcome:
+    def _type(self) -> Outcome:
+        """Type it. HandedOverError: an earlier attempt has handed it to a channel, and nothing was typed."""
         left = self._deadline - time.monotonic()
-        options = replace(self._options, timeout=left, handed=handed)
+        options = replace(self._options, timeout=left, may_type=self._may_type)
         outcome = submit(self._server, self._place, self._text, options, self._profiles, self._resolved)
         outcome.channel = TYPE
         return outcome
 
-    def _earlier(self, site: Site, look: Look) -> tuple[str, Verdict] | None:
-        """What became of this message if an earlier attempt has handed it to a channel; None: it may be sent."""
-        if not self._options.key:
+    def _may_type(self) -> None:
+        if (note := self._note()) is not None:
+            raise _unknown(note, "only its own channel can tell, and this attempt is to type")
+
+    def _note(self) -> handed.Note | None:
+        """The note of an earlier attempt's. DeferredError: it cannot be told whether there is one."""
+        if self._remote or not self._options.key:
             return None
-        for entry in _entries(look):
-            if entry[1] != self._message.id:
-                continue
-            channel = entry[2]
-            if (left := int(entry[3]) + _FRESH - time.time()) > 0:
-                time.sleep(min(left, _FRESH))
+        try:
+            return handed.noted(self._message.id)
+        except OSError as why:
+            raise DeferredError(
+                f"whether an earlier attempt handed it to a channel cannot be read: {why.filename}: {why.strerror}"
+            ) from None
+
+    def _earlier(self, pane: Pane, process: Process, site: Site) -> tuple[str, Verdict] | None:
+        """What became of this message if an earlier attempt has handed it to a channel; None: it may be sent.
+
+        Raises:
+            HandedOverError: that cannot be known.
+        """
+        if (note := self._note()) is None:
+            return None
+        if (left := note.at + _FRESH - time.time()) > 0:
+            time.sleep(min(left, _FRESH))
+        began = time.monotonic()
+        while True:
             try:
-                session = module(channel).find(site, self._deadline)
+                session = module(note.channel).find(site, self._deadline)
                 try:
                     found = session.lookup(self._message)
                 finally:
                     session.close()
+                break
             except (AsideError, ImportError) as why:
-                return channel, Verdict(
-                    "unproven",
-                    f"an earlier attempt handed it to {channel}, and what became of it cannot be known: {why}",
-                )
-            return None if found is None else (channel, found)
-        return None
+                if time.monotonic() > min(began + _APPEARS, self._deadline - self._reserve):
+                    raise _unknown(note, str(why)) from None
+            time.sleep(pace(time.monotonic() - began))
+            site = self._site(pane, process)
+        if found is None:
+            self._withdraw()
+        return None if found is None else (note.channel, found)
+
+    def _withdraw(self) -> None:
+        """The agent has not got it. A note that stays all the same means that it is looked up once more."""
+        with contextlib.suppress(OSError):
+            handed.withdraw(self._message.id)
 
     def _by(self, link: str, lock: PaneLock, site: Site, profile: Profile) -> Outcome | None:
         """By a channel; None: it stepped aside, and the agent has got nothing."""
@@ -173,11 +205,12 @@ class _Chain:
                     return self._outcome(link, known)
                 if self._options.when_idle and session.busy:
                     raise DeferredError("busy: a turn runs")
-                return self._outcome(link, self._send(link, session, lock, look))
+                return self._outcome(link, self._send(link, session, lock))
             finally:
                 if session is not None:
                     session.close()
-                lock.release()
+                with contextlib.suppress(BusWatchError):  # what was handed over stays so, and the lock frees itself
+                    lock.release()
         except AsideError as why:
             self._passed.append(f"{link}: {why}")
             self._say(f"{link} steps aside: {why}")
@@ -188,17 +221,26 @@ class _Chain:
             self._passed.append(f"{link}: {why}")
             return None
 
-    def _send(self, link: str, session: Session, lock: PaneLock, look: Look) -> Verdict:
-        """Note that the channel gets it, and hand it over. Nothing but `AsideError` comes out of it."""
-        before = ",".join(one[0] for one in _entries(look))
-        kept = [*before.split(",")[-_KEPT + 1 :], f"{self._message.id}.{link}.{int(time.time())}"]
-        if not lock.set_option(SENT, ",".join(filter(None, kept))):
-            raise AsideError("the pane changed in the last moment")
-        step("channel.noted")
+    def _send(self, link: str, session: Session, lock: PaneLock) -> Verdict:
+        """Note that the channel gets it, and hand it over. What comes out of it is why the agent has not got it."""
+        if self._options.key:  # else no other attempt can be told that it is the same message
+            try:
+                handed.note(self._message.id, link)
+            except OSError as why:
+                raise AsideError(f"no note of it can be made in {handed.FOLDER}: {why.strerror}") from None
+        try:
+            if not lock.is_ours():
+                raise AsideError("the pane changed in the last moment")
+            step("channel.noted")
+            return self._handed(link, session)
+        except BusWatchError:
+            self._withdraw()
+            raise
+
+    def _handed(self, link: str, session: Session) -> Verdict:
         try:
             return session.send(self._message, self._deadline - 0.2)
         except AsideError:
-            lock.set_option(SENT, before)
             raise
         except Exception as why:  # noqa: BLE001 - from here on even our own bug must not read as "try it again"
             return Verdict("unproven", f"it was handed to {link}, then this program failed: {type(why).__name__}")
@@ -246,6 +288,9 @@ class _Chain:
         self._options.narrate(f"{time.monotonic() - self._began:6.2f} s  {what}")
 
 
-def _entries(look: Look) -> list[re.Match[str]]:
-    """What the pane says was handed to channels."""
-    return [one for one in map(_ENTRY.fullmatch, look.sent.split(",")) if one]
+def _unknown(note: handed.Note, why: str) -> HandedOverError:
+    return HandedOverError(
+        note.channel,
+        f"an earlier attempt handed it to {note.channel}, and what became of it cannot be known: {why}; "
+        f"if the agent has not got it: rm {note.path}, and it is sent again",
+    )

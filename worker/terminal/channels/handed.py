@@ -1,0 +1,87 @@
+"""Notes of what was handed to a channel: on the disk before it is, so that they outlive sender, pane and agent.
+
+A note is an empty file in `~/.local/state/bus-watch/handed`, called `ID.CHANNEL`: it is there or not, and never half.
+Its time is when the message was handed over last. Each function raises OSError where the folder cannot be used.
+"""
+
+import contextlib
+import os
+from typing import NamedTuple
+
+from worker.durable import sync
+from worker.terminal.channels.names import CHANNELS
+
+BELOW_HOME = ".local/state/bus-watch"
+FOLDER = f"~/{BELOW_HOME}/handed"
+_MOST = 5000  # notes: the folder is listed at each
+_FEWER = 4000  # are left when there are too many
+
+
+class Note(NamedTuple):
+    """That a message was handed over."""
+
+    path: str
+    channel: str
+    at: float
+    """When, in seconds since 1970."""
+
+
+def noted(identity: str) -> Note | None:
+    """The note of the message of that id; None: it was handed to no channel."""
+    for channel in CHANNELS:
+        path = _path(identity, channel)
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return Note(path, channel, os.lstat(path).st_mtime)
+    return None
+
+
+def note(identity: str, channel: str) -> None:
+    """Note that the channel gets the message. Once this returns it outlives a power failure."""
+    folder = os.path.expanduser(FOLDER)  # noqa: PTH111 - these commands start without pathlib
+    _make(folder)
+    handle = os.open(_path(identity, channel), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.utime(handle)
+    finally:
+        os.close(handle)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync(handle)  # an empty file is its entry in the folder
+    finally:
+        os.close(handle)
+    _prune(folder)
+
+
+def withdraw(identity: str) -> None:
+    """Forget the notes of the message of that id: the agent certainly has not got it."""
+    for channel in CHANNELS:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(_path(identity, channel))  # noqa: PTH108 - no pathlib here
+
+
+def _path(identity: str, channel: str) -> str:
+    return os.path.expanduser(f"{FOLDER}/{identity}.{channel}")  # noqa: PTH111 - no pathlib here
+
+
+def _make(folder: str) -> None:
+    """Both folders are of ours alone: the plugins' sockets are in the upper one."""
+    upper = os.path.dirname(folder)  # noqa: PTH120 - no pathlib here
+    os.makedirs(os.path.dirname(upper), exist_ok=True)  # noqa: PTH103, PTH120 - no pathlib here
+    for one in (upper, folder):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(one, 0o700)  # noqa: PTH102 - no pathlib here
+
+
+def _prune(folder: str) -> None:
+    """Forget the oldest if there are too many; what another sender forgets meanwhile is forgotten."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    if len(found) <= _MOST:
+        return
+    aged: list[tuple[float, str]] = []
+    for one in found:
+        with contextlib.suppress(OSError):
+            aged.append((one.stat(follow_symlinks=False).st_mtime, one.path))
+    for _, path in sorted(aged)[:-_FEWER]:
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - no pathlib here
