@@ -12,6 +12,9 @@ Two words in what the user says last steer the answer:
 * `toolcall`: the answer (after `slowN`, if both are there) asks to run a shell command, so the UI opens its
   approval dialog.
 
+A side request, such as for a session's title, is answered with another text each time (`talk 7`): a real model would
+not call all of a UI's sessions the same, and the title is how some UIs name a session.
+
 The log has one JSON object a line and request:
 
     {"at": 1795300087.7,         when it was received, seconds since the epoch
@@ -29,6 +32,7 @@ A text that was submitted twice stands twice in the `markers` of one request, ho
 
 import argparse
 import gzip
+import itertools
 import json
 import re
 import threading
@@ -72,12 +76,17 @@ class StandIn(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self._log = log.open("a", encoding="utf-8", buffering=1)
         self._writing = threading.Lock()
+        self._talks = itertools.count(1)
         self.command = command
         self.tools = tools
 
     def base(self, tag: str) -> str:
         """The base URL under which requests are logged as `tag`."""
         return f"http://127.0.0.1:{self.server_port}/t/{tag}"
+
+    def title(self) -> str:
+        """What no other side request was answered with."""
+        return f"talk {next(self._talks)}"
 
     def write(self, record: Json) -> None:
         """Append one line to the log."""
@@ -120,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         new = _since_model(said)
         result = bool(said) and said[-1].role == "tool"
         main = bool(tools) or not self.server.tools
-        answer = self._answer(dialect, body, new if main and not result else [], tag)
+        answer = self._answer(dialect, body, new if not result else [], tag) if main else self._titled()
         markers = [m for turn in said if turn.role in {"user", "tool"} for p in turn.parts for m in MARKER.findall(p)]
         self.server.write(
             {
@@ -148,6 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
             text = data if isinstance(data, str) else json.dumps(data)
             self.wfile.write(f"{head}data: {text}\n\n".encode())
             self.wfile.flush()
+
+    def _titled(self) -> Answer:
+        return Answer([self.server.title()], 0.0, None)
 
     def _answer(self, dialect: Dialect, body: Json, new: list[str], tag: str) -> Answer:
         tools = dialect.tools(body)

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -145,6 +146,15 @@ class Stack:
             env=self._environment, cwd=self.home, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         return json.loads(done.stdout)
+
+    def printed(self, agent: str) -> list[str]:
+        """What each attempt for the agent that ended has printed, from the ledger itself: a command asks for one."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.home}/.sos/state.db?mode=ro", uri=True)) as db:
+            rows = db.execute(
+                "select a.output from attempts a join lanes l on l.id = a.lane where l.agent = ? and a.output > ''",
+                [agent],
+            )
+            return [str(row[0]) for row in rows]
 
     def words(self, *arguments: str) -> str:
         """What a command of bus-watch prints."""

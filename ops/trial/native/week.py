@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -105,9 +106,9 @@ class Week:
             for job in jobs:
                 job.join(90)
             time.sleep(5.0)
-            ways = self._ways()
+            ways, reasons = self._ways(), self._reasons()
             self._explain()
-        return self._result(ways)
+        return self._result(ways) | {"reasons": reasons}
 
     def _transports(self) -> Transports:
         """As the agents' channels are switched now."""
@@ -244,6 +245,10 @@ class Week:
             found[name] = dict(Counter(str(one) for one in ways))
         return found
 
+    def _reasons(self) -> dict[str, dict[str, int]]:
+        """Why attempts did not go by an agent's channel, and how often."""
+        return {name: dict(Counter(_passed(self.stack.printed(name)))) for name in self.agents}
+
     def _explain(self) -> None:
         """The whole story of each message that was lost or doubled."""
         for name, agent in self.agents.items():
@@ -306,6 +311,12 @@ def run(options: argparse.Namespace) -> int:
     return 1 if wrong else 0 if whole else 2
 
 
+def _passed(printed: list[str]) -> list[str]:
+    """The reasons in what attempts have printed."""
+    found = [one for text in printed for one in re.findall(r" \(not ([^\n]+)\)(?:$|; )", text, re.MULTILINE)]
+    return [re.sub(r"/\S+", "PATH", reason)[:150] for one in found for reason in one.split("; not ")]
+
+
 def _parts(path: Path) -> list[dict[str, Any]]:
     """The parts that stand behind the last whole week in a file of results."""
     if not path.exists():
@@ -317,9 +328,11 @@ def _parts(path: Path) -> list[dict[str, Any]]:
 
 
 def _sum(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    ways: dict[str, Counter[str]] = {}
-    for part in parts:
-        for name, found in part["by"].items():
-            ways.setdefault(name, Counter()).update(found)
-    added = {what: sum(one[what] for one in parts) for what in COUNTED}
-    return added | {"by": {name: dict(found) for name, found in ways.items()}, "parts": len(parts)}
+    added: dict[str, Any] = {what: sum(one[what] for one in parts) for what in COUNTED}
+    for what in ("by", "reasons"):
+        counted: dict[str, Counter[str]] = {}
+        for part in parts:
+            for name, found in part.get(what, {}).items():
+                counted.setdefault(name, Counter()).update(found)
+        added[what] = {name: dict(found) for name, found in counted.items()}
+    return added | {"parts": len(parts)}
