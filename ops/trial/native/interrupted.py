@@ -101,6 +101,28 @@ def resumed(trial: Trial, case: Case, count: int) -> None:
     session.ready()
 
 
+def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
+    """The sender dies right after the hand-over, the UI with its tmux, too; the retry comes while both start anew."""
+    session = trial.session
+    more = RESUME.get(session.ui.name)
+    if more is None:
+        case.notes.append("it resumes no session")
+        return
+    text = f"first {marker()}"
+    trial.take(Case("first"), text, trial.wake(text))  # what is resumed has a turn
+    for _ in range(max(2, count // 5)):
+        text, key = f"killed {marker()}", uuid.uuid4().hex
+        trial.wake(text, key=key, step="worker.channel.sent")
+        trial.wait([mark_of(text)], 10)
+        case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
+        session.stop()
+        how = session.ui.set_up(session.home, session.cwd, session.base)
+        session.start(more=[*more, *how.args] if session.ui.name == "codex" else [*how.args, *more])
+        report = _until_sure(trial, text, key)
+        session.ready()
+        trial.take(case, text, report)
+
+
 def _until_sure(trial: Trial, text: str, key: str) -> dict[str, object]:
     """Attempt after attempt, as the worker does, until the verdict is one that ends a delivery."""
     end = time.monotonic() + 60
