@@ -19,8 +19,11 @@ class AgentPlugin:
     def __init__(self, home: Path, pid: int, agent: str, title: str = "") -> None:
         self.turns: list[str] = []
         self.word = ""
+        self.session = "ses_1"
+        """The one that is open."""
         self._pid, self._agent, self._title = pid, agent, title
         self._messages: dict[str, bool] = {}
+        self._sessions: dict[str, str] = {}
         self._waiting: list[tuple[str, str]] = []
         self._guard = threading.RLock()
         self.folder = home / ".local" / "state" / "bus-watch"
@@ -59,16 +62,20 @@ class AgentPlugin:
     def _look(self, asked: dict[str, Any]) -> dict[str, Any]:
         if "session" not in asked and asked.get("title", "") != self._title:
             return {"sessions": 0}
-        found = next((one for one in self._messages if asked["suffix"] and one.endswith(asked["suffix"])), None)
+        session = asked.get("session") or self.session
+        # OpenCode is asked for one session's messages; the others' extensions look through all of their own.
+        there = [one for one in self._messages if self._agent != "opencode" or self._sessions[one] == session]
+        found = next((one for one in there if asked["suffix"] and one.endswith(asked["suffix"])), None)
         busy = self.word == "busy"
         answered = found is not None and self._messages[found]
-        return {"sessions": 1, "session": "ses_1", "busy": busy, "found": found is not None, "answered": answered}
+        return {"sessions": 1, "session": session, "busy": busy, "found": found is not None, "answered": answered}
 
     def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self.word in {"refuses", "stranger"}:
             return {"error": "Error: BadRequest"}
         name = f"msg_{len(self._messages):012x}{asked['suffix']}"
         self._messages[name] = False
+        self._sessions[name] = asked["session"]
         self._waiting.append((name, asked["text"]))
         if self.word != "busy":
             self._take()

@@ -52,6 +52,9 @@ class World(ABC):
     def end_turn(self) -> None:
         """What runs ends."""
 
+    def leave(self) -> None:  # noqa: B027 - the others find a message whichever conversation has it
+        """A person begins a new conversation, where the channel is asked for one conversation's messages."""
+
     @abstractmethod
     def turns(self) -> list[str]:
         """What has reached the model by the channel."""
@@ -85,6 +88,9 @@ class Codex(World):
 
     def end_turn(self) -> None:
         self.daemon.end_turn()
+
+    def leave(self) -> None:
+        self.daemon.leave()
 
     def turns(self) -> list[str]:
         return list(self.daemon.turns)
@@ -179,6 +185,10 @@ class Opencode(World):
                 agent.tell("title OpenCode")  # the home screen, or a session without a title
             else:
                 plugin.mode(word)
+
+    def leave(self) -> None:
+        for one in self.plugins:
+            one.session = "ses_2"
 
     def end_turn(self) -> None:
         self.mode("")

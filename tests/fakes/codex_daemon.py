@@ -27,6 +27,7 @@ class CodexDaemon:
         self.home = home
         self.mode = ""
         self.threads: list[dict[str, Any]] = []
+        self._left: list[dict[str, Any]] = []
         self.queue: list[dict[str, Any]] = []
         self.turns: list[str] = []
         self.calls: list[str] = []
@@ -63,6 +64,12 @@ class CodexDaemon:
             }
         )
         return identity
+
+    def leave(self) -> str:
+        """The terminal UIs begin a new conversation each; the last one's id."""
+        left, self.threads[:] = list(self.threads), []
+        self._left += left
+        return [self.open(one["cwd"]) for one in left][-1]
 
     def end_turn(self) -> None:
         """What runs ends, and the queue goes on."""
@@ -120,7 +127,8 @@ class CodexDaemon:
                 del thread["cwd"]
             return {"result": {"thread": thread, "readState": None}}
         if method == "thread/queue/list":
-            items = [{k: v for k, v in one.items() if k != "thread"} for one in self.queue]
+            mine = [one for one in self.queue if one["thread"] == params["threadId"]]
+            items = [{k: v for k, v in one.items() if k != "thread"} for one in mine]
             return {"result": {"data": items, "nextCursor": None}}
         if method == "thread/queue/add":
             if self.mode == "refuses":
@@ -140,7 +148,7 @@ class CodexDaemon:
         """Begin the turns of what waits; each ends at once."""
         while self.queue and self.mode not in {"busy", "stopped"}:
             item = self.queue.pop(0)
-            thread = next(one for one in self.threads if one["id"] == item["thread"])
+            thread = next(one for one in (*self.threads, *self._left) if one["id"] == item["thread"])
             self.turns.append(item["input"][0]["text"])
             said = {"type": "UserMessage", "client_id": item["clientUserMessageId"], "content": item["input"]}
             payload = {"type": "item_completed", "thread_id": thread["id"], "item": said}

@@ -263,6 +263,28 @@ def test_a_sender_that_dies_leaves_nothing_to_type_into_a_new_pane(world: World,
     assert (again.returncode, len(second.submitted())) == (0, 1), again
 
 
+def test_what_another_conversation_has_is_not_sent_to_the_new_one(world: World) -> None:
+    agent = world.open("a")
+    killed(world, "channel.sent", "al/1-0")
+    until(lambda: len(world.turns()) == 1, "it has arrived")
+    world.leave()
+    said = world.terminal.run("wake", "-t", "a", "--via", world.name, text="hello", SOS_MESSAGE_KEY="al/1-0")
+    assert (said.returncode, "submitted" in said.stdout) == (0, True), said
+    assert (len(world.turns()), agent.submitted()) == (1, [])
+
+
+def test_what_may_wait_in_another_conversations_queue_is_unproven(terminal: Terminal) -> None:
+    with contextlib.closing(Codex(terminal)) as world:
+        agent = world.open("a")
+        world.mode("busy")
+        killed(world, "channel.sent", "al/1-0")
+        until(lambda: len(world.daemon.queue) == 1, "it waits")
+        world.leave()
+        said = terminal.run("wake", "-t", "a", "--timeout", "4", text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert (said.returncode, "handed to another thread" in said.stderr) == (76, True), said
+        assert (len(world.daemon.queue), agent.events("submit", "queue")) == (1, [])
+
+
 def handed_over(world: World) -> list[Path]:
     return list((world.terminal.home / ".local/state/bus-watch/handed").glob("*"))
 

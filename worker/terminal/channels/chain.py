@@ -173,7 +173,7 @@ class _Chain:
             try:
                 session = module(note.channel).find(site, self._deadline)
                 try:
-                    found = session.lookup(self._message)
+                    found = session.lookup(Message(self._message.id, self._text, note.session))
                 finally:
                     session.close()
                 break
@@ -225,7 +225,7 @@ class _Chain:
         """Note that the channel gets it, and hand it over. What comes out of it is why the agent has not got it."""
         if self._options.key:  # else no other attempt can be told that it is the same message
             try:
-                handed.note(self._message.id, link)
+                handed.note(self._message.id, link, session.id)
             except OSError as why:
                 raise AsideError(f"no note of it can be made in {handed.FOLDER}: {why.strerror}") from None
         try:

@@ -55,16 +55,20 @@ class Message:
     id: str
     """32 hexadecimal digits: every attempt to deliver one message of the bus says the same."""
     text: str
+    session: str = ""
+    """The `Session.id` to which an earlier attempt has handed it, where that is known: it may be there."""
 
 
 class Session(Protocol):
     """The conversation that the pane shows, as its agent's channel reaches it."""
 
+    id: str
+    """What the agent calls it."""
     busy: bool
     """Whether a turn ran when it was found."""
 
     def lookup(self, message: Message) -> Verdict | None:
-        """What has become of the message already; None if the session certainly never got it.
+        """What has become of the message already; None if it certainly got to neither this session nor the message's.
 
         Raises:
             AsideError: it cannot be told.

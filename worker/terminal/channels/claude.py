@@ -95,8 +95,8 @@ class ClaudeSession(InboxSession):
     agent = "claude"
 
     def __init__(self, link: socket.socket, path: str, key: Secret, known: dict[str, Any], folder: str) -> None:
-        self._id, self._key = str(known["sessionId"]), key
-        super().__init__(link, path, f"{folder}/{self._id}.jsonl", busy=known["status"] != "idle")
+        self._key = key
+        super().__init__(link, path, f"{folder}/{known['sessionId']}.jsonl", busy=known["status"] != "idle")
 
     def _frames(self, message: Message, text: str, reply: str) -> list[dict[str, Any]]:
         said = {
@@ -104,7 +104,7 @@ class ClaudeSession(InboxSession):
             "message": {"role": "user", "content": text},
             "from": f"uds:{reply}",
             "msg_id": message.id,
-            "session_id": self._id,
+            "session_id": self.id,
         }
         return [{"type": "auth", "token": self._key.reveal()}, said]
 

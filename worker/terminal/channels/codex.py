@@ -7,6 +7,8 @@ record (rollout) is read. An interrupted turn stops the queue, `thread/queue/sta
 message was lost when a person pressed Esc, so it is not used.
 """
 
+import contextlib
+import glob
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -80,7 +82,7 @@ def _opened(path: str, home: str, until: float, choose: "Callable[[JsonRpc], Thr
         )
         rpc.notify("initialized", until)
         _check_home(greeting, home)
-        session = CodexSession(rpc, choose(rpc))
+        session = CodexSession(rpc, choose(rpc), home)
         session.check(until)
     except (ShapeError, UnknownCallError) as why:
         link.close()
@@ -104,8 +106,9 @@ def _check_home(greeting: Mapping[str, Any], home: str) -> None:
 class CodexSession:
     """One thread; see `channel.Session`."""
 
-    def __init__(self, rpc: JsonRpc, thread: Thread) -> None:
-        self._rpc, self._thread = rpc, thread
+    def __init__(self, rpc: JsonRpc, thread: Thread, home: str) -> None:
+        self._rpc, self._thread, self._home = rpc, thread, home
+        self.id = thread.id
         self._read = 0
         self.busy = thread.active
         self.client_id = ""
@@ -139,7 +142,18 @@ class CodexSession:
         except (RefusedCallError, BrokenError) as why:
             raise AsideError(str(why)) from None
         mine = [one["id"] for one in queued if one.get("clientUserMessageId") == self._name(message)]
-        return self._follow(message, str(mine[0]), time.monotonic() + 3) if mine else None
+        if mine:
+            return self._follow(message, str(mine[0]), time.monotonic() + 3)
+        return self._elsewhere(message) if message.session not in {"", self.id} else None
+
+    def _elsewhere(self, message: Message) -> Verdict:
+        """What the record of the thread says to which it was handed. AsideError: it may wait in that one's queue."""
+        name = self._name(message)
+        for path in glob.glob(f"{glob.escape(self._home)}/sessions/*/*/*/rollout-*{message.session}.jsonl"):  # noqa: PTH207 - no pathlib here
+            with contextlib.suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - the same
+                if any(name.encode() in line and _is_turn(line, name) for line in file):
+                    return Verdict("submitted", "its turn began earlier, in another thread", f"record {path}")
+        raise AsideError("it was handed to another thread, whose record has it not")
 
     def send(self, message: Message, until: float) -> Verdict:
         """See `channel.Session.send`."""

@@ -1,11 +1,12 @@
 """Notes of what was handed to a channel: on the disk before it is, so that they outlive sender, pane and agent.
 
-A note is an empty file in `~/.local/state/bus-watch/handed`, called `ID.CHANNEL`: it is there or not, and never half.
-Its time is when the message was handed over last. Each function raises OSError where the folder cannot be used.
+A note is a file in `~/.local/state/bus-watch/handed`, called `ID.CHANNEL`, with the session's name in it. Its time is
+when the message was handed over last. Each function raises OSError where the folder cannot be used.
 """
 
 import contextlib
 import os
+import re
 from typing import NamedTuple
 
 from worker.durable import sync
@@ -13,6 +14,7 @@ from worker.terminal.channels.names import CHANNELS
 
 BELOW_HOME = ".local/state/bus-watch"
 FOLDER = f"~/{BELOW_HOME}/handed"
+_SESSION = re.compile(rb"[\w-]{1,100}")
 _MOST = 5000  # notes: the folder is listed at each
 _FEWER = 4000  # are left when there are too many
 
@@ -22,6 +24,8 @@ class Note(NamedTuple):
 
     path: str
     channel: str
+    session: str
+    """To which of the channel's sessions; empty: that is not known."""
     at: float
     """When, in seconds since 1970."""
 
@@ -30,23 +34,34 @@ def noted(identity: str) -> Note | None:
     """The note of the message of that id; None: it was handed to no channel."""
     for channel in CHANNELS:
         path = _path(identity, channel)
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return Note(path, channel, os.lstat(path).st_mtime)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            session = os.read(handle, 200)
+            known = session.decode() if _SESSION.fullmatch(session) else ""
+            return Note(path, channel, known, os.fstat(handle).st_mtime)
+        finally:
+            os.close(handle)
     return None
 
 
-def note(identity: str, channel: str) -> None:
-    """Note that the channel gets the message. Once this returns it outlives a power failure."""
+def note(identity: str, channel: str, session: str) -> None:
+    """Note that the channel's session gets the message. Once this returns it outlives a power failure."""
     folder = os.path.expanduser(FOLDER)  # noqa: PTH111 - these commands start without pathlib
     _make(folder)
-    handle = os.open(_path(identity, channel), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = os.open(
+        _path(identity, channel), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
     try:
-        os.utime(handle)
+        os.write(handle, session.encode())
+        sync(handle)
     finally:
         os.close(handle)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        sync(handle)  # an empty file is its entry in the folder
+        sync(handle)
     finally:
         os.close(handle)
     _prune(folder)

@@ -56,8 +56,9 @@ class InboxSession(ABC):
     agent = ""
 
     def __init__(self, link: socket.socket, path: str, transcript: str, *, busy: bool) -> None:
-        """`path` is the socket's to which `link` is connected, `transcript` the file of the session that it names."""
+        """`path` is the socket's to which `link` is connected, `transcript` the session's file."""
         self._link, self._path, self._transcript = link, path, transcript
+        self.id = os.path.basename(transcript).removesuffix(".jsonl")  # noqa: PTH119 - no pathlib here
         self.busy = busy
 
     @abstractmethod

@@ -112,20 +112,24 @@ class PluginSession:
     """
 
     def __init__(self, plugin: Plugin, session: str, *, busy: bool) -> None:
-        self._plugin, self._session, self.busy = plugin, session, busy
+        self._plugin, self.id, self.busy = plugin, session, busy
 
     def lookup(self, message: Message) -> Verdict | None:
         """See `channel.Session.lookup`."""
+        until = time.monotonic() + 5
         try:
-            return self._look(message, time.monotonic() + 5)
+            found = self._look(message, until)
+            if found is None and message.session not in {"", self.id}:
+                found = self._look(message, until, message.session)
         except LostError as why:
             raise AsideError(str(why)) from None
+        return found
 
     def send(self, message: Message, until: float) -> Verdict:
         """See `channel.Session.send`."""
         refused = ""
         try:
-            self._plugin.ask(until, op="send", session=self._session, suffix=_suffix(message), text=message.text)
+            self._plugin.ask(until, op="send", session=self.id, suffix=_suffix(message), text=message.text)
         except PluginRefusedError as why:
             refused = str(why)
         except LostError as why:
@@ -145,12 +149,13 @@ class PluginSession:
     def close(self) -> None:
         """Each question has a connection of its own."""
 
-    def _look(self, message: Message, until: float) -> Verdict | None:
-        said = self._plugin.ask(until, op="look", session=self._session, suffix=_suffix(message))
+    def _look(self, message: Message, until: float, other: str = "") -> Verdict | None:
+        session = other or self.id
+        said = self._plugin.ask(until, op="look", session=session, suffix=_suffix(message))
         self.busy = bool(said.get("busy"))
         if not said.get("found"):
             return None
-        proof = f"session {self._session}"
+        proof = f"session {session}"
         if said.get("answered"):
             return Verdict("submitted", "its turn began", proof)
         return Verdict("queued", "it waits behind what runs" if self.busy else "its session has it", proof)
