@@ -44,17 +44,19 @@ def trial(ui: UI, cases: Mapping[str, Case], count: int, keep: Callable[[Row], N
     """
     left = dict(cases)
     while left:
+        begun = time.monotonic()
         try:
             with Session(ui, next(iter(left.values())).look) as session:
-                _rounds(session, left, count, keep)
+                _rounds(session, left, count, keep, begun)
         except _FAILED as error:
             go_on()
-            keep(row(ui, next(iter(left), "its end"), [], f"{type(error).__name__}: {error}"))
+            broken = f"{type(error).__name__}: {error}"
+            keep(row(ui, next(iter(left), "its end"), [], broken, took=time.monotonic() - begun))
             return
 
 
-def _rounds(session: Session, left: dict[str, Case], count: int, keep: Callable[[Row], None]) -> None:
-    """Run what is `left`, and take it away, until one breaks."""
+def _rounds(session: Session, left: dict[str, Case], count: int, keep: Callable[[Row], None], begun: float) -> None:
+    """Run what is `left`, and take it away, until one breaks; the UI began to start when it was `begun`."""
     for name in list(left):
         case = left.pop(name)
         broken, outcomes = "", []
@@ -64,7 +66,9 @@ def _rounds(session: Session, left: dict[str, Case], count: int, keep: Callable[
         except _FAILED as error:
             go_on()
             broken = f"{type(error).__name__}: {error}"
-        keep(row(session.ui, name, outcomes, broken))
+        now = time.monotonic()
+        keep(row(session.ui, name, outcomes, broken, took=now - begun))
+        begun = now
         if broken:
             return
 

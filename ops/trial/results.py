@@ -33,6 +33,8 @@ class Row:
     """How many were deferred at first, and typed later."""
     seconds: float
     """Median of a call."""
+    took: float
+    """Seconds of the whole round, with what it waited for and, where it was the first, the UI's start."""
     proofs: dict[str, int]
     broken: str
     good: bool
@@ -40,7 +42,7 @@ class Row:
     outcomes: list[dict[str, Any]]
 
 
-def row(ui: UI, case: str, outcomes: list[Outcome], broken: str = "") -> Row:
+def row(ui: UI, case: str, outcomes: list[Outcome], broken: str = "", *, took: float = 0.0) -> Row:
     """Count."""
     seconds = sorted(outcome.seconds for outcome in outcomes)
     proofs: dict[str, int] = {}
@@ -58,6 +60,7 @@ def row(ui: UI, case: str, outcomes: list[Outcome], broken: str = "") -> Row:
         withheld=sum(outcome.verdict in NOT_TYPED and not outcome.times for outcome in outcomes),
         retried=sum(outcome.calls > 1 and outcome.verdict not in NOT_TYPED for outcome in outcomes),
         seconds=seconds[len(seconds) // 2] if seconds else 0.0,
+        took=round(took, 1),
         proofs=proofs,
         broken=broken,
         good=not broken and bool(outcomes) and all(outcome.good for outcome in outcomes),
@@ -120,7 +123,7 @@ def _first_line(*argv: str) -> str:
 
 HEAD = (
     f"{'ui':9} {'version':9} {'case':34} {'n':>4} {'once':>7} {'agree':>9} {'unpr':>4} {'defer':>5} {'later':>5} "
-    f"{'s/call':>6}"
+    f"{'s/call':>6} {'took':>5}"
 )
 
 
@@ -131,5 +134,5 @@ def line(one: Row) -> str:
     proofs = " ".join(f"{name}:{count}" for name, count in sorted(one.proofs.items()))
     return (
         f"{one.ui:9} {one.version:9} {one.case:34} {one.n:4} {once:>7} {one.agree:>4}/{one.n:<4} {one.unproven:4} "
-        f"{one.withheld:5} {one.retried:5} {one.seconds:6.2f}  {mark:3} {proofs} {one.broken}"
+        f"{one.withheld:5} {one.retried:5} {one.seconds:6.2f} {one.took:5.0f}  {mark:3} {proofs} {one.broken}"
     )

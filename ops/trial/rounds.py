@@ -129,8 +129,8 @@ def over_a_draft(session: Session, kind: str, count: int) -> list[Outcome]:
     session.server.keys(session.pane, "C-e")
     time.sleep(0.3)
     session.enter_as_a_person()
-    if not session.truth.wait(Message(mark, mark, mark), 15):
-        raise BrokenError(f"the draft ({kind}) could not be sent afterwards")
+    if not session.truth.wait(Message(mark, mark, mark), 60):
+        raise BrokenError(f"the draft ({kind}) could not be sent afterwards:\n{session.shows()}")
     wanted = {text.strip() for request in session.truth.main() for text in request["new"] if mark in text}
     if len(wanted) != 1 or any("is not for now" in text for text in wanted):
         raise BrokenError(f"the draft ({kind}) was changed: {wanted}")

@@ -27,8 +27,6 @@ from worker.terminal.profile_files import SHIPPED, load
 from worker.terminal.recordings import look_of
 from worker.terminal.screen import Judgement, judge
 
-SGR = re.compile(r"\x1b\[[0-9;:]*m")
-
 LIVE: "set[Session]" = set()
 """The sessions that run now, so that an interrupted trial can end them."""
 
@@ -135,11 +133,11 @@ class Session:
     def loaded(self, screen: Screen) -> bool:
         """Does `screen` show that the UI listens?"""
         pattern = self.look.loaded or self.ui.loaded
-        return re.search(pattern, SGR.sub("", screen.text), re.MULTILINE) is not None
+        return re.search(pattern, screen.plain.text, re.MULTILINE) is not None
 
     def asked_at_first(self, screen: Screen) -> tuple[str, ...]:
         """The keys that answer what a new home makes the UI ask; none if it does not."""
-        shown = SGR.sub("", screen.text)
+        shown = screen.plain.text
         return next((keys for pattern, keys in self.ui.asks_at_first if re.search(pattern, shown)), ())
 
     def shows(self) -> str:
@@ -149,7 +147,7 @@ class Session:
         except subprocess.CalledProcessError as error:
             return f"none: {error.stderr.strip()}"
         cursor = f"{screen.cursor_x},{screen.cursor_y} flag {screen.cursor_flag}"
-        return f"{SGR.sub('', screen.text).rstrip()}\n[title {screen.pane_title!r}, cursor {cursor}]"
+        return f"{screen.plain.text.rstrip()}\n[title {screen.pane_title!r}, cursor {cursor}]"
 
     @property
     def runs(self) -> bool:
@@ -166,15 +164,15 @@ class Session:
 
     def enter_as_a_person(self) -> None:
         """Enter what stands in the composer, as a person would who sees that the first Enter was not enough."""
-        before = self.server.screen(self.pane)
         for _ in range(3):
             self.server.keys(self.pane, "Enter")
-            if self.server.still(self.pane, quiet=0.5, limit=3) != before:
+            box = self.judged(self.server.still(self.pane, quiet=0.5, limit=3)).box
+            if box is None or box.empty:
                 break
 
     def approve_as_a_person(self) -> None:
         """Answer the UI's question with its default, and take away what the command left."""
-        if self.ui.moved and re.search(self.ui.moved, SGR.sub("", self.server.screen(self.pane).text)):
+        if self.ui.moved and re.search(self.ui.moved, self.server.screen(self.pane).plain.text):
             self.server.keys(self.pane, "Escape")
             self.server.still(self.pane, quiet=0.5, limit=5)
         self.server.keys(self.pane, "Enter")

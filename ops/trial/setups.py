@@ -167,7 +167,9 @@ def kilo(home: Path, cwd: Path, base: str) -> Start:
     """Kilo CLI, a fork of OpenCode with a configuration of its own."""
     opencode(home, cwd, base)
     write(home / ".config" / "kilo" / "kilo.json", (home / ".config" / "opencode" / "opencode.json").read_text())
-    return Start([], {"KILO_DISABLE_MODELS_FETCH": "1", "KILO_DISABLE_AUTOUPDATE": "1"})
+    # A turn waits for a snapshot of the directory, and 10 s later the UI asks whether to go on with snapshots.
+    env = {"KILO_SNAPSHOT_TRACK_TIMEOUT_MS": "600000"}
+    return Start([], {"KILO_DISABLE_MODELS_FETCH": "1", "KILO_DISABLE_AUTOUPDATE": "1", **env})
 
 
 def kimi(home: Path, cwd: Path, base: str) -> Start:

@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.trial.stopping import go_on
@@ -26,6 +27,9 @@ FIELDS = (
 """What tmux knows of a pane beside its text; the title comes last, as it alone may hold any character."""
 
 
+SGR = re.compile(r"\x1b\[[0-9;:]*m")
+
+
 @dataclass(frozen=True)
 class Screen:
     """One moment of a pane: its text with escape sequences (`capture-pane -e`), and the fields above."""
@@ -41,6 +45,11 @@ class Screen:
     pane_dead: int
     pane_current_command: str
     pane_title: str
+
+    @property
+    def plain(self) -> "Screen":
+        """The same without colours and attributes."""
+        return replace(self, text=SGR.sub("", self.text))
 
 
 @dataclass(frozen=True)
@@ -127,16 +136,20 @@ class Server:
         self.run("paste-buffer", "-p", "-d", "-b", "trial", "-t", pane)
 
     def still(self, pane: str, *, quiet: float = 1.0, limit: float = 30.0) -> Screen:
-        """The screen once it has not changed for `quiet` seconds, or as it is after `limit` seconds."""
+        """The screen once it has not changed for `quiet` seconds, or as it is after `limit` seconds.
+
+        Colours do not count: a cursor that a UI draws itself may blink for ever (Vibe).
+        """
         end = time.monotonic() + limit
         last, since = self.screen(pane), time.monotonic()
         while time.monotonic() < end:
             go_on()
             time.sleep(0.1)
             now = self.screen(pane)
-            if now != last:
-                last, since = now, time.monotonic()
-            elif time.monotonic() - since >= quiet:
+            if now.plain != last.plain:
+                since = time.monotonic()
+            last = now
+            if time.monotonic() - since >= quiet:
                 break
         return last
 

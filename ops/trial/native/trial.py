@@ -17,8 +17,9 @@ from typing import Any
 from ops.trial.installing import environment
 from ops.trial.model import MARKER
 from ops.trial.sending import ROOT
-from ops.trial.sessions import SGR, Session
+from ops.trial.sessions import Session
 from ops.trial.setups import Start
+from ops.trial.terminal import SGR
 from ops.trial.uis import UI, UIS
 from worker.install import channels
 

@@ -13,7 +13,7 @@ from ops.trial.cases import Message
 from ops.trial.kept import FOLDER, PAGE, keep, newest, page, table
 from ops.trial.looks import Look
 from ops.trial.plan import QUICK, quick
-from ops.trial.results import Row, row
+from ops.trial.results import Row, line, row
 from ops.trial.sending import Outcome
 from ops.trial.truth import Found, Truth
 from ops.trial.uis import UIS
@@ -153,6 +153,10 @@ def test_a_round_is_good_only_if_each_of_its_messages_is() -> None:
     assert not row(ui, "short", [right, outcome("submitted", 0)]).good
     assert not row(ui, "draft", [deferred], broken="the draft was changed").good
     assert not row(ui, "draft", []).good
+
+
+def test_a_row_says_how_long_its_round_took() -> None:
+    assert "   12  ok" in line(row(UIS["codex"], "short", [outcome("submitted", 1)], took=12.3))
 
 
 def results(path: Path, begun: int, rows: list[Row]) -> Path:
