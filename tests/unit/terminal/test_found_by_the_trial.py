@@ -127,12 +127,17 @@ def with_row(look: Look, row: str, cursor_x: int) -> Look:
     return replace(look, screen="\n".join(lines), cursor_x=cursor_x)
 
 
-@pytest.mark.parametrize("shown", ["      \U0001f1ea", "  \U0001f1ea   \U0001f1f5"])
-def test_half_a_flag_that_tmux_kept_is_no_draft(shown: str) -> None:
+HALF_FLAGS = {"idle-6": 1, "idle-7": 3, "idle-8": 3}
+"""Vibe's screens after messages with flags, and how many halves of one stand in the box, which it says is empty."""
+
+
+@pytest.mark.parametrize("name", HALF_FLAGS)
+def test_half_a_flag_that_tmux_kept_is_no_draft(name: str) -> None:
     """vibe: what was left of a flag in its emptied box held the next message back, 2 of 66."""
-    profile = load("vibe", [SHIPPED])
-    look = recorded("vibe", "idle-3")
-    assert judge(with_row(look, f"> {shown}", 2), profile).state == "idle"
+    look = recorded("vibe", name)
+    row = look.screen.split("\n")[look.cursor_y]
+    assert sum(0x1F1E6 <= ord(cell) <= 0x1F1FF for cell in row) == HALF_FLAGS[name]
+    assert judge(look, load("vibe", [SHIPPED])).state == "idle"
 
 
 @pytest.mark.parametrize("typed", ["\U0001f1e9\U0001f1ea", "x \U0001f1ea", "  \U0001f1e9\U0001f1ea", "\U0001f1ea"])
@@ -140,6 +145,13 @@ def test_a_flag_that_somebody_typed_is_a_draft(typed: str) -> None:
     profile = load("vibe", [SHIPPED])
     look = recorded("vibe", "idle-3")
     assert judge(with_row(look, f"> {typed}", 2), profile).state == "draft"
+
+
+@pytest.mark.parametrize("name", ["queued-1", "queued-2"])
+def test_copilots_queue_is_told(name: str) -> None:
+    """At 200x50 Copilot 1.0.102 says `Queued (1)` above its box, and no `[pending · ↑ recall]` under the text."""
+    seen = judge(recorded("copilot", name), load("copilot", [SHIPPED]))
+    assert (seen.state, seen.queued) == ("busy", True)
 
 
 FAMILY = (
@@ -168,7 +180,7 @@ def test_the_placeholders_cells_behind_an_emoji_are_not_in_the_box() -> None:
 
 
 def test_half_a_flag_in_the_midst_of_the_next_message_is_not_in_the_box() -> None:
-    before = with_row(recorded("vibe", "idle-3"), ">      \U0001f1ea", 2)
-    now = with_row(before, "> word \U0001f1eaword", 11)
-    assert whose("vibe", before, now, "word  word") == "whole"
-    assert whose("vibe", recorded("vibe", "idle-3"), now, "word  word") != "whole"
+    before = recorded("vibe", "idle-7")  # its first half stands in column 14
+    now = with_row(before, "> my own word \U0001f1eaword", 18)
+    assert whose("vibe", before, now, "my own word word") == "whole"
+    assert whose("vibe", recorded("vibe", "idle-3"), now, "my own word word") != "whole"

@@ -44,9 +44,8 @@ def test_the_profile_explains_the_recorded_screen(path: Path) -> None:
 
 LACKING = {
     "auggie": {"busy", "queued", "dialog", "copy-mode", "unknown"},  # nothing answers it without its server's login
-    "cn": {"queued"},  # the recording came too late for it
-    "copilot": {"queued"},  # the same
     "hermes": {"queued"},  # while it works it is waited for
+    "pi": {"dialog"},  # it never asks
 }
 """What is not recorded of a UI, and why."""
 
