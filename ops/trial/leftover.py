@@ -116,7 +116,7 @@ def _a_persons(session: Session, mark: str) -> list[tuple[Message, Outcome]]:
     session.truth.refresh()
     if session.truth.found(typed).times:
         raise BrokenError(f"what the person was typing was sent: {session.shows()}")
-    if mark in shown.text and mark not in session.server.still(session.pane, quiet=0.5, limit=5).text:
+    if mark in shown.plain.text and mark not in session.server.still(session.pane, quiet=0.5, limit=5).plain.text:
         raise BrokenError(f"what the person typed is gone: {session.shows()}")
     session.enter_as_a_person()
     if not session.truth.wait(typed, 15):

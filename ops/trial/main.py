@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help=f"has a UI drifted? Newest versions, only: {'; '.join(QUICK)}"
     )
-    parser.add_argument("--jobs", type=int, default=2, help="UIs at a time (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, help="UIs at a time (default: 2, with --quick 3)")
     parser.add_argument("--out", type=Path, help="where the results go, as JSON (default: in the cache folder)")
     parser.add_argument("--newest", action="store_true", help="the newest versions of the UIs, not the pinned ones")
     parser.add_argument("--record", action="store_true", help="record the UIs' screens anew as fixtures instead")
@@ -166,6 +166,8 @@ def main() -> int:
     parts = args.case or [""]
     cases = quick if args.quick else plan
     count = args.n or (2 if args.quick else 30)
+    jobs = args.jobs or (3 if args.quick else 2)
+    started = time.monotonic()
     listen()
     running: list[Future[None]] = []
     try:
@@ -176,7 +178,7 @@ def main() -> int:
             return 0
         begun = time.strftime("%Y-%m-%dT%H-%M-%S", time.gmtime())
         results = Results(args.out or cache() / "results" / f"{begun}.json", count, chosen, quick=args.quick)
-        pool = ThreadPoolExecutor(max(1, args.jobs))  # not as a context manager, which waits before it is told to stop
+        pool = ThreadPoolExecutor(max(1, jobs))  # not as a context manager, which waits before it is told to stop
         running += [pool.submit(trial, ui, _only(cases(ui), parts), count, results.keep) for ui in chosen]
         while wait(running, timeout=1.0).not_done:
             pass  # a wait without end may never hear of a signal that another thread was given
@@ -188,5 +190,6 @@ def main() -> int:
         os._exit(INTERRUPTED if _clean(running) else 1)
     rows = results.rows
     print(HEAD, *(line(one) for one in rows), sep="\n")
-    print(f"{sum(one.good for one in rows)} of {len(rows)} rounds good; {results.path}")
+    lasted = f"{(time.monotonic() - started) / 60:.1f} minutes"
+    print(f"{sum(one.good for one in rows)} of {len(rows)} rounds good in {lasted}; {results.path}")
     return 0 if all(one.good for one in rows) and len(chosen) == len(names) else 1

@@ -124,7 +124,7 @@ def over_a_draft(session: Session, kind: str, count: int) -> list[Outcome]:
         message = plain("@@ is not for now")()
         outcomes.append(judge(session, message, deliver(session, message.text, patience=0, wanted="withheld")))
     after = session.server.still(session.pane, quiet=1.0, limit=10)
-    if mark in before.text and mark not in after.text:
+    if mark in before.plain.text and mark not in after.plain.text:
         raise BrokenError(f"the draft ({kind}) is no longer on the screen")
     session.server.keys(session.pane, "C-e")
     time.sleep(0.3)
@@ -142,7 +142,7 @@ def over_a_draft(session: Session, kind: str, count: int) -> list[Outcome]:
 def _until_drawn(session: Session, mark: str) -> None:
     """A UI on a loaded machine draws what was typed seconds later: until then nobody can see that it is there."""
     end = time.monotonic() + 20
-    while time.monotonic() < end and not re.search(f"{mark}|[Pp]aste", session.server.screen(session.pane).text):
+    while time.monotonic() < end and not re.search(f"{mark}|[Pp]aste", session.server.screen(session.pane).plain.text):
         time.sleep(0.2)
 
 
