@@ -28,6 +28,8 @@ FIELDS = (
 
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
+_DRAWN = re.compile(r"^.*[\u2800-\u28ff]{4}.*$", re.MULTILINE)
+"""A row of a picture in Braille, which may move for ever (Vibe's logo); spinners are shorter."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,11 @@ class Screen:
     def plain(self) -> "Screen":
         """The same without colours and attributes."""
         return replace(self, text=SGR.sub("", self.text))
+
+    @property
+    def at_rest(self) -> "Screen":
+        """The same without what moves for ever: colours, as in a cursor that a UI draws itself, and pictures."""
+        return replace(self, text=_DRAWN.sub("", self.plain.text))
 
 
 @dataclass(frozen=True)
@@ -136,17 +143,14 @@ class Server:
         self.run("paste-buffer", "-p", "-d", "-b", "trial", "-t", pane)
 
     def still(self, pane: str, *, quiet: float = 1.0, limit: float = 30.0) -> Screen:
-        """The screen once it has not changed for `quiet` seconds, or as it is after `limit` seconds.
-
-        Colours do not count: a cursor that a UI draws itself may blink for ever (Vibe).
-        """
+        """The screen once it has not changed (`at_rest`) for `quiet` seconds, or as it is after `limit` seconds."""
         end = time.monotonic() + limit
         last, since = self.screen(pane), time.monotonic()
         while time.monotonic() < end:
             go_on()
             time.sleep(0.1)
             now = self.screen(pane)
-            if now.plain != last.plain:
+            if now.at_rest != last.at_rest:
                 since = time.monotonic()
             last = now
             if time.monotonic() - since >= quiet:

@@ -32,8 +32,20 @@ def test_a_cursor_that_blinks_does_not_move_the_screen() -> None:
     assert time.monotonic() - begun < 30
 
 
+def test_a_logo_that_moves_does_not_move_the_screen() -> None:
+    logo = itertools.cycle([screen("  ⡠⣒⠄  ⡔⢄⠔⡄  Vibe\n> a"), screen(" ⢠⢢    ⡔⢄⠔⡄  Vibe\n> a")])
+    begun = time.monotonic()
+    Shows(screens=logo).still("%0", quiet=0.2, limit=60)
+    assert time.monotonic() - begun < 30
+
+
 def test_words_and_the_cursor_move_it() -> None:
-    for moving in (itertools.cycle([screen("> a"), screen("> ab")]), (screen("> a", x) for x in itertools.count())):
+    spinner = itertools.cycle([screen("⣾⣏⣾ works"), screen("⣽⣏⣾ works")])
+    for moving in (
+        spinner,
+        itertools.cycle([screen("> a"), screen("> ab")]),
+        (screen("> a", x) for x in itertools.count()),
+    ):
         begun = time.monotonic()
         Shows(screens=moving).still("%0", quiet=0.3, limit=1.0)
         assert time.monotonic() - begun >= 1.0
