@@ -136,7 +136,7 @@ UIS = {
         ),
         UI(
             "pi",
-            Package("@earendil-works/pi-coding-agent", "1.5.2", "pi"),
+            Package("@earendil-works/pi-coding-agent", "1.6.0", "pi"),
             setups.pi,
             changes=_no_tabs,
             asks=False,
