@@ -97,6 +97,15 @@ class Trial:
             time.sleep(0.1)
         time.sleep(1.0)
 
+    def follow(self, marks: list[str], quiet: float = 60.0) -> None:
+        """Wait until all have arrived, for as long as now and then another one does; then as `wait`."""
+        there, last = 0, time.monotonic()
+        while there < len(marks) and time.monotonic() - last < quiet:
+            time.sleep(0.5)
+            if (now := sum(self.arrived(one) > 0 for one in marks)) > there:
+                there, last = now, time.monotonic()
+        time.sleep(1.0)
+
     def idle(self) -> None:
         """Wait until the UI stands still."""
         self.session.server.still(self.session.pane, quiet=0.8, limit=30)
