@@ -174,7 +174,7 @@ def test_handed_over_without_an_answer_it_is_unproven_and_never_typed(world: Wor
     outcome = wake(world, "hello", key="al/1-0", timeout=3.0)
     assert (outcome.exit_status, outcome.channel) == (76, world.name), outcome
     world.mode("gone")
-    again = wake(world, "hello", key="al/1-0")
+    again = wake(world, "hello", key="al/1-0", timeout=3.0)
     assert (again.exit_status, again.channel) == (76, world.name), again
     assert "cannot be known" in again.reason
     assert agent.submitted() == []
@@ -426,7 +426,7 @@ def test_handed_over_without_an_answer_it_is_not_typed_either_when_only_typing_i
     world.mode("silent")
     assert wake(world, "hello", key="al/1-0", timeout=3.0).exit_status == 76
     world.mode("gone")
-    outcome = wake(world, "hello", key="al/1-0", via="type")
+    outcome = wake(world, "hello", key="al/1-0", via="type", timeout=3.0)
     assert (outcome.exit_status, agent.submitted()) == (76, []), outcome
     assert wake(world, "another", key="al/2-0", via="type").exit_status == 0
 

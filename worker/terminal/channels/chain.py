@@ -38,7 +38,7 @@ from worker.terminal.versions import version_of
 from worker.terminal.visit import DeferredError
 
 _FRESH = 2.0  # seconds that an agent may take to show what a sender that died has handed to it
-_APPEARS = 3.0  # seconds for the channel of an agent that was just started to be there again
+_APPEARS = 10.0  # seconds for the channel of an agent that was just started to be there again
 
 
 def deliver(
