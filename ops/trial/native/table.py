@@ -6,17 +6,17 @@ from typing import Any
 
 
 def of(path: Path) -> str:
-    """Markdown: a row for each case, a column for each UI; the latest result counts."""
+    """Markdown: a row for each case, a column for each version of a UI; the latest result counts."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
         if "version" not in one:  # a week has no column of its own
             continue
-        found[one["ui"], one["case"]] = one
-    names = list(dict.fromkeys((f"{one['ui']} {one['version']}") for one in found.values()))
+        found[f"{one['ui']} {one['version']}", one["case"]] = one
+    names = list(dict.fromkeys(name for name, _ in found))
     cases = list(dict.fromkeys(case for _, case in found))
     rows = [["case", *names], ["---"] * (len(names) + 1)]
-    rows += [[case, *(_cell(found.get((name.split()[0], case))) for name in names)] for case in cases]
+    rows += [[case, *(_cell(found.get((name, case))) for name in names)] for case in cases]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
