@@ -28,8 +28,8 @@ FIELDS = (
 
 
 SGR = re.compile(r"\x1b\[[0-9;:]*m")
-_DRAWN = re.compile(r"^.*[\u2800-\u28ff]{4}.*$", re.MULTILINE)
-"""A row of a picture in Braille, which may move for ever (Vibe's logo); spinners are shorter."""
+_DRAWN = re.compile(r"^.*[\u2800-\u28ff]{4}.*$| +$", re.MULTILINE)
+"""What moves for ever: a row of a picture in Braille (Vibe's logo; spinners are shorter), blanks at a row's end."""
 
 
 @dataclass(frozen=True)
