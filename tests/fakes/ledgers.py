@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from worker.bus.wire import InboxMessage
 from worker.engine.inbox_view import BusClock, FirstLook, InboxMemory
+from worker.ledger import leases
 from worker.ledger.sqlite import SqliteLedger
 
 OVERLAP_MS = 60_000
@@ -56,6 +57,7 @@ def first_look(db: SqliteLedger, agent: str, *, start_from: str | float = "all")
         expected=0,
         memory=InboxMemory(BusClock(clock=time.time)),
         alive=lambda _: None,
+        inbox=db.read(lambda tx: leases.inbox_of(tx, agent, time.time())),
         start_from=start_from,
         began=time.time(),
     )

@@ -10,6 +10,7 @@ from worker.bus.wire import InboxMessage
 from worker.engine.look_back import LookBack
 from worker.engine.slots import Alive
 from worker.ledger import history, intake
+from worker.ledger.leases import Inbox
 from worker.ledger.port import Ledger
 
 MOST_SKIPPED = 100_000
@@ -98,12 +99,13 @@ class InboxView:
 
 @dataclass(slots=True, kw_only=True)
 class FirstLook(InboxView):
-    """The first look at an inbox: what lies below its floor is history, and remembered as that.
+    """The first look at an `inbox`: what lies below its floor is history, and remembered as that.
 
     `start_from` is the configuration's, `began` when this process began (epoch seconds by our clock): for `now`,
     what came since then is no history.
     """
 
+    inbox: Inbox
     start_from: str | float
     began: float
     floor: int = history.NOT_YET
@@ -119,7 +121,7 @@ class FirstLook(InboxView):
         if self.floor == history.NOT_YET:
             clock = self.memory.bus_clock
             wanted = intake.floor_ms(self.start_from, clock.now() - max(0.0, clock.clock() - self.began))
-            self.floor = self.db.read(lambda db: history.first_floor(db, self.agent, wanted, clock.now_ms()))
+            self.floor = self.inbox.first_floor(wanted, clock.now_ms())
         return self.floor
 
     def known(self, messages: Sequence[InboxMessage]) -> set[tuple[str, str]]:

@@ -26,6 +26,7 @@ from worker.errors import TokenError
 from worker.fault_steps import step
 from worker.ledger import history, intake
 from worker.ledger.intake import Taken
+from worker.ledger.leases import Inbox
 from worker.ledger.lanes import Wake
 from worker.ledger.port import Ledger, Tx
 from worker.settings import AgentSettings, Settings
@@ -104,7 +105,7 @@ class Poller:
         memory = self._memories.setdefault(name, InboxMemory(BusClock(clock=self.clock)))
         look_back = memory.look_back
         quiet = pace.brought_at is None or not 0 <= self.clock() - pace.brought_at < GRACE_SECONDS
-        first = self.db.read(lambda db: history.looked_from(db, name)) is None
+        first = turn.inbox.looked_from_ms is None
         whole = first or look_back.is_due(time.monotonic())
         taken, brought = self._read_on(agent, turn, slots, memory, first=first, whole=whole)
         if turn.inbox.failures and not whole:  # a bus that was down may have lost its data
@@ -124,10 +125,10 @@ class Poller:
         """Take in what is new, a page after the other while there is more; and whether any of it should have rung."""
         name = agent.agent
         if first:
-            collected = self._first_look(agent, memory, slots)
+            collected = self._first_look(agent, turn.inbox, memory, slots)
         else:
             collected = self._collect(agent, self._view(agent, memory, slots, whole=whole), slots)
-            self._heed_bus_clock(name, memory)
+            self._heed_bus_clock(turn, memory)
         size = collected.size
         brought = any(rings(name, message) for message in collected.messages)
         taken = self._take_in(agent, collected, turn, memory, slots)
@@ -175,7 +176,7 @@ class Poller:
         since, expected = self.db.read(look)
         return InboxView(db=self.db, agent=name, since=since, expected=expected, memory=memory, alive=slots.alive)
 
-    def _first_look(self, agent: AgentSettings, memory: InboxMemory, slots: Slots) -> Collected:
+    def _first_look(self, agent: AgentSettings, inbox: Inbox, memory: InboxMemory, slots: Slots) -> Collected:
         """See all that is on the bus, or where that is too much, all from the floor on; note what is history."""
         name = agent.agent
         view = FirstLook(
@@ -185,6 +186,7 @@ class Poller:
             expected=0,
             memory=memory,
             alive=slots.alive,
+            inbox=inbox,
             start_from=self.settings.start_from,
             began=self._came.get(name, self.began),
         )
@@ -200,18 +202,17 @@ class Poller:
         if seen_from is None:  # nothing tells yet whose time its ids are in: what comes from now on must be new in both
             floor = min(floor, intake.floor_ms(self.settings.start_from, min(self.clock(), view.began)))
         # An inbox on which nothing ever was is looked at like this every time.
-        known = self.db.read(lambda db: (history.floor_of(db, name), history.looked_from(db, name)))
-        if view.skipped or known != (floor, seen_from):
+        if view.skipped or (inbox.floor_ms, inbox.looked_from_ms) != (floor, seen_from):
             self.db.write(lambda tx: history.note_first_look(tx, name, floor, seen_from, view.skipped))
         return collected
 
-    def _heed_bus_clock(self, name: str, memory: InboxMemory) -> None:
+    def _heed_bus_clock(self, turn: Turn, memory: InboxMemory) -> None:
         """A floor that the bus's clock has not come to yet would hide what comes now."""
         floor = int(memory.bus_clock.now_ms() - CLOCK_BEHIND_SECONDS * 1000)
-        if self.db.read(lambda db: history.floor_of(db, name)) > memory.bus_clock.now_ms() and self.db.write(
-            lambda tx: history.lower_floor(tx, name, floor)
+        if turn.inbox.floor_ms > memory.bus_clock.now_ms() and self.db.write(
+            lambda tx: history.lower_floor(tx, turn.agent, floor)
         ):
-            logger.warning("%s: the bus's clock is behind the inbox's beginning, which is set back", name)
+            logger.warning("%s: the bus's clock is behind the inbox's beginning, which is set back", turn.agent)
             memory.look_back.hurry(time.monotonic())
 
     def _failed(self, agent: AgentSettings, turn: Turn, error: BusError | TokenError) -> float:

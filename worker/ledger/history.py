@@ -29,18 +29,6 @@ def looked_from(db: Tx, agent: str) -> int | None:
     return row["looked_from_ms"] if row else None
 
 
-def first_floor(db: Tx, agent: str, wanted: int, bus_ms: int) -> int:
-    """The floor of an inbox that has not been looked at: the one that `wanted` says, unless one was set before.
-
-    A ledger of before first looks has one, which holds if the bus has ever answered; the old watcher's state brings
-    another. One that lies in the bus's future was set by a clock that was wrong.
-    """
-    row = db.execute("select floor_ms, polled_at from inboxes where agent = ?", (agent,)).fetchone()
-    if row is None or row["floor_ms"] > bus_ms:
-        return wanted
-    return int(row["floor_ms"]) if row["polled_at"] is not None else max(int(row["floor_ms"]), wanted)
-
-
 def note_first_look(
     tx: Tx, agent: str, floor: int, seen_from: int | None, skipped: Iterable[tuple[str, int, int]]
 ) -> None:

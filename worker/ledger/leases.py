@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from worker.ledger import intake
+from worker.ledger.history import NOT_YET
 from worker.ledger.port import Tx
 
 LEASE_SECONDS = 300.0
@@ -33,6 +34,8 @@ class Inbox:
     malformed: int
     malformed_at: float | None
     bus_ahead: float | None
+    floor_ms: int = NOT_YET  # where it begins, in milliseconds of the bus's time
+    looked_from_ms: int | None = None  # the id from which on the first look saw everything; None: there has been none
 
     def is_leased(self, now: float) -> bool:
         """Whether a worker has it now; a lease that ends later than any can was made by a clock that was wrong."""
@@ -41,6 +44,16 @@ class Inbox:
     def is_late(self, now: float) -> bool:
         """Whether it is time that its own worker renews the lease."""
         return not self.is_leased(now) or self.leased_until - now < LEASE_SECONDS - RENEW_LATE_SECONDS
+
+    def first_floor(self, wanted: int, bus_ms: int) -> int:
+        """Its floor if it has not been looked at: the one that `wanted` says, unless one was set before.
+
+        A ledger of before first looks has one, which holds if the bus has ever answered; the old watcher's state brings
+        another. One that lies in the bus's future was set by a clock that was wrong.
+        """
+        if self.floor_ms > bus_ms:
+            return wanted
+        return self.floor_ms if self.polled_at is not None else max(self.floor_ms, wanted)
 
 
 def inbox_of(db: Tx, agent: str, now: float) -> Inbox:
@@ -52,7 +65,8 @@ def inbox_of(db: Tx, agent: str, now: float) -> Inbox:
 _INBOX = f"""
 select polled_by, coalesce(leased_until, 0.0), case when {intake.STALE} then 0.0 else next_poll_at end,
        case when {intake.STALE} then 0.0 else next_request_at end,
-       brought_at, polled_at, failures, error, error_code, malformed, malformed_at, bus_ahead
+       brought_at, polled_at, failures, error, error_code, malformed, malformed_at, bus_ahead,
+       floor_ms, looked_from_ms
 from inboxes where agent = :agent
 """  # noqa: S608 - our own words
 
