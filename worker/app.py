@@ -108,7 +108,8 @@ class BusWatch:
         self._database = database = open_ledger(settings)
         database.on_back = self._refill
         self._polls = PollsDue(_pollable(settings))
-        self._sweeps = SweepDue(lambda: stamp(settings.files_dir))
+        files = settings.files_dir  # it never changes while we run, and is asked for several times a second
+        self._sweeps = SweepDue(lambda: stamp(files))
         finalizer = FinalizerDue()
         self.huey = WatchHuey(
             functools.partial(_queue_of, settings),
@@ -158,7 +159,7 @@ class BusWatch:
             settings,
             take=self._take,
             refuse=lambda why: engine.refuse(redact(why)),
-            asked=lambda: stamp(settings.files_dir, RELOAD),
+            asked=lambda: stamp(files, RELOAD),
             fixed=("workers",) if workers_given() else (),
         )
         self._live = live

@@ -26,8 +26,8 @@ from worker.errors import TokenError
 from worker.fault_steps import step
 from worker.ledger import history, intake
 from worker.ledger.intake import Taken
-from worker.ledger.leases import Inbox
 from worker.ledger.lanes import Wake
+from worker.ledger.leases import Inbox
 from worker.ledger.port import Ledger, Tx
 from worker.settings import AgentSettings, Settings
 from worker.terminal import preamble

@@ -4,12 +4,19 @@ Only deliveries are stored, and what is scheduled. Sweeps and finalizers are thi
 by themselves, so their tasks wait in memory, and one that brings nothing writes nothing.
 """
 
+import math
 import threading
 import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from enum import IntEnum
+from typing import cast
+
+from worker.fault_steps import step
+
+SCHEDULE_SECONDS = 1.0  # how often the schedule is looked into where nothing of ours is due: others may fill it
 
 
 class Band(IntEnum):
@@ -66,6 +73,7 @@ class BandedStorage:
         self.patience = 5.0  # seconds a dequeue waits at most before it lets its worker look at the stop flag
         self._in_memory: dict[Band, deque[bytes]] = {band: deque() for band in Band if band is not Band.DELIVER}
         self._thread = threading.local()
+        self._look_at = 0.0  # when to look into the schedule again (epoch seconds)
 
     @abstractmethod
     def _store(self, data: bytes, priority: float | None) -> None:
@@ -74,6 +82,10 @@ class BandedStorage:
     @abstractmethod
     def _take_stored(self) -> bytes | None:
         """Take a delivery."""
+
+    @abstractmethod
+    def _first_scheduled(self) -> float | None:
+        """When the first of what is scheduled is due (epoch seconds)."""
 
     def serve(self, band: Band) -> None:
         """From now on the calling thread takes tasks of this band."""
@@ -87,6 +99,24 @@ class BandedStorage:
         else:
             self._store(data, priority)
         self.signals[band].ring(1)
+
+    def add_to_schedule(self, data: bytes, ts: datetime) -> None:
+        """Huey's."""
+        super().add_to_schedule(data, ts)  # type: ignore[misc]  # that of the storage beside us
+        self._look_at = min(self._look_at, ts.timestamp())
+
+    def read_schedule(self, ts: datetime) -> list[bytes]:
+        """huey's, who asks four times a second: what is due is taken, and nobody looked for while nothing can be."""
+        now = ts.timestamp()
+        if now < self._look_at <= now + SCHEDULE_SECONDS:
+            return []
+        first = self._first_scheduled()
+        if first is None or first > now:
+            self._look_at = min(first or math.inf, now + SCHEDULE_SECONDS)
+            return []
+        taken = cast("list[bytes]", super().read_schedule(ts))  # type: ignore[misc]  # as above
+        step("schedule_taken")
+        return taken
 
     def wake(self) -> None:
         """Let every waiting worker look again."""

@@ -14,15 +14,17 @@ from huey.exceptions import ConfigurationError
 from worker.errors import BusWatchError
 from worker.runtime.bands import Band
 from worker.runtime.crew import PollCrew
+from worker.runtime.signals import SignalSleep
 from worker.runtime.watchdog import Watchdog
 
 logger = logging.getLogger("bus_watch.queue")
 
 SCHEDULER_SECONDS = 0.25
+OTHERS_SECONDS = 1.0  # how soon a task is seen that another process has enqueued, or that the queue's file is gone
 SHORTEST_SLEEP = 0.1  # polls that are due sooner go together: a look at schedule and tasks costs as much as half a poll
 UPKEEP_WORKERS = 2
 ALERT_WORKERS = 2
-MAIN_SECONDS = 0.25  # how soon a signal is seen; at huey's own 0.1 s the main thread wakes more often than all others
+MAIN_SECONDS = 1.0  # between two looks of the main thread; a signal ends that sleep, huey's own lasts 0.1 s
 POLL_JOIN_SECONDS = 2.0
 
 
@@ -54,17 +56,26 @@ class QuickScheduler(Scheduler):
     huey's own looks once a second at best, and at the periodic tasks once a minute.
     """
 
+    _schedule_at = _others_at = 0.0  # monotonic seconds: when to look at the schedule, and for other writers
+
     def loop(self, now: datetime | None = None) -> None:
+        begin = self.huey.scheduler_beat = time.monotonic()
+        if begin >= self._schedule_at:  # not for each poll that is due in between
+            self._schedule_at = begin + SCHEDULER_SECONDS - SHORTEST_SLEEP
+            self._look_at_storage(now, others=begin >= self._others_at)
+        if self.periodic:
+            self.enqueue_periodic_tasks(now)
+        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until())))
+
+    def _look_at_storage(self, now: datetime | None, *, others: bool) -> None:
         try:
-            self.huey.storage.notice_other_writers()
+            if others:
+                self._others_at = time.monotonic() + OTHERS_SECONDS
+                self.huey.storage.notice_other_writers()
             for task in self.huey.read_schedule(now):
                 self.huey.enqueue(task)
         except Exception:  # as in huey's own loop: a bad moment of the disk must not end the scheduler
             self._logger.exception("Error reading schedule.")
-        if self.periodic:
-            self.enqueue_periodic_tasks(now)
-        self.huey.scheduler_beat = time.monotonic()
-        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until())))
 
     def enqueue_periodic_tasks(self, now: datetime | None) -> None:
         for task in self.huey.read_periodic(now):
@@ -83,7 +94,8 @@ class WatchConsumer(Consumer):
         if options.get("worker_type", "thread") != "thread":
             raise ConfigurationError("it runs on threads only: leave out -k/--worker-type")
         super().__init__(huey, **options)
-        self._stop_flag_timeout = MAIN_SECONDS
+        self._stop_flag_timeout = 0.0  # we sleep before
+        self._sleep = SignalSleep()
         self.failed = False
         self.watchdog = Watchdog(huey.pulse, huey.program.note_health)
         self._reload = False
@@ -125,6 +137,7 @@ class WatchConsumer(Consumer):
             super()._handle_signal(signum, frame)
 
     def start(self) -> None:
+        self._sleep.begin()
         signal.signal(signal.SIGHUP, self._handle_signal)  # huey does so when all runs: until then it would kill us
         self.huey.program.start()
         super().start()
@@ -138,6 +151,7 @@ class WatchConsumer(Consumer):
     def stop(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - huey's signature
         self.watchdog.stopping()
         self.stop_flag.set()
+        self._sleep.wake()
         self.huey.program.stopping.set()  # polls that wait for their turn at the bus go home
         self.huey.storage.stop()  # those who wait for work look at the flag
         self.crew.end()
@@ -182,6 +196,7 @@ class WatchConsumer(Consumer):
             self.crew.staff()
             self._staff_alerts()
         self.watchdog.look()
+        self._sleep.sleep(MAIN_SECONDS)
         return cast("float | None", super().loop(health_check_ts))
 
     def run(self) -> None:
@@ -192,5 +207,6 @@ class WatchConsumer(Consumer):
             raise SystemExit(error.exit_status) from None
         finally:
             self.huey.program.stop()
+            self._sleep.end()
         if self.failed:
             raise SystemExit(1)

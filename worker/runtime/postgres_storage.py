@@ -25,7 +25,6 @@ logger = logging.getLogger("bus_watch.queue")
 
 ANYWHERE = 1.0  # the priority of a delivery that every host may make, where others have 0
 RETRY_SECONDS = 1.0  # between two tries to reach the server
-SCHEDULE_SECONDS = 1.0  # how often it is asked for what other processes have scheduled
 LISTEN_SECONDS = 5.0  # of silence, after which the listener asks whether its server lives
 _LOCK_CLASS = 4208  # of our advisory locks, as in the ledger
 _MAKING_TABLES = 3
@@ -47,7 +46,6 @@ class PostgresWakeups(BandedStorage, PostgresStorage):
         self._not_before = 0.0  # the next try to connect (monotonic seconds)
         self._pid = 0  # of the server's process for the connection that puts
         self._away = False
-        self._look_at = 0.0  # when to ask for what is scheduled (epoch seconds)
         self._listener: threading.Thread | None = None
         self._listener_lock = threading.Lock()
         BandedStorage.__init__(self)
@@ -183,25 +181,17 @@ class PostgresWakeups(BandedStorage, PostgresStorage):
         step("dequeued")
         return bytes(row[0])
 
-    def add_to_schedule(self, data: bytes, ts: datetime) -> None:
-        """Huey's."""
-        super().add_to_schedule(data, ts)
-        self._look_at = min(self._look_at, ts.timestamp())
+    def _first_scheduled(self) -> float | None:
+        query = f"select min(timestamp) from {self.table_schedule} where queue = %s"  # noqa: S608 - huey's own name
+        return cast("float | None", self.sql(query, (self.name,), results=True)[0][0])
 
     def read_schedule(self, ts: datetime) -> list[bytes]:
         """huey's; nothing while the server is away."""
-        now = ts.timestamp()
-        if self._look_at > now and self._look_at - now <= SCHEDULE_SECONDS:
-            return []
         try:
-            taken = cast("list[bytes]", super().read_schedule(ts))
-            self._look_at = now + SCHEDULE_SECONDS
+            return super().read_schedule(ts)
         except QueueAwayError as error:
             self._is_away(error)
             return []
-        if taken:
-            step("schedule_taken")
-        return taken
 
     def delete_data(self, key: str) -> bool:  # noqa: ARG002 - huey's signature
         """Nothing is ever revoked here; huey would ask after each task."""

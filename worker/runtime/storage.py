@@ -107,17 +107,9 @@ class WakeupStorage(BandedStorage, SqliteStorage):
         step("dequeued")
         return cast("bytes", row[0])
 
-    def read_schedule(self, ts: datetime) -> list[bytes]:
-        due = self.sql(
-            "select 1 from schedule where queue = ? and timestamp <= ? limit 1",
-            (self.name, ts.timestamp()),
-            results=True,
-        )
-        if not due:
-            return []
-        taken = cast("list[bytes]", super().read_schedule(ts))
-        step("schedule_taken")
-        return taken
+    def _first_scheduled(self) -> float | None:
+        query = "select min(timestamp) from schedule where queue = ?"
+        return cast("float | None", self.sql(query, (self.name,), results=True)[0][0])
 
     def delete_data(self, key: str) -> bool:
         """Look before writing: huey deletes a revocation that is hardly ever there after every task."""

@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from tests.world.postgres import Server
 from worker.ledger.postgres_url import parameters
+from worker.runtime.bands import BandedStorage
 from worker.runtime.due import PollsDue, SweepDue
 from worker.runtime.huey import Band, WatchHuey
 from worker.runtime.postgres_storage import PostgresWakeups
@@ -103,6 +105,29 @@ def test_a_schedule_keeps_its_fractions(watch: WatchHuey) -> None:
     (due,) = watch.read_schedule(at[1])
     assert (due.args, due.eta) == ([42], task.eta)
     assert watch.read_schedule(at[1]) == []
+
+
+def test_a_schedule_is_looked_into_when_something_can_be_due(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours to the moment; what another process has put there within a second."""
+    begin = 1_795_300_000.0
+    look = Mock(wraps=storage._first_scheduled)
+    monkeypatch.setattr(storage, "_first_scheduled", look)
+
+    def at(seconds: float) -> datetime:
+        return datetime.fromtimestamp(begin + seconds, UTC)
+
+    storage.add_to_schedule(b"later", at(0.7))
+    assert [storage.read_schedule(at(part)) for part in (0.0, 0.2, 0.4)] == [[], [], []]
+    assert look.call_count == 1
+    storage.add_to_schedule(b"sooner", at(0.5))
+    assert [storage.read_schedule(at(part)) for part in (0.5, 0.7)] == [[b"sooner"], [b"later"]]
+    another = super(BandedStorage, storage).add_to_schedule  # type: ignore[misc]  # huey's own
+    assert storage.read_schedule(at(0.8)) == []
+    another(b"another's", at(1.0))
+    assert [storage.read_schedule(at(part)) for part in (1.7, 1.8)] == [[], [b"another's"]]
+    assert storage.read_schedule(at(9000.0)) == []
+    another(b"after a jump", at(2.0))  # our clock is set back
+    assert storage.read_schedule(at(2.0)) == [b"after a jump"]
 
 
 def serving(storage: Storage, band: Band) -> bytes | None:
