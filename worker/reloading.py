@@ -67,7 +67,7 @@ class LiveConfiguration:
         self._refused = ""
 
     def look(self, *, asked: bool = False) -> None:
-        """Called many times a second; does something once a second, or when `asked`."""
+        """Called now and then; does something once a second, or when `asked`."""
         now = time.monotonic()
         if now < self._look_at and not asked:
             return

@@ -56,26 +56,21 @@ class QuickScheduler(Scheduler):
     huey's own looks once a second at best, and at the periodic tasks once a minute.
     """
 
-    _schedule_at = _others_at = 0.0  # monotonic seconds: when to look at the schedule, and for other writers
+    _others_at = 0.0  # monotonic seconds: when to look for other writers
 
     def loop(self, now: datetime | None = None) -> None:
-        begin = self.huey.scheduler_beat = time.monotonic()
-        if begin >= self._schedule_at:  # not for each poll that is due in between
-            self._schedule_at = begin + SCHEDULER_SECONDS - SHORTEST_SLEEP
-            self._look_at_storage(now, others=begin >= self._others_at)
-        if self.periodic:
-            self.enqueue_periodic_tasks(now)
-        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until())))
-
-    def _look_at_storage(self, now: datetime | None, *, others: bool) -> None:
         try:
-            if others:
+            if time.monotonic() >= self._others_at:
                 self._others_at = time.monotonic() + OTHERS_SECONDS
                 self.huey.storage.notice_other_writers()
             for task in self.huey.read_schedule(now):
                 self.huey.enqueue(task)
         except Exception:  # as in huey's own loop: a bad moment of the disk must not end the scheduler
             self._logger.exception("Error reading schedule.")
+        if self.periodic:
+            self.enqueue_periodic_tasks(now)
+        self.huey.scheduler_beat = time.monotonic()
+        self.stop_flag.wait(min(SCHEDULER_SECONDS, max(SHORTEST_SLEEP, self.huey.polls.seconds_until())))
 
     def enqueue_periodic_tasks(self, now: datetime | None) -> None:
         for task in self.huey.read_periodic(now):

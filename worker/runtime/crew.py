@@ -42,7 +42,7 @@ class PollCrew:
         self.threads: list[threading.Thread] = []
 
     def staff(self) -> None:
-        """Have as many as are needed now; called many times a second. One that died is replaced."""
+        """Have as many as are needed now; called about once a second. One that died is replaced."""
         self.threads = [thread for thread in self.threads if thread.is_alive()]
         wanted = max(1, min(self._inboxes(), FREE + self._slow(SLOW_SECONDS)))
         with self._lock:

@@ -49,7 +49,7 @@ class Program(Protocol):
         ...
 
     def look(self, *, reload: bool) -> None:
-        """Now and then, many times a second; `reload`: a hang-up signal asks for the configuration to be read again."""
+        """Once a second, and at each signal; `reload`: a hang-up asks for the configuration to be read again."""
         ...
 
     def stop(self) -> None:

@@ -130,7 +130,7 @@ class WakeupStorage(BandedStorage, SqliteStorage):
 
 def _inode(filename: str) -> int | None:
     try:
-        return os.stat(filename).st_ino  # noqa: PTH116 - four times a second, and a Path costs more than the look
+        return os.stat(filename).st_ino  # noqa: PTH116 - once a second, and a Path costs more than the look
     except OSError:
         return None
 

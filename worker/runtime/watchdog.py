@@ -85,7 +85,7 @@ class Watchdog:
         self._supervisor.tell("READY=1", "STATUS=running")
 
     def look(self) -> None:
-        """Called many times a second by the main thread; does something once a second."""
+        """Called now and then by the main thread; does something once a second."""
         now = self._clock()
         if now < self._look_at:
             return

@@ -13,8 +13,8 @@ from ops.trial.cases import marker
 from ops.trial.installing import environment
 from ops.trial.native.interrupted import ended, killed, killed_and_resumed, left, resumed
 from ops.trial.native.stack import BIN
-from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of, plain
-from ops.trial.terminal import naming
+from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of
+from ops.trial.terminal import Screen, naming
 
 SPINNER = re.compile("[\u2800-\u28ff]")
 SPECIAL = (
@@ -96,13 +96,13 @@ def dialog(answer: str) -> Run:
             trial.enter(asking)
             trial.wait([mark_of(asking)], 10)
             trial.idle()
-            before = session.server.screen(session.pane).text
+            before = session.server.screen(session.pane)
             text = f"hello {marker()}"
             case.sent.append((text, trial.wake(text)))
             time.sleep(1.0)
             if session.approved:
                 case.notes.append("the dialog was answered")
-            shown = _lines(session.server.screen(session.pane).text)  # Qwen shows what waits below the dialog
+            shown = _lines(session.server.screen(session.pane))  # Qwen shows what waits below the dialog
             if not set(_lines(before)[-8:]) <= set(shown):
                 case.notes.append("the dialog is not as it was")
             no = {
@@ -127,9 +127,9 @@ def dialog(answer: str) -> Run:
     return run
 
 
-def _lines(screen: str) -> list[str]:
+def _lines(screen: Screen) -> list[str]:
     """The lines of a screen, a spinner's without it."""
-    return [SPINNER.sub("", line).strip() for line in plain(screen).rstrip().splitlines()]
+    return [SPINNER.sub("", line).strip() for line in screen.plain.text.rstrip().splitlines()]
 
 
 def twice(trial: Trial, case: Case, count: int) -> None:
@@ -163,7 +163,7 @@ def _to(trial: Trial, case: Case, name: str, pane: str) -> None:
         session.name = "agent"
     trial.take(case, text, report)
     session.server.still(pane, quiet=0.5, limit=10)
-    if mark_of(text) not in plain(session.server.screen(pane).text):
+    if mark_of(text) not in session.server.screen(pane).plain.text:
         case.notes.append(f"not on the screen of {name}")
 
 

@@ -11,6 +11,7 @@ import uuid
 from ops.trial.cases import marker
 from ops.trial.native.trial import SURE, Case, Trial, mark_of
 from ops.trial.sending import ROOT
+from ops.trial.sessions import Session
 from worker.terminal.channels.names import TYPE
 
 STEPS = ("channel.found", "channel.noted", "channel.sent")
@@ -88,9 +89,7 @@ def resumed(trial: Trial, case: Case, count: int) -> None:
     first = trial.wake(old, key=key)
     case.notes.append(f"before it ended: {first['verdict']} via {first['channel']}")
     trial.wait([mark_of(old)], 10)
-    session.stop()
-    how = session.ui.set_up(session.home, session.cwd, session.base)
-    session.start(more=[*more, *how.args] if session.ui.name == "codex" else [*how.args, *more])
+    _resume(session, more)
     session.ready()
     if first["channel"] != TYPE:  # of what was typed, only the pane that is gone knew
         case.sent.append((old, trial.wake(old, key=key)))
@@ -115,12 +114,17 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
         trial.wake(text, key=key, step="worker.channel.sent")
         trial.wait([mark_of(text)], 10)
         case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
-        session.stop()
-        how = session.ui.set_up(session.home, session.cwd, session.base)
-        session.start(more=[*more, *how.args] if session.ui.name == "codex" else [*how.args, *more])
+        _resume(session, more)
         report = _until_sure(trial, text, key)
         session.ready()
         trial.take(case, text, report)
+
+
+def _resume(session: Session, more: list[str]) -> None:
+    """End the UI with its tmux, and start it with `more` (RESUME): in the session that it had."""
+    session.stop()
+    how = session.ui.set_up(session.home, session.cwd, session.base)
+    session.start(more=[*more, *how.args] if session.ui.name == "codex" else [*how.args, *more])
 
 
 def _until_sure(trial: Trial, text: str, key: str) -> dict[str, object]:

@@ -19,7 +19,6 @@ from ops.trial.model import MARKER
 from ops.trial.sending import ROOT
 from ops.trial.sessions import Session
 from ops.trial.setups import Start
-from ops.trial.terminal import SGR
 from ops.trial.uis import UI, UIS
 from worker.install import channels
 
@@ -133,11 +132,6 @@ Run = Callable[[Trial, Case, int], None]
 def mark_of(text: str) -> str:
     """The marker that a text carries."""
     return str(MARKER.findall(text)[0])
-
-
-def plain(screen: str) -> str:
-    """A screen without its colours."""
-    return SGR.sub("", screen)
 
 
 def faults(trial: Trial, case: Case) -> list[str]:

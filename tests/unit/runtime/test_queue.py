@@ -228,7 +228,7 @@ def test_another_process_s_writes_are_noticed(file: WakeupStorage, tmp_path: Pat
     with ThreadPoolExecutor(1) as pool:
         waiting: Future[Any] = pool.submit(serving, file, Band.DELIVER)
         subprocess.run([sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "queue.db")], check=True, timeout=PATIENCE)
-        assert not waiting.done()  # nothing has told this process yet; the scheduler looks four times a second:
+        assert not waiting.done()  # nothing has told this process yet; the scheduler looks once a second:
         file.notice_other_writers()
         assert waiting.result(5) == b"from elsewhere"
 

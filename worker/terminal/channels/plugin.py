@@ -11,7 +11,7 @@ from typing import Any
 
 from worker.errors import BusWatchError
 from worker.fault_steps import step
-from worker.terminal.channels import owned
+from worker.terminal.channels import handed, owned
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
 from worker.terminal.pace import pace
@@ -42,7 +42,7 @@ class Plugin:
     def of(cls, agent: str, site: Site) -> "Plugin":
         """The plugin in the pane's agent. AsideError: it has none."""
         for one in site.group:
-            path = f"{site.where.home}/.local/state/bus-watch/{agent}-{one.pid}.sock"
+            path = f"{site.where.home}/{handed.BELOW_HOME}/{agent}-{one.pid}.sock"
             if owned.there(path):
                 return cls(agent, one.pid, path)
         raise AsideError(f"it runs without our plugin: bus-watch agent setup {agent} --write, then start it again")
