@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator
 
 from ops.trial.cases import Message, marker, plain
-from ops.trial.rounds import Round, settle
+from ops.trial.rounds import Round, settle, unstick
 from ops.trial.sending import Outcome, deliver, judge
 from ops.trial.sessions import Session
 
@@ -143,3 +143,33 @@ def odd(name: str) -> Round:
         return settle(session, sent)
 
     return run
+
+
+LONE = ("/clear", "/new", "/exit", "/quit")
+"""What ends or empties a conversation in one UI or another, if it is all that is said."""
+
+PREAMBLE = "[here:trial -> far:agent] "
+
+
+def lone(session: Session, count: int) -> list[Outcome]:
+    """Each of `LONE` as it stands and behind a preamble; none may empty or end the conversation it comes in.
+
+    What the model is told of that conversation afterwards must still hold what was said before.
+    """
+    outcomes: list[Outcome] = []
+    for _ in range(count):
+        before, after = plain("@@ comes before")(), plain("@@ comes after")()
+        texts = [alone(f"{front}{word}") for front in ("", PREAMBLE) for word in LONE]
+        sent: list[tuple[Message, Outcome]] = []
+        anew = False
+        for message in (before, *texts, after):
+            outcome = judge(session, message, deliver(session, message.text))
+            sent.append((message, outcome))
+            anew = unstick(session, outcome) or anew
+            session.server.still(session.pane, quiet=0.4, limit=8)
+        passed = settle(session, sent)
+        if not anew and not session.truth.together(before, after):
+            passed[-1].intact = False
+            passed[-1].notes.append("the conversation no longer held what came before")
+        outcomes += passed
+    return outcomes

@@ -294,13 +294,15 @@ def _make_busy(session: Session, seconds: int) -> tuple[Message, Outcome]:
     return message, judge(session, message, deliver(session, message.text))
 
 
-def unstick(session: Session, outcome: Outcome) -> None:
-    """After a message that went wrong: start anew, so that one failure is counted once."""
-    if outcome.times != 1 or not outcome.intact or outcome.verdict == "unproven":
-        time.sleep(1)
-        outcome.notes.append("screen: " + session.shows())
-        session.again()
-        session.ready()
+def unstick(session: Session, outcome: Outcome) -> bool:
+    """After a message that went wrong: start anew, so that one failure is counted once; whether it did."""
+    if outcome.times == 1 and outcome.intact and outcome.verdict != "unproven":
+        return False
+    time.sleep(1)
+    outcome.notes.append("screen: " + session.shows())
+    session.again()
+    session.ready()
+    return True
 
 
 def settle(session: Session, sent: list[tuple[Message, Outcome]]) -> list[Outcome]:

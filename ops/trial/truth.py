@@ -83,6 +83,11 @@ class Truth:
         answers = [back for back in backs if f"ok {message.marker}" in back]
         return not backs or any(re.search(rf"\b{last}\b", answer) for answer in answers)
 
+    def together(self, first: Message, last: Message) -> bool:
+        """Whether some request holds both: the conversation was not emptied between them."""
+        self.refresh()
+        return any({first.marker, last.marker} <= set(request["markers"]) for request in self.main())
+
     def _alone_in_its_block(self, message: Message, since: int) -> Found:
         """Without a marker it can only be told by being all of what was said."""
         wanted = [self._plain(form) for form in message.forms]

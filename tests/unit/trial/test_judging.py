@@ -57,6 +57,16 @@ def test_not_at_all(tmp_path: Path) -> None:
     assert (seen.times, seen.intact) == (0, False)
 
 
+def test_a_conversation_that_was_emptied_between_two_messages(tmp_path: Path) -> None:
+    before, after = (Message(f"M0000000{n}Z", f"M0000000{n}Z hello", f"M0000000{n}Z hello") for n in (1, 2))
+    log = truth(tmp_path, [before.text], ["> /clear"], [after.text])
+    assert log.together(before, after)
+    emptied = json.dumps({"main": True, "new": [after.text], "markers": [after.marker]})
+    log.log.write_text(log.log.read_text().splitlines()[0] + "\n" + emptied + "\n")
+    log = Truth(log.log, UIS["codex"])
+    assert not log.together(before, after)
+
+
 def test_joined_with_other_messages_by_a_blank_line(tmp_path: Path) -> None:
     log = truth(tmp_path, [f"{SENT}\n\nM00000002Z other"])
     assert found(log, "M00000001Z", SENT).intact
