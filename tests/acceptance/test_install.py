@@ -200,7 +200,13 @@ def test_a_system_unit_belongs_to_a_user(place: World, tmp_path: Path) -> None:
     options = ("--systemd", "--system", "--user", "daemon", "--output-dir", str(tmp_path / "units"))
     done = place.bus_watch("install", *options, "--config", str(place.config))
     assert done.returncode == 0, done.stderr
-    assert "\nUser=daemon\n" in (tmp_path / "units" / "bus-watch.service").read_text()
+    unit = (tmp_path / "units" / "bus-watch.service").read_text()
+    assert "\nUser=daemon\n" in unit
+    (notes,) = re.findall(r"\nReadWritePaths=-(\S+)\n", unit)
+    assert f"sudo -u daemon mkdir -p {notes} " in done.stdout  # which the unit could not make
+    assert not Path(notes).exists()
+    remote = place.bus_watch("install", *options, "--profile", "remote-only", "--config", str(place.config), "--force")
+    assert (remote.returncode, "mkdir" in remote.stdout) == (0, False)
     nobody = place.bus_watch(
         "install", "--agent", "bob", "--token-stdin", "--systemd", "--system", "--user", "no-such", stdin=TOKEN
     )

@@ -1,13 +1,15 @@
 """A stand-in for Codex's background server: WebSocket on a Unix socket, with the threads of its terminal UIs.
 
 Requests, answers, errors, file names and records are what codex-cli 0.171.0 said and wrote when it was run. What it has
-taken as a turn stands in `turns`, and in the thread's record.
+taken as a turn stands in `turns`, and in the thread's record. As a program it serves the home folder's `.codex`, with
+one thread in the working folder; each line of its input is a mode.
 """
 
 import contextlib
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -163,3 +165,15 @@ def _now() -> str:
 def home_of(home: Path) -> Path:
     """CODEX_HOME where none is named."""
     return Path(os.fspath(home)) / ".codex"
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    daemon = CodexDaemon(home_of(Path.home()))
+    daemon.open(str(Path.cwd()))
+    for line in sys.stdin:
+        daemon.mode = line.strip()
+
+
+if __name__ == "__main__":
+    main()

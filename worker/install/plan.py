@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -142,6 +143,7 @@ def _systemd(found: Plan, settings: Settings, services: Services, environment: M
     if services.user is not None and not services.system:
         raise UsageError("--user NAME is for --system; a user unit is its user's")
     name = f"{installation.instance(settings.config_path)}.service"
+    notes = _notes(services.user) if services.profile == "local" else None
     stop = systemd.stop_seconds(transport.timeout for agent in settings.agents for transport in agent.transports)
     text = systemd.render(
         systemd.Unit(
@@ -155,7 +157,7 @@ def _systemd(found: Plan, settings: Settings, services: Services, environment: M
             credential=services.credential,
             user=services.user,
             profile=services.profile,
-            notes=_notes(services.user),
+            notes=notes,
         )
     )
     if services.system:
@@ -172,6 +174,8 @@ def _systemd(found: Plan, settings: Settings, services: Services, environment: M
         unit = systemd.render_bus(command, bus_db(services.user).parent, services.user)
         found.files.append(Planned(folder / BUS_UNIT, unit, "service"))
         units.insert(0, BUS_UNIT)
+    if notes is not None:
+        _make_notes(found, notes, services)
     found.next_steps += [f"{control} daemon-reload", f"{control} enable --now {' '.join(units)}"]
     if not services.system:
         found.next_steps.append("loginctl enable-linger        # to keep it running while nobody is logged in")
@@ -269,6 +273,14 @@ def _notes(user: str | None) -> Path | None:
         return home_of(user) / handed.BELOW_HOME if user is not None else None
     except InstallError:
         return None
+
+
+def _make_notes(found: Plan, notes: Path, services: Services) -> None:
+    """A hardened unit cannot make that folder itself: of a home it writes only what is there when it starts."""
+    if services.output is None and (found.owner is not None or os.access(notes.parents[2], os.W_OK)):
+        found.folders.append(notes)
+    elif not notes.is_dir():
+        found.next_steps.append(f"sudo -u {services.user} mkdir -p {shlex.quote(str(notes))}  # else wake types")
 
 
 def _path_variable() -> str:

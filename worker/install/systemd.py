@@ -43,7 +43,7 @@ class Unit:
     user: str | None = None
     profile: UnitProfile = "local"
     notes: Path | None = None
-    """Where `wake` notes what it hands to agents' channels; it may be missing."""
+    """Where `wake` notes what it hands to agents' channels; without it the unit starts, and what comes is typed."""
     reload: tuple[str, ...] = ()
     stop_seconds: int = STOP_SECONDS
 

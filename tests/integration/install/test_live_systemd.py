@@ -310,24 +310,40 @@ def manager(user: BoxUser) -> str:
     return user.box.run("systemctl", "show", "--property=ActiveState", "--value", f"user@{user.uid}").strip()
 
 
-def test_a_worker_of_the_host_types_into_a_pane(box: SystemdBox) -> None:
+@pytest.fixture(scope="module")
+def hosted(box: SystemdBox) -> Iterator[Service]:
+    """A hardened unit of the host's manager, whose user has an agent in the tmux session `codex`."""
     user = box.user("ben")
-    user.write(".config/bus-watch/profiles/standin.toml", (FAKES / "standin.toml").read_text())
-    user.write("standin.py", (FAKES / "standin.py").read_text())
+    profile = (FAKES / "standin.toml").read_text().replace('"standin"', '"codex"')
+    user.write(".config/bus-watch/profiles/codex.toml", profile)
+    user.write("codex.py", (FAKES / "standin.py").read_text())
     user.run("mkfifo", "control")
     user.run("tmux", "new-session", "-d", "-s", "codex", "-x", "100", "-y", "30", "--",
-             "/opt/bus-watch/bin/python", "standin.py", "submitted", "control")  # fmt: skip
+             "/opt/bus-watch/bin/python", "codex.py", "submitted", "control")  # fmt: skip
     until(lambda: PROMPT in user.run("tmux", "capture-pane", "-p", "-t", "codex"), "the agent's prompt")
     service = Service(user, system=True)
     installed(service, 6382, "--tmux", "codex", "--system", "--user", "ben", "--profile", "local")
+    yield service
 
-    def submitted() -> list[str]:
-        lines = user.path("submitted").read_text().splitlines()
-        return [event["text"] for event in map(json.loads, lines) if event["event"] == "submit"]
+    # As an administrator would, who runs it as root for the user's configuration.
+    service.drop_in()
+    service.systemctl("disable", "--now", UNIT, "bus-watch-bus.service")
+    box.run("/opt/bus-watch/bin/bus-watch", "uninstall", "--config", f"{user.home}/.sos/bus-watch.json")
+    assert not box.path("/etc/systemd/system/" + UNIT).exists()
+
+
+def submitted(service: Service) -> list[str]:
+    """What was typed into the agent's pane."""
+    lines = service.user.path("submitted").read_text().splitlines()
+    return [event["text"] for event in map(json.loads, lines) if event["event"] == "submit"]
+
+
+def test_a_worker_of_the_host_types_into_a_pane(hosted: Service) -> None:
+    user, box, service = hosted.user, hosted.user.box, hosted
 
     def typed(text: str) -> None:
         service.send(text)
-        until(lambda: any(text in one for one in submitted()), f"{text}\n{service.log()}")
+        until(lambda: any(text in one for one in submitted(service)), f"{text}\n{service.log()}")
 
     typed("first")
     first = service.pid()
@@ -338,7 +354,7 @@ def test_a_worker_of_the_host_types_into_a_pane(box: SystemdBox) -> None:
     service.systemctl("kill", "--signal=KILL", "--kill-who=main", UNIT)
     service.send("while it was dead")
     service.restarted(first)
-    until(lambda: any("while it was dead" in one for one in submitted()), "the message behind the kill")
+    until(lambda: any("while it was dead" in one for one in submitted(service)), "the message behind the kill")
 
     # Upgraded in place: status asks for the restart, and after it says nothing more.
     module = box.path(f"{box.packages}/worker/__init__.py")
@@ -350,12 +366,54 @@ def test_a_worker_of_the_host_types_into_a_pane(box: SystemdBox) -> None:
     typed("by the new one")
     status = user.try_("bus-watch", "status")
     assert (status.returncode, "version 99.0" in status.stdout) == (0, True), status.stdout
-    assert len(submitted()) == 3, submitted()
+    assert len(submitted(service)) == 3, submitted(service)
 
-    # As an administrator would, who runs it as root for the user's configuration.
-    service.systemctl("disable", "--now", UNIT, "bus-watch-bus.service")
-    box.run("/opt/bus-watch/bin/bus-watch", "uninstall", "--config", f"{user.home}/.sos/bus-watch.json")
-    assert not box.path("/etc/systemd/system/" + UNIT).exists()
+
+def test_a_worker_of_the_host_hands_over_by_a_channel(hosted: Service) -> None:
+    """The unit writes below no home but what it names: were the folder of notes not there, it would type."""
+    user, service = hosted.user, hosted
+    before = submitted(service)
+    user.run("tmux", "new-session", "-d", "-s", "served", "-e", "PYTHONPATH=/opt/source", "--",
+             "/opt/bus-watch/bin/python", "-m", "tests.fakes.codex_daemon")  # fmt: skip
+    until(lambda: user.path(".codex/sessions").exists(), "the agent's server")
+    config = user.path(".sos/bus-watch.json")
+    changed = json.loads(config.read_text())
+    changed["transports"][0]["on_unknown"] = "redeliver"
+    user.write(".sos/bus-watch.json", json.dumps(changed))
+    service.drop_in("RestartSec=1")
+    service.systemctl("restart", UNIT)
+
+    def turns() -> list[str]:
+        (record,) = user.path(".codex/sessions").rglob("*.jsonl")
+        items = [json.loads(line)["payload"]["item"] for line in record.read_text().splitlines()]
+        return [item["content"][0]["text"].splitlines()[0] for item in items]
+
+    def proven() -> int:
+        return user.box.run("journalctl", "--no-pager", "-u", UNIT).count("is delivered")
+
+    def delivered(count: int) -> None:
+        until(lambda: proven() == count, f"its proof\n{service.log()}")
+
+    done = proven()
+    service.send("first")
+    delivered(done + 1)
+    (note,) = user.path(".local/state/bus-watch/handed").iterdir()
+    assert (note.suffix, note.stat().st_uid, note.stat().st_mode & 0o777) == (".codex", user.uid, 0o600)
+
+    # All of the unit is killed between a hand-over and its proof: the next worker looks it up, and sends it only once.
+    worker = service.pid()
+    user.run("tmux", "send-keys", "-t", "served", "silent", "Enter")
+    service.send("second")
+    until(lambda: len(turns()) == 2, f"the hand-over\n{service.log()}")
+    service.systemctl("kill", "--signal=KILL", "--kill-who=all", UNIT)
+    assert proven() == done + 1
+    user.run("tmux", "send-keys", "-t", "served", "Enter")
+    service.restarted(worker)
+    service.send("third")
+    delivered(done + 3)
+    assert turns() == ["[agent:bob -> bob] first", "[agent:bob -> bob] second", "[agent:bob -> bob] third"]
+    assert submitted(service) == before
+    user.run("tmux", "kill-session", "-t", "served")
 
 
 def command_of(unit: Path) -> str:
