@@ -15,8 +15,12 @@ from worker.terminal.profile_files import SHIPPED, names, path_of, read, user_di
 from worker.terminal.profiles import Profile, ProfileError, parse
 
 # A list of strings, in which there may be brackets, and comments; TOML allows quotes around the key. What has been read
-# is not read in other ways (`*+`): without its end a list with a few comments would take for ever.
-_MATCHED = re.compile(r"""\b(?:commands|scripts)["']?\s*=\s*\[((?:"[^"\n]*"|'[^'\n]*'|#[^\n]*+|[^]"'#])*+)\]""")
+# is not read in other ways (`*+`): without its end a list with a few comments would take for ever. A key that is
+# misspelt, or has one string instead of a list, is found as well, so that its mistake is told to whom the file is for.
+_MATCHED = re.compile(
+    r"""\b[cs]\w*["']?\s*=\s*\[((?:"[^"\n]*"|'[^'\n]*'|#[^\n]*+|[^]"'#])*+)\]"""
+    r"""|\b(?:com|scri)\w*["']?\s*=\s*("[^"\n]*"|'[^'\n]*')"""
+)
 _QUOTED = re.compile(r"""["']([^"'\n]+)["']""")
 
 
@@ -110,11 +114,11 @@ class Catalogue(Mapping[str, Profile]):
     def _may_match(self, name: str, group: list[Process]) -> bool:
         """Whether the file names what could match; to read all of a file costs ten times as much."""
         if (words := self._words.get(name)) is None:
-            lists: list[str] = []
+            lists: list[tuple[str, str]] = []
             with contextlib.suppress(ProfileError):  # it is told to whoever needs it
                 lists = _MATCHED.findall(self._text(name)[1])
-            # A file that misspells one of these, or that cannot be read, is at least for the agent it is called after.
-            words = frozenset([name, *(word for one in lists for word in _QUOTED.findall(one))])
+            # A file that cannot be read is at least for the agent it is called after.
+            words = frozenset([name, *(word for one in lists for word in _QUOTED.findall("".join(one)))])
             self._words[name] = words
         return any(words & one.names or any(word in one.script for word in words if one.script) for one in group)
 

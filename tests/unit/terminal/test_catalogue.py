@@ -33,15 +33,19 @@ def test_a_typo_in_a_users_file_is_felt_by_its_own_agent_only(tmp_path: Path) ->
 @pytest.mark.parametrize(
     "matches",
     [
-        'comands = ["mine"]\nscripts = ["lib/mine.js"]',
-        'commands = "mine"\nscripts = ["lib/mine.js"]',
-        '# commands = ["old"]\ncomands = ["mine"]',
+        'comands = ["other"]\nscripts = ["lib/other.js"]',
+        'commands = "other"\nscripts = ["lib/other.js"]',
+        '# commands = ["old"]\ncomands = ["other"]',
+        'comands = ["other"]',
+        'Commands = "other"\ncommands = "other"',
+        'scrits = ["lib/other.js"]',
     ],
 )
 def test_a_typo_in_what_it_matches_is_told_whatever_else_it_names(tmp_path: Path, matches: str) -> None:
     (tmp_path / "mine.toml").write_text(GOOD.format("mine", "mine").replace('commands = ["mine"]', matches))
-    with pytest.raises(ProfileError, match=r"mine\.toml:\d+: .*(comands|commands)"):
-        Catalogue([tmp_path, SHIPPED]).knowing([process("mine")])
+    with pytest.raises(ProfileError, match=r"mine\.toml:\d+: .*(comands|[cC]ommands|scrits)"):
+        Catalogue([tmp_path, SHIPPED]).knowing([process("other", script="/x/lib/other.js")])
+    assert Catalogue([tmp_path, SHIPPED]).knowing([process("vim")]) is None
 
 
 @pytest.mark.parametrize(
