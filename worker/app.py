@@ -34,10 +34,10 @@ from worker.engine.postman import Postman
 from worker.engine.retention import retain
 from worker.errors import BusWatchError
 from worker.ledger import this_host
-from worker.ledger.claims import Settled
 from worker.ledger.configured import open_ledger
 from worker.ledger.old_state import import_old_state
 from worker.ledger.outbox_bell import OutboxBell
+from worker.ledger.settling import Settled
 from worker.ledger.sweep_signal import RELOAD, stamp
 from worker.memory import return_large_blocks
 from worker.reloading import LiveConfiguration

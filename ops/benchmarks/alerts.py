@@ -10,8 +10,8 @@ from worker.alert_settings import AlertSettings, ChannelSettings
 from worker.engine.alerting import LOOK_SECONDS, Alerter
 from worker.engine.lane_lookup import LaneLookup
 from worker.engine.wake_ups import WakeUps
-from worker.ledger.claims import Settled
 from worker.ledger.port import Tx
+from worker.ledger.settling import Settled
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 

@@ -20,11 +20,11 @@ from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine
 from worker.engine.inbox_view import BusClock, InboxMemory, InboxView
 from worker.engine.retention import retain
-from worker.ledger import claims, history, intake, lanes, leases, operate, report
-from worker.ledger.claims import Settled
+from worker.ledger import claims, history, intake, lanes, leases, operate, report, settling
 from worker.ledger.opening import Connection
 from worker.ledger.operate import Chosen
 from worker.ledger.port import Ledger, Tx
+from worker.ledger.settling import Settled
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 
@@ -256,7 +256,7 @@ def deliver(engine: Engine, ending: Ending, *, going_on: bool = False) -> None:
 
     def settle(tx: Tx) -> None:
         policy = RetryPolicy(retry_delay=0.001)
-        settled = claims.settle(tx, claimed.delivery, attempt, ending, policy, now=now, rng=random.Random(1))
+        settled = settling.settle(tx, claimed.delivery, attempt, ending, policy, now=now, rng=random.Random(1))
         assert settled is not None
         engine.wake_ups.mark(tx, [settled.lane])
 

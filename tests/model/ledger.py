@@ -1,4 +1,7 @@
-"""The ledger's transactions, each one step: worker/ledger/claims.py, groups.py, lanes.py, operate.py, intake.py."""
+"""The ledger's transactions, each one step.
+
+They stand in worker/ledger: claims.py, settling.py, groups.py, lanes.py, operate.py, intake.py.
+"""
 
 from collections.abc import Iterator
 
@@ -76,7 +79,7 @@ def claims(
 
 
 def settle(world: World, scenario: Scenario, attempt: AttemptId, outcome: str) -> tuple[World, tuple[int, ...]]:
-    """`claims.settle`: by compare-and-set; the delivery and its companions. Returns what it changed."""
+    """`settling.settle`: by compare-and-set; the delivery and its companions. Returns what it changed."""
     rules = scenario.rules
     if rules.settle_by_attempt:
         mine = [n for n, row in enumerate(world.deliveries) if row.attempt == attempt]
@@ -116,7 +119,7 @@ def decide(row: Delivery, outcome: str, scenario: Scenario) -> Delivery:
 
 
 def finish(world: World, scenario: Scenario, changed: list[int] | tuple[int, ...]) -> World:
-    """`claims.finish`, of the messages of these deliveries: once, where the message is still open."""
+    """`settling.finish`, of the messages of these deliveries: once, where the message is still open."""
     for message in sorted({scenario.message_of(one) for one in changed}):
         states = [world.deliveries[one].state for one in scenario.of_message(message)]
         row = world.messages[message]

@@ -29,7 +29,7 @@ from tests.model.world import (
 )
 from worker import delivery
 from worker.delivery import Ending, RetryPolicy
-from worker.ledger import claims, intake, operate
+from worker.ledger import claims, intake, operate, settling
 from worker.ledger.claims import Claim
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
@@ -104,7 +104,7 @@ class Both:
         )
         row, name = self.row(attempt[0]), self.attempts[attempt]
         found = self.db.write(
-            lambda tx: claims.settle(tx, row, name, ENDINGS[outcome], policy, now=self.now, rng=self.random)
+            lambda tx: settling.settle(tx, row, name, ENDINGS[outcome], policy, now=self.now, rng=self.random)
         )
         self.world, changed = ledger.settle(self.world, self.scenario, attempt, outcome)
         written = () if found is None else tuple(sorted(self.number(each.delivery) for each in (found, *found.others)))

@@ -14,9 +14,9 @@ from worker.bus.client import BusClient
 from worker.bus.source import Collected
 from worker.engine import Engine, sweeping
 from worker.engine.finalizing import finalize
-from worker.ledger.claims import Settled
 from worker.ledger.group_commit import GroupCommit
 from worker.ledger.port import Ledger
+from worker.ledger.settling import Settled
 from worker.ledger.sqlite import SqliteLedger
 from worker.settings import AgentSettings, Settings, TransportSettings
 

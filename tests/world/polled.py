@@ -10,7 +10,7 @@ from tests.fakes.buses import Bus, start_bus
 from worker.bus.client import BusClient
 from worker.configuration import load
 from worker.engine import Engine
-from worker.ledger.claims import Settled
+from worker.ledger.settling import Settled
 from worker.ledger.sqlite import SqliteLedger
 
 

@@ -26,9 +26,10 @@ from worker.engine.wake_ups import WakeUps
 from worker.errors import level_of
 from worker.fault_steps import step
 from worker.ledger import claims
-from worker.ledger.claims import Claim, NotClaimed, Settled
+from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.errors import LedgerBusyError, LedgerError, LedgerFullError, LedgerReadOnlyError
 from worker.ledger.port import Ledger
+from worker.ledger.settling import Settled
 from worker.settings import TransportSettings
 from worker.telemetry.observer import Observer
 from worker.transports.client import LauncherClient, LauncherGone, Request, RunEnded

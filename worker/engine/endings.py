@@ -13,10 +13,11 @@ from worker.engine.drift import Unexplained, unexplained
 from worker.engine.hand_off import HandOff, HandOffs, Report
 from worker.engine.wake_ups import WakeUps
 from worker.fault_steps import step
-from worker.ledger import claims, drift
-from worker.ledger.claims import Claim, NotClaimed, Settled
+from worker.ledger import claims, drift, settling
+from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.lanes import Wake
 from worker.ledger.port import Ledger, Tx
+from worker.ledger.settling import Settled
 from worker.telemetry.observer import Ended, Observer
 from worker.transports.receipt_format import RECEIPT_SUFFIX
 from worker.transports.receipts import MESSAGE_SUFFIX, remove_files
@@ -79,10 +80,10 @@ class Endings:
 
     def write_all(self, tx: Tx, reports: Sequence[tuple[Report, HandOff | None]]) -> list[Written]:
         """The same for several attempts, each of another lane; where one cannot be written, none is."""
-        settled = claims.settle_all(
+        settled = settling.settle_all(
             tx,
             [
-                claims.Over(
+                settling.Over(
                     report.delivery,
                     report.attempt_id,
                     _with_output(report.ending, report.output),

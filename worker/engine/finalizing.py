@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from worker.delivery import MessageState
 from worker.fault_steps import step
-from worker.ledger import claims, report
+from worker.ledger import report, settling
 from worker.ledger.port import Ledger
 
 logger = logging.getLogger("bus_watch.deliver")
@@ -19,7 +19,7 @@ def finalize(db: Ledger, messages: Sequence[int], now: float) -> list[MessageSta
     """
     found = db.read(lambda reader: report.outcomes(reader, messages))
     if still_open := [row["id"] for row in found if row["state"] == MessageState.OPEN]:
-        db.write(lambda tx: [claims.finish(tx, message, now) for message in still_open])
+        db.write(lambda tx: [settling.finish(tx, message, now) for message in still_open])
         found = db.read(lambda reader: report.outcomes(reader, messages))
     states = [MessageState(row["state"]) for row in found]
     for row, state in zip(found, states, strict=True):

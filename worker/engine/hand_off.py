@@ -9,9 +9,10 @@ from worker.delivery import Ending
 from worker.engine.identity import Identity
 from worker.engine.lane_lookup import LaneConfig, LaneLookup
 from worker.ledger import claims
-from worker.ledger.claims import Claim, NotClaimed, Settled
+from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.groups import LaneSettings
 from worker.ledger.port import Tx
+from worker.ledger.settling import Settled
 from worker.settings import TransportSettings
 from worker.steady_clock import steady
 

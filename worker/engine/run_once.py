@@ -12,10 +12,10 @@ from worker.delivery import FINAL, MessageState, State
 from worker.engine.engine import Engine
 from worker.engine.finalizing import finalize
 from worker.ledger import intake, lanes
-from worker.ledger.claims import Settled
 from worker.ledger.configured import open_ledger
 from worker.ledger.old_state import import_old_state
 from worker.ledger.port import Tx
+from worker.ledger.settling import Settled
 from worker.outgoing import Sending, key_of
 from worker.settings import Settings
 from worker.telemetry.observer import Ended, Observer

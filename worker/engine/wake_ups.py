@@ -9,9 +9,9 @@ from typing import Protocol
 
 from worker.engine.lane_lookup import LaneLookup
 from worker.ledger import lanes
-from worker.ledger.claims import Settled
 from worker.ledger.lanes import Wake
 from worker.ledger.port import Tx
+from worker.ledger.settling import Settled
 
 logger = logging.getLogger("bus_watch.engine")
 

@@ -7,8 +7,8 @@ tried again and has not begun, has succeeded. What has run again was doubled, an
 from typing import NamedTuple
 
 from worker.delivery import Ending, State, describe
-from worker.ledger.claims import finish
 from worker.ledger.port import Row, Tx
+from worker.ledger.settling import finish
 from worker.ledger.upkeep import ROUND, RunningAttempt
 
 AWAITED = "awaited"

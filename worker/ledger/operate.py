@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.ledger import claims
+from worker.ledger import settling
 from worker.ledger.errors import NoSuchMessageError
 from worker.ledger.port import Row, Tx
 
@@ -144,7 +144,7 @@ def drop(tx: Tx, message: int, chosen: Chosen, now: float) -> list[Change]:
             changes.append(_change(row, done=True, words="is running: cancelled when it ends, unless it succeeds"))
         else:
             changes.append(_change(row, done=False, words=f"is {row['state']}: nothing to drop"))
-    claims.finish(tx, message, now)
+    settling.finish(tx, message, now)
     return changes
 
 

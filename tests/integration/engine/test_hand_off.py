@@ -12,7 +12,7 @@ import pytest
 
 from tests.world.engine import Rig, running
 from worker.engine.endings import Endings
-from worker.ledger import claims
+from worker.ledger import settling
 from worker.ledger.port import Tx
 from worker.transports.command import Command, CommandMissing
 
@@ -64,14 +64,14 @@ def test_a_head_that_retries_keeps_its_lane(rig: Rig) -> None:
 
 def test_a_pause_in_between_stops_it(rig: Rig) -> None:
     rig.take(3)
-    settle = claims.settle_all
+    settle = settling.settle_all
 
     def settle_and_pause(tx: Tx, *args: Any, **more: Any) -> Any:
         tx.execute("update lanes set paused = 1")
         return settle(tx, *args, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(claims, "settle_all", settle_and_pause)
+        patch.setattr(settling, "settle_all", settle_and_pause)
         rig.run()
     assert rig.states == ["succeeded", "waiting", "waiting"]
     assert not rig.due

@@ -22,11 +22,12 @@ from worker.bus.client import BusClient
 from worker.configuration import load
 from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine
-from worker.ledger import claims, intake
-from worker.ledger.claims import Claim, Settled
+from worker.ledger import claims, intake, settling
+from worker.ledger.claims import Claim
 from worker.ledger.groups import LaneSettings
 from worker.ledger.port import Tx
 from worker.ledger.postgres import PostgresLedger
+from worker.ledger.settling import Settled
 from worker.secret import Secret
 
 
@@ -58,7 +59,7 @@ def test_a_message_whose_lanes_end_together_on_two_hosts_is_finished_once(url: s
                 meeting.wait()
 
                 def settle(tx: Tx) -> Settled | None:
-                    return claims.settle(
+                    return settling.settle(
                         tx, found.delivery, attempt, Ending("exit", 0), RetryPolicy(), now=3.0, rng=random.Random(1)
                     )
 

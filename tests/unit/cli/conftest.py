@@ -16,7 +16,7 @@ from worker.bus.wire import InboxMessage
 from worker.cli.main import main
 from worker.configuration import load
 from worker.delivery import Ending, RetryPolicy
-from worker.ledger import claims, intake, lanes, operate, upkeep
+from worker.ledger import claims, intake, lanes, operate, settling, upkeep
 from worker.ledger.claims import Claim
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
@@ -161,4 +161,4 @@ def try_head(
     assert isinstance(claim, Claim)
     if ending is not None:
         rules = policy or RetryPolicy()
-        claims.settle(tx, head.delivery, attempt, ending, rules, now=now, rng=random.Random(1), output=output)
+        settling.settle(tx, head.delivery, attempt, ending, rules, now=now, rng=random.Random(1), output=output)

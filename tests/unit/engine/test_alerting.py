@@ -17,8 +17,8 @@ from worker.engine.alerting import Alerter
 from worker.engine.lane_lookup import LaneLookup
 from worker.engine.wake_ups import WakeUps
 from worker.ledger import alerts, disk, intake
-from worker.ledger.claims import Settled
 from worker.ledger.port import Ledger
+from worker.ledger.settling import Settled
 from worker.ledger.sqlite import SqliteLedger
 from worker.ledger.sweep_signal import stamp
 from worker.settings import AgentSettings, Settings, TransportSettings

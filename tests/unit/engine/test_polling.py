@@ -25,7 +25,7 @@ from worker.bus.wire import InboxMessage
 from worker.configuration import load
 from worker.engine import Engine
 from worker.engine.turns import YOUNG_SECONDS
-from worker.ledger.claims import Settled
+from worker.ledger.settling import Settled
 from worker.ledger.sqlite import SqliteLedger
 
 START = 1_795_300_000.0

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.inbox import message
 from tests.world.postgres import Server
 from worker.delivery import Ending, RetryPolicy
-from worker.ledger import claims, copying, departures, intake, outbox, upkeep
+from worker.ledger import claims, copying, departures, intake, outbox, settling, upkeep
 from worker.ledger.departures import Moved, MoveRefusedError, Route
 from worker.ledger.errors import LedgerError, LedgerMovedError
 from worker.ledger.groups import LaneSettings
@@ -97,8 +97,8 @@ def _run(tx: Tx, agent: str, attempt: str, ending: Ending) -> None:
     )  # fmt: skip
     assert isinstance(claimed, claims.Claim)
     policy = RetryPolicy(on_unknown="hold")
-    claims.settle(tx, claimed.delivery, attempt, ending, policy, now=21.5, rng=random.Random(1), output="printed")
-    claims.finish(tx, 1, 22.0)
+    settling.settle(tx, claimed.delivery, attempt, ending, policy, now=21.5, rng=random.Random(1), output="printed")
+    settling.finish(tx, 1, 22.0)
 
 
 def _delete(tx: Tx, table: str) -> None:
@@ -250,7 +250,7 @@ def _in_state(tx: Tx, state: str, *, floor: int, starts: int) -> None:
     intake.ensure_inbox(tx, "a", floor)
     intake.take_in(tx, "a", [message(100)], lambda _: (None, ["t"]), 10.0)
     tx.execute("update deliveries set state = ?, starts = ?, ended_at = 11.0", (state, starts))
-    claims.finish(tx, 1, 12.0)
+    settling.finish(tx, 1, 12.0)
 
 
 def test_nobody_works_with_what_has_moved(file: Open, tmp_path: Path, fleet: Ledger, url: Callable[[], Secret]) -> None:

@@ -16,7 +16,7 @@ from tests.world.ledgers import at
 from tests.world.postgres import Server
 from worker import delivery
 from worker.delivery import Counters, Ending, RetryPolicy
-from worker.ledger import claims, intake, lanes, operate, upkeep
+from worker.ledger import claims, intake, lanes, operate, settling, upkeep
 from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.groups import LaneSettings
 from worker.ledger.operate import Chosen
@@ -170,8 +170,8 @@ class LedgerMachine(RuleBasedStateMachine):
         policy = POLICY_OF[self.model[chosen].transport]
         group = sorted((n for n, one in self.model.items() if one.attempt == attempt), key=lambda n: n != chosen)
 
-        def write(tx: Tx, *, given: str) -> claims.Settled | None:
-            return claims.settle(tx, chosen, given, ending, policy, now=self.now, rng=random.Random(7))
+        def write(tx: Tx, *, given: str) -> settling.Settled | None:
+            return settling.settle(tx, chosen, given, ending, policy, now=self.now, rng=random.Random(7))
 
         assert self.db.write(lambda tx: write(tx, given="f" * 32)) is None
         settled = self.db.write(lambda tx: write(tx, given=attempt))

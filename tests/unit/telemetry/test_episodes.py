@@ -8,7 +8,7 @@ import pytest
 
 from worker.bus.wire import InboxMessage
 from worker.delivery import Ending, RetryPolicy
-from worker.ledger import claims, intake
+from worker.ledger import claims, intake, settling
 from worker.ledger.claims import Claim, NotClaimed
 from worker.ledger.groups import LaneSettings
 from worker.ledger.sqlite import SqliteLedger
@@ -50,7 +50,7 @@ class Lane:
         claim = self.claim()
         assert isinstance(claim, Claim)
         settled = self.db.write(
-            lambda tx: claims.settle(
+            lambda tx: settling.settle(
                 tx, claim.delivery, claim.attempt_id, ending, RetryPolicy(), now=self.now + 1, rng=random.Random(1)
             )
         )
