@@ -20,7 +20,7 @@ from worker.delivery import Ending, RetryPolicy
 from worker.engine import Engine
 from worker.engine.inbox_view import BusClock, InboxMemory, InboxView
 from worker.engine.retention import retain
-from worker.ledger import claims, history, intake, lanes, leases, operate, report, settling
+from worker.ledger import claims, history, intake, lanes, leases, message_report, operate, report, settling
 from worker.ledger.opening import Connection
 from worker.ledger.operate import Chosen
 from worker.ledger.port import Ledger, Tx
@@ -273,8 +273,8 @@ def status(engine: Engine) -> None:
             report.running(db, lane.id)
             report.pending(db, lane.id, 20)
             report.stuck(db, lane.id, 20)
-        report.history(db, report.Wanted(), 20)
-        report.history(db, report.Wanted(frozenset({"a2"})), 20)
+        message_report.history(db, message_report.Wanted(), 20)
+        message_report.history(db, message_report.Wanted(frozenset({"a2"})), 20)
 
     engine.db.read(ask)
 
@@ -287,8 +287,8 @@ def one_message(engine: Engine) -> None:
     )
     message = engine.db.read(lambda db: operate.find_message(db, f"{key['agent']}/{key['message_id']}"))
     assert engine.db.read(lambda db: operate.find_message(db, key["message_id"])) == message
-    engine.db.read(lambda db: report.message(db, message))
-    engine.db.read(lambda db: [report.attempts(db, delivery.id) for delivery in report.of_message(db, message)])
+    engine.db.read(lambda db: message_report.message(db, message))
+    engine.db.read(lambda db: [message_report.attempts(db, delivery.id) for delivery in report.of_message(db, message)])
     engine.db.write(lambda tx: operate.drop(tx, message, Chosen(), time.time()))
     engine.db.write(lambda tx: operate.retry(tx, message, Chosen(), time.time()))
     engine.db.read(operate.dead_messages)

@@ -13,7 +13,7 @@ from worker import times
 from worker.cli import options, output, sent_view
 from worker.errors import UsageError
 from worker.ledger import outbox
-from worker.ledger.report import STATES, Wanted
+from worker.ledger.message_report import STATES, Wanted
 from worker.setting_types import parse_duration
 from worker.view.access import ledger_of
 from worker.view.messages import newest

@@ -122,14 +122,14 @@ class Tools:
     def reply(self, text: str, key: str | None = None) -> dict[str, Any]:
         """Answer a message: the one with this key, or without a key the last one that came from an agent."""
         from worker.cli.reply import answer
-        from worker.ledger import inbox, operate, report
+        from worker.ledger import inbox, message_report, operate
 
         desk = self._desk()
         with desk.opened() as database:
             if key is None:
                 row = database.read(lambda db: inbox.newest(db, self._agent))
             else:
-                row = database.read(lambda db: report.message(db, operate.find_message(db, key)))
+                row = database.read(lambda db: message_report.message(db, operate.find_message(db, key)))
         if row is None:
             raise UsageError("no agent has sent you anything yet")
         if row["agent"] != self._agent:

@@ -88,20 +88,20 @@ def _taken_apart(args: argparse.Namespace) -> tuple[str | None, str | None]:
 
 def _message(db: Tx, key: str | None, came: "Arrival | None", desk: sending.Desk) -> Row:
     """The message that is answered. NoSuchMessageError, UsageError."""
-    from worker.ledger import operate, report
+    from worker.ledger import message_report, operate
 
     wanted = key or (came.key if came is not None else "")
     if wanted:
-        return report.message(db, operate.find_message(db, wanted))
+        return message_report.message(db, operate.find_message(db, wanted))
     if came is not None:
         from worker.terminal import preamble
 
         addressed = preamble.parse(came.line)
         if addressed is not None:
-            row = report.latest(db, addressed.destination, addressed.source)
+            row = message_report.latest(db, addressed.destination, addressed.source)
             if row is not None:
                 return row
-    recent = report.history(db, report.Wanted(frozenset(desk.agents)), _SHOWN)
+    recent = message_report.history(db, message_report.Wanted(frozenset(desk.agents)), _SHOWN)
     listed = "".join(f"\n  {row['agent']}/{row['message_id']}  from {row['source']}" for row in recent[:_SHOWN])
     raise UsageError(
         "which message it answers cannot be told from here: bus-watch reply KEY 'TEXT'"

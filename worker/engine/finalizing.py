@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from worker.delivery import MessageState
 from worker.fault_steps import step
-from worker.ledger import report, settling
+from worker.ledger import message_report, settling
 from worker.ledger.port import Ledger
 
 logger = logging.getLogger("bus_watch.deliver")
@@ -17,10 +17,10 @@ def finalize(db: Ledger, messages: Sequence[int], now: float) -> list[MessageSta
     Returns what each of them is now, without those that are forgotten. Idempotent: a settle has usually closed a
     message already, in its own transaction; the sweep calls this again for messages whose finalizer was lost.
     """
-    found = db.read(lambda reader: report.outcomes(reader, messages))
+    found = db.read(lambda reader: message_report.outcomes(reader, messages))
     if still_open := [row["id"] for row in found if row["state"] == MessageState.OPEN]:
         db.write(lambda tx: [settling.finish(tx, message, now) for message in still_open])
-        found = db.read(lambda reader: report.outcomes(reader, messages))
+        found = db.read(lambda reader: message_report.outcomes(reader, messages))
     states = [MessageState(row["state"]) for row in found]
     for row, state in zip(found, states, strict=True):
         if state is MessageState.OPEN:

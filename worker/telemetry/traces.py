@@ -22,7 +22,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from worker import __version__
 from worker.delivery import FINAL, State
-from worker.ledger import report
+from worker.ledger import message_report, report
 from worker.ledger.errors import LedgerError
 from worker.ledger.port import Ledger
 from worker.telemetry.observer import Ended, Observer
@@ -88,7 +88,7 @@ class Tracer(Observer):
         found = self._database.read(lambda db: report.one(db, delivery))
         if found is None:
             return  # forgotten meanwhile
-        attempts = self._database.read(lambda db: report.attempts(db, delivery))
+        attempts = self._database.read(lambda db: message_report.attempts(db, delivery))
         key = f"{found.agent}/{found.stream}/{found.message_id}"
         self._ids.trace, self._ids.span = trace_id(key), trace_id(f"{key} {found.transport}") >> 64
         span = self._tracer.start_span(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker import times
-from worker.ledger import report
+from worker.ledger import message_report, report
 from worker.ledger.errors import LedgerError
 from worker.ledger.port import Row, Tx
 from worker.settings import Settings
@@ -119,7 +119,7 @@ def _view(
         paused=frozenset(lane.transport for lane in lanes if lane.paused),
         transports=tuple(lane.transport for lane in lanes),
         oldest_at=min((lane.oldest for lane in lanes if lane.oldest is not None), default=None),
-        delivered_at=None if db is None else report.last_delivered(db, name),
+        delivered_at=None if db is None else message_report.last_delivered(db, name),
         hours=(0,) * HOURS if db is None else _hours(db, name, now),
         problems=problems,
     )
@@ -127,7 +127,7 @@ def _view(
 
 def _hours(db: Tx, agent: str, now: float) -> tuple[int, ...]:
     counts = [0] * HOURS
-    for hours_ago, number in report.came_by_hour(db, agent, now, HOURS):
+    for hours_ago, number in message_report.came_by_hour(db, agent, now, HOURS):
         if 0 <= hours_ago < HOURS:
             counts[HOURS - 1 - hours_ago] += number
     return tuple(counts)

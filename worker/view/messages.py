@@ -5,17 +5,17 @@ from collections.abc import Iterable
 from typing import Any
 
 from worker import times
-from worker.ledger import operate, report
+from worker.ledger import message_report, operate, report
 from worker.ledger.port import Row, Tx
 from worker.settings import Settings
 from worker.view import access
 from worker.view.words import sentence, way
 
 
-def newest(settings: Settings, chosen: report.Wanted, limit: int) -> list[dict[str, Any]]:
+def newest(settings: Settings, chosen: message_report.Wanted, limit: int) -> list[dict[str, Any]]:
     """The newest `limit` of the `chosen` messages, newest first, as the JSON of `history` has them."""
     with access.ledger_of(settings) as db:
-        return [_message(db, row) for row in report.history(db, chosen, limit)]
+        return [_message(db, row) for row in message_report.history(db, chosen, limit)]
 
 
 def _message(db: Tx, row: Row) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def _message(db: Tx, row: Row) -> dict[str, Any]:
         "finished_at": times.stamp(row["finished_at"]),
         "first_line": first_line(row["text"]),
         "deliveries": {one.transport: one.state for one in deliveries},
-        "ways": {transport: way(printed) for transport, printed in report.last_outputs(db, row["id"])},
-        "together": report.last_together(db, row["id"]),
+        "ways": {transport: way(printed) for transport, printed in message_report.last_outputs(db, row["id"])},
+        "together": message_report.last_together(db, row["id"]),
         "reasons": {one.transport: one.reason for one in deliveries if one.reason and one.state != "succeeded"},
     }
 
@@ -53,7 +53,7 @@ def first_lines(settings: Settings, keys: Iterable[str]) -> dict[str, str]:
         NoSuchMessageError: a key names no message, or several.
     """
     with access.ledger_of(settings) as db:
-        texts = {key: report.message(db, operate.find_message(db, key))["text"] for key in keys}
+        texts = {key: message_report.message(db, operate.find_message(db, key))["text"] for key in keys}
     return {key: first_line(text) or "" for key, text in texts.items()}
 
 
@@ -65,7 +65,7 @@ def story(settings: Settings, key: str, host: str | None = None) -> dict[str, An
     """
     with access.ledger_of(settings) as db:
         message = operate.find_message(db, key)
-        row = report.message(db, message)
+        row = message_report.message(db, message)
         hosts = access.hosts_of(db, settings)
         lanes = {lane.id: access.lane_of(db, settings, lane, hosts) for lane in report.lanes(db, host)}
         now = db.now()
@@ -88,7 +88,7 @@ def story(settings: Settings, key: str, host: str | None = None) -> dict[str, An
                     "host": lanes[d.lane].report.host,
                     "state": d.state,
                     "words": sentence(d, lanes[d.lane], now),
-                    "attempts": [_attempt(db, a) for a in report.attempts(db, d.id)],
+                    "attempts": [_attempt(db, a) for a in message_report.attempts(db, d.id)],
                 }
                 for d in report.of_message(db, message)
                 if d.lane in lanes
@@ -105,7 +105,7 @@ def _attempt(db: Tx, row: Row) -> dict[str, Any]:
         "result": row["result"],
         "output": row["output"],
         **way(row["output"]),
-        "together": report.together(db, row["id"]),
+        "together": message_report.together(db, row["id"]),
         "host": row["host"] or None,
         "late": row["late"],
     }

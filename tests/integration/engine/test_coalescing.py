@@ -8,7 +8,7 @@ import pytest
 
 from tests.world.engine import Rig, running
 from worker.engine.hand_off import HandOff
-from worker.ledger import claims, operate, report
+from worker.ledger import claims, message_report, operate, report
 from worker.ledger.operate import Chosen
 from worker.terminal.preamble import parse
 
@@ -236,7 +236,7 @@ def test_show_and_history_say_what_went_together(tmp_path: Path) -> None:
         ids = rig.take(3)
         rig.run()
         for row in rig.rows("select id, message from deliveries"):
-            (attempt,) = rig.engine.db.read(lambda db, d=row["id"]: report.attempts(db, d))
+            (attempt,) = rig.engine.db.read(lambda db, d=row["id"]: message_report.attempts(db, d))
             assert attempt["own_starts"] == 1
-            assert rig.engine.db.read(lambda db, a=attempt["id"]: report.together(db, a)) == ids
-            assert rig.engine.db.read(lambda db, m=row["message"]: report.last_together(db, m)) == {"t": ids}
+            assert rig.engine.db.read(lambda db, a=attempt["id"]: message_report.together(db, a)) == ids
+            assert rig.engine.db.read(lambda db, m=row["message"]: message_report.last_together(db, m)) == {"t": ids}
