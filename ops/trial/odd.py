@@ -151,25 +151,28 @@ LONE = ("/clear", "/new", "/exit", "/quit")
 PREAMBLE = "[here:trial -> far:agent] "
 
 
-def lone(session: Session, count: int) -> list[Outcome]:
-    """Each of `LONE` as it stands and behind a preamble; none may empty or end the conversation it comes in.
+def lone(word: str) -> Round:
+    """The round of one word of `LONE`: as it stands and behind a preamble, in turn, in one conversation.
 
-    What the model is told of that conversation afterwards must still hold what was said before.
+    None may empty or end it: what the model is told behind them must still hold what was said before them.
     """
-    outcomes: list[Outcome] = []
-    for _ in range(count):
-        before, after = plain("@@ comes before")(), plain("@@ comes after")()
-        texts = [alone(f"{front}{word}") for front in ("", PREAMBLE) for word in LONE]
-        sent: list[tuple[Message, Outcome]] = []
+
+    def run(session: Session, count: int) -> list[Outcome]:
+        before, after = plain("@@ comes before")(), plain("@@ comes behind")()
+        pairs = [[alone(word), alone(PREAMBLE + word)] for _ in range(count)]
+        outcomes: list[Outcome] = []
         anew = False
-        for message in (before, *texts, after):
-            outcome = judge(session, message, deliver(session, message.text))
-            sent.append((message, outcome))
-            anew = unstick(session, outcome) or anew
-            session.server.still(session.pane, quiet=0.4, limit=8)
-        passed = settle(session, sent)
+        for messages in ([before], *pairs, [after]):
+            sent: list[tuple[Message, Outcome]] = []
+            for message in messages:
+                outcome = judge(session, message, deliver(session, message.text))
+                sent.append((message, outcome))
+                anew = unstick(session, outcome) or anew
+                session.server.still(session.pane, quiet=0.4, limit=8)
+            outcomes += settle(session, sent)
         if not anew and not session.truth.together(before, after):
-            passed[-1].intact = False
-            passed[-1].notes.append("the conversation no longer held what came before")
-        outcomes += passed
-    return outcomes
+            outcomes[-1].intact = False
+            outcomes[-1].notes.append("the conversation no longer holds what was said before")
+        return outcomes
+
+    return run

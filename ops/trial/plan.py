@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from ops.trial import leftover
 from ops.trial.cases import BUSY, SIMPLE, SPECIAL, Message, marker, plain
 from ops.trial.looks import PLAIN, Look, looks_of
-from ops.trial.odd import GROUPS, lone, odd
+from ops.trial.odd import GROUPS, LONE, lone, odd
 from ops.trial.rounds import (
     Round,
     busy,
@@ -57,7 +57,7 @@ def plan(ui: UI) -> dict[str, Case]:
         "shell": Case(shell),
         "600 characters": Case(idle(six_hundred), SMALL),
         "slash command": Case(idle(plain("/help @@ is text")), SMALL),
-        "lone commands": Case(lone, SMALL),
+        **{f"lone commands: {word}": Case(lone(word), SMALL) for word in LONE},
         **{f"odd texts: {name}": Case(odd(name), SMALL) for name in GROUPS},
         **{f"leftover: {name}": Case(leftover.left(name), SMALL) for name in leftover.HOW},
         "leftover: a person types behind it": Case(leftover.typed_behind, SMALL),
