@@ -2,6 +2,7 @@
 
 import json
 import plistlib
+import pwd
 import re
 import shlex
 import stat
@@ -202,7 +203,8 @@ def test_a_system_unit_belongs_to_a_user(place: World, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     unit = (tmp_path / "units" / "bus-watch.service").read_text()
     assert "\nUser=daemon\n" in unit
-    (notes,) = re.findall(r"\nReadWritePaths=-(\S+)\n", unit)
+    notes, inboxes = re.findall(r"^ReadWritePaths=-(\S+)$", unit, re.MULTILINE)
+    assert inboxes == f"/run/user/{pwd.getpwnam('daemon').pw_uid}"
     assert f"sudo -u daemon mkdir -p {notes} " in done.stdout  # which the unit could not make
     assert not Path(notes).exists()
     remote = place.bus_watch("install", *options, "--profile", "remote-only", "--config", str(place.config), "--force")

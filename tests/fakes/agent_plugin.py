@@ -54,6 +54,10 @@ class AgentPlugin:
             with self._guard:
                 answer = self._look(asked) if asked["op"] == "look" else self._send(asked)
                 silent = self.word == "silent" and asked["op"] == "send"
+                if asked["op"] == "send" and self.word in {"garbles", "dies"}:
+                    self.word = "drifted" if self.word == "garbles" else "gone"
+                    if self.word == "gone":
+                        self.close()
                 version = 2 if self.word == "drifted" else 1
             if not silent:
                 known = {"version": version, "agent": self._agent, "pid": self._pid}

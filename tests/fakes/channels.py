@@ -20,9 +20,10 @@ TAG = re.compile(r"\n\n\(message [0-9a-f]{16}\)$")
 class World(ABC):
     """The UI and whatever serves its channel.
 
-    Modes: `busy`, `silent` (what is handed over is taken without an answer), and ways in which it is not sure to
-    arrive: `gone` (nobody serves it), `refuses`, `drifted` (another version's shape), `exposed` (others could have made
-    it), `stranger` (it serves another session).
+    Modes: `busy`, `silent` (what is handed over is taken without an answer), `garbles` (the same, and from then on its
+    answers are another version's), `dies` (the same, and from then on nobody serves it); and ways in which it is not
+    sure to arrive: `gone` (nobody serves it), `refuses`, `drifted` (another version's shape), `exposed` (others could
+    have made it), `stranger` (it serves another session).
     """
 
     name = ""
@@ -52,7 +53,7 @@ class World(ABC):
     def end_turn(self) -> None:
         """What runs ends."""
 
-    def leave(self) -> None:  # noqa: B027 - the others find a message whichever conversation has it
+    def leave(self) -> None:  # noqa: B027 - pi's and Copilot's extension finds a message whichever conversation has it
         """A person begins a new conversation, where the channel is asked for one conversation's messages."""
 
     @abstractmethod
@@ -124,6 +125,10 @@ class Claude(World):
                 one.folder.chmod(0o777)
             else:
                 one.mode(word)
+
+    def leave(self) -> None:
+        for one in self.inboxes:
+            one.leave()
 
     def end_turn(self) -> None:
         self.mode("")

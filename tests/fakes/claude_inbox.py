@@ -50,7 +50,7 @@ class ClaudeInbox:
         self._write()
         projects = self._base / "projects" / re.sub(r"[^A-Za-z0-9]", "-", cwd) / self.transcripts
         projects.mkdir(parents=True, exist_ok=True)
-        self._transcript = projects / f"{self.session}.jsonl"
+        self.transcript = projects / f"{self.session}.jsonl"
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.socket))
         self.socket.chmod(0o600)
@@ -82,11 +82,18 @@ class ClaudeInbox:
             if word == "stranger":
                 self._known["procStart"] = "1"
             self._write()
-            if word not in {"busy", "silent"}:
+            if word not in {"busy", "silent", "garbles", "dies"}:
                 late, self._late = self._late, []
                 for text in late:
                     self._enqueue(text)
                 self._take()
+
+    def leave(self) -> None:
+        """A person begins a new conversation: a session of its own."""
+        with self._guard:
+            self.session = self._known["sessionId"] = str(uuid.uuid4())
+            self.transcript = self.transcript.with_name(f"{self.session}.jsonl")
+            self._write()
 
     def close(self) -> None:
         self._listener.close()
@@ -109,22 +116,28 @@ class ClaudeInbox:
 
     def _receive(self, frame: dict[str, Any]) -> None:
         text = frame["message"]["content"]
+        if self._mode == "confused":  # it speaks of another's first
+            self._tell({**frame, "msg_id": "0" * 32, "msgId": str(uuid.UUID(int=0))}, "rate-limited")
         if self._mode == "refuses" or text == self._last:
             self._tell(frame, "rate-limited" if self._mode == "refuses" else "duplicate")
             return
         self._last = text
-        if self._mode == "silent":
+        if self._mode in {"silent", "garbles", "dies"}:
             self._late.append(text)
+            if self._mode == "garbles":
+                self._tell(frame, "what is this", action="unheard_of")
+            if self._mode == "dies":
+                self.close()
             return
         self._enqueue(text)
         if self._mode != "busy":
             self._take()
 
-    def _tell(self, frame: dict[str, Any], reason: str) -> None:
-        said = {"type": "control", "action": "peer_message_status", "status": "dropped", "drop_reason": reason}
+    def _tell(self, frame: dict[str, Any], reason: str, action: str = "peer_message_status") -> None:
+        said = {"type": "control", "action": action, "status": "dropped", "drop_reason": reason}
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(frame["from"].removeprefix("uds:"))
-            link.sendall((json.dumps({**said, "msg_id": frame["msg_id"]}) + "\n").encode())
+            link.sendall((json.dumps({**said, "orig_msg_id": frame["msg_id"]}) + "\n").encode())
 
     def _enqueue(self, text: str) -> None:
         self.waiting.append(text)
@@ -137,5 +150,5 @@ class ClaudeInbox:
             self._record({"type": "user", "message": {"role": "user", "content": f"{ABOVE}{text}{BELOW}"}})
 
     def _record(self, entry: dict[str, Any]) -> None:
-        with self._transcript.open("a") as file:
+        with self.transcript.open("a") as file:
             file.write(json.dumps({**entry, "sessionId": self.session}) + "\n")

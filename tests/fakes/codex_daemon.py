@@ -23,7 +23,12 @@ from tests.fakes.sockets import serve
 
 
 class CodexDaemon:
-    """The server of one CODEX_HOME. `mode`: `busy`, `stopped` (a queue), `silent`, `refuses`, `drifted`."""
+    """The server of one CODEX_HOME.
+
+    `mode`: `busy`, `stopped` (a queue), `refuses`, `drifted`, `complains` (of what it has done). What is added is
+    taken, then it is `drifted` (`garbles`) or gone (`dies`); or no answer comes: `silent` (it waits), `mute` (its turn
+    begins).
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -111,7 +116,12 @@ class CodexDaemon:
         with self._guard:
             self.calls.append(asked["method"])
             answer = self._answer(asked["method"], asked["params"])
-            silent = self.mode == "silent" and asked["method"] == "thread/queue/add"
+            added = asked["method"] == "thread/queue/add"
+            if added and self.mode == "garbles":
+                self.mode = "drifted"
+            if added and self.mode == "dies":
+                self.close()
+            silent = self.mode in {"silent", "mute"} and added
         note = {"method": "remoteControl/status/changed", "params": {"status": "disabled"}}
         return [] if silent else [note, {"id": asked["id"], **answer}]
 
@@ -138,6 +148,8 @@ class CodexDaemon:
             item = {"id": str(uuid.uuid4()), **{key: params[key] for key in ("input", "clientUserMessageId")}}
             self.queue.append({**item, "thread": params["threadId"]})
             self._take()
+            if self.mode == "complains":
+                return {"error": {"code": -32603, "message": "internal error"}}
             return {"result": {"queuedSubmission": item}}
         if method == "thread/queue/start":
             if self.mode == "stopped":
@@ -148,7 +160,7 @@ class CodexDaemon:
 
     def _take(self) -> None:
         """Begin the turns of what waits; each ends at once."""
-        while self.queue and self.mode not in {"busy", "stopped"}:
+        while self.queue and self.mode not in {"busy", "stopped", "silent", "garbles", "drifted", "dies"}:
             item = self.queue.pop(0)
             thread = next(one for one in (*self.threads, *self._left) if one["id"] == item["thread"])
             self.turns.append(item["input"][0]["text"])

@@ -40,11 +40,11 @@ class QwenInbox(ClaudeInbox):
         if self._mode != "refuses":
             self._taken.add(frame["msgId"])
         super()._receive(frame)
-        if self._mode not in {"refuses", "silent"}:
+        if self._mode not in {"refuses", "silent", "garbles", "dies"}:
             self._say(frame, status="delivered")
 
-    def _tell(self, frame: dict[str, Any], reason: str) -> None:
-        self._say(frame, status="dropped", dropReason=reason)
+    def _tell(self, frame: dict[str, Any], reason: str, action: str = "delivery_status") -> None:
+        self._say(frame, action=action, status="dropped", dropReason=reason)
 
     def _say(self, frame: dict[str, Any], **what: str) -> None:
         said = {"msgV": 1, "type": "control", "action": "delivery_status", "origMsgId": frame["msgId"], **what}

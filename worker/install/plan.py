@@ -157,7 +157,7 @@ def _systemd(found: Plan, settings: Settings, services: Services, environment: M
             credential=services.credential,
             user=services.user,
             profile=services.profile,
-            notes=notes,
+            channels=() if notes is None else (notes, _sockets(services.user)),
         )
     )
     if services.system:
@@ -273,6 +273,11 @@ def _notes(user: str | None) -> Path | None:
         return home_of(user) / handed.BELOW_HOME if user is not None else None
     except InstallError:
         return None
+
+
+def _sockets(user: str | None) -> Path:
+    """Where the inboxes of a system unit's user are, and the answers' sockets beside them: XDG_RUNTIME_DIR."""
+    return Path("/run/user", str(pwd.getpwnam(user or "").pw_uid))
 
 
 def _make_notes(found: Plan, notes: Path, services: Services) -> None:

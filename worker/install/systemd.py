@@ -42,8 +42,9 @@ class Unit:
     credential: str | None = None
     user: str | None = None
     profile: UnitProfile = "local"
-    notes: Path | None = None
-    """Where `wake` notes what it hands to agents' channels; without it the unit starts, and what comes is typed."""
+    channels: tuple[Path, ...] = ()
+    """Where `wake` notes what it hands to agents' channels, and listens for answers; one that is missing when the unit
+    starts is left out."""
     reload: tuple[str, ...] = ()
     stop_seconds: int = STOP_SECONDS
 
@@ -72,8 +73,8 @@ def render(unit: Unit) -> str:
         folders = " ".join(_quoted(str(folder), dollar=False) for folder in unit.writable)
         parts.append(f"ReadWritePaths={folders}\n")
         parts.append(_LOCAL if unit.profile == "local" else _REMOTE_ONLY)
-        if unit.profile == "local" and unit.notes is not None:
-            parts.append(f"ReadWritePaths={_quoted(f'-{unit.notes}', dollar=False)}\n")
+        if unit.profile == "local":
+            parts += [f"ReadWritePaths={_quoted(f'-{one}', dollar=False)}\n" for one in unit.channels]
     parts.append(f"\n[Install]\nWantedBy={'multi-user.target' if system else 'default.target'}\n")
     return "".join(parts)
 

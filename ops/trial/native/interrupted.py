@@ -1,6 +1,7 @@
 """Cases in which somebody ends: the sender, at steps and moments, or the session that is written to."""
 
 import contextlib
+import os
 import random
 import signal
 import subprocess
@@ -118,6 +119,29 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
         report = _until_sure(trial, text, key)
         session.ready()
         trial.take(case, text, report)
+
+
+def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
+    """The sender dies right after the hand-over; days later the UI is started anew, in another directory."""
+    session, first = trial.session, trial.session.cwd
+    for number in range(max(2, count // 5)):
+        text, key = f"left behind {marker()}", uuid.uuid4().hex
+        trial.wake(text, key=key, step="worker.channel.sent")
+        trial.wait([mark_of(text)], 10)
+        case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
+        session.stop()
+        for path in session.home.rglob("*.jsonl"):
+            os.utime(path, (time.time() - 3 * 86400,) * 2)
+        session.cwd = first / f"other{number}"
+        session.cwd.mkdir()
+        session.start()
+        session.ready()
+        trial.take(case, text, _until_sure(trial, text, key))
+        new = f"anew {marker()}"
+        trial.take(case, new, trial.wake(new))
+    session.cwd = first
+    session.again()
+    session.ready()
 
 
 def _resume(session: Session, more: list[str]) -> None:

@@ -313,7 +313,7 @@ def manager(user: BoxUser) -> str:
 @pytest.fixture(scope="module")
 def hosted(box: SystemdBox) -> Iterator[Service]:
     """A hardened unit of the host's manager, whose user has an agent in the tmux session `codex`."""
-    user = box.user("ben")
+    user = long_running(box, "ben")
     profile = (FAKES / "standin.toml").read_text().replace('"standin"', '"codex"')
     user.write(".config/bus-watch/profiles/codex.toml", profile)
     user.write("codex.py", (FAKES / "standin.py").read_text())
@@ -372,6 +372,9 @@ def test_a_worker_of_the_host_types_into_a_pane(hosted: Service) -> None:
 def test_a_worker_of_the_host_hands_over_by_a_channel(hosted: Service) -> None:
     """The unit writes below no home but what it names: were the folder of notes not there, it would type."""
     user, service = hosted.user, hosted
+    # There Claude Code and Qwen Code have their inboxes, and answer beside them.
+    beside = f"/run/user/{user.uid}/{os.getpid()}.sock"
+    user.box.run("nsenter", "-t", str(service.pid()), "-m", "touch", beside)
     before = submitted(service)
     user.run("tmux", "new-session", "-d", "-s", "served", "-e", "PYTHONPATH=/opt/source", "--",
              "/opt/bus-watch/bin/python", "-m", "tests.fakes.codex_daemon")  # fmt: skip
@@ -402,7 +405,7 @@ def test_a_worker_of_the_host_hands_over_by_a_channel(hosted: Service) -> None:
 
     # All of the unit is killed between a hand-over and its proof: the next worker looks it up, and sends it only once.
     worker = service.pid()
-    user.run("tmux", "send-keys", "-t", "served", "silent", "Enter")
+    user.run("tmux", "send-keys", "-t", "served", "mute", "Enter")
     service.send("second")
     until(lambda: len(turns()) == 2, f"the hand-over\n{service.log()}")
     service.systemctl("kill", "--signal=KILL", "--kill-who=all", UNIT)

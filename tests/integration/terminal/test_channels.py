@@ -6,6 +6,7 @@ typed is known as well as what the channel was given.
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.channels import WORLDS, Claude, Codex, World
+from tests.fakes.channels import WORLDS, Claude, Codex, Qwen, World
 from tests.fakes.terminals import ROOT, Agent, Terminal
 from tests.world.waiting import until
 from worker.cli.main import main
@@ -181,6 +182,16 @@ def test_handed_over_without_an_answer_it_is_unproven_and_never_typed(world: Wor
     assert len(world.turns()) <= 1
 
 
+@pytest.mark.parametrize("mode", ["garbles", "dies"])
+def test_whatever_is_met_behind_the_hand_over_nothing_is_typed(world: World, mode: str) -> None:
+    agent = world.open("a")
+    world.mode(mode)
+    outcome = wake(world, "hello", key="al/1-0", timeout=3.0)
+    assert (outcome.exit_status, outcome.channel) in {(76, world.name), (0, world.name)}, outcome
+    assert (len(handed_over(world)), agent.submitted()) == (1, [])
+    assert outcome.verdict == "submitted" or len(world.turns()) <= 1
+
+
 def test_handed_over_without_an_answer_it_is_found_again(world: World) -> None:
     agent = world.open("a")
     world.mode("silent")
@@ -273,6 +284,33 @@ def test_what_another_conversation_has_is_not_sent_to_the_new_one(world: World) 
     assert (len(world.turns()), agent.submitted()) == (1, [])
 
 
+@pytest.mark.parametrize("make", [Claude, Qwen])
+@pytest.mark.parametrize(
+    ("record", "status"),
+    [("is old", 0), ("lies in another folder", 0), ("is gone", 76)],
+)
+def test_the_session_that_was_handed_it_is_asked_wherever_its_record_is(
+    terminal: Terminal, make: type[Claude], record: str, status: int
+) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = world.open("a")
+        killed(world, "channel.sent", "al/1-0")
+        until(lambda: len(world.turns()) == 1, "it has arrived")
+        path = world.inboxes[0].transcript
+        world.leave()
+        if record == "is old":
+            os.utime(path, (1e9, 1e9))
+        elif record == "lies in another folder":
+            other = Path(str(path).replace("/projects/", "/projects/-other"))
+            other.parent.mkdir(parents=True)
+            path.rename(other)
+        else:
+            path.unlink()
+        said = terminal.run("wake", "-t", "a", "--via", world.name, text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert said.returncode == status, said
+        assert (len(world.turns()), agent.submitted()) == (1, [])
+
+
 def test_what_may_wait_in_another_conversations_queue_is_unproven(terminal: Terminal) -> None:
     with contextlib.closing(Codex(terminal)) as world:
         agent = world.open("a")
@@ -283,6 +321,15 @@ def test_what_may_wait_in_another_conversations_queue_is_unproven(terminal: Term
         said = terminal.run("wake", "-t", "a", "--timeout", "4", text="hello", SOS_MESSAGE_KEY="al/1-0")
         assert (said.returncode, "handed to another thread" in said.stderr) == (76, True), said
         assert (len(world.daemon.queue), agent.events("submit", "queue")) == (1, [])
+
+
+def test_an_error_behind_what_was_done_is_no_refusal(terminal: Terminal) -> None:
+    with contextlib.closing(Codex(terminal)) as world:
+        agent = world.open("a")
+        world.mode("complains")
+        outcome = wake(world, "hello", key="al/1-0")
+        assert (outcome.verdict, outcome.channel) == ("submitted", "codex"), outcome
+        assert (world.turns(), agent.submitted()) == (["hello"], [])
 
 
 def handed_over(world: World) -> list[Path]:

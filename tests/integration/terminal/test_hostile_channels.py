@@ -156,6 +156,28 @@ def test_a_key_is_never_read_through_a_link(terminal: Terminal, make: type[Claud
         assert (world.turns(), agent.submitted()) == ([], ["hello"])
 
 
+@pytest.mark.parametrize("make", [Claude, Qwen])
+def test_what_an_inbox_says_of_another_message_is_not_about_this_one(terminal: Terminal, make: type[Claude]) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = world.open("a")
+        world.mode("confused")
+        outcome = wake(world)
+        assert (outcome.verdict, outcome.channel) == ("submitted", world.name), outcome
+        assert (world.turns(), agent.submitted()) == (["hello"], [])
+
+
+@pytest.mark.parametrize("folder", [".local/state/bus-watch", ".local/state/bus-watch/handed"])
+def test_notes_that_others_could_take_away_are_none(world: World, folder: str) -> None:
+    agent = world.open("a")
+    made = world.terminal.home / folder
+    made.mkdir(parents=True, exist_ok=True)
+    made.chmod(0o777)
+    outcome = wake(world)
+    assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+    assert "can be changed by others: chmod go-w" in outcome.passed[0]
+    assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
 @pytest.mark.parametrize("field", ["schemaVersion", "sessionId", "kind", "procStart"])
 def test_a_session_file_without_a_field_is_not_what_was_measured(terminal: Terminal, field: str) -> None:
     with contextlib.closing(Qwen(terminal)) as world:

@@ -41,7 +41,7 @@ def unit_file(
             path_variable="/usr/bin:/bin",
             user=user,
             profile=profile,
-            notes=folder / ".local/state/bus-watch",
+            channels=(folder / ".local/state/bus-watch", Path("/run/user/1000")),
             credential=more.get("credential"),
         )
     )

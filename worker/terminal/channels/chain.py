@@ -21,7 +21,7 @@ from worker.fault_steps import step
 from worker.terminal import processes, target
 from worker.terminal.catalogue import Catalogue
 from worker.terminal.channels import handed
-from worker.terminal.channels.channel import AsideError, Message, Session, Site
+from worker.terminal.channels.channel import AsideError, Message, NotTakenError, Session, Site
 from worker.terminal.channels.names import TYPE, links, no_link
 from worker.terminal.channels.sites import module, site_of
 from worker.terminal.leftover import PasteNote, fate_of
@@ -228,6 +228,8 @@ class _Chain:
                 handed.note(self._message.id, link, session.id)
             except OSError as why:
                 raise AsideError(f"no note of it can be made in {handed.FOLDER}: {why.strerror}") from None
+            except AsideError as why:
+                raise AsideError(f"no note of it can be made: {why}") from None
         try:
             if not lock.is_ours():
                 raise AsideError("the pane changed in the last moment")
@@ -240,8 +242,10 @@ class _Chain:
     def _handed(self, link: str, session: Session) -> Verdict:
         try:
             return session.send(self._message, self._deadline - 0.2)
-        except AsideError:
+        except NotTakenError:
             raise
+        except BusWatchError as why:
+            return Verdict("unproven", f"it was handed to {link}, then: {why}")
         except Exception as why:  # noqa: BLE001 - from here on even our own bug must not read as "try it again"
             return Verdict("unproven", f"it was handed to {link}, then this program failed: {type(why).__name__}")
 

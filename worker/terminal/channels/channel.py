@@ -3,8 +3,9 @@
 `find` of a channel's module gives the session that the pane shows, or raises `AsideError` where it is not there, is not
 what was measured, or is not certainly this pane's. A `Session` looks a message up, and sends it.
 
-Promises: `AsideError` means that the agent has got nothing, so that the next link may be tried. From the moment at
-which it may have got something, a session gives a verdict and never raises: what cannot be known is `unproven`.
+Promises: `AsideError` means that the agent has got nothing, so that the next link may be tried. Of what `send` raises
+only `NotTakenError` means that: from the moment at which the agent may have got something, a session gives a verdict,
+and what cannot be known is `unproven`.
 """
 
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ class DriftError(AsideError):
 
     def __str__(self) -> str:
         return NOT_MEASURED + super().__str__()
+
+
+class NotTakenError(AsideError):
+    """What was sent, or was to be, has certainly not been taken; the words say why."""
+
+    code = "not_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,7 @@ class Session(Protocol):
         """Hand the message over, and say by `until` (monotonic clock) what became of it.
 
         Raises:
-            AsideError: it was refused.
+            NotTakenError: it was refused, or could not be handed over.
         """
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from worker.secret import Secret
 from worker.terminal.channels import owned
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
-from worker.terminal.channels.inbox import InboxSession, dashed
+from worker.terminal.channels.inbox import InboxSession, of
 
 _BYPASS = re.compile(r"--dangerously-skip-permissions|--allow-dangerously-skip-permissions|bypassPermissions")
 _BYPASS_SHOWN = "bypass permissions on"
@@ -44,7 +44,7 @@ def find(site: Site, until: float) -> "ClaudeSession":
     if not isinstance(key, str) or not key:
         raise DriftError("the key of its inbox is of a kind that is not known")
     link = owned.connected(path, until)
-    return ClaudeSession(link, path, Secret(key), known, f"{base}/projects/{dashed(known['cwd'])}")
+    return ClaudeSession(link, path, Secret(key), known, f"{base}/projects")
 
 
 def _described(base: str, pids: list[int]) -> dict[str, Any]:
@@ -94,9 +94,10 @@ class ClaudeSession(InboxSession):
 
     agent = "claude"
 
-    def __init__(self, link: socket.socket, path: str, key: Secret, known: dict[str, Any], folder: str) -> None:
+    def __init__(self, link: socket.socket, path: str, key: Secret, known: dict[str, Any], projects: str) -> None:
         self._key = key
-        super().__init__(link, path, f"{folder}/{known['sessionId']}.jsonl", busy=known["status"] != "idle")
+        busy = known["status"] != "idle"
+        super().__init__(link, path, projects, known["cwd"], known["sessionId"], busy=busy)
 
     def _frames(self, message: Message, text: str, reply: str) -> list[dict[str, Any]]:
         said = {
@@ -114,8 +115,8 @@ class ClaudeSession(InboxSession):
         queued = record.get("type") == "queue-operation" and record.get("operation") == "enqueue"
         return "queued" if queued else ""
 
-    def _told(self, frame: dict[str, Any]) -> tuple[str, str]:
-        if frame.get("action") != "peer_message_status":
+    def _told(self, frame: dict[str, Any], message: Message) -> tuple[str, str]:
+        if frame.get("action") != "peer_message_status" or not of(message.id, frame, "orig_msg_id", "dropped_msg_ids"):
             return "", ""
         status = str(frame.get("status"))
         reason = str(frame.get("drop_reason") or frame.get("reason") or "")[:100]

@@ -18,7 +18,7 @@ from worker import process_table
 from worker.fault_steps import step
 from worker.terminal.channels import owned
 from worker.terminal.channels.answers import parsed
-from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
+from worker.terminal.channels.channel import AsideError, DriftError, Message, NotTakenError, Site
 from worker.terminal.channels.codex_threads import REMOTE, Thread, home_of, interfaces, loaded, loaded_ids, only, read
 from worker.terminal.channels.jsonrpc import JsonRpc, RefusedCallError, UnknownCallError
 from worker.terminal.channels.websocket import BrokenError, ShapeError, WebSocket
@@ -134,17 +134,19 @@ class CodexSession:
 
     def lookup(self, message: Message) -> Verdict | None:
         """See `channel.Session.lookup`."""
-        until = time.monotonic() + 5
         try:
-            queued = self._queued(until)
-            if self._recorded(message):  # read after the queue: what leaves the queue in between is in the record
-                return self._submitted("its turn began earlier")
+            found = self._there(message, time.monotonic() + 5)
         except (RefusedCallError, BrokenError) as why:
             raise AsideError(str(why)) from None
+        return self._elsewhere(message) if found is None and message.session not in {"", self.id} else found
+
+    def _there(self, message: Message, until: float) -> Verdict | None:
+        """What queue and record of this thread say of it; None: they have it not. Raises what `JsonRpc.call` does."""
+        queued = self._queued(until)
+        if self._recorded(message):  # read after the queue: what leaves the queue in between is in the record
+            return self._submitted("its turn began earlier")
         mine = [one["id"] for one in queued if one.get("clientUserMessageId") == self._name(message)]
-        if mine:
-            return self._follow(message, str(mine[0]), time.monotonic() + 3)
-        return self._elsewhere(message) if message.session not in {"", self.id} else None
+        return self._follow(message, str(mine[0]), time.monotonic() + 3) if mine else None
 
     def _elsewhere(self, message: Message) -> Verdict:
         """What the record of the thread says to which it was handed. AsideError: it may wait in that one's queue."""
@@ -167,11 +169,22 @@ class CodexSession:
             )
             submission = added.get("queuedSubmission")
         except RefusedCallError as why:
-            raise AsideError(str(why)) from None
+            return self._despite(str(why), message, until)
         except BrokenError as why:
-            return Verdict("unproven", f"it was handed to codex, then: {why}")
+            found = self._submitted("its turn began") if self._recorded(message) else None
+            return found or Verdict("unproven", f"it was handed to codex, then: {why}")
         step("channel.sent")
         return self._follow(message, str(submission.get("id")) if isinstance(submission, dict) else "", until)
+
+    def _despite(self, refusal: str, message: Message, until: float) -> Verdict:
+        """What became of a message that was refused: an error may come behind what was done."""
+        try:
+            found = self._there(message, until)
+        except (RefusedCallError, BrokenError):  # the thread is closed, or the server gone
+            found = self._submitted("its turn began") if self._recorded(message) else None
+        if found is None:
+            raise NotTakenError(refusal)
+        return found
 
     def close(self) -> None:
         """See `channel.Session.close`."""
@@ -193,8 +206,8 @@ class CodexSession:
                     if not started:
                         started = True
                         self._start(submission, until)
-            except RefusedCallError:
-                pass  # what was to be started runs by now
+            except (RefusedCallError, DriftError):
+                pass  # what was to be started runs by now, or what was said is not known: the record tells
             except BrokenError as broken:
                 why = str(broken)
                 break

@@ -1,7 +1,8 @@
 """Notes of what was handed to a channel: on the disk before it is, so that they outlive sender, pane and agent.
 
 A note is a file in `~/.local/state/bus-watch/handed`, called `ID.CHANNEL`, with the session's name in it. Its time is
-when the message was handed over last. Each function raises OSError where the folder cannot be used.
+when the message was handed over last. Each function raises OSError where the folder cannot be used. A note that others
+could take away is none, so nothing is noted where they could.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from worker.durable import sync
+from worker.terminal.channels import owned
 from worker.terminal.channels.names import CHANNELS
 
 BELOW_HOME = ".local/state/bus-watch"
@@ -48,9 +50,15 @@ def noted(identity: str) -> Note | None:
 
 
 def note(identity: str, channel: str, session: str) -> None:
-    """Note that the channel's session gets the message. Once this returns it outlives a power failure."""
+    """Note that the channel's session gets the message. Once this returns it outlives a power failure.
+
+    Raises:
+        AsideError: others can change the folder.
+    """
     folder = os.path.expanduser(FOLDER)  # noqa: PTH111 - these commands start without pathlib
     _make(folder)
+    for one in (os.path.dirname(folder), folder):  # noqa: PTH120 - the same
+        owned.check_folder(os.path.realpath(one))
     handle = os.open(
         _path(identity, channel), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )

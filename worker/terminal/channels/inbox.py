@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from worker.fault_steps import step
 from worker.terminal.channels.answers import parsed
-from worker.terminal.channels.channel import AsideError, Message
+from worker.terminal.channels.channel import AsideError, Message, NotTakenError
 from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
 
@@ -50,16 +50,24 @@ def unforged(text: str) -> str:
     return _TAG.sub(r"(message: \1)", _NOTE.sub(r"\1> ", text))
 
 
+def of(name: str, frame: dict[str, Any], single: str, several: str) -> bool:
+    """Whether a frame is of the message of that name: an earlier sender may have had our number, and so our socket."""
+    others = frame.get(several)
+    return frame.get(single) == name or (isinstance(others, list) and name in others)
+
+
 class InboxSession(ABC):
     """One session; see `channel.Session`."""
 
     agent = ""
+    below = ""
+    """Where transcripts lie below their folder's."""
 
-    def __init__(self, link: socket.socket, path: str, transcript: str, *, busy: bool) -> None:
-        """`path` is the socket's to which `link` is connected, `transcript` the session's file."""
-        self._link, self._path, self._transcript = link, path, transcript
-        self.id = os.path.basename(transcript).removesuffix(".jsonl")  # noqa: PTH119 - no pathlib here
-        self.busy = busy
+    def __init__(self, link: socket.socket, path: str, projects: str, folder: str, session: str, *, busy: bool) -> None:
+        """`path` is the socket's to which `link` is connected; `session` works in `folder`."""
+        self._link, self._path, self._projects = link, path, projects
+        self._transcript = f"{projects}/{dashed(folder)}/{self.below}{session}.jsonl"
+        self.id, self.busy = session, busy
 
     @abstractmethod
     def _frames(self, message: Message, text: str, reply: str) -> list[dict[str, Any]]:
@@ -70,17 +78,24 @@ class InboxSession(ABC):
         """What a record of the transcript that has the message says: `submitted`, `queued`, or nothing."""
 
     @abstractmethod
-    def _told(self, frame: dict[str, Any]) -> tuple[str, str]:
+    def _told(self, frame: dict[str, Any], message: Message) -> tuple[str, str]:
         """What a frame at our socket says of the message: `queued`, `dropped` or `held`, or nothing; and why."""
 
     def lookup(self, message: Message) -> Verdict | None:
         """See `channel.Session.lookup`; a conversation that has been cleared since has a transcript of its own."""
-        found = ""
+        paths = {self._transcript}
         folder = glob.escape(os.path.dirname(self._transcript))  # noqa: PTH120 - these commands start without pathlib
         for path in glob.glob(f"{folder}/*.jsonl"):  # noqa: PTH207 - the same
             with contextlib.suppress(OSError):
-                if path == self._transcript or time.time() - os.stat(path).st_mtime < _DAY:  # noqa: PTH116 - the same
-                    found = max(found, self._recorded(path, message, 0)[0], key=("", "queued", "submitted").index)
+                if time.time() - os.stat(path).st_mtime < _DAY:  # noqa: PTH116 - the same
+                    paths.add(path)
+        if message.session not in {"", self.id}:
+            theirs = glob.glob(f"{glob.escape(self._projects)}/*/{self.below}{message.session}.jsonl")  # noqa: PTH207 - the same
+            if not theirs:
+                raise AsideError("it was handed to another session, whose record is not there")
+            paths.update(theirs)
+        states = [self._recorded(one, message, 0)[0] for one in paths]
+        found = max(states, key=("", "queued", "submitted").index)
         return self._verdict(found, "it was handed over earlier") if found else None
 
     def send(self, message: Message, until: float) -> Verdict:
@@ -112,11 +127,11 @@ class InboxSession(ABC):
             seen = found or seen
             if seen == "submitted" or (seen and (self.busy or time.monotonic() - began > _PATIENCE)):
                 return self._verdict(seen, "its session has it")
-            status, reason = self._told(replies.next(pace(time.monotonic() - began)))
+            status, reason = self._told(replies.next(pace(time.monotonic() - began)), message)
             if status == "queued":
                 seen = status
             elif status == "dropped" and not seen:
-                raise AsideError(f"the session dropped it: {reason}")
+                raise NotTakenError(f"the session dropped it: {reason}")
             elif status == "held":
                 return Verdict("unproven", f"the session says that the message is {reason}")
         if seen:
@@ -163,7 +178,7 @@ class _Replies:
             self._listener.listen(4)
         except OSError as why:
             self._listener.close()
-            raise AsideError(f"{self.path}: {why.strerror}") from None
+            raise NotTakenError(f"{self.path}: {why.strerror}") from None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -21,7 +21,7 @@ def connected(path: str, until: float) -> socket.socket:
     """
     real = os.path.realpath(path)
     _check(real, stat.S_ISSOCK, "a socket")
-    _check_folder(os.path.dirname(real))  # noqa: PTH120 - these commands start without pathlib
+    check_folder(os.path.dirname(real))  # noqa: PTH120 - these commands start without pathlib
     if len(os.fsencode(real)) > 100:
         raise AsideError(f"the name of the socket {real} is too long")
     link = socket.socket(socket.AF_UNIX)
@@ -46,6 +46,15 @@ def there(path: str) -> bool:
         return False
 
 
+def check_folder(path: str) -> None:
+    """Whoever may write a folder may put another socket or file in the place of one, or take it away.
+
+    Raises:
+        AsideError: it is not there, somebody else's, or open to others.
+    """
+    _check(path, stat.S_ISDIR, "a folder")
+
+
 def content(path: str, *, secret: bool = False) -> bytes:
     """A file of the caller's own that nobody else can change, and if it is a secret none can read.
 
@@ -64,11 +73,6 @@ def content(path: str, *, secret: bool = False) -> bytes:
         return os.read(handle, _MAX_FILE)
     finally:
         os.close(handle)
-
-
-def _check_folder(path: str) -> None:
-    """Whoever may write a folder may put another socket in the place of this one."""
-    _check(path, stat.S_ISDIR, "a folder")
 
 
 def _check(path: str, kind: Callable[[int], bool], words: str) -> None:

@@ -13,7 +13,7 @@ from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.terminal.channels import handed, owned
 from worker.terminal.channels.answers import parsed
-from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
+from worker.terminal.channels.channel import AsideError, DriftError, Message, NotTakenError, Site
 from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
 
@@ -51,12 +51,16 @@ class Plugin:
         """The answer to one question.
 
         Raises:
-            AsideError: nobody listens, or it is another's.
+            NotTakenError: nobody listens, or it is another's; nothing was sent.
+            AsideError: what answered is another process's.
             DriftError: it is of another version, or what came is no answer of a plugin.
             PluginRefusedError: it was answered with an error.
             LostError: the question was sent, and no answer came.
         """
-        link = owned.connected(self._path, until)
+        try:
+            link = owned.connected(self._path, until)
+        except AsideError as why:
+            raise NotTakenError(str(why)) from None
         with link:
             try:
                 link.sendall(json.dumps(question).encode() + b"\n")
@@ -132,19 +136,23 @@ class PluginSession:
             self._plugin.ask(until, op="send", session=self.id, suffix=_suffix(message), text=message.text)
         except PluginRefusedError as why:
             refused = str(why)
-        except LostError as why:
+        except NotTakenError:
+            raise
+        except (LostError, AsideError) as why:
             return Verdict("unproven", f"it was handed over, then {why}")
-        try:
-            began = time.monotonic()
-            while (found := self._look(message, until)) is None or (found.verdict != "submitted" and not self.busy):
-                if found is None and refused:
-                    raise AsideError(refused)
-                if time.monotonic() > until:
-                    return found or Verdict("unproven", "it was handed over, but its session has it not")
-                time.sleep(pace(time.monotonic() - began))
-        except LostError as why:
-            return Verdict("unproven", f"it was handed over, then {why}")
-        return found
+        began = time.monotonic()
+        while True:
+            try:
+                found = self._look(message, until)
+            except (LostError, AsideError) as why:  # it has ended, or another listens there by now
+                return Verdict("unproven", f"it was handed over, then {why}")
+            if found is None and refused:
+                raise NotTakenError(refused)
+            if found is not None and (found.verdict == "submitted" or self.busy):
+                return found
+            if time.monotonic() > until:
+                return found or Verdict("unproven", "it was handed over, but its session has it not")
+            time.sleep(pace(time.monotonic() - began))
 
     def close(self) -> None:
         """Each question has a connection of its own."""
@@ -152,8 +160,10 @@ class PluginSession:
     def _look(self, message: Message, until: float, other: str = "") -> Verdict | None:
         session = other or self.id
         said = self._plugin.ask(until, op="look", session=session, suffix=_suffix(message))
+        if not isinstance(said.get("found"), bool):
+            raise DriftError("the plugin's answer has not the shape that is known")
         self.busy = bool(said.get("busy"))
-        if not said.get("found"):
+        if not said["found"]:
             return None
         proof = f"session {session}"
         if said.get("answered"):

@@ -15,8 +15,8 @@ from worker import process_table
 from worker.secret import Secret
 from worker.terminal.channels import owned
 from worker.terminal.channels.answers import parsed
-from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
-from worker.terminal.channels.inbox import InboxSession, dashed
+from worker.terminal.channels.channel import AsideError, DriftError, Message, NotTakenError, Site
+from worker.terminal.channels.inbox import InboxSession, of
 
 _SHAPE = {"pid": int, "sessionId": str, "cwd": str, "kind": str, "procStart": str}
 _BUSY = re.compile(r"esc to cancel\)|⏳ \d+ queued")
@@ -37,8 +37,8 @@ def find(site: Site, until: float) -> "QwenSession":
         raise DriftError("the key of its inbox is of a kind that is not known")
     _accepts(base, known["cwd"])
     link = owned.connected(path, until)
-    transcript = f"{base}/projects/{dashed(known['cwd'])}/chats/{known['sessionId']}.jsonl"
-    return QwenSession(link, path, transcript, Secret(key), known["sessionId"], busy=bool(_BUSY.search(site.screen)))
+    busy = bool(_BUSY.search(site.screen))
+    return QwenSession(link, path, Secret(key), f"{base}/projects", known["cwd"], known["sessionId"], busy=busy)
 
 
 def _described(base: str, pids: list[int]) -> dict[str, Any]:
@@ -82,16 +82,17 @@ class QwenSession(InboxSession):
     """One session; see `inbox.InboxSession`."""
 
     agent = "qwen"
+    below = "chats/"
 
     def __init__(
-        self, link: socket.socket, path: str, transcript: str, key: Secret, session: str, *, busy: bool
+        self, link: socket.socket, path: str, key: Secret, projects: str, folder: str, session: str, *, busy: bool
     ) -> None:
-        self._key, self._session = key, session
-        super().__init__(link, path, transcript, busy=busy)
+        self._key = key
+        super().__init__(link, path, projects, folder, session, busy=busy)
 
     def _frames(self, message: Message, text: str, reply: str) -> list[dict[str, Any]]:
         if len(text) > _MAX_FRAME:
-            raise AsideError("its inbox takes no message of that size")
+            raise NotTakenError("its inbox takes no message of that size")
         said = {
             "msgV": 1,
             "msgId": str(uuid.UUID(message.id)),
@@ -99,7 +100,7 @@ class QwenSession(InboxSession):
             "priority": "next",
             "from": reply,
             "fromName": "bus-watch",
-            "toSessionId": self._session,
+            "toSessionId": self.id,
             "message": {"role": "user", "content": text},
         }
         return [{"msgV": 1, "type": "auth", "token": self._key.reveal()}, said]
@@ -107,8 +108,9 @@ class QwenSession(InboxSession):
     def _state(self, record: dict[str, Any]) -> str:
         return "submitted" if record.get("type") == "user" else ""
 
-    def _told(self, frame: dict[str, Any]) -> tuple[str, str]:
-        if frame.get("action") != "delivery_status":
+    def _told(self, frame: dict[str, Any], message: Message) -> tuple[str, str]:
+        mine = of(str(uuid.UUID(message.id)), frame, "origMsgId", "droppedMsgIds")
+        if frame.get("action") != "delivery_status" or not mine:
             return "", ""
         status, reason = str(frame.get("status")), str(frame.get("dropReason") or "")[:100]
         if status == "delivered":

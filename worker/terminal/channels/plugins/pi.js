@@ -2,6 +2,7 @@
 // Measured with pi 1.5.2. One JSON line asked, one answered; see docs/channels.md.
 import fs from "node:fs"
 import net from "node:net"
+import { dirname, join } from "node:path"
 
 export default function (pi) {
   const folder = `${process.env.HOME}/.local/state/bus-watch`
@@ -18,15 +19,26 @@ export default function (pi) {
     if (mine.sent) mine.states.delete(mine.sent.suffix)
     mine.sent = undefined
   }
-  const recorded = (suffix) => {
+  const records = (dir) =>
+    (fs.existsSync(dir) ? fs.readdirSync(dir) : []).filter((one) => one.endsWith(".jsonl")).map((one) => join(dir, one))
+  const late = (file) => Date.now() - fs.statSync(file).mtimeMs < 864e5
+  const has = (file, suffix) => fs.readFileSync(file, "utf8").includes(`"busWatch":"${suffix}"`)
+  // Whether a session has it: one of this folder that was open within a day, or the one that was handed it.
+  const recorded = (suffix, meant) => {
     const dir = ctx.sessionManager.getSessionDir()
-    const late = (name) => name.endsWith(".jsonl") && Date.now() - fs.statSync(`${dir}/${name}`).mtimeMs < 864e5
-    const has = (name) => fs.readFileSync(`${dir}/${name}`, "utf8").includes(`"busWatch":"${suffix}"`)
-    return fs.existsSync(dir) && fs.readdirSync(dir).some((name) => late(name) && has(name))
+    const is = (file) => file.endsWith(`_${meant}.jsonl`)
+    const own = records(dir)
+    let theirs = own.filter(is)
+    if (meant && meant !== ctx.sessionManager.getSessionId() && !theirs.length) {
+      const all = fs.readdirSync(dirname(dir), { withFileTypes: true }).filter((one) => one.isDirectory())
+      theirs = all.flatMap((one) => records(join(dirname(dir), one.name)).filter(is))
+      if (!theirs.length) throw new Error("the session that was handed it has no record: what became of it is not known")
+    }
+    return [...theirs, ...own.filter(late)].some((file) => has(file, suffix))
   }
-  const look = ({ suffix }) => {
+  const look = ({ suffix, session }) => {
     if (ctx.isIdle() && mine.sent && Date.now() - mine.sent.at > 5000) lost()
-    const state = suffix && (mine.states.get(suffix) ?? (recorded(suffix) ? "taken" : ""))
+    const state = suffix && (mine.states.get(suffix) ?? (recorded(suffix, session) ? "taken" : ""))
     const busy = !ctx.isIdle() || mine.waiting.length > 0
     return { session: ctx.sessionManager.getSessionId(), busy, found: !!state, answered: state === "taken" }
   }
