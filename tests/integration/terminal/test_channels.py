@@ -5,6 +5,7 @@ typed is known as well as what the channel was given.
 """
 
 import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from tests.world.waiting import until
 from worker.cli.main import main
 from worker.doctor.transports import _way as way
 from worker.settings import AgentSettings
+from worker.terminal.channels import handed
 from worker.terminal.channels.chain import deliver
 from worker.terminal.channels.names import NOT_MEASURED
 from worker.terminal.submit import Options, Outcome
@@ -356,6 +358,19 @@ def test_where_no_note_can_be_made_it_is_typed_and_says_why(world: World) -> Non
     assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
     assert "no note of it can be made" in outcome.passed[0]
     assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
+def test_a_note_that_was_not_made_whole_is_none(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = world.open("a")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(handed, "sync", full)
+    outcome = wake(world, "hello", key="al/1-0")
+    assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+    assert "No space left" in outcome.passed[0]
+    assert (handed_over(world), world.turns(), agent.submitted()) == ([], [], ["hello"])
 
 
 @pytest.mark.parametrize("via", ["auto", "native", "type"])

@@ -227,6 +227,7 @@ class _Chain:
             try:
                 handed.note(self._message.id, link, session.id)
             except OSError as why:
+                self._withdraw()  # half of one is one to whoever comes next, who would not type either
                 raise AsideError(f"no note of it can be made in {handed.FOLDER}: {why.strerror}") from None
             except AsideError as why:
                 raise AsideError(f"no note of it can be made: {why}") from None
