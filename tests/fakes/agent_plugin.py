@@ -61,7 +61,8 @@ class AgentPlugin:
                 version = 2 if self.word == "drifted" else 1
             if not silent:
                 known = {"version": version, "agent": self._agent, "pid": self._pid}
-                link.sendall((json.dumps({**known, **answer}) + "\n").encode())
+                said = (json.dumps({**known, **answer}) + "\n").encode()
+                link.sendall(said[: len(said) // 2] if self.word == "halves" and asked["op"] == "send" else said)
 
     def _look(self, asked: dict[str, Any]) -> dict[str, Any]:
         if "session" not in asked and asked.get("title", "") != self._title:

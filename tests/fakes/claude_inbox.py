@@ -122,6 +122,8 @@ class ClaudeInbox:
             self._tell(frame, "rate-limited" if self._mode == "refuses" else "duplicate")
             return
         self._last = text
+        if self._mode == "halves":
+            self._tell(frame, "rate-limited")
         if self._mode in {"silent", "garbles", "dies"}:
             self._late.append(text)
             if self._mode == "garbles":
@@ -137,7 +139,8 @@ class ClaudeInbox:
         said = {"type": "control", "action": action, "status": "dropped", "drop_reason": reason}
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(frame["from"].removeprefix("uds:"))
-            link.sendall((json.dumps({**said, "orig_msg_id": frame["msg_id"]}) + "\n").encode())
+            words = (json.dumps({**said, "orig_msg_id": frame["msg_id"]}) + "\n").encode()
+            link.sendall(words[: len(words) // 2] if self._mode == "halves" else words)
 
     def _enqueue(self, text: str) -> None:
         self.waiting.append(text)

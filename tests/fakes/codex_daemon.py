@@ -26,8 +26,8 @@ class CodexDaemon:
     """The server of one CODEX_HOME.
 
     `mode`: `busy`, `stopped` (a queue), `refuses`, `drifted`, `complains` (of what it has done). What is added is
-    taken, then it is `drifted` (`garbles`) or gone (`dies`); or no answer comes: `silent` (it waits), `mute` (its turn
-    begins).
+    taken, then it is `drifted` (`garbles`) or gone (`dies`), half of an answer comes (`halves`), or none: `silent` (it
+    waits), `mute` (its turn begins).
     """
 
     def __init__(self, home: Path) -> None:
@@ -108,7 +108,11 @@ class CodexDaemon:
                         if event.message_finished:
                             whole, said = json.loads(said), ""
                             for answer in self._answers(whole):
-                                link.sendall(protocol.send(TextMessage(json.dumps(answer))))
+                                said_back = protocol.send(TextMessage(json.dumps(answer)))
+                                if self.mode == "halves" and "queuedSubmission" in answer.get("result", {}):
+                                    link.sendall(said_back[: len(said_back) // 2])
+                                    return
+                                link.sendall(said_back)
 
     def _answers(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         if "id" not in asked:

@@ -50,9 +50,9 @@ class QwenInbox(ClaudeInbox):
         said = {"msgV": 1, "type": "control", "action": "delivery_status", "origMsgId": frame["msgId"], **what}
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(frame["from"])
-            link.sendall(
-                (json.dumps({"msgV": 1, "type": "auth", "token": "x"}) + "\n" + json.dumps(said) + "\n").encode()
-            )
+            words = (json.dumps(said) + "\n").encode()
+            link.sendall((json.dumps({"msgV": 1, "type": "auth", "token": "x"}) + "\n").encode())
+            link.sendall(words[: len(words) // 2] if self._mode == "halves" else words)
 
     def _enqueue(self, text: str) -> None:
         self.waiting.append(text)

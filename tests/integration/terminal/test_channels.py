@@ -184,7 +184,7 @@ def test_handed_over_without_an_answer_it_is_unproven_and_never_typed(world: Wor
     assert len(world.turns()) <= 1
 
 
-@pytest.mark.parametrize("mode", ["garbles", "dies"])
+@pytest.mark.parametrize("mode", ["garbles", "dies", "halves"])
 def test_whatever_is_met_behind_the_hand_over_nothing_is_typed(world: World, mode: str) -> None:
     agent = world.open("a")
     world.mode(mode)
