@@ -61,19 +61,24 @@ const idle = async () => {
   await next()
 }
 
-// What an earlier process of this extension has handed over, in this session or one that was left within a day.
+// What an earlier process of this extension has handed over: in this session, the one that was handed it, or one that was
+// left within a day.
 const lines = (file) => (fs.existsSync(file) ? fs.readFileSync(file, "utf8").split("\n") : [])
-const noted = async (suffix) => {
+const noted = async (suffix, meant) => {
   const all = dirname(session.workspacePath)
+  const named = [meant, session.sessionId]
+  const old = (name, file) => !named.includes(name) && Date.now() - fs.statSync(file).mtimeMs > 864e5
+  if (meant && meant !== session.sessionId && !fs.existsSync(`${all}/${meant}`))
+    throw new Error("the session that was handed it has no record: what became of it is not known")
   for (const name of fs.readdirSync(all)) {
     const file = `${all}/${name}/bus-watch.jsonl`
-    if (!fs.existsSync(file) || Date.now() - fs.statSync(file).mtimeMs > 864e5) continue
+    if (!fs.existsSync(file) || old(name, file)) continue
     const mine = lines(file).filter((line) => line.includes(`"busWatch":"${suffix}"`))
     const { id, handed, by } = mine.map((line) => JSON.parse(line)).pop() ?? {}
     if (handed || by === pid) throw new Error("another session has it, or had: what became of it is not known")
     if (!id) continue // it waited in a process that is gone
-    const named = `"messageId":"${id}"`
-    const is = (line) => line.includes(named) && line.startsWith('{"type":"user.message"')
+    const wanted = `"messageId":"${id}"`
+    const is = (line) => line.includes(wanted) && line.startsWith('{"type":"user.message"')
     if (lines(`${all}/${name}/events.jsonl`).some(is)) return "taken"
     if (await queued(id)) return "waiting"
   }
@@ -81,7 +86,7 @@ const noted = async (suffix) => {
 const look = async ({ suffix, session: meant }) => {
   if (!meant) await onScreen()
   await next()
-  const state = suffix && (states.get(suffix) ?? (await noted(suffix)))
+  const state = suffix && (states.get(suffix) ?? (await noted(suffix, meant)))
   const busy = waiting.length > 0 || (!sent && (await processing())) // one that was handed over is next
   return { session: session.sessionId, busy, found: !!state, answered: state === "taken" }
 }
