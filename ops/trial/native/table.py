@@ -6,14 +6,14 @@ from typing import Any
 
 
 def of(path: Path) -> str:
-    """Markdown: a row for each case, a column for each version of a UI; the latest result counts."""
+    """Markdown: a row for each case, a column for each UI in the version tried last; the latest result counts."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
         if "version" not in one:  # a week has no column of its own
             continue
         found[f"{one['ui']} {one['version']}", one["case"]] = one
-    names = list(dict.fromkeys(name for name, _ in found))
+    names = list({name.partition(" ")[0]: name for name, _ in found}.values())
     cases = list(dict.fromkeys(case for _, case in found))
     rows = [["case", *names], ["---"] * (len(names) + 1)]
     rows += [[case, *(_cell(found.get((name, case))) for name in names)] for case in cases]
