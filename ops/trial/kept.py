@@ -80,25 +80,32 @@ def newest(paths: Iterable[Path]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def table(rounds: Rounds, uis: Iterable[str]) -> str:
-    """Markdown: a row for each case, a column for each UI; how many of its messages ended as they had to."""
+    """Markdown: a row for each case, a column for each UI; how many of its messages ended as they had to.
+
+    A round of another version than the one in its column's head has it behind its figure.
+    """
     names = [name for name in uis if any(ui == name for ui, _ in rounds)]
     own = {name: [one for (ui, _), one in rounds.items() if ui == name] for name in names}
-    heads = [f"{name} {max(own[name], key=lambda one: one['begun'])['version']}" for name in names]
+    last = {name: max(own[name], key=lambda one: one["begun"])["version"] for name in names}
+    heads = [f"{name} {last[name]}" for name in names]
     cases = list(dict.fromkeys(_group(case) for ui, case in rounds if ui in names))
     lines = ["| case | " + " | ".join(heads) + " |", "|---|" + "---|" * len(names)]
     for case in sorted(cases, key=_order):
-        cells = [_cell(name, case, [one for one in own[name] if _group(one["case"]) == case]) for name in names]
+        cells = [
+            _cell(name, last[name], case, [one for one in own[name] if _group(one["case"]) == case]) for name in names
+        ]
         lines.append(f"| {case} | " + " | ".join(cells) + " |")
     days = [time.strftime("%Y-%m-%d", time.gmtime(max(one["begun"] for one in own[name]))) for name in names]
     return "\n".join([*lines, "| last run | " + " | ".join(days) + " |"])
 
 
-def _cell(ui: str, case: str, rows: list[Mapping[str, Any]]) -> str:
+def _cell(ui: str, version: str, case: str, rows: list[Mapping[str, Any]]) -> str:
     if not rows:
         return "never asks" if case.startswith("dialog") and not UIS[ui].asks else "-"
     right = sum(outcome["good"] for row in rows for outcome in row["outcomes"])
     broken = ", broken" if any(row["broken"] for row in rows) else ""
-    return f"{right}/{sum(row['n'] for row in rows)}{broken}"
+    older = ", ".join(sorted({row["version"] for row in rows} - {version}))
+    return f"{right}/{sum(row['n'] for row in rows)}{broken}{f' ({older})' if older else ''}"
 
 
 def _group(case: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -200,6 +200,14 @@ def test_a_table_says_why_a_cell_is_empty(tmp_path: Path) -> None:
     assert "| dialog | 1/1 | never asks |" in shown
     assert "| short | - | 1/1 |" in shown
     assert "| shell | - | 0/0, broken |" in shown
+
+
+def test_a_round_of_another_version_than_the_columns_says_so(tmp_path: Path) -> None:
+    rows = [row(UIS["pi"], case, [outcome("submitted", 1)]) for case in ("short", "shell")]
+    older = results(tmp_path / "a.json", 1, [replace(one, version="0.9") for one in rows])
+    newer = results(tmp_path / "b.json", 2, [replace(rows[0], version="1.0")])
+    shown = table(newest([older, newer]), ["pi"]).splitlines()
+    assert [shown[0], *shown[2:4]] == ["| case | pi 1.0 |", "| short | 1/1 |", "| shell | 1/1 (0.9) |"]
 
 
 def test_kept_results_have_each_round_once_with_what_repeats_it(tmp_path: Path) -> None:
