@@ -204,6 +204,18 @@ def test_handed_over_without_an_answer_it_is_found_again(world: World) -> None:
     assert (world.turns(), agent.submitted()) == (["hello"], [])
 
 
+def test_sent_again_while_its_session_is_slow_it_is_not_typed(world: World) -> None:
+    agent = world.open("a")
+    world.mode("silent")
+    for _ in range(2):  # Claude Code says of the second one that it is a duplicate
+        outcome = wake(world, "hello", key="al/1-0", timeout=3.0)
+        assert (outcome.exit_status in {0, 76}, outcome.channel) == (True, world.name), outcome
+    assert agent.submitted() == []
+    world.mode("")
+    assert wake(world, "hello", key="al/1-0").verdict == "submitted"
+    assert (world.turns(), agent.submitted()) == (["hello"], [])
+
+
 def test_a_text_that_was_typed_and_not_proven_does_not_go_by_the_channel_as_well(world: World) -> None:
     agent = world.open("a")
     agent.tell("swallow 99")

@@ -25,6 +25,7 @@ from worker.terminal.proof import Verdict
 _DAY = 86400.0
 _PATIENCE = 3.0  # seconds for which an idle session may keep a message in its queue; it takes 0.1
 _MAX_REPLY = 64 * 1024
+_AGAIN = "duplicate"  # why a session drops a text that is the same as the one before
 _TAG = re.compile(r"\(message ([0-9a-f]{16})\)")
 # How the notes begin that Claude Code 2.1.332 and Qwen Code 0.24.4 put around what another session says.
 _ENDS = r"\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
@@ -130,6 +131,8 @@ class InboxSession(ABC):
             status, reason = self._told(replies.next(pace(time.monotonic() - began)), message)
             if status == "queued":
                 seen = status
+            elif status == "dropped" and reason == _AGAIN:
+                pass  # no two texts are the same: what it has got before is this message, by an earlier attempt
             elif status == "dropped" and not seen:
                 raise NotTakenError(f"the session dropped it: {reason}")
             elif status == "held":
