@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.sockets import serve
+from tests.fakes.sockets import serve, stop
 
 
 class AgentPlugin:
@@ -43,7 +43,7 @@ class AgentPlugin:
                 self._take()
 
     def close(self) -> None:
-        self._listener.close()
+        stop(self._listener)
         self.socket.unlink(missing_ok=True)
 
     def _talk(self, link: socket.socket) -> None:

@@ -13,7 +13,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.sockets import serve
+from tests.fakes.sockets import serve, stop
 from worker import process_table
 
 ABOVE = "Another Claude session sent a message:\n"
@@ -96,7 +96,7 @@ class ClaudeInbox:
             self._write()
 
     def close(self) -> None:
-        self._listener.close()
+        stop(self._listener)
         self.socket.unlink(missing_ok=True)
 
     def _write(self) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
-from tests.fakes.sockets import serve
+from tests.fakes.sockets import serve, stop
 
 
 class CodexDaemon:
@@ -85,7 +85,7 @@ class CodexDaemon:
             self._take()
 
     def close(self) -> None:
-        self._listener.close()
+        stop(self._listener)
         for one in self._links:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

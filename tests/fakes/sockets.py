@@ -1,5 +1,6 @@
 """What the fakes of agents' sockets share."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -17,3 +18,10 @@ def serve(listener: socket.socket, talk: Callable[[socket.socket], None]) -> Non
             threading.Thread(target=talk, args=(link,), daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
+
+
+def stop(listener: socket.socket) -> None:
+    """Close it, and wake who waits at it: closed alone, it would accept from the next socket that gets its number."""
+    with contextlib.suppress(OSError):
+        listener.shutdown(socket.SHUT_RDWR)
+    listener.close()

@@ -9,6 +9,7 @@ names the file, the line where it can be told, and the key. Pure.
 """
 
 import re
+import threading
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
@@ -200,6 +201,10 @@ class _Wrong(NamedTuple):
     """Which of several tables of that name, from 0."""
 
 
+_ALONE = threading.Lock()
+"""msgspec 0.22.0 ends the process if several threads convert to a class for the first time, one in six times."""
+
+
 def parse(name: str, text: str, where: str) -> Profile:
     """Read one profile.
 
@@ -215,7 +220,8 @@ def parse(name: str, text: str, where: str) -> Profile:
     if data.get("name") != name:
         raise _mistaken(where, text, _Wrong("", "name", f'`name` must be "{name}", like the file'))
     try:
-        profile = msgspec.convert(modern(data), Profile, dec_hook=_pattern)
+        with _ALONE:
+            profile = msgspec.convert(modern(data), Profile, dec_hook=_pattern)
     except msgspec.ValidationError as why:
         from worker.terminal.mistakes import Mistake  # noqa: PLC0415 - only a mistake pays for it
 

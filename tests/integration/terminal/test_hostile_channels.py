@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.channels import Claude, Codex, Opencode, Pi, Qwen, World
-from tests.fakes.sockets import serve
+from tests.fakes.sockets import serve, stop
 from tests.fakes.terminals import Terminal
 from worker.terminal.channels import owned
 from worker.terminal.channels.chain import deliver
@@ -107,6 +107,7 @@ def test_a_server_that_is_none_gets_nothing(asked: World, talk: Callable[[socket
         listener.listen(8)
         serve(listener, listen)
         outcome = wake(asked)
+        stop(listener)
     path.unlink()
     assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
     assert outcome.passed[0].startswith(f"{asked.name}: ")

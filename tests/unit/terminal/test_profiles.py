@@ -1,8 +1,11 @@
 """Profiles are data that people write: every mistake is named."""
 
 import re
+import threading
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from worker.terminal import profile_files, profiles
@@ -18,6 +21,28 @@ def test_shipped_profiles_load(name: str) -> None:
     assert profile.about
     assert name == "generic" or profile.measured
     assert name == "generic" or profile.composer is not None
+
+
+def test_only_one_thread_at_a_time_converts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More at once have ended the process: a segmentation fault in msgspec."""
+    inside: list[int] = []
+    most: list[int] = []
+    convert = msgspec.convert
+
+    def slow(*args: object, **options: object) -> object:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+        return convert(*args, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(msgspec, "convert", slow)
+    threads = [threading.Thread(target=profiles.parse, args=("x", GOOD, "x.toml")) for _ in range(8)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert most == [1] * 8
 
 
 def test_all_are_there() -> None:
