@@ -159,7 +159,9 @@ class World:
         """The real consumer; ended with SIGTERM, and with SIGKILL if it does not go."""
         argv = [sys.executable, "-m", module, *before, "worker.app.huey", "-q", "-g", "TERM", *flags]
         with (self.home / "worker.log").open("ab") as log:
-            process = subprocess.Popen(argv, env=self.env, cwd=self.home, stdin=subprocess.DEVNULL, stderr=log)
+            process = subprocess.Popen(
+                argv, env=self.env, cwd=self.home, stdin=subprocess.DEVNULL, stderr=log, start_new_session=True
+            )
         try:
             yield process
         finally:
