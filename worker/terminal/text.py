@@ -48,8 +48,8 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
         text: sanitised.
         leading: first character -> what to put before it (`!` runs a shell, `/` is a command). What is in ALONE
             gets SAFE.
-        trailing: last character -> what to put behind it (a `\` makes Enter a newline). The key `@` stands
-            for a last word that starts with `@` (it opens a completion that Enter would accept).
+        trailing: last character -> what to put behind it (a `\` makes Enter a newline). The keys `@` and `/` stand
+            for a last word that starts so (it opens a completion that Enter would accept, or a command that it runs).
     """
     start = _TRIMMED.sub("", text)
     front = next((put for key, put in leading.items() if start.startswith(key)), "")
@@ -61,7 +61,7 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
         (
             put
             for key, put in trailing.items()
-            if ends and (last_word.startswith("@") if key == "@" else text.endswith(key))
+            if ends and (last_word.startswith(key) if key in {"@", "/"} else text.endswith(key))
         ),
         "",
     )

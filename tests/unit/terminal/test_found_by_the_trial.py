@@ -14,7 +14,7 @@ from worker.terminal.proof import Entered, Prover, Verdict
 from worker.terminal.screen import judge
 from worker.terminal.submit import prepared
 from worker.terminal.target import Agent
-from worker.terminal.text import guard, squeeze
+from worker.terminal.text import LEADING, guard, squeeze
 from worker.terminal.tmux import Look
 from worker.terminal.transcript import Surroundings, Watch
 
@@ -184,3 +184,12 @@ def test_half_a_flag_in_the_midst_of_the_next_message_is_not_in_the_box() -> Non
     now = with_row(before, "> my own word \U0001f1eaword", 18)
     assert whose("vibe", before, now, "my own word word") == "whole"
     assert whose("vibe", recorded("vibe", "idle-3"), now, "my own word word") != "whole"
+
+
+@pytest.mark.parametrize("text", ["/clear", "[a:b -> c:d] /clear", "now\n/quit", "look into /tmp"])
+def test_a_last_word_that_cline_takes_for_a_command_gets_a_blank_behind_it(text: str) -> None:
+    """Cline 3.0.65 ran `[here:trial -> far:agent] /clear`: its menu opens on a last word with a slash in front."""
+    typing = load("cline", [SHIPPED]).typing
+    assert guard(text, {**LEADING, **typing.leading}, typing.trailing).endswith(f"{text} ")
+    assert guard("/clear it all", {}, typing.trailing) == "/clear it all"
+    assert guard("read src/", {}, typing.trailing) == "read src/"
