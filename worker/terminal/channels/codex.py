@@ -143,8 +143,9 @@ class CodexSession:
     def _there(self, message: Message, until: float) -> Verdict | None:
         """What queue and record of this thread say of it; None: they have it not. Raises what `JsonRpc.call` does."""
         queued = self._queued(until)
-        if self._recorded(message):  # read after the queue: what leaves the queue in between is in the record
-            return self._submitted("its turn began earlier")
+        # Read after the queue: what leaves the queue in between is in the record.
+        if (turn := self._begun(message, "its turn began earlier")) is not None:
+            return turn
         mine = [one["id"] for one in queued if one.get("clientUserMessageId") == self._name(message)]
         return self._follow(message, str(mine[0]), time.monotonic() + 3) if mine else None
 
@@ -171,8 +172,7 @@ class CodexSession:
         except RefusedCallError as why:
             return self._despite(str(why), message, until)
         except BrokenError as why:
-            found = self._submitted("its turn began") if self._recorded(message) else None
-            return found or Verdict("unproven", f"it was handed to codex, then: {why}")
+            return self._begun(message) or Verdict("unproven", f"it was handed to codex, then: {why}")
         step("channel.sent")
         return self._follow(message, str(submission.get("id")) if isinstance(submission, dict) else "", until)
 
@@ -181,7 +181,7 @@ class CodexSession:
         try:
             found = self._there(message, until)
         except (RefusedCallError, BrokenError):  # the thread is closed, or the server gone
-            found = self._submitted("its turn began") if self._recorded(message) else None
+            found = self._begun(message)
         if found is None:
             raise NotTakenError(refusal)
         return found
@@ -196,8 +196,8 @@ class CodexSession:
         started = False
         why = "no turn shows it"
         while time.monotonic() < until:
-            if self._recorded(message):
-                return self._submitted("its turn began")
+            if (turn := self._begun(message)) is not None:
+                return turn
             waited = time.monotonic() - began
             try:
                 if waited > (_SETTLED if self.busy else _UNTAKEN):
@@ -212,9 +212,7 @@ class CodexSession:
                 why = str(broken)
                 break
             time.sleep(pace(waited))
-        if self._recorded(message):
-            return self._submitted("its turn began")
-        return Verdict("unproven", f"it was handed to codex, but {why}")
+        return self._begun(message) or Verdict("unproven", f"it was handed to codex, but {why}")
 
     def _waits(self, message: Message, until: float) -> Verdict | None:
         """`queued`, if a turn runs and the message waits behind it."""
@@ -249,7 +247,10 @@ class CodexSession:
     def _name(self, message: Message) -> str:
         return self.client_id or PREFIX + message.id
 
-    def _submitted(self, why: str) -> Verdict:
+    def _begun(self, message: Message, why: str = "its turn began") -> Verdict | None:
+        """`submitted`, if the record has its turn."""
+        if not self._recorded(message):
+            return None
         return Verdict("submitted", why, f"record {self._thread.rollout}")
 
     def _recorded(self, message: Message) -> bool:
