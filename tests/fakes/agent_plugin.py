@@ -14,7 +14,7 @@ from tests.fakes.sockets import serve, stop
 
 
 class AgentPlugin:
-    """The plugin in the process `pid`; its modes are those of `tests.fakes.channels.World`."""
+    """The plugin in the process `pid`; its modes are `tests.fakes.channels.World`'s, and `slow`: it waits unseen."""
 
     def __init__(self, home: Path, pid: int, agent: str, title: str = "") -> None:
         self.turns: list[str] = []
@@ -39,7 +39,7 @@ class AgentPlugin:
     def mode(self, word: str) -> None:
         with self._guard:
             self.word = word
-            if word != "busy":
+            if word not in {"busy", "slow"}:
                 self._take()
 
     def close(self) -> None:
@@ -73,7 +73,10 @@ class AgentPlugin:
         found = next((one for one in there if asked["suffix"] and one.endswith(asked["suffix"])), None)
         busy = self.word == "busy"
         answered = found is not None and self._messages[found]
-        return {"sessions": 1, "session": session, "busy": busy, "found": found is not None, "answered": answered}
+        said = {"sessions": 1, "session": session, "busy": busy}
+        if found is not None and self.word == "slow":
+            return {**said, "found": False, "answered": False, "pending": True}
+        return {**said, "found": found is not None, "answered": answered}
 
     def _send(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self.word in {"refuses", "stranger"}:
@@ -82,7 +85,7 @@ class AgentPlugin:
         self._messages[name] = False
         self._sessions[name] = asked["session"]
         self._waiting.append((name, asked["text"]))
-        if self.word != "busy":
+        if self.word not in {"busy", "slow"}:
             self._take()
         return {}
 

@@ -35,6 +35,8 @@ class ClaudeInbox:
         self._mode = ""
         self._last = ""
         self._guard = threading.RLock()
+        self._runs = threading.Event()
+        self._runs.set()
         self.session, self.token = str(uuid.uuid4()), uuid.uuid4().hex
         self.folder = home / f"{self.agent}-socks"
         self.folder.mkdir(mode=0o700, exist_ok=True)
@@ -95,6 +97,14 @@ class ClaudeInbox:
             self.transcript = self.transcript.with_name(f"{self.session}.jsonl")
             self._write()
 
+    def stop(self) -> None:
+        """Its process is stopped, as by Ctrl-Z: what is written to it lies there unread."""
+        self._runs.clear()
+
+    def go_on(self) -> None:
+        """It reads what came meanwhile."""
+        self._runs.set()
+
     def close(self) -> None:
         stop(self._listener)
         self.socket.unlink(missing_ok=True)
@@ -106,6 +116,7 @@ class ClaudeInbox:
     def _talk(self, link: socket.socket) -> None:
         with link, link.makefile("rb") as lines, contextlib.suppress(OSError):
             known = False
+            self._runs.wait()
             for line in lines:
                 frame = json.loads(line)
                 if frame["type"] == "auth":

@@ -25,9 +25,9 @@ from tests.fakes.sockets import serve, stop
 class CodexDaemon:
     """The server of one CODEX_HOME.
 
-    `mode`: `busy`, `stopped` (a queue), `refuses`, `drifted`, `complains` (of what it has done). What is added is
-    taken, then it is `drifted` (`garbles`) or gone (`dies`), half of an answer comes (`halves`), or none: `silent` (it
-    waits), `mute` (its turn begins).
+    `mode`: `busy`, `stopped` (a queue), `refuses`, `drifted`, `complains` (of what it has done), `fails` (the same, and
+    then it is gone). What is added is taken, then it is `drifted` (`garbles`) or gone (`dies`), half of an answer comes
+    (`halves`), or none: `silent` (it waits), `mute` (its turn begins).
     """
 
     def __init__(self, home: Path) -> None:
@@ -125,6 +125,8 @@ class CodexDaemon:
                 self.mode = "drifted"
             if added and self.mode == "dies":
                 self.close()
+            if self.mode == "fails" and not added and self.queue:
+                self.close()
             silent = self.mode in {"silent", "mute"} and added
         note = {"method": "remoteControl/status/changed", "params": {"status": "disabled"}}
         return [] if silent else [note, {"id": asked["id"], **answer}]
@@ -152,7 +154,7 @@ class CodexDaemon:
             item = {"id": str(uuid.uuid4()), **{key: params[key] for key in ("input", "clientUserMessageId")}}
             self.queue.append({**item, "thread": params["threadId"]})
             self._take()
-            if self.mode == "complains":
+            if self.mode in {"complains", "fails"}:
                 return {"error": {"code": -32603, "message": "internal error"}}
             return {"result": {"queuedSubmission": item}}
         if method == "thread/queue/start":
@@ -164,7 +166,7 @@ class CodexDaemon:
 
     def _take(self) -> None:
         """Begin the turns of what waits; each ends at once."""
-        while self.queue and self.mode not in {"busy", "stopped", "silent", "garbles", "drifted", "dies"}:
+        while self.queue and self.mode not in {"busy", "stopped", "silent", "garbles", "drifted", "dies", "fails"}:
             item = self.queue.pop(0)
             thread = next(one for one in (*self.threads, *self._left) if one["id"] == item["thread"])
             self.turns.append(item["input"][0]["text"])

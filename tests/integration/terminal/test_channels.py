@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.channels import WORLDS, Claude, Codex, Qwen, World
+from tests.fakes.channels import WORLDS, Claude, Codex, Opencode, Qwen, World
 from tests.fakes.terminals import ROOT, Agent, Terminal
 from tests.world.waiting import until
 from worker.cli.main import main
@@ -344,6 +344,93 @@ def test_an_error_behind_what_was_done_is_no_refusal(terminal: Terminal) -> None
         outcome = wake(world, "hello", key="al/1-0")
         assert (outcome.verdict, outcome.channel) == ("submitted", "codex"), outcome
         assert (world.turns(), agent.submitted()) == (["hello"], [])
+
+
+def test_an_error_and_then_silence_is_no_refusal_either(terminal: Terminal) -> None:
+    with contextlib.closing(Codex(terminal)) as world:
+        agent = world.open("a")
+        world.mode("fails")
+        outcome = wake(world, "hello", key="al/1-0")
+        assert (outcome.exit_status, outcome.channel) == (76, "codex"), outcome
+        assert "was refused: internal error; then: " in outcome.reason
+        assert (len(handed_over(world)), len(world.daemon.queue), agent.submitted()) == (1, 1, [])
+
+
+@pytest.mark.parametrize("authority", ["any", "peer"])
+def test_a_sender_that_dies_while_a_turn_runs_leaves_nothing_to_type(world: World, authority: str) -> None:
+    agent = world.open("a")
+    world.mode("busy")
+    killed(world, "channel.sent", "al/1-0")
+    words = ("wake", "-t", "a", "--authority", authority, "--timeout", "4")
+    said = world.terminal.run(*words, text="hello", SOS_MESSAGE_KEY="al/1-0")
+    assert said.returncode in {0, 76}, said
+    assert (world.turns(), agent.events("submit", "queue")) == ([], [])
+    world.end_turn()
+    until(lambda: len(world.turns()) == 1, "its turn comes")
+    said = world.terminal.run(*words, text="hello", SOS_MESSAGE_KEY="al/1-0")
+    assert (said.returncode, "submitted" in said.stdout) == (0, True), said
+    assert (len(world.turns()), agent.submitted()) == (1, [])
+
+
+@pytest.mark.parametrize("make", [Claude, Qwen])
+@pytest.mark.parametrize("authority", ["any", "peer"])
+def test_what_a_stopped_agent_has_not_read_is_not_sent_again(
+    terminal: Terminal, make: type[Claude], authority: str
+) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = world.open("a")
+        world.inboxes[0].stop()
+        killed(world, "channel.sent", "al/1-0")
+        words = ("wake", "-t", "a", "--authority", authority, "--timeout", "6")
+        said = terminal.run(*words, text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert (said.returncode, "may still be unread" in said.stderr) == (76, True), said
+        assert (world.turns(), agent.events("submit", "queue", "stray")) == ([], [])
+        world.inboxes[0].go_on()
+        said = terminal.run(*words, text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert (said.returncode, "submitted" in said.stdout) == (0, True), said
+        assert (len(world.turns()), agent.submitted()) == (1, [])
+
+
+@pytest.mark.parametrize("make", [Claude, Qwen])
+def test_what_a_live_session_has_certainly_not_got_is_sent(terminal: Terminal, make: type[Claude]) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = world.open("a")
+        killed(world, "channel.noted", "al/1-0")
+        said = terminal.run("wake", "-t", "a", "--authority", "any", text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert (said.returncode, len(world.turns()), len(agent.submitted())) == (0, 0, 1), said
+
+
+@pytest.mark.parametrize("make", [Codex, Claude, Qwen])
+def test_a_record_that_cannot_be_read_disproves_nothing(terminal: Terminal, make: type[World]) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = world.open("a")
+        killed(world, "channel.sent", "al/1-0")
+        until(lambda: len(world.turns()) == 1, "it has arrived")
+        record = Path(world.daemon.threads[0]["path"]) if isinstance(world, Codex) else transcript_of(world)
+        record.rename(record.with_suffix(".away"))
+        record.mkdir()  # as root, no mode keeps anybody from reading
+        said = terminal.run("wake", "-t", "a", "--timeout", "4", text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert (said.returncode, str(record) in said.stderr) == (76, True), said
+        assert (len(world.turns()), agent.events("submit", "queue")) == (1, [])
+
+
+def transcript_of(world: World) -> Path:
+    assert isinstance(world, Claude)
+    return world.inboxes[0].transcript
+
+
+def test_what_opencode_was_handed_and_does_not_show_yet_is_not_sent_again(terminal: Terminal) -> None:
+    with contextlib.closing(Opencode(terminal)) as world:
+        agent = world.open("a")
+        world.mode("slow")
+        killed(world, "channel.sent", "al/1-0")
+        said = terminal.run("wake", "-t", "a", "--timeout", "4", text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert (said.returncode, "has it not yet" in said.stderr) == (76, True), said
+        assert (world.turns(), agent.submitted()) == ([], [])
+        world.mode("")
+        said = terminal.run("wake", "-t", "a", text="hello", SOS_MESSAGE_KEY="al/1-0")
+        assert (said.returncode, "submitted" in said.stdout) == (0, True), said
+        assert (len(world.turns()), agent.submitted()) == (1, [])
 
 
 def handed_over(world: World) -> list[Path]:

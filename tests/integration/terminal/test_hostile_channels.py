@@ -205,13 +205,21 @@ def test_codex_answers_for_the_thread_that_was_asked_for(terminal: Terminal) -> 
         assert (world.turns(), agent.submitted()) == ([], ["hello"])
 
 
-def test_a_record_that_is_a_fifo_is_not_waited_for(terminal: Terminal) -> None:
-    with contextlib.closing(Codex(terminal)) as world:
-        world.open("a")
-        path = Path(world.daemon.threads[0]["path"])
-        path.unlink()
+@pytest.mark.parametrize("make", [Codex, Claude, Qwen])
+def test_a_record_that_is_a_fifo_is_not_waited_for_and_proves_nothing(terminal: Terminal, make: type[World]) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = world.open("a")
+        path = Path(world.daemon.threads[0]["path"]) if isinstance(world, Codex) else record_of(world)
+        path.unlink(missing_ok=True)
         os.mkfifo(path)
-        assert wake(world, timeout=3.0).exit_status == 76
+        outcome = wake(world, timeout=3.0)
+        assert "is not a file" in outcome.passed[0], outcome
+        assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
+def record_of(world: World) -> Path:
+    assert isinstance(world, Claude)
+    return world.inboxes[0].transcript
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ record (rollout) is read. An interrupted turn stops the queue, `thread/queue/sta
 message was lost when a person pressed Esc, so it is not used.
 """
 
-import contextlib
 import glob
 import os
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 from worker import process_table
 from worker.fault_steps import step
-from worker.terminal.channels import owned
+from worker.terminal.channels import owned, records
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, NotTakenError, Site
 from worker.terminal.channels.codex_threads import REMOTE, Thread, home_of, interfaces, loaded, loaded_ids, only, read
@@ -118,6 +117,7 @@ class CodexSession:
         """Whether its queue and its record can prove a message.
 
         Raises:
+            AsideError: the record cannot be read.
             DriftError: the record has turns, and none is written down in the way that was measured.
             BrokenError: see `JsonRpc.call`; RefusedCallError: the same.
         """
@@ -153,9 +153,8 @@ class CodexSession:
         """What the record of the thread says to which it was handed. AsideError: it may wait in that one's queue."""
         name = self._name(message)
         for path in glob.glob(f"{glob.escape(self._home)}/sessions/*/*/*/rollout-*{message.session}.jsonl"):  # noqa: PTH207 - no pathlib here
-            with contextlib.suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - the same
-                if any(name.encode() in line and _is_turn(line, name) for line in file):
-                    return Verdict("submitted", "its turn began earlier, in another thread", f"record {path}")
+            if any(name.encode() in line and _is_turn(line, name) for line, _ in records.lines(path)):
+                return Verdict("submitted", "its turn began earlier, in another thread", f"record {path}")
         raise AsideError("it was handed to another thread, whose record has it not")
 
     def send(self, message: Message, until: float) -> Verdict:
@@ -180,8 +179,11 @@ class CodexSession:
         """What became of a message that was refused: an error may come behind what was done."""
         try:
             found = self._there(message, until)
-        except (RefusedCallError, BrokenError):  # the thread is closed, or the server gone
-            found = self._begun(message)
+        except (
+            RefusedCallError,
+            BrokenError,
+        ) as why:  # the thread is closed, or the server gone: its queue is not known
+            return self._begun(message) or Verdict("unproven", f"it was handed to codex: {refusal}; then: {why}")
         if found is None:
             raise NotTakenError(refusal)
         return found
@@ -259,18 +261,10 @@ class CodexSession:
         return any(wanted in line and _is_turn(line, wanted.decode()) for line in self._lines())
 
     def _lines(self) -> Iterator[bytes]:
-        """The record's lines that were not read yet."""
-        try:
-            handle = os.open(self._thread.rollout, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # never waits for a FIFO
-            with os.fdopen(handle, "rb") as file:
-                file.seek(self._read)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        return
-                    self._read += len(line)
-                    yield line
-        except OSError:
-            return
+        """The record's lines that were not read yet. AsideError: it cannot be read."""
+        for line, end in records.lines(self._thread.rollout, self._read):
+            self._read = end
+            yield line
 
 
 def _is_turn(line: bytes, client_id: str) -> bool:

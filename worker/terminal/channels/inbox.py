@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from worker.fault_steps import step
+from worker.terminal.channels import records
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, Message, NotTakenError
 from worker.terminal.pace import pace
@@ -24,6 +25,8 @@ from worker.terminal.proof import Verdict
 
 _DAY = 86400.0
 _PATIENCE = 3.0  # seconds for which an idle session may keep a message in its queue; it takes 0.1
+_ANSWERS = 3.0  # seconds for the session to end a connection that we have ended
+_WRITES = 1.0  # seconds in which what it has read is in its record
 _MAX_REPLY = 64 * 1024
 _AGAIN = "duplicate"  # why a session drops a text that is the same as the one before
 _TAG = re.compile(r"\(message ([0-9a-f]{16})\)")
@@ -63,6 +66,8 @@ class InboxSession(ABC):
     agent = ""
     below = ""
     """Where transcripts lie below their folder's."""
+    records_queue = True
+    """Whether what waits behind a turn stands in the transcript."""
 
     def __init__(self, link: socket.socket, path: str, projects: str, folder: str, session: str, *, busy: bool) -> None:
         """`path` is the socket's to which `link` is connected; `session` works in `folder`."""
@@ -95,9 +100,32 @@ class InboxSession(ABC):
             if not theirs:
                 raise AsideError("it was handed to another session, whose record is not there")
             paths.update(theirs)
-        states = [self._recorded(one, message, 0)[0] for one in paths]
-        found = max(states, key=("", "queued", "submitted").index)
+        if not (found := self._in(paths, message)) and message.session:
+            self._catch_up()
+            end = time.monotonic() + _WRITES
+            while not (found := self._in(paths, message)) and time.monotonic() < end:
+                time.sleep(0.1)
+            if not found and self.busy and not self.records_queue:
+                raise AsideError("a turn runs, and what waits behind it stands in no record")
         return self._verdict(found, "it was handed over earlier") if found else None
+
+    def _in(self, paths: set[str], message: Message) -> str:
+        """The best that those transcripts say of the message."""
+        return max((self._recorded(one, message, 0)[0] for one in paths), key=("", "queued", "submitted").index)
+
+    def _catch_up(self) -> None:
+        """Wait until the session has read what was written to its socket before: it ends our connection when we do.
+
+        Raises:
+            AsideError: it does not. It is stopped, perhaps, and what an earlier sender wrote may still lie there.
+        """
+        try:
+            self._link.shutdown(socket.SHUT_WR)
+            self._link.settimeout(_ANSWERS)
+            while self._link.recv(4096):
+                pass
+        except OSError:
+            raise AsideError("its session does not answer: what was written to it may still be unread") from None
 
     def send(self, message: Message, until: float) -> Verdict:
         """See `channel.Session.send`."""
@@ -146,22 +174,19 @@ class InboxSession(ABC):
         return Verdict(found, f"{why}{queued}", f"record {self._transcript}")
 
     def _recorded(self, path: str, message: Message, start: int) -> tuple[str, int]:
-        """What the transcript says of the message behind byte `start`, and how far it was read."""
+        """What the transcript says of the message behind byte `start`, and how far it was read.
+
+        Raises:
+            AsideError: it cannot be read.
+        """
         found = ""
         wanted = tag(message).encode()
-        try:
-            with open(path, "rb") as file:  # noqa: PTH123 - no pathlib here
-                file.seek(start)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    start += len(line)
-                    state = self._state(parsed(line)) if wanted in line else ""
-                    if state == "submitted":
-                        return state, start
-                    found = state or found
-        except OSError:
-            pass
+        for line, end in records.lines(path, start):
+            start = end
+            state = self._state(parsed(line)) if wanted in line else ""
+            if state == "submitted":
+                return state, start
+            found = state or found
         return found, start
 
 

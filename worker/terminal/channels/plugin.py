@@ -29,7 +29,11 @@ class LostError(BusWatchError):
 
 
 class PluginRefusedError(LostError):
-    """The agent has answered that it will not."""
+    """The agent has answered that it will not; `untouched`: the plugin has handed it nothing."""
+
+    def __init__(self, words: str, *, untouched: bool) -> None:
+        super().__init__(words)
+        self.untouched = untouched
 
 
 class Plugin:
@@ -75,7 +79,8 @@ class Plugin:
         if answer.get("pid") != self._pid:
             raise AsideError("the plugin at its socket is another process's")
         if "error" in answer:
-            raise PluginRefusedError(f"the plugin: {str(answer['error'])[:200]}")
+            untouched = answer.get("untouched") is True
+            raise PluginRefusedError(f"the plugin: {str(answer['error'])[:200]}", untouched=untouched)
         return answer
 
 
@@ -112,11 +117,13 @@ def _line(link: socket.socket, until: float) -> bytes:
 class PluginSession:
     """A session that a plugin reaches; see `channel.Session`.
 
-    The plugin's `look` says of a message whether the session has it (`found`), and whether a turn took it (`answered`).
+    The plugin's `look` says of a message whether the session has it (`found`), whether a turn took it (`answered`), and
+    whether it was handed to the agent, whose session has it not yet (`pending`).
     """
 
     def __init__(self, plugin: Plugin, session: str, *, busy: bool) -> None:
         self._plugin, self.id, self.busy = plugin, session, busy
+        self._pending = False
 
     def lookup(self, message: Message) -> Verdict | None:
         """See `channel.Session.lookup`."""
@@ -127,6 +134,8 @@ class PluginSession:
                 found = self._look(message, until, message.session)
         except LostError as why:
             raise AsideError(str(why)) from None
+        if found is None and self._pending:
+            raise AsideError("the plugin has handed it over, and its session has it not yet")
         return found
 
     def send(self, message: Message, until: float) -> Verdict:
@@ -135,6 +144,8 @@ class PluginSession:
         try:
             self._plugin.ask(until, op="send", session=self.id, suffix=_suffix(message), text=message.text)
         except PluginRefusedError as why:
+            if why.untouched:
+                raise NotTakenError(str(why)) from None
             refused = str(why)
         except NotTakenError:
             raise
@@ -146,7 +157,7 @@ class PluginSession:
                 found = self._look(message, until)
             except (LostError, AsideError) as why:  # it has ended, or another listens there by now
                 return Verdict("unproven", f"it was handed over, then {why}")
-            if found is None and refused:
+            if found is None and refused and not self._pending:
                 raise NotTakenError(refused)
             if found is not None and (found.verdict == "submitted" or self.busy):
                 return found
@@ -163,6 +174,7 @@ class PluginSession:
         if not isinstance(said.get("found"), bool):
             raise DriftError("the plugin's answer has not the shape that is known")
         self.busy = bool(said.get("busy"))
+        self._pending = bool(said.get("pending"))
         if not said["found"]:
             return None
         proof = f"session {session}"

@@ -5,6 +5,7 @@ session, its socket and its key. Unless the owner's settings accept messages, on
 come. That is foreseen, and never caused. An id that the session has taken is not taken again while it lives.
 """
 
+import json
 import os
 import re
 import socket
@@ -20,7 +21,7 @@ from worker.terminal.channels.inbox import InboxSession, of
 
 _SHAPE = {"pid": int, "sessionId": str, "cwd": str, "kind": str, "procStart": str}
 _BUSY = re.compile(r"esc to cancel\)|⏳ \d+ queued")
-_MAX_FRAME = 1024 * 1024 - 4096  # characters; the session takes no more than 1 MiB
+_MAX_FRAME = 1024 * 1024 - 4096  # characters, escapes included; the session takes no longer line than 1 MiB
 
 
 def find(site: Site, until: float) -> "QwenSession":
@@ -83,6 +84,7 @@ class QwenSession(InboxSession):
 
     agent = "qwen"
     below = "chats/"
+    records_queue = False
 
     def __init__(
         self, link: socket.socket, path: str, key: Secret, projects: str, folder: str, session: str, *, busy: bool
@@ -91,8 +93,6 @@ class QwenSession(InboxSession):
         super().__init__(link, path, projects, folder, session, busy=busy)
 
     def _frames(self, message: Message, text: str, reply: str) -> list[dict[str, Any]]:
-        if len(text) > _MAX_FRAME:
-            raise NotTakenError("its inbox takes no message of that size")
         said = {
             "msgV": 1,
             "msgId": str(uuid.UUID(message.id)),
@@ -103,6 +103,8 @@ class QwenSession(InboxSession):
             "toSessionId": self.id,
             "message": {"role": "user", "content": text},
         }
+        if len(json.dumps(said)) > _MAX_FRAME:
+            raise NotTakenError("its inbox takes no message of that size")
         return [{"msgV": 1, "type": "auth", "token": self._key.reveal()}, said]
 
     def _state(self, record: dict[str, Any]) -> str:

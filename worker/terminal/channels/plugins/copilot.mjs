@@ -16,10 +16,11 @@ const states = new Map()
 const begun = new Set() // the ids of all messages whose turn has begun
 let sent, handing, timer
 
+const untouched = (words) => Object.assign(new Error(words), { untouched: true })
 // Each session that is open in Copilot has a process of this file, and one of them is on the screen.
 const onScreen = async () => {
   const front = await session.connection.sendRequest("session.getForeground", {})
-  if (front.sessionId !== session.sessionId) throw new Error("another session is on the screen")
+  if (front.sessionId !== session.sessionId) throw untouched("another session is on the screen")
 }
 const processing = async () => (await session.rpc.metadata.isProcessing()).processing
 const queued = async (id) => (await session.rpc.queue.pendingItems()).items.some((one) => one.messageId === id)
@@ -40,23 +41,29 @@ const next = async () => {
   handing = true
   try {
     if (await processing()) return later() // even at `session.idle` it may still say so
+    note({ busWatch: waiting[0].suffix, handed: true })
     sent = waiting.shift()
-    note({ busWatch: sent.suffix, handed: true })
     sent.id = await session.send({ prompt: sent.text })
     note({ busWatch: sent.suffix, id: sent.id })
     settle()
   } catch {
-    if (sent && !sent.id) waiting.unshift(sent)
+    if (!sent || sent.id) return
+    states.set(sent.suffix, "unknown") // an error may come behind what was done, so it is not said once more
     sent = undefined
   } finally {
     handing = false
   }
 }
+const gone = async (one) => sent === one && !begun.has(one.id) && !(await queued(one.id))
 const idle = async () => {
   settle()
-  if (sent?.id && !(await queued(sent.id)) && !begun.has(sent.id)) {
-    waiting.unshift(sent) // a person's Esc has emptied the queue
-    sent = undefined
+  const one = sent
+  if (one?.id && (await gone(one))) {
+    await new Promise((done) => setTimeout(done, 300)) // a turn that has just begun with it is told a moment later
+    if ((await gone(one)) && sent === one && !begun.has(one.id)) {
+      waiting.unshift(one) // a person's Esc has emptied the queue
+      sent = undefined
+    }
   }
   await next()
 }
@@ -87,11 +94,12 @@ const look = async ({ suffix, session: meant }) => {
   if (!meant) await onScreen()
   await next()
   const state = suffix && (states.get(suffix) ?? (await noted(suffix, meant)))
+  if (state === "unknown") throw new Error("Copilot answered it with an error: what became of it is not known")
   const busy = waiting.length > 0 || (!sent && (await processing())) // one that was handed over is next
   return { session: session.sessionId, busy, found: !!state, answered: state === "taken" }
 }
 const send = async ({ session: meant, suffix, text }) => {
-  if (meant !== session.sessionId) throw new Error("another session is open by now")
+  if (meant !== session.sessionId) throw untouched("another session is open by now")
   await onScreen()
   note({ busWatch: suffix, by: pid })
   states.set(suffix, "waiting")
@@ -124,7 +132,7 @@ const server = net.createServer((link) => {
     try {
       answered = await answer(JSON.parse(said))
     } catch (why) {
-      answered = { error: String(why).slice(0, 300) }
+      answered = { error: String(why).slice(0, 300), untouched: why?.untouched }
     }
     link.end(JSON.stringify({ version: 1, agent: "copilot", pid, ...answered }) + "\n")
   })

@@ -11,10 +11,14 @@ export const BusWatch = async ({ client, directory }) => {
     if (error) throw new Error(JSON.stringify(error).slice(0, 200))
     return data
   }
-  // OpenCode sorts messages by id, so ours begins as its own do: with the time.
-  const id = (suffix) =>
-    "msg_" + ((BigInt(Date.now()) * 0x1000n) & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
-  // What became of ours, by their ids, as OpenCode tells it: the list of a long session is slow to ask for.
+  // OpenCode sorts messages by id, so ours begins as its own do: with the time, and no two of ours with the same.
+  let last = 0n
+  const id = (suffix) => {
+    const now = BigInt(Date.now()) * 0x1000n
+    last = now > last ? now : last + 1n
+    return "msg_" + (last & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
+  }
+  // What became of ours, by their ids, as OpenCode tells it: the list of a long session is slow to ask for. Empty: nothing yet.
   const mine = new Map()
   const listed = async (session, suffix) => {
     const messages = await data(client.session.messages({ path: { id: session } }))
@@ -23,7 +27,7 @@ export const BusWatch = async ({ client, directory }) => {
   }
   const state = async (session, suffix) => {
     const known = [...mine].find(([name]) => name.endsWith(suffix))
-    return known?.[1] ?? (await listed(session, suffix))
+    return known ? known[1] || "pending" : listed(session, suffix)
   }
   const shown = (title) => (title.length > 40 ? title.slice(0, 37) + "…" : title) // as OpenCode names the terminal
   const titled = async (title) =>
@@ -36,12 +40,18 @@ export const BusWatch = async ({ client, directory }) => {
     const status = ((await data(client.session.status())) ?? {})[session]
     const ours = suffix ? await state(session, suffix) : undefined
     const busy = !!status && status.type !== "idle"
-    return { sessions: 1, session, busy, found: !!ours, answered: ours === "answered" }
+    const pending = ours === "pending"
+    return { sessions: 1, session, busy, found: !!ours && !pending, answered: ours === "answered", pending }
   }
   const send = async ({ session, suffix, text }) => {
     const body = { messageID: id(suffix), parts: [{ type: "text", text }] }
     mine.set(body.messageID, "")
-    await data(client.session.promptAsync({ path: { id: session }, body }))
+    try {
+      await data(client.session.promptAsync({ path: { id: session }, body }))
+    } catch (why) {
+      if (!mine.get(body.messageID)) mine.delete(body.messageID)
+      throw why
+    }
     return {}
   }
   const answer = async (asked) => {

@@ -8,15 +8,18 @@ export default function (pi) {
   const folder = `${process.env.HOME}/.local/state/bus-watch`
   const path = `${folder}/pi-${process.pid}.sock`
   // /new, /resume and /reload load this file again; what was handed over outlives them.
-  const mine = (globalThis.busWatch ??= { waiting: [], states: new Map() })
+  const mine = (globalThis.busWatch ??= { waiting: [], states: new Map(), late: [] })
   let ctx, server
   const next = () => {
     if (mine.sent || !ctx?.isIdle() || !mine.waiting.length) return
     mine.sent = { ...mine.waiting.shift(), at: Date.now() }
     pi.sendUserMessage(mine.sent.text, { deliverAs: "followUp" })
   }
+  // Handed over, and no turn began: pi may have put it into the person's box, or still think about it.
   const lost = () => {
-    if (mine.sent) mine.states.delete(mine.sent.suffix)
+    if (!mine.sent) return
+    mine.states.set(mine.sent.suffix, "unknown")
+    mine.late.push(mine.sent)
     mine.sent = undefined
   }
   const records = (dir) =>
@@ -39,11 +42,13 @@ export default function (pi) {
   const look = ({ suffix, session }) => {
     if (ctx.isIdle() && mine.sent && Date.now() - mine.sent.at > 5000) lost()
     const state = suffix && (mine.states.get(suffix) ?? (recorded(suffix, session) ? "taken" : ""))
+    if (state === "unknown") throw new Error("pi was handed it, and began no turn with it: what became of it is not known")
     const busy = !ctx.isIdle() || mine.waiting.length > 0
     return { session: ctx.sessionManager.getSessionId(), busy, found: !!state, answered: state === "taken" }
   }
+  const untouched = (words) => Object.assign(new Error(words), { untouched: true })
   const send = ({ session, suffix, text }) => {
-    if (session !== ctx.sessionManager.getSessionId()) throw new Error("another session is open by now")
+    if (session !== ctx.sessionManager.getSessionId()) throw untouched("another session is open by now")
     mine.states.set(suffix, "waiting")
     mine.waiting.push({ suffix, text })
     next()
@@ -65,7 +70,7 @@ export default function (pi) {
       try {
         answered = answer(JSON.parse(said))
       } catch (why) {
-        answered = { error: String(why).slice(0, 300) }
+        answered = { error: String(why).slice(0, 300), untouched: why?.untouched }
       }
       link.end(JSON.stringify({ version: 1, agent: "pi", pid: process.pid, ...answered }) + "\n")
     })
@@ -84,10 +89,13 @@ export default function (pi) {
   })
   pi.on("message_start", ({ message }) => {
     const parts = typeof message.content === "string" ? [{ text: message.content }] : message.content
-    if (message.role !== "user" || mine.sent?.text !== parts.map((one) => one.text ?? "").join("")) return
-    mine.states.set(mine.sent.suffix, "taken")
-    pi.appendEntry("bus-watch", { busWatch: mine.sent.suffix })
-    mine.sent = undefined
+    const text = parts.map((one) => one.text ?? "").join("")
+    const ours = message.role === "user" && [mine.sent, ...mine.late].find((one) => one?.text === text)
+    if (!ours) return
+    mine.states.set(ours.suffix, "taken")
+    pi.appendEntry("bus-watch", { busWatch: ours.suffix })
+    if (ours === mine.sent) mine.sent = undefined
+    mine.late = mine.late.filter((one) => one !== ours)
   })
   pi.on("agent_settled", (_event, context) => {
     ctx = context
