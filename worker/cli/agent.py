@@ -239,7 +239,7 @@ def _answering(args: argparse.Namespace) -> int:
 
     from worker.cli import sending
     from worker.configuration import config_path
-    from worker.install import answering, files
+    from worker.install import answering, files, owners_files
     from worker.install.installation import script
     from worker.state_files import DEFAULT_CONFIG
 
@@ -265,10 +265,10 @@ def _answering(args: argparse.Namespace) -> int:
     changes: list[tuple[Path, str, str]] = []
     for path, change in wanted:
         with files.alone(path):
-            before = answering.read(path)
+            before = owners_files.read(path)
             after = change(before)
             if done and before != after:
-                answering.write(path, after)
+                owners_files.write(path, after)
         changes.append((path, before, after))
     return _tell_answering(args, changes)
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from worker.atomic_files import write_atomically
 from worker.install.errors import InstallError
+from worker.install.owners_files import parsed
 
 NAME = "bus-watch"
 BEGIN, END = "<!-- bus-watch -->", "<!-- end of bus-watch -->"
@@ -89,12 +89,9 @@ def with_server(agent: str, text: str, command: Sequence[str] | None) -> str:
         words = ", ".join(json.dumps(word) for word in command[1:])
         entry = f"[mcp_servers.{NAME}]\ncommand = {json.dumps(command[0])}\nargs = [{words}]\n"
         return f"{rest.rstrip()}\n\n{entry}".lstrip()
-    try:
-        data = json.loads(text or "{}")
-    except ValueError as error:
-        raise InstallError(f"it is not valid JSON, so nothing was changed: {error}") from None
+    data = parsed(text)
     key = "mcp" if agent == "opencode" else "mcpServers"
-    servers = data.setdefault(key, {}) if isinstance(data, dict) else None
+    servers = data.setdefault(key, {})
     if not isinstance(servers, dict):
         raise InstallError(f"{key} in it is no object, so nothing was changed")
     servers.pop(NAME, None)
@@ -120,26 +117,3 @@ def with_skill(text: str, *, wanted: bool) -> str:
     if not wanted:
         return f"{kept}\n" if kept else ""
     return f"{kept}\n\n{section}" if kept else section
-
-
-def read(path: Path) -> str:
-    """What is there; empty where nothing is. InstallError."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as why:
-        raise InstallError(f"{path}: {why}") from None
-
-
-def write(path: Path, text: str) -> None:
-    """Replace the file at once, with the mode that it has; one that is empty now is taken away. InstallError."""
-    try:
-        if not text:
-            path.unlink(missing_ok=True)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-        write_atomically(path.resolve(), text.encode(), mode=mode)
-    except OSError as why:
-        raise InstallError(f"{path}: {why.strerror}") from None

@@ -8,7 +8,7 @@ from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
-from worker.atomic_files import write_atomically
+from worker.install import owners_files
 from worker.install.errors import InstallError
 
 OURS = "// bus-watch:"
@@ -61,8 +61,8 @@ class Both(Setup):
         return next((state for one in self.parts() if (state := one.state()) != "there"), "there")
 
     def write(self) -> None:
-        """See `Setup.write`."""
-        for one in self.parts():
+        """See `Setup.write`; nothing is made where one part is somebody else's."""
+        for one in sorted(self.parts(), key=lambda part: part.state() != "foreign"):
             one.write()
 
     def undo(self) -> None:
@@ -84,8 +84,8 @@ class Plugin(Setup):
 
     def write(self) -> None:
         """See `Setup.write`."""
-        if self._ours() != "there":
-            _write(self.path, self.content)
+        if self._ours() != "there" and self.path is not None:
+            owners_files.write(self.path, self.content)
 
     def undo(self) -> None:
         """See `Setup.undo`."""
@@ -111,7 +111,9 @@ class Setting(Setup):
         section, key, value = self._wanted()
         settings = self._settings()
         found = settings.get(section) if section else settings
-        there = found.get(key) if isinstance(found, dict) else found
+        if section and not isinstance(found, dict | None):
+            return "foreign"
+        there = found.get(key) if isinstance(found, dict) else None
         return "missing" if there is None else "there" if there == value else "foreign"
 
     def write(self) -> None:
@@ -123,8 +125,11 @@ class Setting(Setup):
             raise InstallError(f"{name} is set to something else in {self.path}: change it by hand")
         if state == "missing":
             settings = self._settings()
-            (settings.setdefault(section, {}) if section else settings)[key] = value
-            _write(self.path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            if section:
+                settings[section] = (settings.get(section) or {}) | {key: value}
+            else:
+                settings[key] = value
+            self._replace(settings)
 
     def undo(self) -> None:
         """See `Setup.undo`."""
@@ -135,7 +140,7 @@ class Setting(Setup):
         del (settings[section] if section else settings)[key]
         if section and not settings[section]:
             del settings[section]
-        _write(self.path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+        self._replace(settings)
 
     def _wanted(self) -> tuple[str, str, object]:
         """Section (empty: none), key and value."""
@@ -146,14 +151,15 @@ class Setting(Setup):
         return name, key, inner
 
     def _settings(self) -> dict[str, Any]:
-        text = _read(self.path)
+        text = owners_files.read(self.path) if self.path else ""
         try:
-            found = json.loads(text or "{}")
-        except ValueError:
-            raise InstallError(f"{self.path} has comments, or is no JSON: add it by hand: {self.content}") from None
-        if not isinstance(found, dict):
-            raise InstallError(f"{self.path} holds no settings: add it by hand: {self.content}")
-        return found
+            return owners_files.parsed(text)
+        except InstallError as why:
+            raise InstallError(f"{self.path}: {why}; add by hand: {self.content}") from None
+
+    def _replace(self, settings: dict[str, Any]) -> None:
+        if self.path:
+            owners_files.write(self.path, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
 
 def agents() -> tuple[str, ...]:
@@ -215,15 +221,5 @@ def _read(path: Path | None) -> str | None:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
-    except OSError as why:
-        raise InstallError(f"{path}: {why.strerror}") from None
-
-
-def _write(path: Path | None, content: str) -> None:
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content.encode(), mode=0o600)
     except OSError as why:
         raise InstallError(f"{path}: {why.strerror}") from None

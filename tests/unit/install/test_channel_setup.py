@@ -140,3 +140,96 @@ def test_what_needs_no_file_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_agent_without_a_channel_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["agent", "setup", "opencod"]) == 64
     assert "opencode" in capsys.readouterr().err
+
+
+@pytest.fixture
+def qwens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The settings of a Qwen Code; they are not there yet."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("QWEN_HOME", raising=False)
+    (tmp_path / ".qwen").mkdir()
+    return tmp_path / ".qwen/settings.json"
+
+
+ACCEPTS = {"agents": {"crossSessionInbound": "accept"}}
+
+
+def test_settings_that_lie_elsewhere_are_changed_there_and_keep_their_mode(qwens: Path, tmp_path: Path) -> None:
+    dotfiles = tmp_path / "dotfiles.json"
+    dotfiles.write_text("{}")
+    dotfiles.chmod(0o644)
+    qwens.symlink_to(dotfiles)
+    assert main(["agent", "setup", "qwen", "--write"]) == 0
+    assert (qwens.is_symlink(), json.loads(dotfiles.read_text())) == (True, ACCEPTS)
+    assert stat.S_IMODE(dotfiles.stat().st_mode) == 0o644
+    assert main(["agent", "setup", "qwen", "--undo"]) == 0
+    assert (qwens.is_symlink(), json.loads(dotfiles.read_text())) == (True, {})
+
+
+@pytest.mark.parametrize("option", ["--write", "--undo"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"name": "J\xf6rg"}',
+        b"[" * 100_000,
+        b'{"agents": {"crossSessionInbound": "accept"}, // mine\n}',
+        b"nonsense",
+        b"7",
+    ],
+    ids=["latin-1", "nested", "comments", "no JSON", "a number"],
+)
+def test_settings_that_cannot_be_read_stay_as_they_are(
+    qwens: Path, capsys: pytest.CaptureFixture[str], content: bytes, option: str
+) -> None:
+    qwens.write_bytes(content)
+    assert main(["agent", "setup", "qwen", option]) == 1
+    assert qwens.read_bytes() == content
+    assert str(qwens) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--write", "--undo"])
+def test_read_only_settings_stay_so(qwens: Path, capsys: pytest.CaptureFixture[str], option: str) -> None:
+    content = "{}" if option == "--write" else json.dumps(ACCEPTS)
+    qwens.write_text(content)
+    qwens.chmod(0o444)
+    assert main(["agent", "setup", "qwen", option]) == 1
+    assert "read-only" in capsys.readouterr().err
+    assert (qwens.read_text(), stat.S_IMODE(qwens.stat().st_mode)) == (content, 0o444)
+
+
+def test_a_section_that_is_null_is_filled_and_another_kind_stays(qwens: Path) -> None:
+    qwens.write_text('{"agents": null}')
+    assert main(["agent", "setup", "qwen", "--write"]) == 0
+    assert json.loads(qwens.read_text()) == ACCEPTS
+    qwens.write_text('{"agents": ["accept"]}')
+    assert main(["agent", "setup", "qwen", "--write"]) == 1
+    assert main(["agent", "setup", "qwen", "--undo"]) == 0
+    assert qwens.read_text() == '{"agents": ["accept"]}'
+
+
+@pytest.mark.parametrize("agent", channels.agents())
+def test_twice_is_as_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def files() -> dict[str, str]:
+        return {str(one): one.read_text() for one in tmp_path.rglob("*") if one.is_file()}
+
+    made = []
+    for option in ("--write", "--write", "--undo", "--undo", "--write"):
+        assert main(["agent", "setup", agent, option]) == 0
+        made.append(files())
+    assert made[0] == made[1] == made[4]
+    assert made[2] == made[3]
+
+
+def test_where_somebody_elses_extension_lies_no_setting_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("COPILOT_HOME", raising=False)
+    theirs = tmp_path / ".copilot/extensions/bus-watch/extension.mjs"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("// mine\n")
+    assert main(["agent", "setup", "copilot", "--write"]) == 1
+    assert theirs.read_text() == "// mine\n"
+    assert not (tmp_path / ".copilot/settings.json").exists()
