@@ -1,6 +1,6 @@
 """Try `wake`'s channels against real agent UIs and the stand-in model.
 
-    python -m ops.trial.native codex [-n 20] [--only "busy;draft"] [--via auto] [--out FILE]
+    python -m ops.trial.native codex [-n 20] [--only "busy;draft"] [--via auto] [--out FILE [--more]]
     python -m ops.trial.native codex --times [-n 20]     /send to its record, by its channel and typed, in turn
     python -m ops.trial.native --week [--messages 500 --kills 50] [--out FILE [--resume]]
     python -m ops.trial.native --doctor                  eight UIs open, and what doctor says of each
@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases, by semicolon")
     parser.add_argument("--via", default="auto")
     parser.add_argument("--out", type=Path, help="a file that gets a line of JSON for each result")
+    parser.add_argument("--more", action="store_true", help="FILE's last result of a case is a part, and this is more")
     parser.add_argument("--limit", type=float, default=0.0, help="seconds after which no further case begins")
     parser.add_argument("--times", action="store_true")
     parser.add_argument("--week", action="store_true")
@@ -89,6 +90,8 @@ def _cases(options: argparse.Namespace) -> int:
 
 def keep(options: argparse.Namespace, found: dict[str, Any]) -> None:
     """Add a result to the file."""
+    if options.more:
+        found = found | {"more": True}
     if options.out:
         with options.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found, ensure_ascii=False) + "\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ops.trial.cases import marker
 from ops.trial.installing import environment
-from ops.trial.native.interrupted import begun_elsewhere, ended, killed, killed_and_resumed, left, resumed
+from ops.trial.native.interrupted import begun_elsewhere, ended, killed, killed_and_resumed, left, resumed, stopped
 from ops.trial.native.stack import BIN
 from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of
 from ops.trial.terminal import Screen, naming
@@ -107,7 +107,7 @@ def dialog(answer: str) -> Run:
         if not session.ui.asks:
             case.notes.append("it never asks")
             return
-        for _ in range(max(1, count // 4)):
+        for _ in range(count):
             asking = f"toolcall {marker()}"
             trial.enter(asking)
             trial.wait([mark_of(asking)], 10)
@@ -223,7 +223,7 @@ NEW = {"codex": "/new", "opencode": "/new", "pi": "/new", "claude": "/clear", "q
 def new_conversation(trial: Trial, case: Case, count: int) -> None:
     """A person begins a new conversation in the pane: what comes reaches that one, and is seen there."""
     session = trial.session
-    for _ in range(max(2, count // 4)):
+    for _ in range(max(1, count // 2)):
         trial.enter(NEW[session.ui.name])
         time.sleep(2.0)
         trial.idle()
@@ -250,6 +250,7 @@ CASES: dict[str, Run] = {
     "two with servers of their own": own_servers,
     "resumed": resumed,
     "killed and resumed": killed_and_resumed,
+    "killed, and it stood still": stopped,
     "begun elsewhere": begun_elsewhere,
     "a new conversation": new_conversation,
     "left before the send": left,

@@ -13,7 +13,7 @@ from ops.trial.cases import marker
 from ops.trial.native.trial import SURE, Case, Trial, mark_of
 from ops.trial.sending import ROOT
 from ops.trial.sessions import Session
-from worker.terminal.channels.names import TYPE
+from worker.terminal.channels.names import PEER, TYPE
 
 STEPS = ("channel.found", "channel.noted", "channel.sent")
 POINTS = 10
@@ -50,7 +50,7 @@ def killed(trial: Trial, case: Case, count: int) -> None:
 def ended(trial: Trial, case: Case, count: int) -> None:
     """The UI has ended: nothing may be lost without a word. It is started again, and the message is sent again."""
     session = trial.session
-    for _ in range(max(1, count // 10)):
+    for _ in range(count):
         text, key = f"ended {marker()}", uuid.uuid4().hex
         session.server.run("respawn-pane", "-k", "-t", session.pane, "--", "sleep", "600")
         time.sleep(1.0)
@@ -63,12 +63,12 @@ def ended(trial: Trial, case: Case, count: int) -> None:
 def left(trial: Trial, case: Case, count: int) -> None:
     """The UI is killed while a sender is between its look and its send; the message is sent again when it is back."""
     session = trial.session
-    for number in range(max(2, count // 5)):
+    for number in range(count):
         text, key = f"left {marker()}", uuid.uuid4().hex
         said: list[dict[str, object]] = []
         sender = threading.Thread(target=lambda t=text, k=key, s=said: s.append(trial.wake(t, key=k)))
         sender.start()
-        time.sleep(0.25 + 0.1 * number)
+        time.sleep(0.25 + 0.1 * (number % 5))
         with contextlib.suppress(subprocess.CalledProcessError):
             session.server.run("respawn-pane", "-k", "-t", session.pane, "--", "sleep", "600")
         sender.join()
@@ -110,7 +110,7 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
         return
     text = f"first {marker()}"
     trial.take(Case("first"), text, trial.wake(text))  # what is resumed has a turn
-    for _ in range(max(2, count // 5)):
+    for _ in range(count):
         text, key = f"killed {marker()}", uuid.uuid4().hex
         trial.wake(text, key=key, step="worker.channel.sent")
         trial.wait([mark_of(text)], 10)
@@ -121,10 +121,29 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
         trial.take(case, text, report)
 
 
+def stopped(trial: Trial, case: Case, count: int) -> None:
+    """The agent stands still (as after Ctrl-Z) when it is handed a message by a sender that dies; then it goes on."""
+    session = trial.session
+    if session.ui.name not in PEER:
+        case.notes.append("it must answer before it is handed anything")
+        return
+    shown = session.server.run("display-message", "-p", "-t", session.pane, "#{pane_pid}")
+    for _ in range(count):
+        text, key = f"stopped {marker()}", uuid.uuid4().hex
+        group = os.getpgid(int(shown))
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            trial.wake(text, key=key, step="worker.channel.sent")
+            case.notes.append(f"while it stood still: {trial.wake(text, '--timeout', '6', key=key)['verdict']}")
+        finally:
+            os.killpg(group, signal.SIGCONT)
+        trial.take(case, text, _until_sure(trial, text, key))
+
+
 def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
     """The sender dies right after the hand-over; days later the UI is started anew, in another directory."""
     session, first = trial.session, trial.session.cwd
-    for number in range(max(2, count // 5)):
+    for number in range(max(1, count // 2)):  # two messages each
         text, key = f"left behind {marker()}", uuid.uuid4().hex
         trial.wake(text, key=key, step="worker.channel.sent")
         trial.wait([mark_of(text)], 10)

@@ -1,23 +1,31 @@
 """The table of a file of results, for docs/channels.md."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 
 def of(path: Path) -> str:
-    """Markdown: a row for each case, a column for each UI in the version tried last; the latest result counts."""
+    """Markdown: a row for each case, a column for each UI in the version tried last; of several results the latest."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         one = json.loads(line)
         if "version" not in one:  # a week has no column of its own
             continue
-        found[f"{one['ui']} {one['version']}", one["case"]] = one
+        key = f"{one['ui']} {one['version']}", one["case"]
+        found[key] = _sum(found[key], one) if one.get("more") and key in found else one
     names = list({name.partition(" ")[0]: name for name, _ in found}.values())
     cases = list(dict.fromkeys(case for _, case in found))
     rows = [["case", *names], ["---"] * (len(names) + 1)]
     rows += [[case, *(_cell(found.get((name, case))) for name in names)] for case in cases]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _sum(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """A result that was run in parts."""
+    added: dict[str, Any] = {what: first[what] + more[what] for what in ("sent", "once", "whole", "wrong")}
+    return more | added | {what: dict(Counter(first[what]) + Counter(more[what])) for what in ("ways", "notes")}
 
 
 def _cell(one: dict[str, Any] | None) -> str:
