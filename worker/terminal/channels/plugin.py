@@ -29,9 +29,10 @@ class LostError(BusWatchError):
 
 
 class PluginRefusedError(LostError):
-    """The agent has answered that it will not; `untouched`: the plugin has handed it nothing."""
+    """The agent has answered that it will not."""
 
     def __init__(self, words: str, *, untouched: bool) -> None:
+        """`untouched`: the plugin has handed it nothing."""
         super().__init__(words)
         self.untouched = untouched
 
