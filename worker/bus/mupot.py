@@ -13,8 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import httpx
-
+from worker.bus.deadline import Answer
 from worker.bus.errors import BadAnswerError, BusError, TooLargeError, UnsendableError
 from worker.bus.mupot_page import EVENT_END, PAGE, PotPage, listed, stream_of, streamed
 from worker.bus.requests import BusRequests, Endpoint, SentMessage, date_of
@@ -162,10 +161,10 @@ class Mupot:
         """What an address answers: all of it, or until `until` has come."""
         body = bytearray()
 
-        def take(response: httpx.Response) -> None:
-            begins(date_of(response.headers))
+        def take(answer: Answer) -> None:
+            begins(date_of(answer.headers))
             started = time.monotonic()
-            for chunk in response.iter_raw():
+            for chunk in answer.chunks():
                 body.extend(chunk)
                 self._requests.wait_longer(endpoint, started, len(body))
                 if len(body) > _LARGEST_PAGE:
