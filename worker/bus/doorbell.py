@@ -7,21 +7,24 @@ that a ring causes fetches everything, and polling goes on without it where a br
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import httpx
+import httpcore
 
 from worker.bus.answers import failure_of
 from worker.bus.backoff import LONGEST_RETRY_AFTER
+from worker.bus.deadline import headers_of
 from worker.bus.errors import BusError, RequestRefusedError, TlsError
 from worker.bus.keepalive import SOCKET_OPTIONS
 from worker.bus.reaching import Route, tls
-from worker.bus.requests import Endpoint, request_headers
+from worker.bus.requests import Endpoint, address_of, request_headers
 from worker.bus.source import Watch, watch_of_bridge
+from worker.bus.streams import STREAMS
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class Doorbell:
         self._opened = opened or ring
         self._where = where
         self._heard: set[str] = set()
+        self._silent_at: dict[asyncio.Timeout, float] = {}  # of each connection: when it has been silent for too long
         self._renew = False
         self._timings = timings or Timings()
         self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
@@ -120,6 +124,7 @@ class Doorbell:
     async def _listen_to_all(self) -> None:
         listening: dict[Endpoint, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._end_silent())
             while True:
                 self._changed.clear()
                 wanted = self._endpoints
@@ -133,14 +138,25 @@ class Doorbell:
                             listening[endpoint] = group.create_task(self._listen_for_ever(endpoint))
                 await self._changed.wait()
 
+    async def _end_silent(self) -> None:
+        """End the connections that are silent: one timer for all, for each line would set one anew."""
+        while True:
+            await asyncio.sleep(self._timings.silence / 10)
+            now = asyncio.get_running_loop().time()
+            for connection, at in self._silent_at.items():
+                if at <= now:
+                    self._silent_at[connection] = math.inf  # it may be told once only
+                    connection.reschedule(now)
+
     @staticmethod
-    def _transport(route: Route) -> httpx.AsyncHTTPTransport:
+    def _pool(route: Route) -> httpcore.AsyncConnectionPool:
         """One for each connection: a pool looks at all that it has whenever one is opened or closed."""
-        return httpx.AsyncHTTPTransport(
-            verify=tls(route.ca_file),
-            proxy=route.proxy,
-            trust_env=False,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
+        return httpcore.AsyncConnectionPool(
+            ssl_context=tls(route.ca_file),
+            max_connections=1,
+            max_keepalive_connections=0,
+            proxy=httpcore.Proxy(route.proxy) if route.proxy else None,
+            network_backend=STREAMS,
             socket_options=SOCKET_OPTIONS,
         )
 
@@ -153,8 +169,8 @@ class Doorbell:
             started = loop.time()
             error: BusError | None = None
             try:
-                async with self._transport(endpoint.route) as transport:
-                    error = await self._listen(transport, endpoint, bell, opened)
+                async with self._pool(endpoint.route) as pool:
+                    error = await self._listen(pool, endpoint, bell, opened)
             except Exception as surprise:  # noqa: BLE001 - one agent's trouble must not silence the others
                 # Its message is not logged: it may quote the Authorization header.
                 _log.debug("doorbell of %s: %s", endpoint.agent, type(surprise).__name__)
@@ -165,37 +181,49 @@ class Doorbell:
             await asyncio.sleep(self._pause(error, failures))
 
     async def _listen(
-        self, transport: httpx.AsyncHTTPTransport, endpoint: Endpoint, bell: "_Bell", opened: "_Bell"
+        self, pool: httpcore.AsyncConnectionPool, endpoint: Endpoint, bell: "_Bell", opened: "_Bell"
     ) -> BusError | None:
-        """Ring until the connection ends; what the bridge said if it did not open one."""
+        """Ring until the connection ends; what the bridge said if it did not open one. TimeoutError: it is silent."""
         path, params = self._where(endpoint)
+        address = address_of(endpoint.bridge_url, path)
         headers = request_headers(endpoint.token(), has_content=False) | {"Accept": "text/event-stream"}
-        address = endpoint.bridge_url.rstrip("/") + path
-        timeout = httpx.Timeout(None, connect=self._timings.connect).as_dict()
-        request = httpx.Request("GET", address, params=dict(params), headers=headers, extensions={"timeout": timeout})
+        request = httpcore.Request(
+            "GET",
+            address.with_query(params),
+            headers=[("Host", address.host), *headers.items()],
+            extensions={"timeout": {"connect": self._timings.connect}},
+        )
         async with asyncio.timeout(self._timings.open):
-            response = await transport.handle_async_request(request)
-        stream = response.stream
-        assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's is
+            response = await pool.handle_async_request(request)
         try:
-            failure = failure_of(response.status_code, response.headers, b"", datetime.now(UTC))
+            found = headers_of(response)
+            failure = failure_of(response.status, found, b"", datetime.now(UTC))
             if failure is not None:
                 return failure
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            if not found.get("content-type", "").startswith("text/event-stream"):
                 return RequestRefusedError(f"The bus answers {path} with something else than events.")
             opened.ring()
-            loop = asyncio.get_running_loop()
-            since = loop.time()
-
-            def heard() -> None:
-                if loop.time() - since >= self._timings.heard:
-                    self._heard.add(endpoint.agent)
-
-            async for _ in frames(aiter(stream), self._timings.silence, heard):
-                bell.ring()
+            await self._hear(response, endpoint.agent, bell)
         finally:
-            await stream.aclose()
+            await response.aclose()
         return None
+
+    async def _hear(self, response: httpcore.Response, agent: str, bell: "_Bell") -> None:
+        loop = asyncio.get_running_loop()
+        opened_at, lines = loop.time(), Lines()
+        async with asyncio.timeout(None) as silence:
+            self._silent_at[silence] = opened_at + self._timings.silence
+            try:
+                async for chunk in response.aiter_stream():
+                    whole, frames = lines.feed(chunk)
+                    if whole:
+                        self._silent_at[silence] = loop.time() + self._timings.silence
+                        if loop.time() - opened_at >= self._timings.heard:
+                            self._heard.add(agent)
+                    if frames:
+                        bell.ring()
+            finally:
+                del self._silent_at[silence]
 
     def _pause(self, error: BusError | None, failures: int) -> float:
         """Seconds until the next connection, spread so that many agents do not come back at once."""
@@ -246,35 +274,29 @@ class _Bell:
             _log.exception("the doorbell's ring failed")
 
 
-async def frames(
-    chunks: AsyncIterator[bytes], silence: float, heard: Callable[[], None] = lambda: None
-) -> AsyncIterator[None]:
-    """One item for each `data` line as soon as it begins; keeps no line in memory. `heard` is called after each line.
+class Lines:
+    """The lines of a stream that comes in pieces; keeps none in memory."""
 
-    TimeoutError when no whole line came for `silence` seconds (a byte now and then is no sign of life);
-    ValueError for a line longer than `LONGEST_LINE`.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + silence
-    begin = b""
-    length = 0
-    while True:
-        try:
-            async with asyncio.timeout_at(deadline):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        for number, part in enumerate(chunk.replace(b"\r", b"\n").split(b"\n")):
-            if number:
-                begin, length = b"", 0
-                deadline = loop.time() + silence
-                heard()
-            before, begin = begin, (begin + part)[: len(_DATA)]
-            length += len(part)
-            if length > LONGEST_LINE:
+    def __init__(self) -> None:
+        self._begin = b""  # of the line that is not whole yet
+        self._length = 0
+
+    def feed(self, chunk: bytes) -> tuple[int, int]:
+        """How many lines end in this piece (a byte now and then is no sign of life), and how many `data` lines begin.
+
+        ValueError for a line longer than `LONGEST_LINE`.
+        """
+        first, *others = chunk.replace(b"\r", b"\n").split(b"\n")
+        frames = 0
+        for begins, part in ((False, first), *((True, part) for part in others)):
+            if begins:
+                self._begin, self._length = b"", 0
+            before, self._begin = self._begin, (self._begin + part)[: len(_DATA)]
+            self._length += len(part)
+            if self._length > LONGEST_LINE:
                 raise ValueError("a line without end")
-            if begin == _DATA != before:
-                yield
+            frames += self._begin == _DATA != before
+        return len(others), frames
 
 
 _DATA = b"data:"

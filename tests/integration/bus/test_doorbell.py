@@ -1,12 +1,11 @@
 """The doorbell against bridges that ring, that cannot, and that misbehave."""
 
-import asyncio
 import os
 import queue
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 
 from tests.fakes.bridges import FakeBridge
 from tests.world.waiting import until
-from worker.bus.doorbell import LONGEST_LINE, Doorbell, Timings, frames
+from worker.bus.doorbell import LONGEST_LINE, Doorbell, Lines, Timings
 from worker.bus.keepalive import BETWEEN_SECONDS, IDLE_SECONDS, PROBES
 from worker.bus.requests import BusRequests, Endpoint
 from worker.secret import Secret
@@ -176,11 +175,6 @@ def test_a_rotated_token_is_read_with_each_connection() -> None:
             assert rings.get(timeout=PATIENCE) == "bob"
 
 
-async def _chunks(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
-
-
 @pytest.mark.parametrize(
     ("parts", "rings"),
     [
@@ -194,19 +188,16 @@ async def _chunks(*parts: bytes) -> AsyncIterator[bytes]:
     ],
 )
 def test_frames_are_found_however_they_are_cut(parts: tuple[bytes, ...], rings: int) -> None:
-    async def count() -> int:
-        return len([None async for _ in frames(_chunks(*parts), 5.0)])
-
-    assert asyncio.run(count()) == rings
+    lines = Lines()
+    assert sum(lines.feed(part)[1] for part in parts) == rings
 
 
 def test_a_line_without_end_is_no_line() -> None:
-    async def read() -> None:
-        async for _ in frames(_chunks(*[b"x" * 65536] * (LONGEST_LINE // 65536 + 2)), 5.0):
-            pass
-
+    lines = Lines()
+    for _ in range(LONGEST_LINE // 65536):
+        assert lines.feed(b"x" * 65536) == (0, 0)
     with pytest.raises(ValueError, match="without end"):
-        asyncio.run(read())
+        lines.feed(b"x")
 
 
 def test_a_connection_is_heard_once_a_line_came_and_until_it_ends() -> None:
