@@ -22,12 +22,11 @@ def register(
 ) -> Callable[[], None]:
     """Make huey's tasks of it; `hurry` asks for a sweep.
 
-    Returns what has each inbox polled that is due, for the doorbell.
+    Returns what has each inbox polled that is due, before those that wait for a thread: for the doorbell.
     """
 
-    def hand_out() -> None:
-        for agent in polls.take():
-            huey.polls_to_make.put(agent)
+    def hand_out(*, first: bool = True) -> None:
+        huey.polls_to_make.put(polls.take(), first=first)
 
     def anything_due(_now: datetime) -> bool:
         return polls.anything()
@@ -35,7 +34,7 @@ def register(
     @huey.periodic_task(anything_due, priority=Band.UPKEEP)
     def poll() -> None:
         """Hand out each inbox that is due."""
-        hand_out()
+        hand_out(first=False)
 
     @huey.task(priority=Band.UPKEEP)
     def poll_inbox(agent: str) -> None:

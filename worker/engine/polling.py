@@ -295,10 +295,13 @@ class Poller:
         return taken
 
     def _gap(self, agent: AgentSettings) -> float:
-        """Seconds until the next poll while nothing happens: long where the doorbell is proven, and spread then."""
+        """Seconds until the next poll while nothing happens: long where the doorbell is proven, and spread then.
+
+        A little less than `broadcast_wait`, which is a promise: such polls wait for company (`worker.runtime.due`).
+        """
         if not self.turns.trust.is_proven(agent.agent):
             return agent.poll_interval
-        return max(agent.poll_interval, agent.broadcast_wait * self.rng.uniform(0.75, 1.0))
+        return max(agent.poll_interval, agent.broadcast_wait * self.rng.uniform(0.9, 0.96))
 
     def _answered(
         self,

@@ -5,6 +5,7 @@ thread that runs it, then done. That thread may die: then the job is free again 
 """
 
 import heapq
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -12,6 +13,9 @@ from collections.abc import Callable, Collection, Iterable
 SOON_SECONDS = 1.0  # after a task could not be enqueued; and between two tasks that look for due polls
 FAR_SECONDS = 3600.0  # until something is due where nothing is
 OVERTAKEN = 8  # entries of an agenda for each inbox, before it is made anew
+
+RARE_SECONDS = 50.0  # a poll that is so far away is in no hurry,
+TOGETHER_SECONDS = 2.0  # and waits for company: at each of these moments all go that have come due since the last
 
 POLL_NOT_BEGUN_SECONDS = 60.0  # a poll that nobody began: its task waits in memory, for a thread that is free
 POLL_LOST_SECONDS = 600.0  # a poll that began and never came back
@@ -182,6 +186,8 @@ class PollsDue:
             self._begun.pop(agent, None)
             if agent in self._jobs:
                 due = time.monotonic() + max(0.0, seconds)
+                if seconds >= RARE_SECONDS:
+                    due = math.ceil(due / TOGETHER_SECONDS) * TOGETHER_SECONDS
                 self._jobs[agent].done(due)
                 self._note(agent)
                 if well:

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from datetime import datetime
 from typing import Any, Protocol, cast
 
 from huey import Huey
@@ -26,6 +26,7 @@ from huey.exceptions import ConfigurationError
 from worker.errors import UsageError
 from worker.runtime.bands import Band, BandedStorage
 from worker.runtime.consumer import QuickScheduler, WatchConsumer
+from worker.runtime.crew import PollsToMake
 from worker.runtime.due import PollsDue, SweepDue
 from worker.runtime.serializer import JsonSerializer
 from worker.runtime.watchdog import Pulse
@@ -85,11 +86,12 @@ class WatchHuey(Huey):
         self._make_storage = make_storage
         self.polls = polls
         self.sweeps = sweeps
-        self.polls_to_make: SimpleQueue[str | None] = SimpleQueue()  # agents; None wakes a thread, to look around
+        self.polls_to_make = PollsToMake()
         self.default_workers = default_workers
         self.on_flags = on_flags
         self.scheduler_beat = time.monotonic()
         self.queue_failing = False
+        self._asked: list[Any] | None = None  # the periodic tasks, once all are there
         super().__init__("bus-watch", results=False, serializer=JsonSerializer(), storage_class=BandedStorage)
 
     def pulse(self) -> Pulse:
@@ -108,6 +110,12 @@ class WatchHuey(Huey):
     def is_revoked(self, task: Task, timestamp: Any = None, peek: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - huey's signature
         """Never: what a person takes back is dropped in the ledger. huey would ask SQLite at each task, polls too."""
         return False
+
+    def read_periodic(self, timestamp: datetime | None) -> list[Task]:
+        """huey's; which makes all of them anew at each look, with an id from the system's random numbers."""
+        if self._asked is None:
+            self._asked = self._registry.periodic_tasks
+        return [type(task)() for task in self._asked if task.validate_datetime(timestamp)]
 
     def try_enqueue(self, task: Task) -> bool:
         """Enqueue a task that comes again by itself; False if the queue's disk is full, or fails."""

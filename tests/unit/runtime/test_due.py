@@ -36,6 +36,19 @@ def test_each_inbox_goes_to_one_poll_at_a_time(clock: Clock) -> None:
     assert jobs.take() == ["a"]
 
 
+def test_rare_polls_go_together_a_little_later(clock: Clock) -> None:
+    jobs = PollsDue(["a", "b", "c", "d"])
+    jobs.take()
+    for agent, seconds in (("a", 56.1), ("b", 57.3), ("c", 57.9), ("d", 3.0)):
+        jobs.begin(agent)
+        jobs.done(agent, seconds, well=True)
+    assert jobs.seconds_until() == 3.0
+    clock.now += 57.9
+    assert jobs.take() == ["d"]
+    clock.now += 0.1
+    assert jobs.take() == ["a", "b", "c"]
+
+
 def test_a_ring_makes_it_due_and_is_remembered_while_it_polls(clock: Clock) -> None:
     jobs = PollsDue(["a"])
     jobs.take()

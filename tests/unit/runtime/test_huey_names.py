@@ -36,7 +36,7 @@ PRIVATE = {
     "PostgresStorage": {"_connect", "_create_connection"},
     "Scheduler": {"_logger"},
     "Serializer": {"_deserialize", "_serialize"},
-    "SqliteHuey": {"_immediate"},
+    "SqliteHuey": {"_immediate", "_registry"},
     "SqliteStorage": {"_create_connection"},
     "Worker": {"_logger"},  # we use the scheduler's; the others have one too
 }

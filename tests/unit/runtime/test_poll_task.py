@@ -39,8 +39,8 @@ def test_a_poll_that_fails_as_nobody_foresaw_is_told_and_comes_again(
     hand_out = poll.register(huey, polls, cast("Poller", Broken()), noted, lambda: None)
     hand_out()
     hand_out()
-    assert huey.polls_to_make.get_nowait() == "a"
-    assert huey.polls_to_make.empty()
+    assert huey.polls_to_make.get(0.0) == "a"
+    assert not huey.polls_to_make
     huey.poll_inbox("a")
     assert [type(error) for error in noted.crashes] == [ZeroDivisionError]
     assert "the poll of a failed" in caplog.text
