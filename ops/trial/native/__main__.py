@@ -20,7 +20,7 @@ from typing import Any
 
 from ops.trial.native import eight, table, times, week
 from ops.trial.native.cases import CASES
-from ops.trial.native.trial import Case, Trial, line, ready_for_channels, row
+from ops.trial.native.trial import Case, Trial, line, mark_of, ready_for_channels, row
 from ops.trial.sessions import Session
 from ops.trial.uis import UIS
 
@@ -74,13 +74,19 @@ def _cases(options: argparse.Namespace) -> int:
                 print(f"{name}: not begun, the time is over")
                 continue
             case = Case(name)
+            cut: SystemExit | None = None
             try:
                 run(trial, case, options.n)
+            except SystemExit as why:  # what was done until then is kept
+                cut = why
+                trial.wait([mark_of(text) for text, _ in case.sent[-1:]], 10.0)
             except Exception as why:  # noqa: BLE001 - the other cases are wanted, too
                 case.notes.append(f"the case failed: {type(why).__name__}: {why}")
             found = row(trial, case)
             print(line(found), flush=True)
             keep(options, found)
+            if cut is not None:
+                raise cut
             good = good and not found["wrong"]
         if (session.cwd / "stolen").exists() or (Path.cwd() / "stolen").exists():
             print("! a text ran as a command")

@@ -202,7 +202,7 @@ def test_by_the_background_server_it_takes_no_app_server(short_home: Path) -> No
             assert run() == (0, "queued behind the turn that runs")
             daemon.mode = "silent"
             environment["SOS_MESSAGE_KEY"] = "bob/3-0"
-            assert run("--timeout", "2")[0] == 76
+            assert run("--timeout", "6")[0] == 76
     finally:
         daemon.close()
     assert daemon.turns[0] == "[agent:alice -> bob] hello"
