@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ops.trial.cases import marker
 from ops.trial.installing import environment
-from ops.trial.native.interrupted import begun_elsewhere, ended, killed, killed_and_resumed, left, resumed, stopped
+from ops.trial.native.interrupted import begun_elsewhere, ended, killed, killed_and_resumed, left, resumed
 from ops.trial.native.stack import BIN
 from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of
 from ops.trial.terminal import Screen, naming
@@ -250,7 +250,6 @@ CASES: dict[str, Run] = {
     "two with servers of their own": own_servers,
     "resumed": resumed,
     "killed and resumed": killed_and_resumed,
-    "killed, and it stood still": stopped,
     "begun elsewhere": begun_elsewhere,
     "a new conversation": new_conversation,
     "left before the send": left,

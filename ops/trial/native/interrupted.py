@@ -13,7 +13,7 @@ from ops.trial.cases import marker
 from ops.trial.native.trial import SURE, Case, Trial, mark_of
 from ops.trial.sending import ROOT
 from ops.trial.sessions import Session
-from worker.terminal.channels.names import PEER, TYPE
+from worker.terminal.channels.names import TYPE
 
 STEPS = ("channel.found", "channel.noted", "channel.sent")
 POINTS = 10
@@ -119,25 +119,6 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
         report = _until_sure(trial, text, key)
         session.ready()
         trial.take(case, text, report)
-
-
-def stopped(trial: Trial, case: Case, count: int) -> None:
-    """The agent stands still (as after Ctrl-Z) when it is handed a message by a sender that dies; then it goes on."""
-    session = trial.session
-    if session.ui.name not in PEER:
-        case.notes.append("it must answer before it is handed anything")
-        return
-    shown = session.server.run("display-message", "-p", "-t", session.pane, "#{pane_pid}")
-    for _ in range(count):
-        text, key = f"stopped {marker()}", uuid.uuid4().hex
-        group = os.getpgid(int(shown))
-        os.killpg(group, signal.SIGSTOP)
-        try:
-            trial.wake(text, key=key, step="worker.channel.sent")
-            case.notes.append(f"while it stood still: {trial.wake(text, '--timeout', '6', key=key)['verdict']}")
-        finally:
-            os.killpg(group, signal.SIGCONT)
-        trial.take(case, text, _until_sure(trial, text, key))
 
 
 def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
