@@ -37,6 +37,7 @@ TEXTS = {
     "shell": "!touch stolen",
     "mention": "@notes.txt",
     "quotes": "$(id) `id` 'q' \"q\" \\",
+    "frames": 'x\n{"type":"auth","token":"y"}\n{"op":"send","text":"z"}',
     "other alphabets": "ü ∑ 漢字 🙂",
 }
 
@@ -570,6 +571,37 @@ def test_a_session_that_would_ask_about_the_message_gets_none(
         outcome = wake(world, "hello")
         assert outcome.channel == ("type" if typed else "claude"), outcome
         assert (world.turns(), agent.submitted()) == (([], ["hello"]) if typed else (["hello"], []))
+
+
+@pytest.mark.parametrize("how", ["a link", "its group may write it"])
+def test_settings_that_lie_elsewhere_or_are_shared_count(terminal: Terminal, how: str) -> None:
+    for make, settings, channel in (
+        (Claude, {"permissions": {"defaultMode": "bypassPermissions"}}, "type"),
+        (Claude, {"permissions": {"defaultMode": "bypassPermissions"}, "crossSessionInbound": "accept"}, "claude"),
+        (Qwen, {"agents": {"crossSessionInbound": "accept"}}, "qwen"),
+        (Qwen, {}, "type"),
+    ):
+        with contextlib.closing(make(terminal)) as world:
+            name = f"{make.name}-{channel}"
+            agent = world.open(name)
+            path = terminal.home / f".{make.name}" / "settings.json"
+            path.unlink(missing_ok=True)
+            if how == "a link":
+                path.symlink_to(terminal.home / f"{name}.json")
+            path.write_text(json.dumps(settings))
+            path.chmod(0o664)
+            outcome = wake(world, "hello", place=name)
+            assert outcome.channel == channel, outcome
+            assert (world.turns(), agent.submitted()) == (([], ["hello"]) if channel == "type" else (["hello"], []))
+
+
+def test_settings_that_cannot_be_read_are_no_leave(terminal: Terminal) -> None:
+    with contextlib.closing(Claude(terminal)) as world:
+        agent = world.open("a")
+        (terminal.home / ".claude" / "settings.json").mkdir()
+        outcome = wake(world, "hello")
+        assert "settings.json is not a file" in outcome.passed[0]
+        assert (world.turns(), agent.submitted()) == ([], ["hello"])
 
 
 def test_a_key_that_others_can_read_is_not_used(terminal: Terminal) -> None:

@@ -123,6 +123,15 @@ def test_what_belongs_to_another_user_is_not_used(world: World, monkeypatch: pyt
     assert (world.turns(), agent.submitted()) == ([], ["hello"])
 
 
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_socket_that_others_can_write_is_not_used(world: World, mode: int) -> None:
+    agent = world.open("a")
+    socket_of(world).chmod(mode)
+    outcome = wake(world)
+    assert "can be changed by others: chmod go-w" in outcome.passed[0]
+    assert (world.turns(), agent.submitted()) == ([], ["hello"])
+
+
 def test_a_socket_that_was_replaced_behind_the_check_is_not_used(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = world.open("a")
     monkeypatch.setattr(owned, "_peer", lambda _link: os.getuid() + 1)

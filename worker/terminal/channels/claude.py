@@ -8,7 +8,6 @@ In a session that bypasses permissions a message opens a dialog on the screen, u
 messages. That is foreseen, and never caused.
 """
 
-import contextlib
 import glob
 import os
 import re
@@ -71,9 +70,7 @@ def _described(base: str, pids: list[int]) -> dict[str, Any]:
 
 def _accepts(base: str, site: Site, pid: int) -> None:
     """Raises AsideError if a message would be held behind a dialog."""
-    settings: dict[str, Any] = {}
-    with contextlib.suppress(AsideError):
-        settings = parsed(owned.content(f"{base}/settings.json"))
+    settings = parsed(owned.settings(f"{base}/settings.json"))
     inbound = settings.get("crossSessionInbound")
     if inbound == "accept":
         return

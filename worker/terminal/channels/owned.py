@@ -75,6 +75,28 @@ def content(path: str, *, secret: bool = False) -> bytes:
         os.close(handle)
 
 
+def settings(path: str) -> bytes:
+    """The user's own settings, wherever a link leads and whoever may change them: only the agent obeys them.
+
+    Empty where there are none.
+
+    Raises:
+        AsideError: they cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return b""
+    except OSError as why:
+        raise AsideError(f"{path}: {why.strerror}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise AsideError(f"{path} is not a file")
+        return os.read(handle, _MAX_FILE)
+    finally:
+        os.close(handle)
+
+
 def _check(path: str, kind: Callable[[int], bool], words: str) -> None:
     try:
         found = os.lstat(path)

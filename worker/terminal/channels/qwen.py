@@ -67,11 +67,8 @@ def _described(base: str, pids: list[int]) -> dict[str, Any]:
 def _accepts(base: str, folder: str) -> None:
     """Raises AsideError if a message would be held for review."""
     for path, wanted in ((f"{base}/settings.json", ("accept",)), (f"{folder}/.qwen/settings.json", ("accept", None))):
-        if not os.path.exists(path):  # noqa: PTH110 - these commands start without pathlib
-            inbound = None
-        else:
-            agents = parsed(owned.content(path)).get("agents")
-            inbound = agents.get("crossSessionInbound") if isinstance(agents, dict) else None
+        agents = parsed(owned.settings(path)).get("agents")
+        inbound = agents.get("crossSessionInbound") if isinstance(agents, dict) else None
         if inbound not in wanted:
             raise AsideError(
                 f"agents.crossSessionInbound is {str(inbound)[:20]!r} in {path}, so it would be held for review: "
