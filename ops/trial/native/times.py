@@ -1,6 +1,7 @@
 """From `/send` to the agent's own record, by its channel and typed, in turn in one run."""
 
 import argparse
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from ops.trial.cases import marker
 from ops.trial.native.stack import Stack
 from ops.trial.native.trial import ready_for_channels
 from ops.trial.sessions import Session
+from worker.terminal.channels.handed import BELOW_HOME
 
 RECORDS = {
     "codex": ".codex/sessions/*/*/*/*.jsonl",
@@ -32,26 +34,32 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
         place = ["-L", session.server.name, "-t", session.name]
         ways = {"by-channel": [*place, "--via", ui.name], "typed": [*place, "--via", "type"]}
         took: dict[str, list[float]] = {way: [] for way in ways}
+        handed: list[float] = []
         lost = dict.fromkeys(ways, 0)
-        with Stack(ways) as stack:
+        # A run that is cut off keeps what was done.
+        with contextlib.suppress(SystemExit), Stack(ways) as stack:
             for number in range(options.n + 3):  # the first ones make what is warm
                 for way in ways:
+                    began = time.time()
                     found = _one(session, lambda text, to=way: stack.send(to, text))  # type: ignore[misc]
                     if number < 3:
                         continue
                     if found is None:
                         lost[way] += 1
-                    else:
-                        took[way].append(found)
+                        continue
+                    took[way].append(found[1])
+                    handed += [at - found[0] for at in _handed(stack.home) if at > began]
     return [
         {
             "ui": ui.name,
             "version": ui.package.version,
             "case": f"/send to its record, {way}",
-            "sent": options.n,
+            "sent": len(took[way]) + lost[way],
             "lost": lost[way],
             "p50_ms": _quantile(took[way], 0.5),
             "p95_ms": _quantile(took[way], 0.95),
+            "all_ms": [round(1000 * one) for one in took[way]],
+            "handed_ms": [round(1000 * one) for one in handed] if way == "by-channel" else [],
             "at": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
             "load": round(os.getloadavg()[0]),
         }
@@ -59,7 +67,13 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-def _one(session: Session, send: Callable[[str], float]) -> float | None:
+def _handed(home: Path) -> list[float]:
+    """When the worker's messages were handed to a channel: from there on it is the agent that takes the time."""
+    return [one.stat().st_mtime for one in (home / BELOW_HOME / "handed").glob("*")]
+
+
+def _one(session: Session, send: Callable[[str], float]) -> tuple[float, float] | None:
+    """When it was sent, and the seconds until its record had it; None: it never had."""
     mark = marker()
     time.sleep(1.2)  # so that the token's budget is never what is measured, and the agent is idle
     session.server.still(session.pane, quiet=0.5, limit=10)
@@ -70,7 +84,7 @@ def _one(session: Session, send: Callable[[str], float]) -> float | None:
         if time.monotonic() > end:
             return None
         time.sleep(GLANCE)
-    return time.time() - sent
+    return sent, time.time() - sent
 
 
 class _Record:
