@@ -5,6 +5,7 @@ import errno
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from tests.fakes.bridges import FakeBridge
 from tests.fakes.ledgers import MemoryLedger
 from worker.bus.client import BusClient
+from worker.bus.doorbell import Doorbell
 from worker.bus.errors import BusError, ClosedError, NetworkForbiddenError, TlsError, UnreachableError
 from worker.bus.reaching import Route, tls, why_unreachable
 from worker.bus.requests import Endpoint
@@ -147,8 +149,14 @@ def test_what_the_system_says_is_passed_on(number: int, kind: type[BusError], wo
     assert words in str(found)
 
 
+def _pass_on(client: socket.socket, there: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while chunk := client.recv(65536):
+            there.sendall(chunk)
+
+
 class Proxy(threading.Thread):
-    """An HTTP proxy for one plain request; remembers what it was asked for."""
+    """An HTTP proxy for one request at a time, or one tunnel; remembers what it was asked for."""
 
     def __init__(self, bridge: FakeBridge) -> None:
         super().__init__(daemon=True)
@@ -166,7 +174,11 @@ class Proxy(threading.Thread):
                     line, _, rest = request.partition(b"\r\n")
                     self.asked.append(line)
                     method, address, version = line.split()
-                    there.sendall(b" ".join([method, address[len(self.bridge.url) :], version]) + b"\r\n" + rest)
+                    if method == b"CONNECT":
+                        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                        threading.Thread(target=_pass_on, args=(client, there), daemon=True).start()
+                    else:
+                        there.sendall(b" ".join([method, address[len(self.bridge.url) :], version]) + b"\r\n" + rest)
                     while chunk := there.recv(65536):
                         client.sendall(chunk)
 
@@ -187,6 +199,42 @@ def test_a_proxy_is_used_if_the_configuration_names_it_and_never_for_the_environ
             assert ask(bridge.url, Route(proxy=proxy.url)) == ["hello"]
             assert proxy.asked
             assert proxy.asked[0].startswith(f"GET {bridge.url}/inbox".encode())
+
+
+def rings(bridge: FakeBridge, url: str, route: Route) -> None:
+    """It rings at once, and is closed at once."""
+    opened, rung = threading.Event(), threading.Event()
+    endpoint = Endpoint("bob", None, url, lambda: Secret("t"), 10, route=route)
+    doorbell = Doorbell([endpoint], lambda _: rung.set(), opened=lambda _: opened.set())
+    doorbell.start()
+    try:
+        assert opened.wait(10)
+        bridge.streams.add("bob", "x" * 300_000)
+        assert rung.wait(10)
+    finally:
+        began = time.monotonic()
+        doorbell.close()
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("tunnel", [False, True])
+def test_the_doorbell_rings_through_tls(secure: FakeBridge, tunnel: bool) -> None:
+    proxy = Proxy(secure)
+    proxy.start()
+    with contextlib.closing(proxy.server):
+        route = Route(ca_file=str(CERTIFICATE), proxy=proxy.url if tunnel else None)
+        rings(secure, f"https://localhost:{secure.server_address[1]}", route)
+    assert bool(proxy.asked) == tunnel
+
+
+def test_the_doorbell_rings_through_a_proxy() -> None:
+    with FakeBridge("C") as bridge:
+        bridge.add_token("bob", token="t")
+        proxy = Proxy(bridge)
+        proxy.start()
+        with contextlib.closing(proxy.server):
+            rings(bridge, bridge.url, Route(proxy=proxy.url))
+        assert proxy.asked[0].startswith(f"GET {bridge.url}/watch".encode())
 
 
 def test_an_ipv6_loopback_needs_no_permission() -> None:
