@@ -113,8 +113,8 @@ def _group(case: str) -> str:
 
 
 _CASES = ("short", "5 lines", "600 characters", "8 KB", "busy", "busy, 5 lines", "special", "just started", "draft",
-          "dialog", "dialog opening", "crowd", "over ssh", "shell", "slash command", "lone commands", "odd texts",
-          "leftover", "looks")  # fmt: skip
+          "dialog", "dialog opening", "crowd", "over ssh", "shell", "slash command", "lone commands", "mentions",
+          "odd texts", "leftover", "looks")  # fmt: skip
 
 
 def _order(case: str) -> int:

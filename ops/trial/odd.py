@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterator
 
 from ops.trial.cases import Message, marker, plain
-from ops.trial.rounds import Round, settle, unstick
+from ops.trial.rounds import BrokenError, Round, settle, unstick
 from ops.trial.sending import Outcome, deliver, judge
 from ops.trial.sessions import Session
 
@@ -12,6 +12,9 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 """An image of one pixel."""
+
+SECRET = "nobody shall read this"
+"""What stands in a file outside of the UI's directory."""
 
 EMOJI = {
     "a family of four": "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",
@@ -111,6 +114,31 @@ def lines(session: Session) -> Iterator[Message]:
         yield plain("@@\n" + "\n".join(f"line {number} of {count}" for number in range(2, count + 1)))()
 
 
+def mentions(session: Session) -> Iterator[Message]:
+    """Files that exist, behind an `@`: none that lies outside of the UI's directory is read, and no text changes."""
+    (session.cwd / "notes.txt").write_text("from inside\n", encoding="utf-8")
+    (session.cwd / "sub").mkdir(exist_ok=True)
+    (session.cwd / "sub" / "a.py").write_text("inside = 1\n", encoding="utf-8")
+    outside = session.home / "outside.txt"
+    outside.write_text(f"{SECRET}\n", encoding="utf-8")
+    for text in (
+        "@@ see @OUT please",
+        "@@ see @OUT",
+        "@@ see @~/outside.txt please",
+        '@@ see @"OUT" please',
+        "@@ see x@OUT please",
+        "@@ see @./notes.txt please",
+        "@@ see @sub/a.py",
+        "@@ see @not",
+        "@@ see @not please",
+        "@@ npm i @openai/codex, a@b.example",
+    ):
+        yield plain(text.replace("OUT", str(outside)))()
+        session.truth.refresh()
+        if any(SECRET in said for request in session.truth.requests for said in request["new"]):
+            raise BrokenError(f"the file was handed over to the model for {text!r}")
+
+
 GROUPS = {
     "commands": commands,
     "leading": leading,
@@ -119,6 +147,7 @@ GROUPS = {
     "emoji": emoji,
     "long": long,
     "lines": lines,
+    "mentions": mentions,
 }
 
 

@@ -13,6 +13,8 @@ from ops.trial.stopping import go_on
 from ops.trial.uis import UI
 
 IMAGE = re.compile(r"\[Image #?\d+\]")
+APART = re.compile(r"@ (?=\S)")
+"""A blank behind an `@` is the profiles' doing: no UI shall read a file for it."""
 COMMAND = re.compile(r"[/!#@&$?]|(exit|quit|:q)\b")
 """What must not stand first in a box as it is, so that a profile may put a guard in front."""
 
@@ -106,8 +108,8 @@ class Truth:
         return bool(request["main"]) and not request.get("tool_result")
 
     def _plain(self, text: str) -> str:
-        """`text` as the UI hands it over, without what stands around it and the numbers of its images."""
-        return IMAGE.sub("[Image]", self._ui.changes(text)).strip()
+        """`text` as the UI hands it over, without what is around it, its images' numbers and blanks behind `@`."""
+        return APART.sub("@", IMAGE.sub("[Image]", self._ui.changes(text))).strip()
 
     def _bare(self, block: str, wanted: str) -> str:
         """`block` without what the profile put around `wanted`."""

@@ -117,6 +117,8 @@ class Typing(_Table, frozen=True, kw_only=True):
     tabs: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     replaces: Mapping[str, str] = {}
     """What the agent would take out of any text, and what is sent in its place."""
+    mentions: Literal["keep", "paths", "all"] = "keep"
+    """Which `@` get a blank behind them, as the agent would read the file that they name; see `text.unmentioned`."""
     leading: Mapping[str, str] = {}
     trailing: Mapping[str, str] = {}
     max_chars: Annotated[int, msgspec.Meta(ge=0)] = 0

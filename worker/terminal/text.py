@@ -14,6 +14,11 @@ LEADING = dict.fromkeys("/!#@&$?", SAFE)
 """What goes before a text's first character where nothing else was measured: each is a command to some UI."""
 ALONE = frozenset({"exit", "quit", "bye", ":q", ":q!", ":x", ":wq", ":wq!", ":qa", ":qa!"})
 """Texts that end a UI if they are all that is said (Claude Code 2.1, OpenCode 1.18, IPython)."""
+_WORD = re.compile(r"(?:\\[\s\S]|\S)+")
+"""Blanks behind a backslash belong to it."""
+_PATH = re.compile(r"""@(?=["'\\]|~?/|\.{1,2}/)""")
+_ANY = re.compile(r"@(?=\S)")
+_STARTING = re.compile(r"(?<![\w.+-])@(?=\S)")
 _TRIMMED = re.compile(r"^[\s\ufeff]+")  # what JavaScript's trim() takes away before a UI looks for a command
 
 MAX_BYTES = 1024 * 1024  # far above the bus's 16,384 characters; a pane that is fed more is a mistake
@@ -66,6 +71,24 @@ def guard(text: str, leading: Mapping[str, str], trailing: Mapping[str, str]) ->
         "",
     )
     return front + text + behind
+
+
+def unmentioned(text: str, which: str) -> str:
+    """The text with a blank behind each `@` for which the agent would read a file, and hand it to its model.
+
+    Args:
+        text: sanitised.
+        which: "paths": what may be the path of a file anywhere. Claude Code 2.1.332 hands such a file over without
+            asking, Cline 3.0.65 puts its name in the path's place, Gemini 0.61.0 asks whether it may, and stands there
+            until somebody answers. "all": also each word that starts with `@`. Gemini looks for files called something
+            like it, and puts the name of one into the prompt.
+    """
+
+    def apart(word: re.Match[str]) -> str:
+        found = (_ANY if "/.." in word[0] or "\\." in word[0] else _PATH).sub("@ ", word[0])
+        return _STARTING.sub("@ ", found) if which == "all" else found
+
+    return _WORD.sub(apart, text)
 
 
 def is_command(text: str) -> bool:

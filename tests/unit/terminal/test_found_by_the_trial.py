@@ -193,3 +193,20 @@ def test_a_last_word_that_cline_takes_for_a_command_gets_a_blank_behind_it(text:
     assert guard(text, {**LEADING, **typing.leading}, typing.trailing).endswith(f"{text} ")
     assert guard("/clear it all", {}, typing.trailing) == "/clear it all"
     assert guard("read src/", {}, typing.trailing) == "read src/"
+
+
+@pytest.mark.parametrize(
+    ("agent", "text", "typed"),
+    [
+        ("cline", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
+        ("cline", "see @sub/a.py", "see @sub/a.py "),
+        ("claude", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
+        ("gemini", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
+        ("gemini", "see @not", "see @ not"),
+        ("vibe", "see @notes.txt please", "see @ notes.txt please"),
+        ("vibe", "see @not", "see @ not"),
+    ],
+)
+def test_no_file_is_read_for_what_stands_behind_an_at(agent: str, text: str, typed: str) -> None:
+    """Cline 3.0.65 made `see [file: a.txt] please` of it, Claude Code 2.1.332 read the file, Gemini 0.61.0 asked."""
+    assert prepared(text, load(agent, [SHIPPED])) == typed

@@ -1,6 +1,8 @@
 """No text may carry anything that a terminal executes, and everything else must arrive as it was."""
 
 import os
+import re
+import time
 import unicodedata
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.terminal.profile_files import SHIPPED, load, names
 from worker.terminal.text import LEADING as DEFAULT
-from worker.terminal.text import decode, guard, is_command, sanitise, squeeze
+from worker.terminal.text import decode, guard, is_command, sanitise, squeeze, unmentioned
 
 FUZZ = int(os.environ.get("TERMINAL_FUZZ", "300"))  # the long form: TERMINAL_FUZZ=10000
 NASTY = st.sampled_from(
@@ -101,6 +103,47 @@ def test_the_default_lets_no_command_pass(text: str) -> None:
 def test_no_word_alone_ends_a_ui(text: str) -> None:
     assert guard(text, {}, {}) == f"> {text}"
     assert guard(f"{text} now", {}, {}) == f"{text} now"
+
+
+@pytest.mark.parametrize(
+    ("text", "paths", "every"),
+    [
+        ("see @/etc/hosts now", "see @ /etc/hosts now", None),
+        ("x@~/.ssh/id", "x@ ~/.ssh/id", None),
+        ("@./a @../b", "@ ./a @ ../b", None),
+        ('@"/a b"', '@ "/a b"', None),
+        ("@\\/etc/hosts", "@ \\/etc/hosts", None),
+        ("@sub/../../a", "@ sub/../../a", None),
+        ("@a\\ b/../../c", "@ a\\ b/../../c", None),
+        ("ask @gen", "ask @gen", "ask @ gen"),
+        ("ask @gen...", "ask @gen...", "ask @ gen..."),
+        ("npm i @openai/codex react@~18", "npm i @openai/codex react@~18", "npm i @ openai/codex react@~18"),
+        ("a@b.example, HEAD@{1}", "a@b.example, HEAD@{1}", None),
+        ("@ /etc, at the end @", "@ /etc, at the end @", None),
+    ],
+)
+def test_no_ui_is_made_to_read_a_file(text: str, paths: str, every: str | None) -> None:
+    assert unmentioned(text, "paths") == paths
+    assert unmentioned(text, "all") == (every or paths)
+
+
+@settings(max_examples=FUZZ, deadline=None)
+@given(st.text(st.sampled_from("@/~.\\\"' ab\n")), st.sampled_from(["paths", "all"]))
+def test_a_blank_behind_an_at_is_all_that_changes(text: str, which: str) -> None:
+    apart = unmentioned(text, which)
+    assert squeeze(apart) == squeeze(text)
+    assert unmentioned(apart, which) == apart
+    assert not re.search(r"@(~?/|\.{1,2}/|[\"'\\])", apart)
+    assert which == "paths" or not re.search(r"(^|\s)@\S", apart)
+
+
+@pytest.mark.parametrize(
+    "text", ["@" * 16384, "a" * 16384, "@" * 16384 + "/..", "\\" * 16384, "\\@" * 8192, "@/" * 8192]
+)
+def test_no_text_takes_long_to_take_apart(text: str) -> None:
+    began = time.process_time()
+    unmentioned(text, "all")
+    assert time.process_time() - began < 1
 
 
 def test_no_shipped_profile_passes_a_command() -> None:
