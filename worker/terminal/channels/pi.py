@@ -1,6 +1,6 @@
 """pi by our extension in it: a prompt of the user's own, one turn for each, in the session that the pane shows.
 
-Facts are 1.5.2's, found by running it. pi's own queue goes back into a person's input box when they press Esc, so the
+Facts are 1.6.0's, found by running it. pi's own queue goes back into a person's input box when they press Esc, so the
 extension keeps what waits behind a turn, and hands over one at a time.
 """
 

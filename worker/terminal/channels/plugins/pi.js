@@ -1,5 +1,5 @@
 // bus-watch: lets `wake` hand messages to this pi over a Unix socket that only its user can open.
-// Measured with pi 1.5.2. One JSON line asked, one answered; see docs/channels.md.
+// Measured with pi 1.6.0. One JSON line asked, one answered; see docs/channels.md.
 import fs from "node:fs"
 import net from "node:net"
 import { dirname, join } from "node:path"
