@@ -47,8 +47,8 @@ class SecretSource:
         """
         if self.literal is not None:
             return self._from_config(self.literal)
-        if (path := self.path) is not None:
-            return self._from_file(path)
+        if self.path is not None:
+            return self._from_file(self.path)
         if self.variable is not None:
             value = os.environ.get(self.variable, "")
             return self._checked(value, f"the environment variable {shown_name(self.variable, self.key)}")

@@ -1,22 +1,22 @@
-"""One request takes so long and no longer: httpcore's connections under one total time.
+"""One request takes so long and no longer: an httpx transport under one total time.
 
-httpcore's own timeouts (1.0.9) count anew for each read, and it collects response headers with any number of
+httpx's own timeouts count anew for each read, and httpcore 1.0.9 collects response headers with any number of
 reads: a server that sends one byte a second would hold a poll for a day. Here each connect, read and write
-gets only what is left of the whole request. httpx's client is not between: it doubles the CPU of a request, for
-redirects, cookies and authentication, of which none may be.
+gets only what is left of the whole request.
 """
 
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpcore
+import httpx
 
 from worker.bus.keepalive import SOCKET_OPTIONS
-from worker.bus.reaching import Route, tls
+from worker.bus.reaching import DIRECT, Route, tls
 
 
 class Deadline(threading.local):
@@ -45,38 +45,12 @@ class Deadline(threading.local):
         return min(left, float("inf") if timeout is None else timeout)
 
 
-class Answer:
-    """An answer whose body is still to be read; the names of its headers are in small letters."""
+class DeadlineTransport(httpx.BaseTransport):
+    """Connections to bridges, shared by all threads. Raises httpcore's exceptions, not httpx's."""
 
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-        self.status: int = response.status
-        self.headers = headers_of(response)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Its body as it comes, and as it was sent."""
-        return self._response.iter_stream()
-
-    def close(self) -> None:
-        """Nothing more is wanted of it."""
-        self._response.close()
-
-
-def headers_of(response: httpcore.Response) -> dict[str, str]:
-    """Their names in small letters; of those that come twice, the first."""
-    found: dict[str, str] = {}
-    for name, value in response.headers:
-        found.setdefault(name.decode("ascii", "replace").lower(), value.decode("latin-1"))
-    return found
-
-
-class Connections:
-    """Connections to bridges, shared by all threads. Raises httpcore's exceptions."""
-
-    def __init__(self, deadline: Deadline, max_connections: int | None, connect_timeout: float) -> None:
+    def __init__(self, deadline: Deadline, max_connections: int | None) -> None:
         self._deadline = deadline
         self._max_connections = max_connections
-        self._extensions = {"timeout": {"connect": connect_timeout}}
         self._pools: dict[Route, httpcore.ConnectionPool] = {}
         self._lock = threading.Lock()
 
@@ -93,14 +67,24 @@ class Connections:
                 )
             return self._pools[route]
 
-    def ask(
-        self, route: Route, method: str, url: httpcore.URL, headers: Mapping[str, str], content: bytes | None
-    ) -> Answer:
-        """Send one request."""
-        request = httpcore.Request(
-            method, url, headers=list(headers.items()), content=content, extensions=self._extensions
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the answer's body is still to be read."""
+        url = httpcore.URL(
+            scheme=request.url.raw_scheme,
+            host=request.url.raw_host,
+            port=request.url.port,
+            target=request.url.raw_path,
         )
-        return Answer(self._pool(route).handle_request(request))
+        response = self._pool(request.extensions.get("route", DIRECT)).handle_request(
+            httpcore.Request(
+                request.method,
+                url,
+                headers=request.headers.raw,
+                content=request.read(),
+                extensions=request.extensions,
+            )
+        )
+        return httpx.Response(response.status, headers=response.headers, stream=_Body(response))
 
     def renew(self) -> None:
         """Use none of the connections that there are for another request: they may be dead."""
@@ -111,6 +95,17 @@ class Connections:
         """Close every connection."""
         for pool in self._pools.values():
             pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._response.iter_stream()
+
+    def close(self) -> None:
+        self._response.close()
 
 
 class _Backend(httpcore.NetworkBackend):

@@ -14,17 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import httpcore
+import httpx
 
 from worker.bus.answers import failure_of
 from worker.bus.backoff import LONGEST_RETRY_AFTER
-from worker.bus.deadline import headers_of
 from worker.bus.errors import BusError, RequestRefusedError, TlsError
 from worker.bus.keepalive import SOCKET_OPTIONS
 from worker.bus.reaching import Route, tls
-from worker.bus.requests import Endpoint, address_of, request_headers
+from worker.bus.requests import Endpoint, request_headers
 from worker.bus.source import Watch, watch_of_bridge
-from worker.bus.streams import STREAMS
 
 _log = logging.getLogger(__name__)
 
@@ -149,14 +147,13 @@ class Doorbell:
                     connection.reschedule(now)
 
     @staticmethod
-    def _pool(route: Route) -> httpcore.AsyncConnectionPool:
+    def _transport(route: Route) -> httpx.AsyncHTTPTransport:
         """One for each connection: a pool looks at all that it has whenever one is opened or closed."""
-        return httpcore.AsyncConnectionPool(
-            ssl_context=tls(route.ca_file),
-            max_connections=1,
-            max_keepalive_connections=0,
-            proxy=httpcore.Proxy(route.proxy) if route.proxy else None,
-            network_backend=STREAMS,
+        return httpx.AsyncHTTPTransport(
+            verify=tls(route.ca_file),
+            proxy=route.proxy,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=0),
             socket_options=SOCKET_OPTIONS,
         )
 
@@ -169,8 +166,8 @@ class Doorbell:
             started = loop.time()
             error: BusError | None = None
             try:
-                async with self._pool(endpoint.route) as pool:
-                    error = await self._listen(pool, endpoint, bell, opened)
+                async with self._transport(endpoint.route) as transport:
+                    error = await self._listen(transport, endpoint, bell, opened)
             except Exception as surprise:  # noqa: BLE001 - one agent's trouble must not silence the others
                 # Its message is not logged: it may quote the Authorization header.
                 _log.debug("doorbell of %s: %s", endpoint.agent, type(surprise).__name__)
@@ -181,40 +178,37 @@ class Doorbell:
             await asyncio.sleep(self._pause(error, failures))
 
     async def _listen(
-        self, pool: httpcore.AsyncConnectionPool, endpoint: Endpoint, bell: "_Bell", opened: "_Bell"
+        self, transport: httpx.AsyncHTTPTransport, endpoint: Endpoint, bell: "_Bell", opened: "_Bell"
     ) -> BusError | None:
         """Ring until the connection ends; what the bridge said if it did not open one. TimeoutError: it is silent."""
         path, params = self._where(endpoint)
-        address = address_of(endpoint.bridge_url, path)
         headers = request_headers(endpoint.token(), has_content=False) | {"Accept": "text/event-stream"}
-        request = httpcore.Request(
-            "GET",
-            address.with_query(params),
-            headers=[("Host", address.host), *headers.items()],
-            extensions={"timeout": {"connect": self._timings.connect}},
-        )
+        address = endpoint.bridge_url.rstrip("/") + path
+        timeout = httpx.Timeout(None, connect=self._timings.connect).as_dict()
+        request = httpx.Request("GET", address, params=dict(params), headers=headers, extensions={"timeout": timeout})
         async with asyncio.timeout(self._timings.open):
-            response = await pool.handle_async_request(request)
+            response = await transport.handle_async_request(request)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous transport's is
         try:
-            found = headers_of(response)
-            failure = failure_of(response.status, found, b"", datetime.now(UTC))
+            failure = failure_of(response.status_code, response.headers, b"", datetime.now(UTC))
             if failure is not None:
                 return failure
-            if not found.get("content-type", "").startswith("text/event-stream"):
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 return RequestRefusedError(f"The bus answers {path} with something else than events.")
             opened.ring()
-            await self._hear(response, endpoint.agent, bell)
+            await self._hear(stream, endpoint.agent, bell)
         finally:
-            await response.aclose()
+            await stream.aclose()
         return None
 
-    async def _hear(self, response: httpcore.Response, agent: str, bell: "_Bell") -> None:
+    async def _hear(self, stream: httpx.AsyncByteStream, agent: str, bell: "_Bell") -> None:
         loop = asyncio.get_running_loop()
         opened_at, lines = loop.time(), Lines()
         async with asyncio.timeout(None) as silence:
             self._silent_at[silence] = opened_at + self._timings.silence
             try:
-                async for chunk in response.aiter_stream():
+                async for chunk in stream:
                     whole, frames = lines.feed(chunk)
                     if whole:
                         self._silent_at[silence] = loop.time() + self._timings.silence

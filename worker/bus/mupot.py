@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from worker.bus.deadline import Answer
+import httpx
+
 from worker.bus.errors import BadAnswerError, BusError, TooLargeError, UnsendableError
 from worker.bus.mupot_page import EVENT_END, PAGE, PotPage, listed, stream_of, streamed
 from worker.bus.requests import BusRequests, Endpoint, SentMessage, date_of
@@ -161,10 +162,10 @@ class Mupot:
         """What an address answers: all of it, or until `until` has come."""
         body = bytearray()
 
-        def take(answer: Answer) -> None:
-            begins(date_of(answer.headers))
+        def take(response: httpx.Response) -> None:
+            begins(date_of(response.headers))
             started = time.monotonic()
-            for chunk in answer.chunks():
+            for chunk in response.iter_raw():
                 body.extend(chunk)
                 self._requests.wait_longer(endpoint, started, len(body))
                 if len(body) > _LARGEST_PAGE:

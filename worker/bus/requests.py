@@ -3,23 +3,21 @@
 All go through `BusRequests.exchange`; `worker.bus.client` decides which of them to make.
 """
 
-import functools
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Any, NamedTuple, Self
-from urllib.parse import urlencode
+from typing import Any, Self
 
 import httpcore
 import httpx
 
 from worker.bus.answers import failure_of
-from worker.bus.deadline import Answer, Connections, Deadline
+from worker.bus.deadline import Deadline, DeadlineTransport
 from worker.bus.errors import (
     BadAnswerError,
     ClosedError,
@@ -79,7 +77,14 @@ class BusRequests:
 
     def __init__(self, *, max_connections: int | None = 32) -> None:
         self._deadline = Deadline()
-        self._connections = Connections(self._deadline, max_connections, _CONNECT_TIMEOUT)
+        self._transport = DeadlineTransport(self._deadline, max_connections)
+        self._http = httpx.Client(
+            transport=self._transport,
+            timeout=httpx.Timeout(None, connect=_CONNECT_TIMEOUT),
+            trust_env=False,
+            follow_redirects=False,
+            cookies=no_cookies(),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -91,11 +96,11 @@ class BusRequests:
 
     def close(self) -> None:
         """Close all connections."""
-        self._connections.close()
+        self._http.close()
 
     def renew(self) -> None:
         """Make connections anew: the machine has slept, and those that there are may be dead."""
-        self._connections.renew()
+        self._transport.renew()
 
     def inbox(
         self,
@@ -117,10 +122,10 @@ class BusRequests:
         params["since"] = f"{since[0]}-{since[1]}"
         reader = PageReader(endpoint.agent, endpoint.project, longest_item=endpoint.max_page_bytes, known=known)
 
-        def take(answer: Answer) -> None:
-            begins(date_of(answer.headers))
+        def take(response: httpx.Response) -> None:
+            begins(date_of(response.headers))
             started = time.monotonic()
-            for chunk in answer.chunks():
+            for chunk in response.iter_raw():
                 reader.feed(chunk)
                 self.wait_longer(endpoint, started, reader.progress)
 
@@ -185,32 +190,36 @@ class BusRequests:
         max_bytes: int = _SMALL_ANSWER,
         params: Mapping[str, str] | None = None,
         content: bytes | None = None,
-        take: Callable[[Answer], None] | None = None,
+        take: Callable[[httpx.Response], None] | None = None,
     ) -> bytearray:
         """One request and its whole 200 answer, or the BusError that it stands for; `take` reads a 200 answer itself.
 
         Foreign exceptions are never chained: their messages may quote a header, and the header is the token.
         """
         try:
-            address = address_of(endpoint.bridge_url, path)
+            request = self._http.build_request(
+                method,
+                endpoint.bridge_url.rstrip("/") + path,
+                params=params,
+                content=content,
+                headers=request_headers(endpoint.token(), has_content=content is not None),
+                extensions={"route": endpoint.route},
+            )
         except (httpx.InvalidURL, ValueError):
             raise UnsendableError("bridge_url is not a usable address.") from None
-        headers = {"Host": address.host} | request_headers(endpoint.token(), has_content=content is not None)
-        if content is not None:
-            headers["Content-Length"] = str(len(content))
         started = time.monotonic()
         try:
             with self._deadline.within(endpoint.request_timeout):
-                url = address.with_query(params)
-                answer = self._connections.ask(endpoint.route, method, url, headers, content)
+                # httpx.Auth() does nothing: without it httpx would take credentials out of the address.
+                response = self._http.send(request, stream=True, auth=httpx.Auth())
                 try:
-                    ok = answer.status == HTTPStatus.OK
+                    ok = response.status_code == httpx.codes.OK
                     if ok and take is not None:
-                        take(answer)
+                        take(response)
                         return bytearray()
-                    body, whole = _read(answer, max_bytes if ok else _ERROR_ANSWER)
+                    body, whole = _read(response, max_bytes if ok else _ERROR_ANSWER)
                 finally:
-                    answer.close()
+                    response.close()
         except (httpcore.ConnectError, httpcore.ConnectTimeout, httpcore.ProxyError) as error:
             raise why_unreachable(error) from None
         except (httpcore.TimeoutException, TimeoutError):
@@ -218,36 +227,14 @@ class BusRequests:
             raise TooSlowError(f"The bus did not complete its answer within {waited:g} s. Retrying.") from None
         except (httpcore.NetworkError, httpcore.RemoteProtocolError):
             raise ClosedError(_closed(endpoint.bridge_url)) from None
-        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol):
+        except (httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.HTTPError):
             raise BadAnswerError("The bus does not speak HTTP as a bridge does; is bridge_url right?") from None
-        failure = failure_of(answer.status, answer.headers, body, datetime.now(UTC))
+        failure = failure_of(response.status_code, response.headers, body, datetime.now(UTC))
         if failure is not None:
             raise failure
         if not whole:
             raise TooLargeError(f"The bus sent more than {max_bytes:,} bytes in a short answer; it was cut off.")
         return body
-
-
-class Address(NamedTuple):
-    """Where something is on a bridge; `host` as a request names it."""
-
-    scheme: bytes
-    hostname: bytes
-    port: int | None
-    path: bytes
-    host: str
-
-    def with_query(self, params: Mapping[str, str] | None) -> httpcore.URL:
-        """The address of one request."""
-        target = self.path + b"?" + urlencode(params).encode("ascii") if params else self.path
-        return httpcore.URL(scheme=self.scheme, host=self.hostname, port=self.port, target=target)
-
-
-@functools.lru_cache(maxsize=256)
-def address_of(bridge_url: str, path: str) -> Address:
-    """Taken apart once, not at each request. httpx.InvalidURL, or ValueError, for what is none."""
-    url = httpx.URL(bridge_url.rstrip("/") + path)
-    return Address(url.raw_scheme, url.raw_host, url.port, url.raw_path, url.netloc.decode("ascii"))
 
 
 def _closed(bridge_url: str) -> str:
@@ -270,6 +257,11 @@ def date_of(headers: Mapping[str, str]) -> float | None:
     return seconds if 0 <= seconds < _LATEST_DATE else None
 
 
+def no_cookies() -> CookieJar:
+    """A jar that keeps nothing: one agent's cookie must not travel with another agent's token."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
 def request_headers(token: Secret, *, has_content: bool) -> dict[str, str]:
     """The headers of any request; UnsendableError for a token that could not be one. An empty token is not sent."""
     # identity: a compressed answer could unfold to any size.
@@ -284,10 +276,10 @@ def request_headers(token: Secret, *, has_content: bool) -> dict[str, str]:
     return headers
 
 
-def _read(answer: Answer, max_bytes: int) -> tuple[bytearray, bool]:
+def _read(response: httpx.Response, max_bytes: int) -> tuple[bytearray, bool]:
     """The body as sent, up to `max_bytes`, and whether that was all of it."""
     body = bytearray()
-    for chunk in answer.chunks():
+    for chunk in response.iter_raw():
         body += chunk
         if len(body) > max_bytes:
             del body[max_bytes:]  # in place: a slice would hold as much again
