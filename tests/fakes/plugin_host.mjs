@@ -12,7 +12,8 @@ const home = process.env.HOME
 const load = () => import(`${pathToFileURL(plugin)}?${Date.now()}`) // anew each time, as the UIs do
 
 // `held`: a turn runs until somebody ends it. `refuses`: what is handed over is answered with an error. `mute`: it is
-// taken, and nothing is told of it. `complains`: the same, and it is answered with an error.
+// taken, and nothing is told of it. `complains`: the same, and it is answered with an error. `slow to settle`: pi is
+// idle for a while before it says so.
 let mode = ""
 
 const hosts = {
@@ -40,6 +41,8 @@ const hosts = {
       if (followUps.length) return begin(followUps.shift())
       running = false
       settling = []
+      say({ settling: true })
+      if (mode === "slow to settle") await new Promise((done) => setTimeout(done, 400)) // as another extension may take
       await emit("agent_settled")
       const later = settling
       settling = undefined

@@ -152,18 +152,25 @@ class PluginSession:
             raise
         except (LostError, AsideError) as why:
             return Verdict("unproven", f"it was handed over, then {why}")
+        return self._follow(message, refused, until)
+
+    def _follow(self, message: Message, refused: str, until: float) -> Verdict:
+        """What becomes of a message that was handed over; `refused`: the error that it was answered with."""
         began = time.monotonic()
         while True:
+            unknown = ""
             try:
                 found = self._look(message, until)
+            except PluginRefusedError as why:  # it cannot tell, yet
+                found, unknown = None, str(why)
             except (LostError, AsideError) as why:  # it has ended, or another listens there by now
                 return Verdict("unproven", f"it was handed over, then {why}")
-            if found is None and refused and not self._pending:
+            if found is None and refused and not (unknown or self._pending):
                 raise NotTakenError(refused)
             if found is not None and (found.verdict == "submitted" or self.busy):
                 return found
             if time.monotonic() > until:
-                return found or Verdict("unproven", "it was handed over, but its session has it not")
+                return found or Verdict("unproven", f"it was handed over, but {unknown or 'its session has it not'}")
             time.sleep(pace(time.monotonic() - began))
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ export default function (pi) {
   const folder = `${process.env.HOME}/.local/state/bus-watch`
   const path = `${folder}/pi-${process.pid}.sock`
   // /new, /resume and /reload load this file again; what was handed over outlives them.
-  const mine = (globalThis.busWatch ??= { waiting: [], states: new Map(), late: [] })
+  const mine = (globalThis.busWatch ??= { waiting: [], states: new Map() })
+  mine.late ??= [] // an older version of this file may have made the rest
   let ctx, server
   const next = () => {
     if (mine.sent || !ctx?.isIdle() || !mine.waiting.length) return
@@ -16,11 +17,13 @@ export default function (pi) {
     pi.sendUserMessage(mine.sent.text, { deliverAs: "followUp" })
   }
   // Handed over, and no turn began: pi may have put it into the person's box, or still think about it.
-  const lost = () => {
-    if (!mine.sent) return
-    mine.states.set(mine.sent.suffix, "unknown")
-    mine.late.push(mine.sent)
-    mine.sent = undefined
+  const settle = () => {
+    if (ctx?.isIdle() && mine.sent && Date.now() - mine.sent.at > 5000) {
+      mine.states.set(mine.sent.suffix, "unknown")
+      mine.late.push(mine.sent)
+      mine.sent = undefined
+    }
+    next()
   }
   const records = (dir) =>
     (fs.existsSync(dir) ? fs.readdirSync(dir) : []).filter((one) => one.endsWith(".jsonl")).map((one) => join(dir, one))
@@ -40,7 +43,7 @@ export default function (pi) {
     return [...theirs, ...own.filter(late)].some((file) => has(file, suffix))
   }
   const look = ({ suffix, session }) => {
-    if (ctx.isIdle() && mine.sent && Date.now() - mine.sent.at > 5000) lost()
+    settle()
     const state = suffix && (mine.states.get(suffix) ?? (recorded(suffix, session) ? "taken" : ""))
     if (state === "unknown") throw new Error("pi was handed it, and began no turn with it: what became of it is not known")
     const busy = !ctx.isIdle() || mine.waiting.length > 0
@@ -48,7 +51,7 @@ export default function (pi) {
   }
   const untouched = (words) => Object.assign(new Error(words), { untouched: true })
   const send = ({ session, suffix, text }) => {
-    if (session !== ctx.sessionManager.getSessionId()) throw untouched("another session is open by now")
+    if (session !== ctx?.sessionManager.getSessionId()) throw untouched("another session is open by now")
     mine.states.set(suffix, "waiting")
     mine.waiting.push({ suffix, text })
     next()
@@ -99,10 +102,11 @@ export default function (pi) {
   })
   pi.on("agent_settled", (_event, context) => {
     ctx = context
-    lost()
-    next()
+    settle()
+    if (mine.sent) setTimeout(settle, 5100).unref()
   })
   pi.on("session_shutdown", () => {
+    ctx = undefined // pi throws where an old one is used
     server?.close()
     fs.rmSync(path, { force: true })
   })
