@@ -23,6 +23,12 @@ def _by_omp(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("\t", "   "))
 
 
+def _by_copilot(text: str) -> str:
+    """The time goes in front, and behind it the names of the files that it mentions."""
+    text = re.sub(r"^<current_datetime>.*?</current_datetime>\s*", "", text)
+    return _no_tabs(re.sub(r"(?s)\s*<tagged_files>.*?</tagged_files>\s*$", "", text))
+
+
 def _no_end_of_paste(text: str) -> str:
     return re.sub(r"(0[01])~", r"\1 ~", text)
 
@@ -162,7 +168,7 @@ UIS = {
             setups.copilot,
             loaded=r"^❯ ?$",
             own_texts=(r"<system_reminder>", r"<system_notification>"),
-            changes=lambda text: _no_tabs(re.sub(r"^<current_datetime>.*?</current_datetime>\s*", "", text)),
+            changes=_by_copilot,
         ),
         UI(
             "qwen",
