@@ -73,7 +73,7 @@ class DeadlineTransport(httpx.BaseTransport):
             scheme=request.url.raw_scheme,
             host=request.url.raw_host,
             port=request.url.port,
-            target=request.url.raw_path,
+            target=request.extensions["raw_path"],
         )
         response = self._pool(request.extensions.get("route", DIRECT)).handle_request(
             httpcore.Request(
