@@ -42,7 +42,7 @@ from worker.bus.wire import LARGEST_LIMIT, LONGEST_TEXT
 
 _log = logging.getLogger(__name__)
 
-_KEEPALIVE = 15.0
+_KEEPALIVE = 25.0  # bridges send one within 35 s; each costs its listener about 0.3 ms
 _FLUSH = 20
 _LONGEST_WORD = 500
 _SINCE = re.compile(r"([0-9]{1,20})-([0-9]{1,20})", re.ASCII)
