@@ -183,7 +183,7 @@ UIS = {
             setups.cline,
             loaded=r"❯ ",
             asks_at_first=((r"any other key to close", ESCAPE),),
-            changes=lambda text: text.replace("\r", "\n"),
+            changes=lambda text: re.sub(r"(?<!\S)//(?=[\w.-]+(?!\S))", "/", text.replace("\r", "\n")),
             own_texts=(r"<file_content path=",),  # of a file in its directory that is named behind an `@`
         ),
         UI(

@@ -21,7 +21,7 @@ from worker.terminal.profiles import Composer, Profile, ProfileError
 from worker.terminal.proof import Verdict
 from worker.terminal.runner import HostError, LocalRunner
 from worker.terminal.stillness import Stillness
-from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise, squeeze, unmentioned
+from worker.terminal.text import LEADING, MAX_BYTES, guard, sanitise, squeeze, unmentioned, unnamed
 from worker.terminal.tmux import GoneError, Look, PaneLock, RefusedError, Server, TmuxError, UnsentError
 from worker.terminal.versions import version_of
 from worker.terminal.visit import DeferredError, Pasted, SendOptions, UnseenError, Visit
@@ -128,6 +128,8 @@ def prepared(text: str, profile: Profile) -> str:
         text = text.replace(lost, instead)
     if profile.typing.mentions != "keep":
         text = unmentioned(text, profile.typing.mentions)
+    if profile.typing.commands == "anywhere":
+        text = unnamed(text)
     if profile.typing.max_chars and len(text) > profile.typing.max_chars:
         raise TextError(f"the text has {len(text)} characters; {profile.name} takes {profile.typing.max_chars}")
     if profile.composer is None:

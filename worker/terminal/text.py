@@ -19,6 +19,8 @@ _WORD = re.compile(r"(?:\\[\s\S]|\S)+")
 _PATH = re.compile(r"""@(?=["'\\]|~?/|\.{1,2}/)""")
 _ANY = re.compile(r"@(?=\S)")
 _STARTING = re.compile(r"(?<![\w.+-])@(?=\S)")
+_NAMED = re.compile(r"(?<![^\s\ufeff])/(?=[A-Za-z0-9_.-]+(?![^\s\ufeff]))")
+"""A word that is a command's name, or the path of something in the root directory."""
 _TRIMMED = re.compile(r"^[\s\ufeff]+")  # what JavaScript's trim() takes away before a UI looks for a command
 
 MAX_BYTES = 1024 * 1024  # far above the bus's 16,384 characters; a pane that is fed more is a mistake
@@ -89,6 +91,14 @@ def unmentioned(text: str, which: str) -> str:
         return _STARTING.sub("@ ", found) if which == "all" else found
 
     return _WORD.sub(apart, text)
+
+
+def unnamed(text: str) -> str:
+    """The text with `//word` for each word `/word`, which is the same path and no command.
+
+    Cline 3.0.65 puts a workflow or a skill of that name into the prompt, wherever it stands.
+    """
+    return _NAMED.sub("//", text)
 
 
 def is_command(text: str) -> bool:

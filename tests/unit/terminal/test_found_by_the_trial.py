@@ -200,6 +200,8 @@ def test_a_last_word_that_cline_takes_for_a_command_gets_a_blank_behind_it(text:
     [
         ("cline", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
         ("cline", "see @sub/a.py", "see @sub/a.py "),
+        ("cline", "run /deploy now", "run //deploy now"),
+        ("cline", "[a:b -> c:d] /clear", "[a:b -> c:d] //clear "),
         ("claude", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
         ("gemini", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
         ("gemini", "see @not", "see @ not"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.terminal.profile_files import SHIPPED, load, names
 from worker.terminal.text import LEADING as DEFAULT
-from worker.terminal.text import decode, guard, is_command, sanitise, squeeze, unmentioned
+from worker.terminal.text import decode, guard, is_command, sanitise, squeeze, unmentioned, unnamed
 
 FUZZ = int(os.environ.get("TERMINAL_FUZZ", "300"))  # the long form: TERMINAL_FUZZ=10000
 NASTY = st.sampled_from(
@@ -125,6 +125,21 @@ def test_no_word_alone_ends_a_ui(text: str) -> None:
 def test_no_ui_is_made_to_read_a_file(text: str, paths: str, every: str | None) -> None:
     assert unmentioned(text, "paths") == paths
     assert unmentioned(text, "all") == (every or paths)
+
+
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("run /deploy now", "run //deploy now"),
+        ("[a:b -> c:d] /clear", "[a:b -> c:d] //clear"),
+        ("/a /b\n/c", "//a //b\n//c"),
+        ("cd /tmp && rm -r /tmp/x ~/a a/b", "cd //tmp && rm -r /tmp/x ~/a a/b"),
+        ("//a / /, (/c)", "//a / /, (/c)"),
+    ],
+)
+def test_no_command_is_named_in_the_midst_of_a_text(text: str, typed: str) -> None:
+    assert unnamed(text) == typed
+    assert unnamed(typed) == typed
 
 
 @settings(max_examples=FUZZ, deadline=None)
