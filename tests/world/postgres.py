@@ -4,6 +4,7 @@ One for each test process, started when the first test asks for it. It forgets n
 does not wait for the disk, unless it is to be `durable` as a real one is.
 """
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -17,6 +18,9 @@ import psycopg
 from psycopg import sql
 
 from tests.world.waiting import PATIENCE
+
+_SHARED = os.environ.get("BUS_WATCH_TEST_SHARED")
+"""A folder that all processes of one run share, if `ops/test` runs them: a cluster is initialised there once."""
 
 _HASTY = {"fsync": "off", "full_page_writes": "off"}
 _SETTINGS = {
@@ -51,8 +55,29 @@ class Server:
         self._user = "nobody" if os.geteuid() == 0 else None
         if self._user is not None:
             shutil.chown(folder, self._user)
-        self._run("initdb", "--username=bus", "--auth=trust", "--no-sync", "--no-locale", "--encoding=UTF8")
+        if _SHARED is None:
+            self._initialise()
+        else:
+            self._copy(Path(_SHARED))
         self.start()
+
+    def _initialise(self) -> None:
+        self._run("initdb", "--username=bus", "--auth=trust", "--no-sync", "--no-locale", "--encoding=UTF8")
+
+    def _copy(self, shared: Path) -> None:
+        """Begin with the empty cluster of this run, which whoever comes first makes."""
+        empty = shared / "cluster"
+        with shared.joinpath("lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not empty.exists():
+                self._initialise()
+                shutil.copytree(self.data, shared / "new")
+                shared.joinpath("new").rename(empty)
+                return
+        shutil.copytree(empty, self.data)
+        if self._user is not None:
+            for path in (self.data, *self.data.rglob("*")):
+                shutil.chown(path, self._user)
 
     def _run(self, name: str, *arguments: str) -> None:
         done = subprocess.run(

@@ -3,6 +3,7 @@ in the code on a page.
 """
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -25,10 +26,11 @@ UNNAMED = re.compile(
 
 
 def pages() -> list[Path]:
-    hidden = [
-        one for one in ROOT.rglob("*.md") if not any(part.startswith(".") for part in one.relative_to(ROOT).parts)
-    ]
-    return sorted(one for one in hidden if not {"node_modules", "build", "dist"} & set(one.parts))
+    found = []
+    for folder, below, names in os.walk(ROOT):
+        below[:] = [one for one in below if not one.startswith(".") and one not in {"node_modules", "build", "dist"}]
+        found += [Path(folder, name) for name in names if name.endswith(".md") and not name.startswith(".")]
+    return sorted(found)
 
 
 def sources() -> Iterator[Path]:
