@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.conftest import MS, STREAM, Desk
-from worker.cli.main import COMMANDS
+from worker.cli.main import COMMANDS, main
 from worker.ledger.errors import LedgerCorruptError
 from worker.ledger.sqlite import SqliteLedger
 
@@ -392,3 +392,35 @@ def test_a_configuration_that_is_no_json_is_a_sentence(empty_desk: Desk, command
     said = empty_desk.run(command, *needed)
     assert said.status in {1, 2}
     assert "not valid JSON" in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--nonsense"],
+        ["queue", "--nonsense"],
+        ["show"],
+        ["ledger"],
+        ["ledger", "burn"],
+        ["pause"],
+        ["retry"],
+        ["drop"],
+        ["purge"],
+        ["purge", "1-0", "--older-than", "1d"],
+        ["purge", "--older-than", "soon"],
+        ["completion", "fish"],
+        ["run", "-w", "none"],
+    ],
+)
+def test_usage_errors_exit_64(
+    empty_desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    """As the commands themselves do, which `tests/acceptance/test_commands.py` starts."""
+    monkeypatch.setenv("BUS_WATCH_CONFIG", str(empty_desk.config))
+    try:
+        status = main(arguments)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    said = capsys.readouterr()
+    assert (status, said.out) == (64, "")
+    assert said.err
