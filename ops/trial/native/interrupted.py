@@ -112,7 +112,8 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
     trial.take(Case("first"), text, trial.wake(text))  # what is resumed has a turn
     for _ in range(count):
         text, key = f"killed {marker()}", uuid.uuid4().hex
-        trial.wake(text, key=key, step="worker.channel.sent")
+        if not _handed_over(trial, case, text, key):
+            continue
         trial.wait([mark_of(text)], 10)
         case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
         _resume(session, more)
@@ -126,7 +127,8 @@ def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
     session, first = trial.session, trial.session.cwd
     for number in range(max(1, count // 2)):  # two messages each
         text, key = f"left behind {marker()}", uuid.uuid4().hex
-        trial.wake(text, key=key, step="worker.channel.sent")
+        if not _handed_over(trial, case, text, key):
+            continue
         trial.wait([mark_of(text)], 10)
         case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
         session.stop()
@@ -142,6 +144,16 @@ def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
     session.cwd = first
     session.again()
     session.ready()
+
+
+def _handed_over(trial: Trial, case: Case, text: str, key: str) -> bool:
+    """Hand it to the channel by a sender that dies then; False: it was typed, say, which is no attempt to repeat."""
+    said = trial.wake(text, key=key, step="worker.channel.sent")
+    if said["status"] == -signal.SIGKILL:
+        return True
+    case.notes.append("it was not handed over: the channel was not there")
+    trial.take(case, text, said)
+    return False
 
 
 def _resume(session: Session, more: list[str]) -> None:
