@@ -117,7 +117,7 @@ class Typing(_Table, frozen=True, kw_only=True):
     tabs: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     replaces: Mapping[str, str] = {}
     """What the agent would take out of any text, and what is sent in its place."""
-    mentions: Literal["keep", "paths", "all"] = "keep"
+    mentions: Literal["keep", "words", "paths", "all"] = "keep"
     """Which `@` get a blank behind them, as the agent would read the file that they name; see `text.unmentioned`."""
     commands: Literal["first", "anywhere"] = "first"
     """"anywhere": each word `/word` is sent as `//word`, as the agent would run that anywhere (`text.unnamed`)."""

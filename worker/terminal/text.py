@@ -17,6 +17,8 @@ ALONE = frozenset({"exit", "quit", "bye", ":q", ":q!", ":x", ":wq", ":wq!", ":qa
 _WORD = re.compile(r"(?:\\[\s\S]|\S)+")
 """Blanks behind a backslash belong to it."""
 _PATH = re.compile(r"""@(?=["'\\]|~?/|\.{1,2}/)""")
+_AT_START = re.compile(r"""(?<![^\s\ufeff\u3001\u3002\uff01\uff1f])@(?=["'\\]|~?/|\.{1,2}/|\S*?/\.\.)""")
+"""Where a word starts to Claude Code 2.1.332: behind white space, a full stop of Chinese and the like."""
 _ANY = re.compile(r"@(?=\S)")
 _STARTING = re.compile(r"(?<![\w.+-])@(?=\S)")
 _NAMED = re.compile(r"(?<![^\s\ufeff])/(?=[A-Za-z0-9_.-]+(?![^\s\ufeff]))")
@@ -80,17 +82,19 @@ def unmentioned(text: str, which: str) -> str:
 
     Args:
         text: sanitised.
-        which: "paths": what may be the path of a file anywhere. Claude Code 2.1.332 hands such a file over without
-            asking, Cline 3.0.65 puts its name in the path's place, Gemini 0.61.0 asks whether it may, and stands there
-            until somebody answers. "all": also each word that starts with `@`. Gemini looks for files called something
-            like it, and puts the name of one into the prompt.
+        which: "words": words that start with an `@` and what may be the path of a file anywhere. Claude Code 2.1.332
+            hands such a file over without asking. "paths": also within a word, as in `x@/etc/hosts`. Cline 3.0.65 puts
+            the file's name in its place, Gemini 0.61.0 asks whether it may read it, and stands there until somebody
+            answers. "all": also each word that starts with `@`. Gemini looks for files called something like it, and
+            puts the name of one into the prompt.
     """
 
     def apart(word: re.Match[str]) -> str:
-        found = (_ANY if "/.." in word[0] or "\\." in word[0] else _PATH).sub("@ ", word[0])
+        such = _ANY if "/.." in word[0] or "\\." in word[0] else _PATH
+        found = such.sub("@ ", word[0])
         return _STARTING.sub("@ ", found) if which == "all" else found
 
-    return _WORD.sub(apart, text)
+    return _AT_START.sub("@ ", text) if which == "words" else _WORD.sub(apart, text)
 
 
 def unnamed(text: str) -> str:

@@ -203,6 +203,7 @@ def test_a_last_word_that_cline_takes_for_a_command_gets_a_blank_behind_it(text:
         ("cline", "run /deploy now", "run //deploy now"),
         ("cline", "[a:b -> c:d] /clear", "[a:b -> c:d] //clear "),
         ("claude", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
+        ("claude", "sed 's@/usr@/opt@' a", "sed 's@/usr@/opt@' a"),
         ("gemini", "see @/tmp/a.txt please", "see @ /tmp/a.txt please"),
         ("gemini", "see @not", "see @ not"),
         ("vibe", "see @notes.txt please", "see @ notes.txt please"),

@@ -142,6 +142,22 @@ def test_no_command_is_named_in_the_midst_of_a_text(text: str, typed: str) -> No
     assert unnamed(typed) == typed
 
 
+@pytest.mark.parametrize(
+    ("text", "typed"),
+    [
+        ("see @/etc/hosts, @~/a and\n@../b", "see @ /etc/hosts, @ ~/a and\n@ ../b"),
+        ('@"/a b" @sub/../../a', '@ "/a b" @ sub/../../a'),
+        ("sed 's@/usr@/opt@' x@/etc", "sed 's@/usr@/opt@' x@/etc"),
+        ("ask @gen", "ask @gen"),
+        ("a\\ @/b", "a\\ @ /b"),
+        ("\u597d\u3002@/b", "\u597d\u3002@ /b"),
+    ],
+)
+def test_where_only_a_words_start_counts_the_rest_stays(text: str, typed: str) -> None:
+    assert unmentioned(text, "words") == typed
+    assert unmentioned(typed, "words") == typed
+
+
 @settings(max_examples=FUZZ, deadline=None)
 @given(st.text(st.sampled_from("@/~.\\\"' ab\n")), st.sampled_from(["paths", "all"]))
 def test_a_blank_behind_an_at_is_all_that_changes(text: str, which: str) -> None:
@@ -158,6 +174,7 @@ def test_a_blank_behind_an_at_is_all_that_changes(text: str, which: str) -> None
 def test_no_text_takes_long_to_take_apart(text: str) -> None:
     began = time.process_time()
     unmentioned(text, "all")
+    unmentioned(text, "words")
     assert time.process_time() - began < 1
 
 
