@@ -6,7 +6,7 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from worker.terminal.channels.channel import AsideError
 
@@ -62,17 +62,14 @@ def content(path: str, *, secret: bool = False) -> bytes:
         AsideError: it is not there, somebody else's, or open to others.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as why:
+        with opened(path, links=False) as handle:
+            found = os.fstat(handle)
+            _judge(found, path, stat.S_ISREG, "a file")
+            if secret and found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+                raise AsideError(f"{path} can be read by others: chmod 600 {path}")
+            return os.read(handle, _MAX_FILE)
+    except FileNotFoundError as why:
         raise AsideError(f"{path}: {why.strerror}") from None
-    try:
-        found = os.fstat(handle)
-        _judge(found, path, stat.S_ISREG, "a file")
-        if secret and found.st_mode & (stat.S_IRGRP | stat.S_IROTH):
-            raise AsideError(f"{path} can be read by others: chmod 600 {path}")
-        return os.read(handle, _MAX_FILE)
-    finally:
-        os.close(handle)
 
 
 def settings(path: str) -> bytes:
@@ -84,15 +81,31 @@ def settings(path: str) -> bytes:
         AsideError: they cannot be read.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with opened(path) as handle:
+            return os.read(handle, _MAX_FILE)
     except FileNotFoundError:
         return b""
+
+
+@contextlib.contextmanager
+def opened(path: str, *, called: str = "", links: bool = True) -> Iterator[int]:
+    """A file, open to be read; no FIFO is waited for. `called`: its name in errors; without `links` none is followed.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        AsideError: it cannot be read, or is no file.
+    """
+    called = called or path
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW))
+    except FileNotFoundError:
+        raise
     except OSError as why:
-        raise AsideError(f"{path}: {why.strerror}") from None
+        raise AsideError(f"{called}: {why.strerror}") from None
     try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise AsideError(f"{path} is not a file")
-        return os.read(handle, _MAX_FILE)
+            raise AsideError(f"{called} is not a file")
+        yield handle
     finally:
         os.close(handle)
 
