@@ -179,10 +179,8 @@ class CodexSession:
         """What became of a message that was refused: an error may come behind what was done."""
         try:
             found = self._there(message, until)
-        except (
-            RefusedCallError,
-            BrokenError,
-        ) as why:  # the thread is closed, or the server gone: its queue is not known
+        except (RefusedCallError, BrokenError) as why:
+            # The thread is closed, or the server gone: its queue is not known.
             return self._begun(message) or Verdict("unproven", f"it was handed to codex: {refusal}; then: {why}")
         if found is None:
             raise NotTakenError(refusal)
