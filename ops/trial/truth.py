@@ -14,7 +14,7 @@ from ops.trial.uis import UI
 
 IMAGE = re.compile(r"\[Image #?\d+\]")
 APART = re.compile(r"@ (?=\S)")
-"""A blank behind an `@` is the profiles' doing: no UI shall read a file for it."""
+"""Where a profile has `mentions`, a blank behind an `@` is its doing: the UI shall read no file for it."""
 COMMAND = re.compile(r"[/!#@&$?]|(exit|quit|:q)\b")
 """What must not stand first in a box as it is, so that a profile may put a guard in front."""
 
@@ -108,8 +108,9 @@ class Truth:
         return bool(request["main"]) and not request.get("tool_result")
 
     def _plain(self, text: str) -> str:
-        """`text` as the UI hands it over, without what is around it, its images' numbers and blanks behind `@`."""
-        return APART.sub("@", IMAGE.sub("[Image]", self._ui.changes(text))).strip()
+        """`text` as the UI hands it over, without what is around it, its images' numbers and our blanks behind `@`."""
+        plain = IMAGE.sub("[Image]", self._ui.changes(text)).strip()
+        return APART.sub("@", plain) if self._ui.apart else plain
 
     def _bare(self, block: str, wanted: str) -> str:
         """`block` without what the profile put around `wanted`."""

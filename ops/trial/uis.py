@@ -59,6 +59,7 @@ class UI:
     moved: str = ""
     changes: Callable[[str], str] = str
     guards: tuple[str, ...] = ("> ",)
+    apart: bool = False  # its profile has `mentions`
     asks: bool = True
     tools: bool = True
     commands: tuple[str, ...] = ("/clear", "/compact", "/help", "/model", "/exit")
@@ -114,6 +115,7 @@ UIS = {
             "claude",
             Package("@anthropic-ai/claude-code", "2.1.332", "claude"),
             setups.claude,
+            apart=True,
             own_texts=(
                 r"\s*<system-reminder>",
                 r"\[Request interrupted",
@@ -132,6 +134,7 @@ UIS = {
             "gemini",
             Package("@google/gemini-cli", "0.61.0", "gemini"),
             setups.gemini,
+            apart=True,
             own_texts=(r"This is the Gemini CLI", r"<session_context>"),
             guards=("> ", " ."),
             overlays=(
@@ -181,6 +184,7 @@ UIS = {
             "cline",
             Package("cline", "3.0.65", "cline"),
             setups.cline,
+            apart=True,
             loaded=r"❯ ",
             asks_at_first=((r"any other key to close", ESCAPE),),
             changes=lambda text: re.sub(r"(?<!\S)//(?=[\w.-]+(?!\S))", "/", text.replace("\r", "\n")),
@@ -207,6 +211,7 @@ UIS = {
             "vibe",
             Package("mistral-vibe", "3.0.2", "vibe", "pip", python="3.12"),
             setups.vibe,
+            apart=True,
             loaded=r"^> ",
         ),
         UI(
