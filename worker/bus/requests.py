@@ -195,6 +195,7 @@ class BusRequests:
             url = _url_of(endpoint.bridge_url, path)
         except (httpx.InvalidURL, ValueError):
             raise UnsendableError("bridge_url is not a usable address.") from None
+        # Not as httpcore's extension `target`: it would take the place of the whole address that a proxy is asked for.
         raw_path = url.raw_path + b"?" + urlencode(params).encode() if params else url.raw_path
         extensions = {"timeout": _TIMEOUT, "route": endpoint.route, "raw_path": raw_path}
         # No httpx.Client: what it adds to its transport are redirects, cookies and credentials of the address, of which
