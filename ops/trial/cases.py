@@ -14,13 +14,16 @@ from dataclasses import dataclass
 class Message:
     """One message: its `marker` (or none), the `text` that is sent, and what must arrive.
 
-    `also`: what may arrive instead, where a UI makes something of its own of a text.
+    `also`: what may arrive instead, where a UI makes something of its own of a text. `files`: the markers of files that
+    it names and that must not come with it; `near`: of those in the UI's own directory, which may, but it is noted.
     """
 
     marker: str
     text: str
     expected: str
     also: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    near: tuple[str, ...] = ()
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -31,6 +34,11 @@ class Message:
 def marker() -> str:
     """A new one, in the form that the model's log looks for."""
     return f"M{secrets.token_hex(4)}Z"
+
+
+def file_marker() -> str:
+    """A new one for what a file holds."""
+    return f"F{secrets.token_hex(4)}Z"
 
 
 def plain(text: str) -> Callable[[], Message]:

@@ -25,6 +25,7 @@ The log has one JSON object a line and request:
      "new": ["..."],             user texts since the model last spoke, one for each content block
      "markers": ["M0a1b2c3dZ"],  every marker in every user text of the whole conversation, in order, repeats kept
      "back": "ok M0a1b2c3dZ",    what the UI gives back as the model's last turn: less than that if it interrupted it
+     "files": ["F0a1b2c3dZ"],    every marker of a file that stands anywhere in the request, also where a tool speaks
      "asked": false}             the stand-in answered with a tool call
 
 A text that was submitted twice stands twice in the `markers` of one request, however the UI groups its turns.
@@ -44,6 +45,8 @@ from typing import Any
 from ops.trial.dialects import Answer, Dialect, Json, Said, dialect_of
 
 MARKER = re.compile(r"M[0-9a-f]{8}Z")
+FILE = re.compile(r"F[0-9a-f]{8}Z")
+"""What the files hold that a text may name: where it stands in a request, the UI has handed the file over."""
 SLOW = re.compile(r"\bslow(\d+)\b")
 SLOW_STEP = 0.25
 """Seconds between two pieces of a slow answer."""
@@ -141,6 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "new": new,
                 "markers": markers,
                 "back": next(("\n".join(turn.parts) for turn in reversed(said) if turn.role == "model"), ""),
+                "files": sorted(set(FILE.findall(json.dumps(body)))),
                 "asked": answer.call is not None,
             }
         )

@@ -2,9 +2,10 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 
-from ops.trial.cases import Message, marker, plain
-from ops.trial.rounds import BrokenError, Round, settle, unstick
+from ops.trial.cases import Message, file_marker, marker, plain
+from ops.trial.rounds import Round, settle, unstick
 from ops.trial.sending import Outcome, deliver, judge
 from ops.trial.sessions import Session
 
@@ -12,9 +13,6 @@ PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
 """An image of one pixel."""
-
-SECRET = "nobody shall read this"
-"""What stands in a file outside of the UI's directory."""
 
 EMOJI = {
     "a family of four": "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466",
@@ -114,29 +112,34 @@ def lines(session: Session) -> Iterator[Message]:
         yield plain("@@\n" + "\n".join(f"line {number} of {count}" for number in range(2, count + 1)))()
 
 
-def mentions(session: Session) -> Iterator[Message]:
-    """Files that exist, behind an `@`: none that lies outside of the UI's directory is read, and no text changes."""
-    (session.cwd / "notes.txt").write_text("from inside\n", encoding="utf-8")
+MENTIONS = (
+    "@@ see @OUT please",
+    "@@ see @OUT",
+    "@@ see @~/outside.txt please",
+    '@@ see @"OUT" please',
+    "@@ see x@OUT please",
+    "@@ see @./notes.txt please",
+    "@@ see @sub/a.py",
+    "@@ see @not",
+    "@@ see @not please",
+    "@@ npm i @openai/codex, a@b.example",
+)
+"""Texts with an `@` before what may be a file's name; `OUT` is the path of one outside of the UI's directory."""
+
+
+def mentioning(session: Session, text: str) -> Message:
+    """The message of one of `MENTIONS`; the files that they name are there, and hold markers of its own."""
+    outside, far, near = session.home / "outside.txt", file_marker(), file_marker()
     (session.cwd / "sub").mkdir(exist_ok=True)
-    (session.cwd / "sub" / "a.py").write_text("inside = 1\n", encoding="utf-8")
-    outside = session.home / "outside.txt"
-    outside.write_text(f"{SECRET}\n", encoding="utf-8")
-    for text in (
-        "@@ see @OUT please",
-        "@@ see @OUT",
-        "@@ see @~/outside.txt please",
-        '@@ see @"OUT" please',
-        "@@ see x@OUT please",
-        "@@ see @./notes.txt please",
-        "@@ see @sub/a.py",
-        "@@ see @not",
-        "@@ see @not please",
-        "@@ npm i @openai/codex, a@b.example",
-    ):
-        yield plain(text.replace("OUT", str(outside)))()
-        session.truth.refresh()
-        if any(SECRET in said for request in session.truth.requests for said in request["new"]):
-            raise BrokenError(f"the file was handed over to the model for {text!r}")
+    for file, mark in ((outside, far), (session.cwd / "notes.txt", near), (session.cwd / "sub" / "a.py", near)):
+        file.write_text(f"# {mark}\n", encoding="utf-8")
+    return replace(plain(text.replace("OUT", str(outside)))(), files=(far,), near=(near,))
+
+
+def mentions(session: Session) -> Iterator[Message]:
+    """Files that exist, behind an `@`: none from elsewhere is handed over to the model, and no text changes."""
+    for text in MENTIONS:
+        yield mentioning(session, text)
 
 
 GROUPS = {

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,10 @@ class Truth:
         backs = [request["back"] for request in self.main() if request["back"]]
         answers = [back for back in backs if f"ok {message.marker}" in back]
         return not backs or any(re.search(rf"\b{last}\b", answer) for answer in answers)
+
+    def handed_over(self, files: Sequence[str]) -> bool:
+        """Whether one of the files with these markers has reached the model, in whatever part of whichever request."""
+        return any(set(files) & set(request["files"]) for request in self.requests)
 
     def together(self, first: Message, last: Message) -> bool:
         """Whether some request holds both: the conversation was not emptied between them."""

@@ -14,6 +14,7 @@ from ops.trial.installing import environment
 from ops.trial.native.interrupted import begun_elsewhere, ended, killed, killed_and_resumed, left, resumed
 from ops.trial.native.stack import BIN
 from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of
+from ops.trial.odd import MENTIONS, mentioning
 from ops.trial.terminal import Screen, naming
 
 SPINNER = re.compile("[\u2800-\u28ff]")
@@ -54,6 +55,16 @@ def simple(make: Callable[[int], str]) -> Run:
             trial.take(case, text, trial.wake(text))
 
     return run
+
+
+def mentions(trial: Trial, case: Case, count: int) -> None:
+    """Files that exist, behind an `@`: does the UI hand them over to its model?"""
+    for number in range(count):
+        message = mentioning(trial.session, text := MENTIONS[number % len(MENTIONS)])
+        trial.take(case, message.text, trial.wake(message.text))
+        if trial.session.truth.handed_over([*message.files, *message.near]):
+            case.notes.append(f"the file was handed over for {text!r}")
+        trial.idle()
 
 
 def busy(trial: Trial, case: Case, count: int) -> None:
@@ -238,6 +249,7 @@ CASES: dict[str, Run] = {
     "100 KB": simple(lambda _: "@@ " + "word " * 19999 + "end"),
     "specials": simple(lambda number: SPECIAL[number % len(SPECIAL)]),
     "odd texts": simple(lambda number: ODD[number % len(ODD)]),
+    "mentions": mentions,
     "busy": busy,
     "burst of 60": burst,
     "draft": draft,

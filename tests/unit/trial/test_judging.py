@@ -67,6 +67,13 @@ def test_a_conversation_that_was_emptied_between_two_messages(tmp_path: Path) ->
     assert not log.together(before, after)
 
 
+def test_a_file_that_came_with_a_message_is_seen(tmp_path: Path) -> None:
+    log = truth(tmp_path, [SENT], [SENT])
+    for handed, files in ((False, ["F00000002Z"]), (True, ["F00000001Z"])):
+        log.requests[0]["files"], log.requests[1]["files"] = [], files
+        assert log.handed_over(["F00000001Z"]) is handed
+
+
 def test_joined_with_other_messages_by_a_blank_line(tmp_path: Path) -> None:
     log = truth(tmp_path, [f"{SENT}\n\nM00000002Z other"])
     assert found(log, "M00000001Z", SENT).intact

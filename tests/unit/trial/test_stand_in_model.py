@@ -142,6 +142,17 @@ def test_what_a_tool_said_is_nobodys_message(model: StandIn, tmp_path: Path, pat
     assert log(tmp_path)[0]["new"] == ["queued M00000001Z"]
 
 
+def test_a_file_is_seen_wherever_it_stands(model: StandIn, tmp_path: Path) -> None:
+    """As what a tool said, which is nobody's message, or where the system speaks."""
+    body = chat("see @notes.txt M00000001Z")
+    body["messages"] += [
+        {"role": "tool", "tool_call_id": "1", "content": "F00000001Z"},
+        {"role": "system", "content": "notes.txt: F00000002Z"},
+    ]
+    ask(model, "/v1/chat/completions", body)
+    assert log(tmp_path)[0]["files"] == ["F00000001Z", "F00000002Z"]
+
+
 def test_what_claude_code_puts_around_a_long_paste_is_taken_off(model: StandIn, tmp_path: Path) -> None:
     pasted = '\n\n<pasted_content id="3b11">\n[a:b -> c:d] M00000001Z\ntwo\n</pasted_content id="3b11">\n'
     other = 'half a line\n\n<pasted_content id="3b11">\nM00000002Z\n</pasted_content id="3b12">\n'
