@@ -23,6 +23,11 @@ def _by_omp(text: str) -> str:
     return unicodedata.normalize("NFC", text.replace("\t", "   "))
 
 
+def _by_qwen(text: str) -> str:
+    """It takes a text apart at each `@`, and puts a blank before one that has none."""
+    return re.sub(r"(?<=[^ \\])@", " @", text)
+
+
 def _by_copilot(text: str) -> str:
     """The time goes in front, and behind it the names of the files that it mentions."""
     text = re.sub(r"^<current_datetime>.*?</current_datetime>\s*", "", text)
@@ -177,6 +182,8 @@ UIS = {
             "qwen",
             Package("@qwen-code/qwen-code", "0.24.4", "qwen"),
             setups.qwen,
+            apart=True,
+            changes=_by_qwen,
             loaded=r"^> ",
             own_texts=(r"<system-reminder>", r"<session_context>", r"Managed memory has ", r"\[SUGGESTION MODE"),
         ),
@@ -226,6 +233,7 @@ UIS = {
             "omp",
             Package("@oh-my-pi/pi-coding-agent", "18.2.3", "omp", beside=("bun@1.4.5",)),
             setups.omp,
+            apart=True,
             loaded=r"^╰─",
             changes=_by_omp,
             own_texts=(r"<system-reminder>",),

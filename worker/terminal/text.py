@@ -16,7 +16,8 @@ ALONE = frozenset({"exit", "quit", "bye", ":q", ":q!", ":x", ":wq", ":wq!", ":qa
 """Texts that end a UI if they are all that is said (Claude Code 2.1, OpenCode 1.18, IPython)."""
 _WORD = re.compile(r"(?:\\[\s\S]|\S)+")
 """Blanks behind a backslash belong to it."""
-_PATH = re.compile(r"""@(?=["'\\]|~?/|\.{1,2}/)""")
+_PATH = re.compile(r"""@(?=["'\\]|~?/|\.{1,2}/|session:)""")
+"""What may name a file anywhere, or (Qwen Code 0.24.4) another session, whose conversation it would hand over."""
 _AT_START = re.compile(r"""(?<![^\s\ufeff\u3001\u3002\uff01\uff1f])@(?=["'\\]|~?/|\.{1,2}/|\S*?/\.\.)""")
 """Where a word starts to Claude Code 2.1.332: behind white space, a full stop of Chinese and the like."""
 _ANY = re.compile(r"@(?=\S)")

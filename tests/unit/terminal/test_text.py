@@ -114,6 +114,7 @@ def test_no_word_alone_ends_a_ui(text: str) -> None:
         ('@"/a b"', '@ "/a b"', None),
         ("@\\/etc/hosts", "@ \\/etc/hosts", None),
         ("@sub/../../a", "@ sub/../../a", None),
+        ("x@session:talk", "x@ session:talk", None),
         ("@a\\ b/../../c", "@ a\\ b/../../c", None),
         ("ask @gen", "ask @gen", "ask @ gen"),
         ("ask @gen...", "ask @gen...", "ask @ gen..."),

@@ -99,6 +99,8 @@ def test_what_the_ui_says_itself_is_no_stray(tmp_path: Path) -> None:
         ("codex", "> M00000001Z", "M00000001Z", False),
         ("codex", "M00000001Z @x .", "M00000001Z @x", False),
         ("gemini", "M00000001Z @x .", "M00000001Z @x", True),
+        ("qwen", "M00000001Z a @b.example", "M00000001Z a@b.example", True),
+        ("codex", "M00000001Z a @b.example", "M00000001Z a@b.example", False),
     ],
 )
 def test_only_the_documented_changes_are_allowed(tmp_path: Path, ui: str, got: str, sent: str, *, intact: bool) -> None:
