@@ -130,8 +130,8 @@ def dialog(answer: str) -> Run:
             if session.approved:
                 case.notes.append("the dialog was answered")
             shown = _lines(session.server.screen(session.pane))  # Qwen shows what waits below the dialog
-            if not set(_lines(before)[-8:]) <= set(shown):
-                case.notes.append("the dialog is not as it was")
+            if gone := set(_lines(before)[-8:]) - set(shown):
+                case.notes.append(f"the dialog is not as it was, without {sorted(gone)}")
             no = {
                 "claude": ("4",),
                 "opencode": ("Right", "Right", "Enter"),
@@ -155,8 +155,8 @@ def dialog(answer: str) -> Run:
 
 
 def _lines(screen: Screen) -> list[str]:
-    """The lines of a screen, a spinner's without it."""
-    return [SPINNER.sub("", line).strip() for line in screen.plain.text.rstrip().splitlines()]
+    """The lines of a screen, a spinner's without it, and without the bar that shows how far it is scrolled (Qwen)."""
+    return [SPINNER.sub("", line).rstrip(" │█").strip() for line in screen.plain.text.rstrip().splitlines()]
 
 
 def twice(trial: Trial, case: Case, count: int) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 import uuid
+from typing import Any
 
 from ops.trial.cases import marker
 from ops.trial.native.trial import SURE, Case, Trial, mark_of
@@ -52,8 +53,8 @@ def ended(trial: Trial, case: Case, count: int) -> None:
     session = trial.session
     for _ in range(count):
         text, key = f"ended {marker()}", uuid.uuid4().hex
-        session.server.run("respawn-pane", "-k", "-t", session.pane, "--", "sleep", "600")
-        time.sleep(1.0)
+        _kill_ui(session)
+        time.sleep(0.7)
         case.notes.append("after its end: " + str(trial.wake(text, key=key)["verdict"]))
         session.again()
         session.ready()
@@ -61,22 +62,44 @@ def ended(trial: Trial, case: Case, count: int) -> None:
 
 
 def left(trial: Trial, case: Case, count: int) -> None:
-    """The UI is killed while a sender is between its look and its send; the message is sent again when it is back."""
-    session = trial.session
+    """The UI is killed while a sender is between its look and its send; the message is sent again when it is back.
+
+    The sender stands still meanwhile: when it has found the session, when it has noted that it hands the message over,
+    or at a moment. The UI comes back with a new conversation and with the one that it had, in turn.
+    """
     for number in range(count):
         text, key = f"left {marker()}", uuid.uuid4().hex
-        said: list[dict[str, object]] = []
-        sender = threading.Thread(target=lambda t=text, k=key, s=said: s.append(trial.wake(t, key=k)))
-        sender.start()
-        time.sleep(0.25 + 0.1 * (number % 5))
-        with contextlib.suppress(subprocess.CalledProcessError):
-            session.server.run("respawn-pane", "-k", "-t", session.pane, "--", "sleep", "600")
-        sender.join()
-        case.notes.append(f"while it ended: {said[0]['verdict']}")
-        session.again()
-        session.ready()
-        report = said[0] if said[0]["status"] in SURE else _until_sure(trial, text, key)
-        trial.take(case, text, report)
+        where = STEPS[number % len(STEPS)]
+        if where == "channel.sent":
+            where, report = "a moment", _left_at_a_moment(trial, text, key, 0.1 + 0.05 * (number % 7))
+        else:
+            report = trial.halted(text, key, where, lambda: _kill_ui(trial.session))
+            where = where if report["halted"] else f"{where}, not passed"
+        case.notes.append(f"it ended at {where}: {report['verdict']} via {report['channel']}")
+        if number // len(STEPS) % 2:
+            _resume(trial.session, RESUME[trial.session.ui.name])
+        else:
+            trial.session.again()
+        trial.session.ready()
+        trial.take(case, text, report if report["status"] in SURE else _until_sure(trial, text, key))
+
+
+def _left_at_a_moment(trial: Trial, text: str, key: str, seconds: float) -> dict[str, Any]:
+    """The report of a sender whose UI is killed so long after it was started."""
+    said: list[dict[str, Any]] = []
+    sender = threading.Thread(target=lambda: said.append(trial.wake(text, key=key)))
+    sender.start()
+    time.sleep(seconds)
+    _kill_ui(trial.session)
+    sender.join()
+    return said[0]
+
+
+def _kill_ui(session: Session) -> None:
+    """The UI is gone, and something else is in its pane."""
+    with contextlib.suppress(subprocess.CalledProcessError):
+        session.server.run("respawn-pane", "-k", "-t", session.pane, "--", "sleep", "600")
+    time.sleep(0.3)
 
 
 def resumed(trial: Trial, case: Case, count: int) -> None:

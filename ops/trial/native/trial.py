@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -50,9 +51,9 @@ class Trial:
         least = {"PATH": os.environ["PATH"], "HOME": str(self.session.home), "LANG": "C.UTF-8", "TERM": "dumb"}
         return {**least, "SOS_MESSAGE_SOURCE": "agent:bob", "SOS_AGENT": "al", "SOS_MESSAGE_KEY": key}
 
-    def argv(self, *more: str) -> list[str]:
+    def argv(self, *more: str, command: tuple[str, ...] = ("worker.terminal.wake",)) -> list[str]:
         """The transport's command."""
-        start = [sys.executable, "-m", "worker.terminal.wake", "-L", self.session.server.name, "-t", self.session.name]
+        start = [sys.executable, "-m", *command, "-L", self.session.server.name, "-t", self.session.name]
         return [*start, "--json", "--via", self.via, *more]
 
     def wake(self, text: str, *more: str, key: str = "", step: str = "") -> dict[str, Any]:
@@ -62,10 +63,36 @@ class Trial:
         done = subprocess.run(
             self.argv(*more), input=text, capture_output=True, text=True, cwd=ROOT, env=environment, check=False
         )
-        said: dict[str, Any] = {"verdict": f"none: {done.stderr[-300:]}", "channel": "none", "reason": ""}
-        with contextlib.suppress(ValueError):
-            said = json.loads(done.stdout)
-        return said | {"status": done.returncode, "began": began, "took": time.time() - began}
+        return _report(done.stdout, done.stderr) | {
+            "status": done.returncode,
+            "began": began,
+            "took": time.time() - began,
+        }
+
+    def halted(self, text: str, key: str, step: str, meanwhile: Callable[[], None]) -> dict[str, Any]:
+        """As `wake`, by a sender that stands still at a step while something happens; whether it was `halted` there."""
+        began = time.time()
+        process = subprocess.Popen(
+            self.argv(command=("ops.trial.native.halting", step)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=self.environment(key),
+        )
+        assert process.stdin is not None
+        process.stdin.write(text)
+        process.stdin.close()
+        process.stdin = None
+        seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert seen is not None
+        meanwhile()
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate()
+        halted = seen.si_code == os.CLD_STOPPED
+        took = time.time() - began
+        return _report(out, err) | {"status": process.returncode, "began": began, "took": took, "halted": halted}
 
     def arrived(self, mark: str) -> int:
         """How often the conversation has the message by now."""
@@ -127,6 +154,13 @@ class Trial:
 
 
 Run = Callable[[Trial, Case, int], None]
+
+
+def _report(out: str, err: str) -> dict[str, Any]:
+    """What a sender has said."""
+    with contextlib.suppress(ValueError):
+        return dict(json.loads(out))
+    return {"verdict": f"none: {err[-300:]}", "channel": "none", "reason": ""}
 
 
 def mark_of(text: str) -> str:
