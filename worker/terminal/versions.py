@@ -81,13 +81,23 @@ def _of_distribution(script: Path, names: frozenset[str]) -> str:
     found = [one for lib in ("lib", "lib64") for one in (base / lib).glob("python*/site-packages/*.dist-info")]
     # Most are called after their program; only if none is, all of them are read.
     likely = [one for one in found if any(one.name.lower().startswith(name.lower()) for name in names)]
-    wanted = re.compile(rf"^(?:{'|'.join(map(re.escape, sorted(names | {script.name})))})\s*=", re.MULTILINE)
     for folder in dict.fromkeys((*likely, *found)):
-        points = folder / "entry_points.txt"
-        ours = (points.is_file() and wanted.search(points.read_text(encoding="utf-8"))) or _installs(folder, script)
-        if ours:
+        if _scripts(folder / "entry_points.txt") & (names | {script.name}) or _installs(folder, script):
             return folder.name.removesuffix(".dist-info").rpartition("-")[2]
     return ""
+
+
+def _scripts(points: Path) -> set[str]:
+    """The commands among a distribution's entry points; others are called like a program, too (a lexer of Pygments)."""
+    if not points.is_file() or points.stat().st_size > _MAX_BYTES:
+        return set()
+    section, found = "", set()
+    for line in map(str.strip, points.read_text(encoding="utf-8").splitlines()):
+        if line.startswith("["):
+            section = line
+        elif section == "[console_scripts]":
+            found.add(line.partition("=")[0].strip())
+    return found
 
 
 def _installs(folder: Path, script: Path) -> bool:

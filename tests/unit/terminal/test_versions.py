@@ -44,6 +44,8 @@ def test_of_a_python_distribution(tmp_path: Path, how: str) -> None:
     (tmp_path / "bin/agent").touch()
     for name in ("other-5.0", "agent_helper-7.0", "maker_agent-0.19.0"):
         (site / f"{name}.dist-info").mkdir(parents=True)
+    lexer = "[pygments.lexers]\nagent = agent_helper:Lexer\n"  # as ipython_pygments_lexers has one called ipython
+    (site / "agent_helper-7.0.dist-info/entry_points.txt").write_text(lexer)
     mine = site / "maker_agent-0.19.0.dist-info"
     if how == "native":
         (mine / "RECORD").write_text("../../../bin/agent,sha256=x,10\n")
