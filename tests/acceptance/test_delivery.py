@@ -90,7 +90,8 @@ def test_two_hundred_sent_while_off_and_a_live_burst(world: World, bridge_of: Br
                 bridges[bus].streams.add(agents[bus], sent[bus][-1])
         for bus in BUSES:
             until(lambda b=bus: len(world.seen(b)) >= 260, f"the burst on {bus}")  # type: ignore[misc]
-        until(lambda: world.json("status")["backlog"] == 0, "an empty backlog")
+        until(world.is_done, "an empty backlog")
+        assert world.json("status")["backlog"] == 0
         assert consumer.stop() == 0
     assert {bus: world.seen(bus) for bus in BUSES} == sent
     for bridge in bridges.values():
@@ -119,7 +120,8 @@ def test_a_transport_that_fails_twice_repeats_alone(world: World, bridge_of: Bri
 
     with world.consumer() as consumer:
         until(lambda: len(world.seen("flaky")) == 2, "both messages by the flaky transport")
-        until(lambda: world.json("status")["backlog"] == 0, "an empty backlog")
+        until(world.is_done, "an empty backlog")
+        assert world.json("status")["backlog"] == 0
         assert consumer.stop() == 0
     assert world.seen("good") == ["first", "second"]
     assert world.seen("flaky") == ["first", "second"]

@@ -151,6 +151,15 @@ class Home:
         except sqlite3.OperationalError:
             return []
 
+    def is_done(self) -> bool:
+        """Whether nothing waits, runs or is retried: to ask a command now and then would cost its start each time."""
+        return not self.count("select count(*) from deliveries where state in ('waiting', 'retrying', 'running')")
+
+    def state_of(self, key: str) -> str:
+        """A message's state, by the ledger; empty while it is not there."""
+        rows = self.rows("select state from messages where agent || '/' || message_id = ?", key)
+        return str(rows[0]["state"]) if rows else ""
+
     def count(self, query: str, *values: object) -> int:
         """One number from the ledger."""
         found = self.rows(query, *values)

@@ -24,7 +24,7 @@ def test_polls_that_bring_nothing_write_nothing(world: World, bridge_of: BridgeO
     with world.running(*command, PYTHONPATH=str(ROOT)) as consumer:
         bridge.streams.add("bob", "hello")
         until(lambda: world.seen("bob-wake") == ["hello"], "the message")
-        until(lambda: world.json("queue")["counts"]["running"] == 0, "its end")
+        until(world.is_done, "its end")
         polls = len(bridge.seen("/inbox"))
         until(lambda: len(bridge.seen("/inbox")) >= polls + 4, "what is written soon after")
         began = time.monotonic()
