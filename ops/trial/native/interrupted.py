@@ -67,6 +67,8 @@ def left(trial: Trial, case: Case, count: int) -> None:
     The sender stands still meanwhile: when it has found the session, when it has noted that it hands the message over,
     or at a moment. The UI comes back with a new conversation and with the one that it had, in turn.
     """
+    text = f"first {marker()}"
+    trial.take(Case("first"), text, trial.wake(text))  # OpenCode's session has a title then, and is known
     for number in range(count):
         text, key = f"left {marker()}", uuid.uuid4().hex
         where = STEPS[number % len(STEPS)]
@@ -74,8 +76,8 @@ def left(trial: Trial, case: Case, count: int) -> None:
             where, report = "a moment", _left_at_a_moment(trial, text, key, 0.1 + 0.05 * (number % 7))
         else:
             report = trial.halted(text, key, where, lambda: _kill_ui(trial.session))
-            where = where if report["halted"] else f"{where}, not passed"
-        case.notes.append(f"it ended at {where}: {report['verdict']} via {report['channel']}")
+            where = where if report["halted"] else f"no step, by {report['channel']}"
+        case.notes.append(f"it ended at {where}: {report['verdict']}")
         if number // len(STEPS) % 2:
             _resume(trial.session, RESUME[trial.session.ui.name])
         else:

@@ -70,7 +70,10 @@ class Trial:
         }
 
     def halted(self, text: str, key: str, step: str, meanwhile: Callable[[], None]) -> dict[str, Any]:
-        """As `wake`, by a sender that stands still at a step while something happens; whether it was `halted` there."""
+        """As `wake`, by a sender that stands still at a step while something happens; whether it was `halted` there.
+
+        If it passes that step by another way, typing say, nothing happens.
+        """
         began = time.time()
         process = subprocess.Popen(
             self.argv(command=("ops.trial.native.halting", step)),
@@ -87,10 +90,10 @@ class Trial:
         process.stdin = None
         seen = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         assert seen is not None
-        meanwhile()
-        process.send_signal(signal.SIGCONT)
+        if halted := seen.si_code == os.CLD_STOPPED:
+            meanwhile()
+            process.send_signal(signal.SIGCONT)
         out, err = process.communicate()
-        halted = seen.si_code == os.CLD_STOPPED
         took = time.time() - began
         return _report(out, err) | {"status": process.returncode, "began": began, "took": took, "halted": halted}
 
