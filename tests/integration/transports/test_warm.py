@@ -32,7 +32,9 @@ from worker.transports.recovery import inspect
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every send is started in the plain way")
 
 BIN = Path(sys.executable).parent
+# Python blocks all signals while it starts a program, and may not have had a core since: first it has to wait for us.
 SEEN = r"""#!/bin/sh
+until grep -q '^State:.S' "/proc/$PPID/status"; do :; done
 {
   echo "== $*"
   tr '\0\n' '  ' < /proc/$PPID/cmdline; echo
