@@ -37,11 +37,13 @@ def test_hanging_transports_hold_up_neither_polls_nor_sweeps_nor_finalizers(worl
         polls_before = len(bridge.seen("/inbox"))
         second = "bob/{}-{}".format(*bridge.streams.add("bob", "second"))
         until(lambda: world.state_of(second), "the second message in the ledger", 10)
+        assert second in world.bus_watch("history").stdout
         until(lambda: len(bridge.seen("/inbox")) >= polls_before + 3, "three more polls", 10)
         # A crash just before a finalizer leaves a message open whose deliveries are all over: made by hand here.
         with closing(sqlite3.connect(world.ledger, timeout=30)) as db, db:
             db.execute("update deliveries set state = 'cancelled' where state = 'waiting' and message = 2")
         until(lambda: world.state_of(second) == "failed", "the finalizer", 15)
+        assert world.json("show", second)["state"] == "failed"
         until(lambda: swept() != swept_before, "a sweep", 15)
         queue = world.json("queue")
         assert queue["counts"] == {"running": 4, "waiting": 4, "retrying": 0, "held": 0, "dead": 0}
@@ -135,17 +137,14 @@ def test_other_kinds_of_workers_are_refused_in_a_sentence(world: World, bridge_o
         assert consumer.log() == "bus-watch: it runs on threads only: leave out -k/--worker-type\n"
 
 
+@pytest.mark.parametrize("command", [["huey_consumer", "worker.app.huey"], ["bus-watch", "run"]])
 @pytest.mark.parametrize(
-    ("command", "text", "words"),
+    ("text", "words"),
     [
-        (["huey_consumer", "worker.app.huey"], None, "does not exist; write one with: bus-watch install"),
-        (
-            ["huey_consumer", "worker.app.huey"],
-            '{"agent": "bob", "limt": 10}',
-            "unknown key 'limt'; did you mean 'limit'?",
-        ),
-        (["bus-watch", "run"], '{"agent": "bob",', "not valid JSON"),
-        (["bus-watch", "run"], '{"agent": "bob", "limit": 0}', "limit: Input should be greater than or equal to 1"),
+        (None, "does not exist; write one with: bus-watch install"),
+        ('{"agent": "bob", "limt": 10}', "unknown key 'limt'; did you mean 'limit'?"),
+        ('{"agent": "bob",', "not valid JSON"),
+        ('{"agent": "bob", "limit": 0}', "limit: Input should be greater than or equal to 1"),
     ],
 )
 def test_a_configuration_that_cannot_be_used(world: World, command: list[str], text: str | None, words: str) -> None:

@@ -119,6 +119,7 @@ def test_one_worker_and_every_fault_at_once(world: World, bridges: Bridges, kind
             until(lambda a=agent: world.seen(a), f"recovery of {agent}")  # type: ignore[misc]
             assert time.monotonic() - back_at < RECOVERY, agent
         until(world.is_done, "an empty backlog")
+        assert world.json("status")["backlog"] == 0
         assert consumer.peak_memory() < MEMORY
         assert consumer.stop() == 0
 

@@ -64,6 +64,7 @@ def test_agents_come_and_go_while_a_transport_runs(world: World, bridge_of: Brid
         polls = _polls(bridge, "bob")
         world.gate.touch()
         until(lambda: world.state_of(ran) == "delivered", "the end of what ran")
+        assert world.json("show", ran)["state"] == "delivered"
         for number in range(3):
             bridge.streams.add("eve", f"again {number}")
         until(lambda: len(world.seen("eve-wake")) == 4, "the other's messages")
@@ -88,6 +89,7 @@ def test_a_renamed_transport_and_a_wider_and_narrower_allowlist(world: World, br
         _in_force(world, renamed, allowlist=old["command"][:1])
         refused = "bob/{}-{}".format(*bridge.streams.add("bob", "two"))
         until(lambda: world.state_of(refused) == "failed", "the refusal: it is not allowlisted")
+        assert world.json("show", refused)["state"] == "failed"
         assert world.seen("new") == []
         _in_force(world, renamed)
         assert world.bus_watch("retry", refused).returncode == 0

@@ -25,6 +25,7 @@ def test_polls_that_bring_nothing_write_nothing(world: World, bridge_of: BridgeO
         bridge.streams.add("bob", "hello")
         until(lambda: world.seen("bob-wake") == ["hello"], "the message")
         until(world.is_done, "its end")
+        assert world.json("queue")["counts"]["running"] == 0
         polls = len(bridge.seen("/inbox"))
         until(lambda: len(bridge.seen("/inbox")) >= polls + 4, "what is written soon after")
         began = time.monotonic()

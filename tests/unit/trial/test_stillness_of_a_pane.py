@@ -28,7 +28,7 @@ def test_a_cursor_that_blinks_does_not_move_the_screen() -> None:
     """Vibe draws its own: each wait for it lasted to its limit, a minute and a half of one round."""
     blinking = itertools.cycle([screen("> \x1b[7ma\x1b[0mbc"), screen("> \x1b[1mabc\x1b[0;7m \x1b[0m")])
     begun = time.monotonic()
-    assert Shows(screens=blinking).still("%0", quiet=0.2, limit=60).plain.text.rstrip() == "> abc"
+    assert Shows(screens=blinking).still("%0", quiet=0.2, limit=60).plain.text in {"> abc", "> abc "}
     assert time.monotonic() - begun < 30
 
 
