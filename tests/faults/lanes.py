@@ -175,9 +175,7 @@ class Lanes(World):
     def drained(self) -> bool:
         """Whether all that was sent is in the ledger, and nothing is left to do without a person."""
         # In this order: between the two a poll may commit what was sent.
-        if self.count("select count(*) from messages") != self.owed():
-            return False
-        return not self.count("select count(*) from deliveries where state in ('waiting', 'retrying', 'running')")
+        return self.count("select count(*) from messages") == self.owed() and self.is_done()
 
     def drain(self, patience: float = PATIENCE) -> None:
         """Let the consumers that run finish the work."""
