@@ -166,10 +166,10 @@ def look(session: Session, message: Message, outcome: Outcome) -> Outcome:
     session.truth.refresh()
     found = session.truth.found(message, outcome.since)
     outcome.times, outcome.intact, outcome.seen = found.times, found.intact, found.seen[:400]
-    handed = {
-        "a file elsewhere was handed over to the model": session.truth.handed_over(message.files),
-        "a file of its directory was handed over to the model": session.truth.handed_over(message.near),
-    }
-    outcome.notes += [what for what, so in handed.items() if so and what not in outcome.notes]
-    outcome.intact = outcome.intact and not session.truth.handed_over(message.files)
+    elsewhere, near = map(session.truth.handed_over, (message.files, message.near))
+    outcome.intact = outcome.intact and not elsewhere
+    for handed_over, whose in ((elsewhere, "elsewhere"), (near, "of its directory")):
+        note = f"a file {whose} was handed over to the model"
+        if handed_over and note not in outcome.notes:
+            outcome.notes.append(note)
     return outcome

@@ -52,7 +52,7 @@ class Trial:
         return {**least, "SOS_MESSAGE_SOURCE": "agent:bob", "SOS_AGENT": "al", "SOS_MESSAGE_KEY": key}
 
     def argv(self, *more: str, command: tuple[str, ...] = ("worker.terminal.wake",)) -> list[str]:
-        """The transport's command."""
+        """The transport's command; `command`: the module that stands in for it, and what that one wants first."""
         start = [sys.executable, "-m", *command, "-L", self.session.server.name, "-t", self.session.name]
         return [*start, "--json", "--via", self.via, *more]
 
@@ -63,11 +63,7 @@ class Trial:
         done = subprocess.run(
             self.argv(*more), input=text, capture_output=True, text=True, cwd=ROOT, env=environment, check=False
         )
-        return _report(done.stdout, done.stderr) | {
-            "status": done.returncode,
-            "began": began,
-            "took": time.time() - began,
-        }
+        return _report(done.stdout, done.stderr, done.returncode, began)
 
     def halted(self, text: str, key: str, step: str, meanwhile: Callable[[], None]) -> dict[str, Any]:
         """As `wake`, by a sender that stands still at a step while something happens; whether it was `halted` there.
@@ -94,8 +90,7 @@ class Trial:
             meanwhile()
             process.send_signal(signal.SIGCONT)
         out, err = process.communicate()
-        took = time.time() - began
-        return _report(out, err) | {"status": process.returncode, "began": began, "took": took, "halted": halted}
+        return _report(out, err, process.returncode, began) | {"halted": halted}
 
     def arrived(self, mark: str) -> int:
         """How often the conversation has the message by now."""
@@ -159,11 +154,12 @@ class Trial:
 Run = Callable[[Trial, Case, int], None]
 
 
-def _report(out: str, err: str) -> dict[str, Any]:
-    """What a sender has said."""
+def _report(out: str, err: str, status: int, began: float) -> dict[str, Any]:
+    """What a sender that has ended just now has said, its exit status, and the seconds that it took."""
+    said: dict[str, Any] = {"verdict": f"none: {err[-300:]}", "channel": "none", "reason": ""}
     with contextlib.suppress(ValueError):
-        return dict(json.loads(out))
-    return {"verdict": f"none: {err[-300:]}", "channel": "none", "reason": ""}
+        said = json.loads(out)
+    return said | {"status": status, "began": began, "took": time.time() - began}
 
 
 def mark_of(text: str) -> str:
