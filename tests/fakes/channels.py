@@ -29,6 +29,8 @@ class World(ABC):
     name = ""
     tells_apart = False
     """Whether each pane's session is known for certain."""
+    proves = frozenset({"gone", "drifted", "exposed", "stranger"})
+    """The ways in which nothing can be sent, and what a turn took is known all the same."""
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
@@ -165,6 +167,7 @@ class Qwen(Claude):
 class Opencode(World):
     name = "opencode"
     tells_apart = True
+    proves = frozenset({"stranger"})
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(terminal)
@@ -209,6 +212,7 @@ class Opencode(World):
 class Pi(World):
     name = "pi"
     tells_apart = True
+    proves = frozenset({"stranger"})
 
     def __init__(self, terminal: Terminal) -> None:
         super().__init__(terminal)

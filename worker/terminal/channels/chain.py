@@ -39,6 +39,7 @@ from worker.terminal.visit import DeferredError
 
 _FRESH = 2.0  # seconds that an agent may take to show what a sender that died has handed to it
 _APPEARS = 10.0  # seconds for the channel of an agent that was just started to be there again
+_STARTS = 60.0  # seconds within which it is left to a later attempt to ask such an agent
 
 
 def deliver(
@@ -166,12 +167,13 @@ class _Chain:
         """
         if (note := self._note()) is None:
             return None
+        starting = process.age < min(_STARTS, time.time() - note.at)
         if (left := note.at + _FRESH - time.time()) > 0:
             time.sleep(min(left, _FRESH))
         began = time.monotonic()
         while True:
             try:
-                session = module(note.channel).find(site, self._deadline)
+                session = module(note.channel).find(site, self._deadline, note.session)
                 try:
                     found = session.lookup(Message(self._message.id, self._text, note.session))
                 finally:
@@ -179,6 +181,9 @@ class _Chain:
                 break
             except (AsideError, ImportError) as why:
                 if time.monotonic() > min(began + _APPEARS, self._deadline - self._reserve):
+                    if starting:
+                        words = f"an earlier attempt handed it to {note.channel}, and the agent was started again"
+                        return note.channel, Verdict("deferred", f"{words}: {why}")
                     raise _unknown(note, str(why)) from None
             time.sleep(pace(time.monotonic() - began))
             site = self._site(pane, process)

@@ -95,5 +95,15 @@ class Session(Protocol):
 class Module(Protocol):
     """What the module of a channel has."""
 
-    def find(self, site: Site, until: float) -> Session:
-        """The session that the pane shows. AsideError: not there, not known, or not certainly this pane's."""
+    def find(self, site: Site, until: float, handed: str = "") -> Session:
+        """The session that the pane shows.
+
+        Args:
+            site: the pane's agent.
+            until: monotonic time.
+            handed: the `Session.id` to which an earlier attempt gave the message that is to be looked up. Where the
+                pane's own is not certain it is that one, which is only looked in.
+
+        Raises:
+            AsideError: not there, not known, or not certainly this pane's.
+        """

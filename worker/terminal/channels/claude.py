@@ -20,14 +20,24 @@ from worker.terminal.channels import owned
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, Site
 from worker.terminal.channels.inbox import InboxSession, of
+from worker.terminal.channels.records import Records
 
 _BYPASS = re.compile(r"--dangerously-skip-permissions|--allow-dangerously-skip-permissions|bypassPermissions")
 _BYPASS_SHOWN = "bypass permissions on"
 
 
-def find(site: Site, until: float) -> "ClaudeSession":
+def find(site: Site, until: float, handed: str = "") -> "ClaudeSession | Records":
     """See `channel.Module.find`."""
     base = site.where.environment.get("CLAUDE_CONFIG_DIR") or f"{site.where.home}/.claude"
+    try:
+        return _shown(base, site, until)
+    except AsideError as why:
+        if not handed:
+            raise
+        return ClaudeSession.records(f"{base}/projects", site.where.directory, handed, why)
+
+
+def _shown(base: str, site: Site, until: float) -> "ClaudeSession":
     known = _described(base, [one.pid for one in site.group])
     pid, path = known["pid"], known.get("messagingSocketPath")
     fields = process_table.stat(pid)
@@ -106,7 +116,8 @@ class ClaudeSession(InboxSession):
         }
         return [{"type": "auth", "token": self._key.reveal()}, said]
 
-    def _state(self, record: dict[str, Any]) -> str:
+    @staticmethod
+    def _state(record: dict[str, Any]) -> str:
         if record.get("type") in {"user", "attachment"}:  # a turn of its own, or absorbed into the one that runs
             return "submitted"
         queued = record.get("type") == "queue-operation" and record.get("operation") == "enqueue"

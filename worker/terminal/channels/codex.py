@@ -20,6 +20,7 @@ from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, NotTakenError, Site
 from worker.terminal.channels.codex_threads import REMOTE, Thread, home_of, interfaces, loaded, loaded_ids, only, read
 from worker.terminal.channels.jsonrpc import JsonRpc, RefusedCallError, UnknownCallError
+from worker.terminal.channels.records import Records
 from worker.terminal.channels.websocket import BrokenError, ShapeError, WebSocket
 from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
@@ -32,15 +33,43 @@ _UNTAKEN = 0.4  # seconds after which the queue of an idle thread has stopped: e
 _SETTLED = 0.3  # seconds for which a message must wait in the queue of a busy thread
 
 
-def find(site: Site, until: float) -> "CodexSession":
+def find(site: Site, until: float, handed: str = "") -> "CodexSession | Records":
     """See `channel.Module.find`."""
     home = home_of(site.where.environment, site.where.home)
+    try:
+        return _shown(site, home, until, handed)
+    except AsideError as why:
+        if not handed:
+            raise
+        return _records(home, handed, why)
+
+
+def _shown(site: Site, home: str, until: float, handed: str) -> "CodexSession":
     words = [" ".join(process_table.arguments(one.pid)) for one in site.group]
     remote = next((match[1] for match in map(REMOTE.search, words) if match), "")
     if not remote and any("--no-daemon" in one.split() for one in words):
         raise AsideError("this codex was started with --no-daemon")
     path = remote or os.path.join(home, SOCKET)  # noqa: PTH118 - these commands start without pathlib
-    return _opened(path, home, until, lambda rpc: only(loaded(rpc, until), site, interfaces(home, remote)))
+
+    def chosen(rpc: JsonRpc) -> Thread:
+        try:
+            return only(loaded(rpc, until), site, interfaces(home, remote))
+        except AsideError:
+            if not handed:
+                raise
+            return _named(rpc, handed, until)
+
+    return _opened(path, home, until, chosen)
+
+
+def _records(home: str, session: str, why: AsideError) -> Records:
+    """What stands for a thread that cannot be reached for that reason."""
+
+    def took(line: bytes, message: Message) -> bool:
+        return message.id.encode() in line and _is_turn(line, PREFIX + message.id)
+
+    paths = glob.glob(f"{glob.escape(home)}/sessions/*/*/*/rollout-*{glob.escape(session)}.jsonl")  # noqa: PTH207 - no pathlib here
+    return Records(session, paths, took, why)
 
 
 def of_thread(home: str, identity: str, client_id: str, until: float) -> "CodexSession":
@@ -55,18 +84,18 @@ def of_thread(home: str, identity: str, client_id: str, until: float) -> "CodexS
     Raises:
         AsideError: as `find`.
     """
-
-    def named(rpc: JsonRpc) -> Thread:
-        if identity not in loaded_ids(rpc, until):
-            raise AsideError("its background server does not have that thread open")
-        found = read(rpc.call("thread/read", until, threadId=identity).get("thread"), originators=())
-        if found is None or found.id != identity or not found.rollout:
-            raise AsideError("its background server does not show that thread")
-        return found
-
-    session = _opened(os.path.join(home, SOCKET), home, until, named)  # noqa: PTH118 - as above
+    session = _opened(os.path.join(home, SOCKET), home, until, lambda rpc: _named(rpc, identity, until))  # noqa: PTH118 - as above
     session.client_id = client_id
     return session
+
+
+def _named(rpc: JsonRpc, identity: str, until: float) -> Thread:
+    if identity not in loaded_ids(rpc, until):
+        raise AsideError("its background server does not have that thread open")
+    found = read(rpc.call("thread/read", until, threadId=identity).get("thread"), originators=())
+    if found is None or found.id != identity or not found.rollout:
+        raise AsideError("its background server does not show that thread")
+    return found
 
 
 def _opened(path: str, home: str, until: float, choose: "Callable[[JsonRpc], Thread]") -> "CodexSession":
@@ -138,7 +167,10 @@ class CodexSession:
             found = self._there(message, time.monotonic() + 5)
         except (RefusedCallError, BrokenError) as why:
             raise AsideError(str(why)) from None
-        return self._elsewhere(message) if found is None and message.session not in {"", self.id} else found
+        if found is None and message.session not in {"", self.id}:
+            other = AsideError("it was handed to another thread, whose record has it not")  # it may wait in its queue
+            return _records(self._home, message.session, other).lookup(message)
+        return found
 
     def _there(self, message: Message, until: float) -> Verdict | None:
         """What queue and record of this thread say of it; None: they have it not. Raises what `JsonRpc.call` does."""
@@ -148,14 +180,6 @@ class CodexSession:
             return turn
         mine = [one["id"] for one in queued if one.get("clientUserMessageId") == self._name(message)]
         return self._follow(message, str(mine[0]), time.monotonic() + 3) if mine else None
-
-    def _elsewhere(self, message: Message) -> Verdict:
-        """What the record of the thread says to which it was handed. AsideError: it may wait in that one's queue."""
-        name = self._name(message)
-        for path in glob.glob(f"{glob.escape(self._home)}/sessions/*/*/*/rollout-*{message.session}.jsonl"):  # noqa: PTH207 - no pathlib here
-            if any(name.encode() in line and _is_turn(line, name) for line, _ in records.lines(path)):
-                return Verdict("submitted", "its turn began earlier, in another thread", f"record {path}")
-        raise AsideError("it was handed to another thread, whose record has it not")
 
     def send(self, message: Message, until: float) -> Verdict:
         """See `channel.Session.send`."""

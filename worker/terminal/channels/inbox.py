@@ -20,6 +20,7 @@ from worker.fault_steps import step
 from worker.terminal.channels import records
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, Message, NotTakenError
+from worker.terminal.channels.records import Records
 from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
 
@@ -72,15 +73,32 @@ class InboxSession(ABC):
     def __init__(self, link: socket.socket, path: str, projects: str, folder: str, session: str, *, busy: bool) -> None:
         """`path` is the socket's to which `link` is connected; `session` works in `folder`."""
         self._link, self._path, self._projects = link, path, projects
-        self._transcript = f"{projects}/{dashed(folder)}/{self.below}{session}.jsonl"
+        self._folder = f"{projects}/{dashed(folder)}/{self.below}"
+        self._transcript = f"{self._folder}{session}.jsonl"
         self.id, self.busy = session, busy
+
+    @classmethod
+    def records(cls, projects: str, folder: str, session: str, why: AsideError) -> Records:
+        """What stands for a session of a folder that cannot be reached for that reason."""
+
+        def took(line: bytes, message: Message) -> bool:
+            return tag(message).encode() in line and cls._state(parsed(line)) == "submitted"
+
+        theirs = f"{projects}/{dashed(folder)}/{cls.below}"
+        return Records(session, {*cls._of(projects, session), *_late(theirs)}, took, why)
+
+    @classmethod
+    def _of(cls, projects: str, session: str) -> list[str]:
+        """The transcripts of that session: it may have been in another folder."""
+        return glob.glob(f"{glob.escape(projects)}/*/{cls.below}{glob.escape(session)}.jsonl")  # noqa: PTH207 - these commands start without pathlib
 
     @abstractmethod
     def _frames(self, message: Message, text: str, reply: str) -> list[dict[str, Any]]:
         """What is said to the session; `reply` is where it may answer."""
 
+    @staticmethod
     @abstractmethod
-    def _state(self, record: dict[str, Any]) -> str:
+    def _state(record: dict[str, Any]) -> str:
         """What a record of the transcript that has the message says: `submitted`, `queued`, or nothing."""
 
     @abstractmethod
@@ -89,15 +107,9 @@ class InboxSession(ABC):
 
     def lookup(self, message: Message) -> Verdict | None:
         """See `channel.Session.lookup`; a conversation that has been cleared since has a transcript of its own."""
-        paths = {self._transcript}
-        folder = glob.escape(os.path.dirname(self._transcript))  # noqa: PTH120 - these commands start without pathlib
-        for path in glob.glob(f"{folder}/*.jsonl"):  # noqa: PTH207 - the same
-            with contextlib.suppress(OSError):
-                if time.time() - os.stat(path).st_mtime < _DAY:  # noqa: PTH116 - the same
-                    paths.add(path)
+        paths = {self._transcript, *_late(self._folder)}
         if message.session not in {"", self.id}:
-            theirs = glob.glob(f"{glob.escape(self._projects)}/*/{self.below}{message.session}.jsonl")  # noqa: PTH207 - the same
-            if not theirs:
+            if not (theirs := self._of(self._projects, message.session)):
                 raise AsideError("it was handed to another session, whose record is not there")
             paths.update(theirs)
         if not (found := self._in(paths, message)) and message.session:
@@ -188,6 +200,16 @@ class InboxSession(ABC):
                 return state, start
             found = state or found
         return found, start
+
+
+def _late(folder: str) -> list[str]:
+    """The transcripts in a folder that were written within a day: that of a conversation which was cleared, too."""
+    found = []
+    for path in glob.glob(f"{glob.escape(folder)}*.jsonl"):  # noqa: PTH207 - no pathlib here
+        with contextlib.suppress(OSError):
+            if time.time() - os.stat(path).st_mtime < _DAY:  # noqa: PTH116 - no pathlib here
+                found.append(path)
+    return found
 
 
 class _Replies:

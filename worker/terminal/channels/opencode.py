@@ -11,9 +11,18 @@ from worker.terminal.channels.plugin import LostError, Plugin, PluginSession
 _TITLED = "OC | "
 
 
-def find(site: Site, until: float) -> PluginSession:
+def find(site: Site, until: float, handed: str = "") -> PluginSession:
     """See `channel.Module.find`."""
     plugin = Plugin.of("opencode", site)
+    try:
+        return _shown(plugin, site, until)
+    except AsideError:
+        if not handed:
+            raise
+        return PluginSession(plugin, handed, busy=False)
+
+
+def _shown(plugin: Plugin, site: Site, until: float) -> PluginSession:
     if not site.title.startswith(_TITLED):
         raise AsideError("the pane's title names no session yet")
     title = site.title.removeprefix(_TITLED)

@@ -8,6 +8,6 @@ from worker.terminal.channels.channel import Site
 from worker.terminal.channels.plugin import PluginSession, shown
 
 
-def find(site: Site, until: float) -> PluginSession:
+def find(site: Site, until: float, handed: str = "") -> PluginSession:
     """See `channel.Module.find`."""
-    return shown("pi", site, until)
+    return shown("pi", site, until, handed)

@@ -85,8 +85,8 @@ class Plugin:
         return answer
 
 
-def shown(agent: str, site: Site, until: float) -> "PluginSession":
-    """The session of an agent whose process shows one, and whose plugin says which.
+def shown(agent: str, site: Site, until: float, handed: str = "") -> "PluginSession":
+    """The session of an agent whose process shows one, and whose plugin says which; `handed`: see `Module.find`.
 
     Raises:
         AsideError: there is no plugin, or it does not answer.
@@ -96,6 +96,8 @@ def shown(agent: str, site: Site, until: float) -> "PluginSession":
     try:
         said = plugin.ask(until, op="look", suffix="")
     except LostError as why:
+        if handed:
+            return PluginSession(plugin, handed, busy=False)
         raise AsideError(str(why)) from None
     if not isinstance(said.get("session"), str) or not isinstance(said.get("busy"), bool):
         raise DriftError("the plugin's answer has not the shape that is known")

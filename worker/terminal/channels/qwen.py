@@ -18,15 +18,25 @@ from worker.terminal.channels import owned
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, DriftError, Message, NotTakenError, Site
 from worker.terminal.channels.inbox import InboxSession, of
+from worker.terminal.channels.records import Records
 
 _SHAPE = {"pid": int, "sessionId": str, "cwd": str, "kind": str, "procStart": str}
 _BUSY = re.compile(r"esc to cancel\)|⏳ \d+ queued")
 _MAX_FRAME = 1024 * 1024 - 4096  # characters, escapes included; the session takes no longer line than 1 MiB
 
 
-def find(site: Site, until: float) -> "QwenSession":
+def find(site: Site, until: float, handed: str = "") -> "QwenSession | Records":
     """See `channel.Module.find`."""
     base = site.where.environment.get("QWEN_HOME") or f"{site.where.home}/.qwen"
+    try:
+        return _shown(base, site, until)
+    except AsideError as why:
+        if not handed:
+            raise
+        return QwenSession.records(f"{base}/projects", site.where.directory, handed, why)
+
+
+def _shown(base: str, site: Site, until: float) -> "QwenSession":
     known = _described(base, [one.pid for one in site.group])
     fields = process_table.stat(known["pid"])
     if fields is not None and not known["procStart"].endswith(f":{fields[process_table.START].decode()}"):
@@ -104,7 +114,8 @@ class QwenSession(InboxSession):
             raise NotTakenError("its inbox takes no message of that size")
         return [{"msgV": 1, "type": "auth", "token": self._key.reveal()}, said]
 
-    def _state(self, record: dict[str, Any]) -> str:
+    @staticmethod
+    def _state(record: dict[str, Any]) -> str:
         return "submitted" if record.get("type") == "user" else ""
 
     def _told(self, frame: dict[str, Any], message: Message) -> tuple[str, str]:

@@ -1,9 +1,10 @@
 """An agent's own record: a file of JSON lines that grows. One that cannot be read proves nothing, nor the contrary."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from worker.terminal.channels import owned
-from worker.terminal.channels.channel import AsideError
+from worker.terminal.channels.channel import AsideError, Message, NotTakenError
+from worker.terminal.proof import Verdict
 
 
 def lines(path: str, start: int = 0) -> Iterator[tuple[bytes, int]]:
@@ -24,3 +25,33 @@ def lines(path: str, start: int = 0) -> Iterator[tuple[bytes, int]]:
         return
     except OSError as why:
         raise AsideError(f"the record {path}: {why.strerror}") from None
+
+
+class Records:
+    """A session that cannot be asked: only its records prove a message, and nothing disproves one.
+
+    See `channel.Session`.
+    """
+
+    busy = False
+
+    def __init__(
+        self, session: str, paths: Iterable[str], took: Callable[[bytes, Message], bool], why: AsideError
+    ) -> None:
+        """`took`: whether a line says that a turn took the message; `why`: the reason why its session is not asked."""
+        self.id = session
+        self._paths, self._took, self._why = paths, took, why
+
+    def lookup(self, message: Message) -> Verdict:
+        """See `channel.Session.lookup`."""
+        for path in self._paths:
+            if any(self._took(line, message) for line, _ in lines(path)):
+                return Verdict("submitted", "its turn began earlier", f"record {path}")
+        raise self._why
+
+    def send(self, message: Message, until: float) -> Verdict:  # noqa: ARG002 - as every session
+        """See `channel.Session.send`."""
+        raise NotTakenError(str(self._why))
+
+    def close(self) -> None:
+        """There is no connection."""
