@@ -139,6 +139,14 @@ def link(pid: int, entry: str) -> str | None:
         return None
 
 
+def born(pid: int) -> str:
+    """When a process started, as letters and digits that no other process with its number has; empty: it has ended."""
+    if HAS_PROC:
+        fields = stat(pid)
+        return "" if fields is None or fields[STATE] in ENDED else fields[START].decode()
+    return "".join(one for one in ps("-o", "lstart=", "-p", str(pid)) if one.isascii() and one.isalnum())
+
+
 def ps(*options: str) -> str:
     """What `ps` prints, its times in UTC and in no language; empty when it cannot be run, or takes too long."""
     read_end, write_end = os.pipe()

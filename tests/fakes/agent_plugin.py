@@ -48,6 +48,9 @@ class AgentPlugin:
 
     def _talk(self, link: socket.socket) -> None:
         with link, link.makefile("rb") as lines, contextlib.suppress(OSError):
+            if self.word == "deaf" and b'"send"' in link.recv(65536, socket.MSG_PEEK):
+                self.close()
+                return
             if not (line := lines.readline()):
                 return
             asked = json.loads(line)

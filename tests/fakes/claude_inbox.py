@@ -29,6 +29,7 @@ class ClaudeInbox:
     addressee = "session_id"
 
     def __init__(self, home: Path, pid: int, cwd: str) -> None:
+        self.pid = pid
         self.turns: list[str] = []
         self.waiting: list[str] = []
         self._late: list[str] = []
@@ -97,6 +98,13 @@ class ClaudeInbox:
             self.transcript = self.transcript.with_name(f"{self.session}.jsonl")
             self._write()
 
+    def resume(self, earlier: "ClaudeInbox") -> None:
+        """It is the conversation of one that has ended, and what waited there with it."""
+        with self._guard:
+            self.session = self._known["sessionId"] = earlier.session
+            self.transcript = earlier.transcript
+            self._write()
+
     def stop(self) -> None:
         """Its process is stopped, as by Ctrl-Z: what is written to it lies there unread."""
         self._runs.clear()
@@ -117,6 +125,9 @@ class ClaudeInbox:
         with link, link.makefile("rb") as lines, contextlib.suppress(OSError):
             known = False
             self._runs.wait()
+            if self._mode == "deaf" and link.recv(1, socket.MSG_PEEK):
+                self.close()
+                return
             for line in lines:
                 frame = json.loads(line)
                 if frame["type"] == "auth":

@@ -107,7 +107,10 @@ const hosts = {
         promptAsync: async ({ path, body }) => {
           if (mode === "refuses" || !sessions[path.id]) return failed("BadRequest")
           const { messages } = sessions[path.id]
-          if (messages.some((one) => one.info.id === body.messageID)) return answered()
+          const known = messages.find((one) => one.info.id === body.messageID)
+          if (known && !status[path.id] && !messages.some((one) => one.info.parentID === body.messageID))
+            setImmediate(() => turn(path.id, known))
+          if (known) return answered()
           if (messages.some((one) => one.info.role === "user" && one.info.id > body.messageID)) say({ wrong: "order" })
           const message = { info: { id: body.messageID, role: "user" }, text: body.parts[0].text }
           messages.push(message)
@@ -130,6 +133,11 @@ const hosts = {
       },
       open: ({ session }) => (sessions.s1.title = `left for ${session}`),
       reload: open,
+      restart: () => {
+        waiting.length = 0
+        delete status.s1
+        return open()
+      },
     }
   },
 

@@ -417,20 +417,11 @@ class PaneLock:
         No pid: the far shell's, which ends with the connection.
         """
         if isinstance(self._server.runner, LocalRunner):
-            return pid, _born(int(pid)) or "none", time.time()
+            return pid, process_table.born(int(pid)) or "none", time.time()
         words = self._server.runner.run(["sh", "-c", LIFE, "sh", pid]).text.split()
         if len(words) != 3 or not words[2].isdigit():
             raise TmuxError("the pane's host has no working sh")
         return words[0], words[1], float(words[2])
-
-
-def _born(pid: int) -> str:
-    """When a process of this host started, in the form that `LIFE` has; empty: it is dead, or that is unknowable."""
-    if process_table.HAS_PROC:
-        fields = process_table.stat(pid)
-        ended = fields is None or fields[process_table.STATE] in process_table.ENDED
-        return "" if ended or fields is None else fields[process_table.START].decode()
-    return "".join(one for one in process_table.ps("-o", "lstart=", "-p", str(pid)) if one.isascii() and one.isalnum())
 
 
 def describe(panes: Sequence[Pane]) -> str:

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from ops.trial.cases import marker
 from ops.trial.installing import environment
-from ops.trial.native.interrupted import begun_elsewhere, ended, killed, killed_and_resumed, left, resumed
+from ops.trial.native.interrupted import (
+    begun_elsewhere,
+    ended,
+    killed,
+    killed_and_resumed,
+    killed_behind_a_turn,
+    left,
+    resumed,
+)
 from ops.trial.native.stack import BIN
 from ops.trial.native.trial import PROMISED, Case, Run, Trial, mark_of
 from ops.trial.odd import MENTIONS, mentioning
@@ -262,6 +270,7 @@ CASES: dict[str, Run] = {
     "two with servers of their own": own_servers,
     "resumed": resumed,
     "killed and resumed": killed_and_resumed,
+    "killed behind a turn": killed_behind_a_turn,
     "begun elsewhere": begun_elsewhere,
     "a new conversation": new_conversation,
     "left before the send": left,

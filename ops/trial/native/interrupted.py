@@ -67,8 +67,7 @@ def left(trial: Trial, case: Case, count: int) -> None:
     The sender stands still meanwhile: when it has found the session, when it has noted that it hands the message over,
     or at a moment. The UI comes back with a new conversation and with the one that it had, in turn.
     """
-    text = f"first {marker()}"
-    trial.take(Case("first"), text, trial.wake(text))  # OpenCode's session has a title then, and is known
+    _open_channel(trial)
     for number in range(count):
         text, key = f"left {marker()}", uuid.uuid4().hex
         where = STEPS[number % len(STEPS)]
@@ -133,8 +132,7 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
     if more is None:
         case.notes.append("it resumes no session")
         return
-    text = f"first {marker()}"
-    trial.take(Case("first"), text, trial.wake(text))  # what is resumed has a turn
+    _open_channel(trial)  # what is resumed has a turn
     for _ in range(count):
         text, key = f"killed {marker()}", uuid.uuid4().hex
         if not _handed_over(trial, case, text, key):
@@ -147,10 +145,33 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
         trial.take(case, text, report)
 
 
+def killed_behind_a_turn(trial: Trial, case: Case, count: int) -> None:
+    """As `killed_and_resumed`, while the message waits behind a turn that its agent's end cuts off."""
+    session = trial.session
+    _open_channel(trial)
+    for _ in range(count):
+        text, key = f"behind {marker()}", uuid.uuid4().hex
+        busy = f"slow30 {marker()}"
+        trial.wake(busy)
+        trial.wait([mark_of(busy)])
+        if not _handed_over(trial, case, text, key):
+            continue
+        case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
+        _resume(session, RESUME[session.ui.name])
+        report = _until_sure(trial, text, key)
+        session.ready()
+        trial.wait([mark_of(text)], 12)
+        if report["status"] == 0 and not trial.arrived(mark_of(text)):
+            trial.enter(f"and now {marker()}")
+            case.notes.append("it waited for the person's next turn")
+        trial.take(case, text, report)
+
+
 def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
     """The sender dies right after the hand-over; days later the UI is started anew, in another directory."""
     session, first = trial.session, trial.session.cwd
     for number in range(max(1, count // 2)):  # two messages each
+        _open_channel(trial)
         text, key = f"left behind {marker()}", uuid.uuid4().hex
         if not _handed_over(trial, case, text, key):
             continue
@@ -169,6 +190,16 @@ def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
     session.cwd = first
     session.again()
     session.ready()
+
+
+def _open_channel(trial: Trial) -> None:
+    """Messages until one goes by the channel: OpenCode's session has a title, by which it is known, behind a turn."""
+    for _ in range(4):
+        text = f"first {marker()}"
+        said = trial.wake(text)
+        trial.take(Case("first"), text, said)
+        if said["channel"] != TYPE:
+            return
 
 
 def _handed_over(trial: Trial, case: Case, text: str, key: str) -> bool:

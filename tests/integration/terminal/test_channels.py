@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.channels import WORLDS, Claude, Codex, Opencode, Qwen, World
+from tests.fakes.channels import WORLDS, Claude, Codex, Copilot, Opencode, Pi, Qwen, World
 from tests.fakes.terminals import ROOT, Agent, Terminal
 from tests.world.waiting import until
+from worker import process_table
 from worker.cli.main import main
 from worker.doctor.transports import _way as way
 from worker.settings import AgentSettings
@@ -430,6 +431,49 @@ def test_what_a_live_session_has_certainly_not_got_is_sent(terminal: Terminal, m
         killed(world, "channel.noted", "al/1-0")
         said = terminal.run("wake", "-t", "a", "--authority", "any", text="hello", SOS_MESSAGE_KEY="al/1-0")
         assert (said.returncode, len(world.turns()), len(agent.submitted())) == (0, 0, 1), said
+
+
+@pytest.mark.parametrize("make", [Claude, Qwen])
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("authority", ["any", "peer"])
+def test_what_waited_in_an_agent_that_has_ended_is_sent_to_the_one_that_was_resumed(
+    terminal: Terminal, make: type[Claude], taken: bool, authority: str
+) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        first = world.open("a")
+        world.mode("busy")
+        killed(world, "channel.sent", "al/1-0")
+        until(lambda: len(world.inboxes[0].waiting) == 1, "it waits")
+        world.inboxes[0].close()
+        terminal.tmux("kill-session", "-t", "a")
+        until(lambda: not process_table.born(world.inboxes[0].pid), "it has ended")
+        if taken:  # and then it ended: a turn may have begun
+            with transcript_of(world).open("a") as file:
+                file.write('{"type":"queue-operation","operation":"dequeue"}\n')
+        second = world.open("new")
+        terminal.tmux("rename-session", "-t", "new", "a")
+        world.inboxes[1].resume(world.inboxes[0])
+        options, text = Options(key="al/1-0", timeout=4.0), "[unknown -> unknown] hello"
+        outcome = deliver(terminal.server, "a", text, options, terminal.profiles(), "auto", authority)
+        if taken and make is Claude:  # Qwen Code writes down no queue
+            assert (outcome.verdict, outcome.channel, "has ended" in outcome.reason) == ("deferred", "claude", True)
+            assert (world.turns(), first.submitted(), second.submitted()) == ([], [], [])
+            return
+        channel, typed = ("type", [text]) if authority == "any" else (world.name, [])
+        assert (outcome.verdict, outcome.channel) == ("submitted", channel), outcome
+        assert (first.submitted(), second.submitted()) == ([], typed)
+        assert world.turns() + typed == [text]
+
+
+@pytest.mark.parametrize("make", [Claude, Opencode, Pi, Copilot, Qwen])
+def test_what_an_agent_that_ended_had_not_read_is_sent(terminal: Terminal, make: type[World]) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = world.open("a")
+        world.mode("deaf")
+        outcome = wake(world, "hello", key="al/1-0")
+        assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+        assert "had not read it" in outcome.passed[0]
+        assert (handed_over(world), world.turns(), agent.submitted()) == ([], [], ["hello"])
 
 
 @pytest.mark.parametrize("make", [Codex, Claude, Qwen])

@@ -283,6 +283,19 @@ def test_what_opencode_was_handed_and_has_not_told_of_is_not_known(opencode: Hos
     opencode.has_begun("hello")
 
 
+def test_what_waited_behind_a_turn_of_opencode_that_was_cut_off_is_begun(opencode: Host) -> None:
+    opencode.do("mode", word="held")
+    opencode.do("busy")
+    message = a_message()
+    assert opencode.send(message).verdict == "queued"
+    opencode.do("mode", word="")
+    opencode.do("restart")
+    until(opencode.socket.exists, "it listens")
+    assert opencode.turns() == []
+    assert [known(opencode, message) for _ in range(3)] == ["submitted"] * 3
+    opencode.has_begun("hello")
+
+
 @pytest.mark.parametrize("word", ["refuses", "complains"])
 def test_an_error_of_copilots_may_come_behind_what_was_done(copilot: Host, word: str) -> None:
     copilot.do("mode", word=word)

@@ -145,8 +145,11 @@ class _Chain:
         return outcome
 
     def _may_type(self) -> None:
-        if (note := self._note()) is not None:
+        if (note := self._note()) is None:
+            return
+        if not self._message.ended:
             raise _unknown(note, "only its own channel can tell, and this attempt is to type")
+        self._withdraw()
 
     def _note(self) -> handed.Note | None:
         """The note of an earlier attempt's. DeferredError: it cannot be told whether there is one."""
@@ -175,7 +178,7 @@ class _Chain:
             try:
                 session = module(note.channel).find(site, self._deadline, note.session)
                 try:
-                    found = session.lookup(Message(self._message.id, self._text, note.session))
+                    found = session.lookup(Message(self._message.id, self._text, note.session, note.ended))
                 finally:
                     session.close()
                 break
@@ -187,7 +190,10 @@ class _Chain:
                     raise _unknown(note, str(why)) from None
             time.sleep(pace(time.monotonic() - began))
             site = self._site(pane, process)
-        if found is None:
+        if found is None and note.ended:
+            # Its agent ended without it; the note is what tells this apart from a queue that is still there.
+            self._message = Message(self._message.id, self._text, ended=True)
+        elif found is None:
             self._withdraw()
         return None if found is None else (note.channel, found)
 
@@ -210,7 +216,7 @@ class _Chain:
                     return self._outcome(link, known)
                 if self._options.when_idle and session.busy:
                     raise DeferredError("busy: a turn runs")
-                return self._outcome(link, self._send(link, session, lock))
+                return self._outcome(link, self._send(link, session, lock, site.process.pid))
             finally:
                 if session is not None:
                     session.close()
@@ -226,11 +232,11 @@ class _Chain:
             self._passed.append(f"{link}: {why}")
             return None
 
-    def _send(self, link: str, session: Session, lock: PaneLock) -> Verdict:
+    def _send(self, link: str, session: Session, lock: PaneLock, process: int) -> Verdict:
         """Note that the channel gets it, and hand it over. What comes out of it is why the agent has not got it."""
         if self._options.key:  # else no other attempt can be told that it is the same message
             try:
-                handed.note(self._message.id, link, session.id)
+                handed.note(self._message.id, link, session.id, process)
             except OSError as why:
                 self._withdraw()  # half of one is one to whoever comes next, who would not type either
                 raise AsideError(f"no note of it can be made in {handed.FOLDER}: {why.strerror}") from None

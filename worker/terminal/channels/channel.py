@@ -64,6 +64,8 @@ class Message:
     text: str
     session: str = ""
     """The `Session.id` to which an earlier attempt has handed it, where that is known: it may be there."""
+    ended: bool = False
+    """Whether the process that was handed it has certainly ended, and with it what waited there."""
 
 
 class Session(Protocol):

@@ -1,8 +1,8 @@
 """Notes of what was handed to a channel: on the disk before it is, so that they outlive sender, pane and agent.
 
-A note is a file in `~/.local/state/bus-watch/handed`, called `ID.CHANNEL`, with the session's name in it. Its time is
-when the message was handed over last. Each function raises OSError where the folder cannot be used. A note that others
-could take away is none, so nothing is noted where they could.
+A note is a file in `~/.local/state/bus-watch/handed`, called `ID.CHANNEL`, with the session's name and its
+agent's process in it. Its time is when the message was handed over last. Each function raises OSError where the folder
+cannot be used. A note that others could take away is none, so nothing is noted where they could.
 """
 
 import contextlib
@@ -10,13 +10,14 @@ import os
 import re
 from typing import NamedTuple
 
+from worker import process_table
 from worker.durable import sync
 from worker.terminal.channels import owned
 from worker.terminal.channels.names import CHANNELS
 
 BELOW_HOME = ".local/state/bus-watch"
 FOLDER = f"~/{BELOW_HOME}/handed"
-_SESSION = re.compile(rb"[\w-]{1,100}")
+_CONTENT = re.compile(r"(?P<session>[\w-]{1,100})(?: (?P<pid>\d{1,10}) (?P<born>\w{1,60}))?", re.ASCII)
 _MOST = 5000  # notes: the folder is listed at each
 _FEWER = 4000  # are left when there are too many
 
@@ -28,6 +29,8 @@ class Note(NamedTuple):
     channel: str
     session: str
     """To which of the channel's sessions; empty: that is not known."""
+    ended: bool
+    """Whether the process that showed that session has certainly ended since."""
     at: float
     """When, in seconds since 1970."""
 
@@ -41,16 +44,21 @@ def noted(identity: str) -> Note | None:
         except (FileNotFoundError, NotADirectoryError):
             continue
         try:
-            session = os.read(handle, 200)
-            known = session.decode() if _SESSION.fullmatch(session) else ""
-            return Note(path, channel, known, os.fstat(handle).st_mtime)
+            known = _CONTENT.fullmatch(os.read(handle, 200).decode("ascii", "replace"))
+            at = os.fstat(handle).st_mtime
+            if known is None:
+                return Note(path, channel, "", ended=False, at=at)
+            ended = known["pid"] is not None and _has_ended(int(known["pid"]), known["born"])
+            return Note(path, channel, known["session"], ended=ended, at=at)
         finally:
             os.close(handle)
     return None
 
 
-def note(identity: str, channel: str, session: str) -> None:
+def note(identity: str, channel: str, session: str, process: int) -> None:
     """Note that the channel's session gets the message. Once this returns it outlives a power failure.
+
+    `process` is the agent's that shows the session.
 
     Raises:
         AsideError: others can change the folder.
@@ -63,7 +71,8 @@ def note(identity: str, channel: str, session: str) -> None:
         _path(identity, channel), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
     try:
-        os.write(handle, session.encode())
+        born = process_table.born(process)
+        os.write(handle, (f"{session} {process} {born}" if born else session).encode())
         sync(handle)
     finally:
         os.close(handle)
@@ -80,6 +89,17 @@ def withdraw(identity: str) -> None:
     for channel in CHANNELS:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(_path(identity, channel))  # noqa: PTH108 - no pathlib here
+
+
+def _has_ended(pid: int, born: str) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # its number is another user's by now
+        return True
+    now = process_table.born(pid)
+    return now != born if process_table.HAS_PROC or now else False
 
 
 def _path(identity: str, channel: str) -> str:

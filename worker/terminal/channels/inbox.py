@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Self
 
 from worker.fault_steps import step
-from worker.terminal.channels import records
+from worker.terminal.channels import owned, records
 from worker.terminal.channels.answers import parsed
 from worker.terminal.channels.channel import AsideError, Message, NotTakenError
 from worker.terminal.channels.records import Records
@@ -29,6 +29,7 @@ _PATIENCE = 3.0  # seconds for which an idle session may keep a message in its q
 _ANSWERS = 3.0  # seconds for the session to end a connection that we have ended
 _WRITES = 1.0  # seconds in which what it has read is in its record
 _MAX_REPLY = 64 * 1024
+_TAKEN = b'"queue-operation"'
 _AGAIN = "duplicate"  # why a session drops a text that is the same as the one before
 _TAG = re.compile(r"\(message ([0-9a-f]{16})\)")
 # How the notes begin that Claude Code 2.1.332 and Qwen Code 0.24.4 put around what another session says.
@@ -112,7 +113,12 @@ class InboxSession(ABC):
             if not (theirs := self._of(self._projects, message.session)):
                 raise AsideError("it was handed to another session, whose record is not there")
             paths.update(theirs)
-        if not (found := self._in(paths, message)) and message.session:
+        found = self._in(paths, message)
+        if message.ended and found != "submitted":
+            for path in paths:
+                self._check_unbegun(path, message)
+            return None
+        if not found and message.session:
             self._catch_up()
             end = time.monotonic() + _WRITES
             while not (found := self._in(paths, message)) and time.monotonic() < end:
@@ -120,6 +126,15 @@ class InboxSession(ABC):
             if not found and self.busy and not self.records_queue:
                 raise AsideError("a turn runs, and what waits behind it stands in no record")
         return self._verdict(found, "it was handed over earlier") if found else None
+
+    def _check_unbegun(self, path: str, message: Message) -> None:
+        """Of what waited in a queue that has ended with its process: AsideError if a turn may have begun with it."""
+        waits = False
+        for line, _ in records.lines(path):
+            said = parsed(line) if tag(message).encode() in line or _TAKEN in line else {}
+            waits = waits or self._state(said) == "queued"
+            if waits and said.get("type") == "queue-operation" and said.get("operation") != "enqueue":
+                raise AsideError("its session has ended, and something was taken from the queue in which it waited")
 
     def _in(self, paths: set[str], message: Message) -> str:
         """The best that those transcripts say of the message."""
@@ -147,9 +162,14 @@ class InboxSession(ABC):
             start = 0
         with _Replies(self._path) as replies:
             frames = self._frames(message, f"{unforged(message.text)}\n\n{tag(message)}", replies.path)
+            data = "".join(f"{json.dumps(one)}\n" for one in frames).encode()
+            self._link.settimeout(max(0.1, until - time.monotonic()))
             try:
-                self._link.settimeout(max(0.1, until - time.monotonic()))
-                self._link.sendall("".join(f"{json.dumps(one)}\n" for one in frames).encode())
+                sent = self._link.send(data)
+            except OSError as why:
+                raise NotTakenError(f"its session has ended: {why.strerror or why}") from None
+            try:
+                self._link.sendall(data[sent:])
             except OSError as why:
                 words = f"it was handed to {self.agent}, then the connection broke: {why.strerror or why}"
                 return Verdict("unproven", words)
@@ -166,6 +186,8 @@ class InboxSession(ABC):
         while time.monotonic() < until:
             found, start = self._recorded(self._transcript, message, start)
             seen = found or seen
+            if not seen and self._is_unread():
+                raise NotTakenError("its session ended, and had not read it")
             if seen == "submitted" or (seen and (self.busy or time.monotonic() - began > _PATIENCE)):
                 return self._verdict(seen, "its session has it")
             status, reason = self._told(replies.next(pace(time.monotonic() - began)), message)
@@ -180,6 +202,16 @@ class InboxSession(ABC):
         if seen:
             return self._verdict(seen, "its session has it")
         return Verdict("unproven", f"it was handed to {self.agent}, but the session's record has it not")
+
+    def _is_unread(self) -> bool:
+        """Whether the session has ended, and had not read the message, which is the last that was written to it."""
+        if not select.select([self._link], [], [], 0)[0]:
+            return False
+        try:
+            self._link.recv(1, socket.MSG_PEEK)
+        except OSError as why:
+            return owned.unread(why)
+        return False
 
     def _verdict(self, found: str, why: str) -> Verdict:
         queued = " in its queue, behind what it does" if found == "queued" else ""

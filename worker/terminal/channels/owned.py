@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -36,6 +37,14 @@ def connected(path: str, until: float) -> socket.socket:
         link.close()
         raise AsideError(f"{real} is served by another user (uid {uid})")
     return link
+
+
+def unread(why: OSError) -> bool:
+    """Whether an error on such a stream says that the other end has ended, and had not read all that was written.
+
+    That, and nothing else, is what Linux calls ECONNRESET there (`unix_release_sock` in net/unix/af_unix.c, 6.1).
+    """
+    return sys.platform == "linux" and isinstance(why, ConnectionResetError)
 
 
 def there(path: str) -> bool:

@@ -56,7 +56,7 @@ class Plugin:
         """The answer to one question.
 
         Raises:
-            NotTakenError: nobody listens, or it is another's; nothing was sent.
+            NotTakenError: nobody listens, or it is another's, or has ended before it had read it.
             AsideError: what answered is another process's.
             DriftError: it is of another version, or what came is no answer of a plugin.
             PluginRefusedError: it was answered with an error.
@@ -69,10 +69,15 @@ class Plugin:
         with link:
             try:
                 link.sendall(json.dumps(question).encode() + b"\n")
-                if question["op"] == "send":
-                    step("channel.sent")
+            except OSError as why:  # half a line is none
+                raise NotTakenError(f"the plugin did not take it: {why.strerror or why}") from None
+            if question["op"] == "send":
+                step("channel.sent")
+            try:
                 line = _line(link, until)
             except OSError as why:
+                if owned.unread(why):
+                    raise NotTakenError("the agent ended, and had not read it") from None
                 raise LostError(f"the plugin did not answer: {why}") from None
         answer = parsed(line)
         if (answer.get("version"), answer.get("agent")) != (VERSION, self._agent):
@@ -145,7 +150,7 @@ class PluginSession:
         """See `channel.Session.send`."""
         refused = ""
         try:
-            self._plugin.ask(until, op="send", session=self.id, suffix=_suffix(message), text=message.text)
+            self._plugin.ask(until, op="send", session=self.id, suffix=suffix_of(message), text=message.text)
         except PluginRefusedError as why:
             if why.untouched:
                 raise NotTakenError(str(why)) from None
@@ -180,7 +185,7 @@ class PluginSession:
 
     def _look(self, message: Message, until: float, other: str = "") -> Verdict | None:
         session = other or self.id
-        said = self._plugin.ask(until, op="look", session=session, suffix=_suffix(message))
+        said = self._plugin.ask(until, op="look", session=session, suffix=suffix_of(message))
         if not isinstance(said.get("found"), bool):
             raise DriftError("the plugin's answer has not the shape that is known")
         self.busy = bool(said.get("busy"))
@@ -193,6 +198,6 @@ class PluginSession:
         return Verdict("queued", "it waits behind what runs" if self.busy else "its session has it", proof)
 
 
-def _suffix(message: Message) -> str:
+def suffix_of(message: Message) -> str:
     """The part of the message's id in the session that is the same for every attempt."""
     return message.id[:14]

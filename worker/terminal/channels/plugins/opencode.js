@@ -54,7 +54,15 @@ export const BusWatch = async ({ client, directory }) => {
     }
     return {}
   }
+  // A message whose turn was cut off before it began: said once more with its own id, and nothing new, OpenCode begins it.
+  const begin = async ({ session, suffix }) => {
+    const messages = await data(client.session.messages({ path: { id: session } }))
+    const messageID = messages.map((one) => one.info.id).find((one) => one.endsWith(suffix))
+    if (messageID) await data(client.session.promptAsync({ path: { id: session }, body: { messageID, parts: [] } }))
+    return {}
+  }
   const answer = async (asked) => {
+    if (asked.op === "begin") return begin(asked)
     if (asked.op === "look") return look(asked)
     if (asked.op === "send") return send(asked)
     throw new Error(`unknown operation ${asked.op}`)
