@@ -12,6 +12,8 @@ from tests.fakes.claude_inbox import ClaudeInbox
 from tests.fakes.codex_daemon import CodexDaemon
 from tests.fakes.qwen_inbox import QwenInbox
 from tests.fakes.terminals import FAKES, Agent, Terminal
+from worker.terminal.channels.chain import deliver
+from worker.terminal.submit import Options, Outcome
 
 TAG = re.compile(r"\n\n\(message [0-9a-f]{16}\)$")
 """What the claude channel puts behind each text."""
@@ -251,3 +253,20 @@ class Copilot(Pi):
 
 
 WORLDS: tuple[type[World], ...] = (Codex, Claude, Opencode, Pi, Copilot, Qwen)
+
+
+def wake(world: World, text: str, *, place: str = "a", via: str = "auto", **options: object) -> Outcome:
+    """Wake the agent of a pane, by its channel first."""
+    chosen = Options(**{"timeout": 8.0, **options})  # type: ignore[arg-type]  # tests name them
+    return deliver(world.terminal.server, place, text, chosen, world.terminal.profiles(), via, "peer")
+
+
+def handed_over(world: World) -> list[Path]:
+    """The notes of what was handed over."""
+    return list((world.terminal.home / ".local/state/bus-watch/handed").glob("*"))
+
+
+def transcript_of(world: World) -> Path:
+    """The record of the first session that was opened."""
+    assert isinstance(world, Claude)
+    return world.inboxes[0].transcript

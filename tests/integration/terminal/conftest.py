@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fakes.channels import WORLDS, World
 from tests.fakes.terminals import Sshd, Terminal, loopback_sshd, private_terminal
 
 
@@ -18,3 +19,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 def sshd() -> Iterator[Sshd]:
     with loopback_sshd() as made:
         yield made
+
+
+@pytest.fixture(params=WORLDS, ids=lambda one: one.name)
+def world(request: pytest.FixtureRequest, terminal: Terminal) -> Iterator[World]:
+    made: World = request.param(terminal)
+    yield made
+    made.close()
