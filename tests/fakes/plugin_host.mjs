@@ -125,6 +125,11 @@ const hosts = {
     }
     const open = async () => (hooks = await (await load()).BusWatch({ client, directory: home }))
     await open()
+    // It was asked about a session of another directory: it loads the plugin for that one, too.
+    const elsewhere = async () => {
+      const there = { ...client.session, list: () => answered([{ id: "s9", title: "away" }]), status: () => answered() }
+      await (await load()).BusWatch({ client: { session: there }, directory: `${home}/away` })
+    }
     return {
       busy: () => (status.s1 = { type: "busy" }),
       end: async () => {
@@ -133,6 +138,7 @@ const hosts = {
       },
       open: ({ session }) => (sessions.s1.title = `left for ${session}`),
       reload: open,
+      elsewhere,
       restart: () => {
         waiting.length = 0
         delete status.s1

@@ -17,6 +17,7 @@ from ops.trial.native.interrupted import (
     killed,
     killed_and_resumed,
     killed_behind_a_turn,
+    killed_with_it,
     left,
     resumed,
 )
@@ -270,6 +271,7 @@ CASES: dict[str, Run] = {
     "two with servers of their own": own_servers,
     "resumed": resumed,
     "killed and resumed": killed_and_resumed,
+    "killed with it": killed_with_it,
     "killed behind a turn": killed_behind_a_turn,
     "begun elsewhere": begun_elsewhere,
     "a new conversation": new_conversation,

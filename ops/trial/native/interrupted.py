@@ -14,6 +14,7 @@ from ops.trial.cases import marker
 from ops.trial.native.trial import SURE, Case, Trial, mark_of
 from ops.trial.sending import ROOT
 from ops.trial.sessions import Session
+from worker import process_table
 from worker.terminal.channels.names import TYPE
 
 STEPS = ("channel.found", "channel.noted", "channel.sent")
@@ -167,6 +168,26 @@ def killed_behind_a_turn(trial: Trial, case: Case, count: int) -> None:
         trial.take(case, text, report)
 
 
+def killed_with_it(trial: Trial, case: Case, count: int) -> None:
+    """As `killed_and_resumed`, moments after the hand-over: a turn may have begun that no record has."""
+    session = trial.session
+    _open_channel(trial)
+    for number in range(count):
+        text, key = f"with it {marker()}", uuid.uuid4().hex
+        if not _handed_over(trial, case, text, key):
+            continue
+        time.sleep(0.03 * (number % 10))
+        root = int(session.server.run("display-message", "-p", "-t", session.pane, "#{pane_pid}"))
+        for pid in [one for one, _ in process_table.descendants(root, lambda _: True)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
+        _resume(session, RESUME[session.ui.name])
+        report = _until_sure(trial, text, key)
+        session.ready()
+        trial.take(case, text, report)
+
+
 def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
     """The sender dies right after the hand-over; days later the UI is started anew, in another directory."""
     session, first = trial.session, trial.session.cwd
@@ -221,7 +242,7 @@ def _resume(session: Session, more: list[str]) -> None:
 
 def _until_sure(trial: Trial, text: str, key: str) -> dict[str, object]:
     """Attempt after attempt, as the worker does, until the verdict is one that ends a delivery."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 75  # what was started again is asked for a minute
     while (said := trial.wake(text, key=key))["status"] not in SURE and time.monotonic() < end:
         time.sleep(1.0)
     return said

@@ -283,6 +283,16 @@ def test_what_opencode_was_handed_and_has_not_told_of_is_not_known(opencode: Hos
     opencode.has_begun("hello")
 
 
+def test_a_session_of_another_directory_takes_nothing_away_from_the_one_on_the_screen(opencode: Host) -> None:
+    opencode.do("elsewhere")
+    message = a_message()
+    assert opencode.send(message).verdict == "submitted"
+    assert known(opencode, message) == "submitted"
+    opencode.has_begun("hello")
+    opencode.do("busy")
+    assert opencode.find().busy
+
+
 def test_what_waited_behind_a_turn_of_opencode_that_was_cut_off_is_begun(opencode: Host) -> None:
     opencode.do("mode", word="held")
     opencode.do("busy")

@@ -6,20 +6,29 @@ import net from "node:net"
 export const BusWatch = async ({ client, directory }) => {
   const folder = `${process.env.HOME}/.local/state/bus-watch`
   const path = `${folder}/opencode-${process.pid}.sock`
+  // OpenCode loads this file once for each directory whose sessions it is asked about. The first listens, for all of them.
+  const all = (globalThis.busWatch ??= { clients: new Map(), mine: new Map(), last: 0n })
+  all.clients.set(directory, client)
+  // What became of ours, by their ids, as OpenCode tells it: the list of a long session is slow to ask for. Empty: nothing yet.
+  const mine = all.mine
+  const event = async ({ event }) => {
+    const info = event.type === "message.updated" && event.properties.info
+    if (!info) return
+    if (mine.get(info.id) === "") mine.set(info.id, "found")
+    if (mine.has(info.parentID)) mine.set(info.parentID, "answered")
+  }
+  if (all.clients.size > 1) return { event }
   const data = async (answer) => {
     const { data, error } = await answer
     if (error) throw new Error(JSON.stringify(error).slice(0, 200))
     return data
   }
   // OpenCode sorts messages by id, so ours begins as its own do: with the time, and no two of ours with the same.
-  let last = 0n
   const id = (suffix) => {
     const now = BigInt(Date.now()) * 0x1000n
-    last = now > last ? now : last + 1n
-    return "msg_" + (last & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
+    all.last = now > all.last ? now : all.last + 1n
+    return "msg_" + (all.last & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
   }
-  // What became of ours, by their ids, as OpenCode tells it: the list of a long session is slow to ask for. Empty: nothing yet.
-  const mine = new Map()
   const listed = async (session, suffix) => {
     const messages = await data(client.session.messages({ path: { id: session } }))
     const ours = messages.find((one) => one.info.id.endsWith(suffix))
@@ -30,15 +39,23 @@ export const BusWatch = async ({ client, directory }) => {
     return known ? known[1] || "pending" : listed(session, suffix)
   }
   const shown = (title) => (title.length > 40 ? title.slice(0, 37) + "…" : title) // as OpenCode names the terminal
-  const titled = async (title) =>
-    (await data(client.session.list())).filter((one) => shown(one.title) === title && !one.parentID).map((one) => one.id)
+  const titled = async (title) => {
+    const lists = await Promise.all([...all.clients.values()].map((one) => data(one.session.list())))
+    const meant = lists.flat().filter((one) => shown(one.title) === title && !one.parentID)
+    return [...new Set(meant.map((one) => one.id))]
+  }
+  // What runs, whatever its directory.
+  const running = async () => {
+    const found = await Promise.all([...all.clients.values()].map((one) => data(one.session.status())))
+    return Object.assign({}, ...found)
+  }
   const look = async (asked) => {
     const { title, suffix } = asked
     const meant = asked.session ? [asked.session] : await titled(title)
     if (meant.length !== 1) return { sessions: meant.length }
     const session = meant[0]
-    const status = ((await data(client.session.status())) ?? {})[session]
     const ours = suffix ? await state(session, suffix) : undefined
+    const status = (await running())[session]
     const busy = !!status && status.type !== "idle"
     const pending = ours === "pending"
     return { sessions: 1, session, busy, found: !!ours && !pending, answered: ours === "answered", pending }
@@ -90,12 +107,5 @@ export const BusWatch = async ({ client, directory }) => {
   server.listen(path, () => fs.chmodSync(path, 0o600))
   server.unref()
   process.on("exit", () => fs.rmSync(path, { force: true }))
-  return {
-    event: async ({ event }) => {
-      const info = event.type === "message.updated" && event.properties.info
-      if (!info) return
-      if (mine.get(info.id) === "") mine.set(info.id, "found")
-      if (mine.has(info.parentID)) mine.set(info.parentID, "answered")
-    },
-  }
+  return { event }
 }
