@@ -171,6 +171,7 @@ class ClaudeInbox:
     def _take(self) -> None:
         while self.waiting:
             text = self.waiting.pop(0)
+            self._record({"type": "queue-operation", "operation": "dequeue"})
             self.turns.append(text)
             self._record({"type": "user", "message": {"role": "user", "content": f"{ABOVE}{text}{BELOW}"}})
 

@@ -92,7 +92,7 @@ const hosts = {
       status[session] = { type: "busy" }
       say({ turn: message.text })
       const info = { id: `msg_f${String(number++).padStart(11, "0")}`, role: "assistant", parentID: message.info.id }
-      sessions[session].messages.push({ info })
+      sessions[session].messages.push({ info, parts: [{ type: "text", text: "ok" }] })
       await told(info)
       delete status[session]
     }
@@ -108,11 +108,12 @@ const hosts = {
           if (mode === "refuses" || !sessions[path.id]) return failed("BadRequest")
           const { messages } = sessions[path.id]
           const known = messages.find((one) => one.info.id === body.messageID)
-          if (known && !status[path.id] && !messages.some((one) => one.info.parentID === body.messageID))
+          const answers = messages.filter((one) => one.info.parentID === body.messageID)
+          if (known && !status[path.id] && !answers.some((one) => one.parts.length))
             setImmediate(() => turn(path.id, known))
           if (known) return answered()
           if (messages.some((one) => one.info.role === "user" && one.info.id > body.messageID)) say({ wrong: "order" })
-          const message = { info: { id: body.messageID, role: "user" }, text: body.parts[0].text }
+          const message = { info: { id: body.messageID, role: "user" }, parts: body.parts, text: body.parts[0].text }
           messages.push(message)
           setImmediate(async () => {
             await told(message.info)
@@ -139,8 +140,11 @@ const hosts = {
       open: ({ session }) => (sessions.s1.title = `left for ${session}`),
       reload: open,
       elsewhere,
-      restart: () => {
-        waiting.length = 0
+      restart: ({ begun }) => {
+        const cut = ([session, { info }]) =>
+          sessions[session].messages.push({ info: { id: "msg_f", role: "assistant", parentID: info.id }, parts: [] })
+        for (const one of waiting.splice(0)) if (begun) cut(one)
+        delete globalThis.busWatch
         delete status.s1
         return open()
       },

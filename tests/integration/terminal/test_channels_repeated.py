@@ -318,6 +318,7 @@ def test_what_waited_in_an_agent_that_has_ended_is_sent_to_the_one_that_was_resu
 ) -> None:
     with contextlib.closing(make(terminal)) as world:
         first = world.open("a")
+        assert wake(world, "before").verdict == "submitted"
         world.mode("busy")
         killed(world, "channel.sent", "al/1-0")
         until(lambda: len(world.inboxes[0].waiting) == 1, "it waits")
@@ -334,12 +335,12 @@ def test_what_waited_in_an_agent_that_has_ended_is_sent_to_the_one_that_was_resu
         outcome = deliver(terminal.server, "a", text, options, terminal.profiles(), "auto", authority)
         if taken and make is Claude:  # Qwen Code writes down no queue
             assert (outcome.verdict, outcome.channel, "has ended" in outcome.reason) == ("deferred", "claude", True)
-            assert (world.turns(), first.submitted(), second.submitted()) == ([], [], [])
+            assert (world.turns(), first.submitted(), second.submitted()) == (["before"], [], [])
             return
         channel, typed = ("type", [text]) if authority == "any" else (world.name, [])
         assert (outcome.verdict, outcome.channel) == ("submitted", channel), outcome
         assert (first.submitted(), second.submitted()) == ([], typed)
-        assert world.turns() + typed == [text]
+        assert world.turns() + typed == ["before", text]
 
 
 @pytest.mark.parametrize("make", [Claude, Opencode, Pi, Copilot, Qwen])

@@ -293,13 +293,14 @@ def test_a_session_of_another_directory_takes_nothing_away_from_the_one_on_the_s
     assert opencode.find().busy
 
 
-def test_what_waited_behind_a_turn_of_opencode_that_was_cut_off_is_begun(opencode: Host) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_was_cut_off_before_its_turn_or_as_that_began_is_begun(opencode: Host, begun: bool) -> None:
     opencode.do("mode", word="held")
     opencode.do("busy")
     message = a_message()
     assert opencode.send(message).verdict == "queued"
     opencode.do("mode", word="")
-    opencode.do("restart")
+    opencode.do("restart", begun=begun)
     until(opencode.socket.exists, "it listens")
     assert opencode.turns() == []
     assert [known(opencode, message) for _ in range(3)] == ["submitted"] * 3

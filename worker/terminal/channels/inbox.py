@@ -29,7 +29,7 @@ _PATIENCE = 3.0  # seconds for which an idle session may keep a message in its q
 _ANSWERS = 3.0  # seconds for the session to end a connection that we have ended
 _WRITES = 1.0  # seconds in which what it has read is in its record
 _MAX_REPLY = 64 * 1024
-_TAKEN = b'"queue-operation"'
+_QUEUE = b'"queue-operation"'
 _AGAIN = "duplicate"  # why a session drops a text that is the same as the one before
 _TAG = re.compile(r"\(message ([0-9a-f]{16})\)")
 # How the notes begin that Claude Code 2.1.332 and Qwen Code 0.24.4 put around what another session says.
@@ -131,9 +131,9 @@ class InboxSession(ABC):
         """Of what waited in a queue that has ended with its process: AsideError if a turn may have begun with it."""
         waits = False
         for line, _ in records.lines(path):
-            said = parsed(line) if tag(message).encode() in line or _TAKEN in line else {}
-            waits = waits or self._state(said) == "queued"
-            if waits and said.get("type") == "queue-operation" and said.get("operation") != "enqueue":
+            if tag(message).encode() in line:
+                waits = waits or self._state(parsed(line)) == "queued"
+            elif waits and _QUEUE in line and parsed(line).get("operation") != "enqueue":
                 raise AsideError("its session has ended, and something was taken from the queue in which it waited")
 
     def _in(self, paths: set[str], message: Message) -> str:

@@ -29,10 +29,13 @@ export const BusWatch = async ({ client, directory }) => {
     all.last = now > all.last ? now : all.last + 1n
     return "msg_" + (all.last & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
   }
+  // An answer that is empty, and not over, is of a turn that was cut off as it began.
   const listed = async (session, suffix) => {
     const messages = await data(client.session.messages({ path: { id: session } }))
     const ours = messages.find((one) => one.info.id.endsWith(suffix))
-    return ours && (messages.some((one) => one.info.parentID === ours.info.id) ? "answered" : "found")
+    const answers = messages.filter((one) => ours && one.info.parentID === ours.info.id)
+    const begun = answers.some(({ info, parts }) => parts.length || info.error || info.time?.completed)
+    return ours && (begun ? "answered" : "found")
   }
   const state = async (session, suffix) => {
     const known = [...mine].find(([name]) => name.endsWith(suffix))
@@ -71,11 +74,13 @@ export const BusWatch = async ({ client, directory }) => {
     }
     return {}
   }
-  // A message whose turn was cut off before it began: said once more with its own id, and nothing new, OpenCode begins it.
+  // A message whose turn was cut off: said once more with its own id, and nothing new, OpenCode begins it.
   const begin = async ({ session, suffix }) => {
     const messages = await data(client.session.messages({ path: { id: session } }))
     const messageID = messages.map((one) => one.info.id).find((one) => one.endsWith(suffix))
-    if (messageID) await data(client.session.promptAsync({ path: { id: session }, body: { messageID, parts: [] } }))
+    if (!messageID) return {}
+    if (!mine.has(messageID)) mine.set(messageID, "found")
+    await data(client.session.promptAsync({ path: { id: session }, body: { messageID, parts: [] } }))
     return {}
   }
   const answer = async (asked) => {
