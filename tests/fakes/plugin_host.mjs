@@ -140,10 +140,12 @@ const hosts = {
       open: ({ session }) => (sessions.s1.title = `left for ${session}`),
       reload: open,
       elsewhere,
-      restart: ({ begun }) => {
-        const cut = ([session, { info }]) =>
-          sessions[session].messages.push({ info: { id: "msg_f", role: "assistant", parentID: info.id }, parts: [] })
-        for (const one of waiting.splice(0)) if (begun) cut(one)
+      restart: ({ cut }) => {
+        for (const [session, message] of waiting.splice(0)) {
+          const answer = { info: { id: "msg_f", role: "assistant", parentID: message.info.id }, parts: [] }
+          if (cut === "as its turn began") sessions[session].messages.push(answer)
+          if (cut === "as it was written down") message.parts = []
+        }
         delete globalThis.busWatch
         delete status.s1
         return open()

@@ -293,17 +293,31 @@ def test_a_session_of_another_directory_takes_nothing_away_from_the_one_on_the_s
     assert opencode.find().busy
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_what_was_cut_off_before_its_turn_or_as_that_began_is_begun(opencode: Host, begun: bool) -> None:
+@pytest.mark.parametrize("cut", ["before its turn", "as its turn began"])
+def test_what_opencode_has_and_was_cut_off_is_begun(opencode: Host, cut: str) -> None:
     opencode.do("mode", word="held")
     opencode.do("busy")
     message = a_message()
     assert opencode.send(message).verdict == "queued"
     opencode.do("mode", word="")
-    opencode.do("restart", begun=begun)
+    opencode.do("restart", cut=cut)
     until(opencode.socket.exists, "it listens")
     assert opencode.turns() == []
     assert [known(opencode, message) for _ in range(3)] == ["submitted"] * 3
+    opencode.has_begun("hello")
+
+
+def test_what_opencode_has_written_down_by_half_is_sent_again(opencode: Host) -> None:
+    opencode.do("mode", word="held")
+    opencode.do("busy")
+    message = a_message()
+    assert opencode.send(message).verdict == "queued"
+    opencode.do("mode", word="")
+    opencode.do("restart", cut="as it was written down")
+    until(opencode.socket.exists, "it listens")
+    assert known(opencode, message) == ""
+    assert opencode.send(message).verdict == "submitted"
+    assert known(opencode, message) == "submitted"
     opencode.has_begun("hello")
 
 

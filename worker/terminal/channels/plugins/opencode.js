@@ -29,10 +29,13 @@ export const BusWatch = async ({ client, directory }) => {
     all.last = now > all.last ? now : all.last + 1n
     return "msg_" + (all.last & 0xffffffffffffn).toString(16).padStart(12, "0") + suffix
   }
-  // An answer that is empty, and not over, is of a turn that was cut off as it began.
+  // One without parts was cut off as OpenCode wrote it down: that is none. So was, as it began, the turn of an answer that is
+  // empty and not over.
+  const messagesOf = (session) => data(client.session.messages({ path: { id: session } }))
+  const named = (messages, suffix) => messages.find((one) => one.info.id.endsWith(suffix) && one.parts.length)
   const listed = async (session, suffix) => {
-    const messages = await data(client.session.messages({ path: { id: session } }))
-    const ours = messages.find((one) => one.info.id.endsWith(suffix))
+    const messages = await messagesOf(session)
+    const ours = named(messages, suffix)
     const answers = messages.filter((one) => ours && one.info.parentID === ours.info.id)
     const begun = answers.some(({ info, parts }) => parts.length || info.error || info.time?.completed)
     return ours && (begun ? "answered" : "found")
@@ -76,8 +79,7 @@ export const BusWatch = async ({ client, directory }) => {
   }
   // A message whose turn was cut off: said once more with its own id, and nothing new, OpenCode begins it.
   const begin = async ({ session, suffix }) => {
-    const messages = await data(client.session.messages({ path: { id: session } }))
-    const messageID = messages.map((one) => one.info.id).find((one) => one.endsWith(suffix))
+    const messageID = named(await messagesOf(session), suffix)?.info.id
     if (!messageID) return {}
     if (!mine.has(messageID)) mine.set(messageID, "found")
     await data(client.session.promptAsync({ path: { id: session }, body: { messageID, parts: [] } }))
