@@ -38,6 +38,7 @@ const hosts = {
       if (mode !== "held") await end()
     }
     const end = async () => {
+      entry({ type: "message", message: { role: "assistant" } })
       if (followUps.length) return begin(followUps.shift())
       running = false
       settling = []
@@ -74,6 +75,11 @@ const hosts = {
       end,
       open: ({ session }) => open(session),
       reload: () => open(id),
+      restart: () => {
+        delete globalThis.busWatch
+        running = false
+        return open(id)
+      },
       escape: async () => {
         followUps = []
         running = false
@@ -170,6 +176,7 @@ const hosts = {
       if (mode !== "held") await end()
     }
     const end = async () => {
+      fs.appendFileSync(`${all}/s1/events.jsonl`, '{"type":"assistant.message","data":{}}\n')
       running = false
       if (queue.length) return begin(queue.shift())
       emit("session.idle")
@@ -197,6 +204,11 @@ const hosts = {
       busy: () => void (running = true),
       end,
       open: ({ session }) => (front = session),
+      restart: () => {
+        queue = []
+        running = false
+        return load()
+      },
       escape: async () => {
         queue = []
         running = false

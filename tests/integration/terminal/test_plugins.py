@@ -307,6 +307,22 @@ def test_what_opencode_has_and_was_cut_off_is_begun(opencode: Host, cut: str) ->
     opencode.has_begun("hello")
 
 
+@pytest.mark.parametrize("agent", ["pi", "copilot"])
+def test_a_turn_that_was_cut_off_before_any_answer_is_not_known(agent: str) -> None:
+    for host in hosted(agent):
+        host.do("mode", word="held")
+        message = a_message()
+        assert host.send(message).verdict == "submitted"
+        host.do("mode", word="")
+        host.do("restart")
+        until(host.socket.exists, "it listens")
+        with pytest.raises(AsideError, match="before it answered"):
+            host.find().lookup(message)
+        assert host.send(a_message("next")).verdict == "submitted"  # to which belongs what was said before
+        assert known(host, message) == "submitted"
+        host.has_begun("hello", "next")
+
+
 def test_what_opencode_has_written_down_by_half_is_sent_again(opencode: Host) -> None:
     opencode.do("mode", word="held")
     opencode.do("busy")

@@ -86,7 +86,11 @@ const noted = async (suffix, meant) => {
     if (!id) continue // it waited in a process that is gone
     const wanted = `"messageId":"${id}"`
     const is = (line) => line.includes(wanted) && line.startsWith('{"type":"user.message"')
-    if (lines(`${all}/${name}/events.jsonl`).some(is)) return "taken"
+    const events = lines(`${all}/${name}/events.jsonl`)
+    const at = events.findIndex(is)
+    if (at >= 0 && !events.slice(at).some((line) => line.startsWith('{"type":"assistant.message"')))
+      throw new Error("its turn began, and Copilot ended before it answered: what became of it is not known")
+    if (at >= 0) return "taken"
     if (await queued(id)) return "waiting"
   }
 }

@@ -28,8 +28,10 @@ export default function (pi) {
   const records = (dir) =>
     (fs.existsSync(dir) ? fs.readdirSync(dir) : []).filter((one) => one.endsWith(".jsonl")).map((one) => join(dir, one))
   const late = (file) => Date.now() - fs.statSync(file).mtimeMs < 864e5
-  const has = (file, suffix) => fs.readFileSync(file, "utf8").includes(`"busWatch":"${suffix}"`)
-  // Whether a session has it: one of this folder that was open within a day, or the one that was handed it.
+  // What was said in a session since a turn began with it; undefined: none did.
+  const since = (file, suffix) => fs.readFileSync(file, "utf8").split(`"busWatch":"${suffix}"`)[1]
+  // Whether a session has it: one of this folder that was open within a day, or the one that was handed it. A turn that was
+  // cut off before any answer may have begun at the model or not; what is in the session goes there with the next one.
   const recorded = (suffix, meant) => {
     const dir = ctx.sessionManager.getSessionDir()
     const is = (file) => file.endsWith(`_${meant}.jsonl`)
@@ -40,7 +42,10 @@ export default function (pi) {
       theirs = all.flatMap((one) => records(join(dirname(dir), one.name)).filter(is))
       if (!theirs.length) throw new Error("the session that was handed it has no record: what became of it is not known")
     }
-    return [...theirs, ...own.filter(late)].some((file) => has(file, suffix))
+    const found = [...theirs, ...own.filter(late)].map((file) => since(file, suffix)).filter((words) => words !== undefined)
+    if (found.length && !found.some((words) => words.includes('"role":"assistant"')))
+      throw new Error("its turn began, and pi ended before it answered: what became of it is not known")
+    return found.length > 0
   }
   const look = ({ suffix, session }) => {
     settle()
