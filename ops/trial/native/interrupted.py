@@ -128,9 +128,7 @@ def resumed(trial: Trial, case: Case, count: int) -> None:
 
 def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
     """The sender dies right after the hand-over, the UI with its tmux, too; the retry comes while both start anew."""
-    session = trial.session
-    more = RESUME.get(session.ui.name)
-    if more is None:
+    if trial.session.ui.name not in RESUME:
         case.notes.append("it resumes no session")
         return
     _open_channel(trial)  # what is resumed has a turn
@@ -139,16 +137,11 @@ def killed_and_resumed(trial: Trial, case: Case, count: int) -> None:
         if not _handed_over(trial, case, text, key):
             continue
         trial.wait([mark_of(text)], 10)
-        case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
-        _resume(session, more)
-        report = _until_sure(trial, text, key)
-        session.ready()
-        trial.take(case, text, report)
+        trial.take(case, text, _resumed_and_sent_again(trial, case, text, key))
 
 
 def killed_behind_a_turn(trial: Trial, case: Case, count: int) -> None:
     """As `killed_and_resumed`, while the message waits behind a turn that its agent's end cuts off."""
-    session = trial.session
     _open_channel(trial)
     for _ in range(count):
         text, key = f"behind {marker()}", uuid.uuid4().hex
@@ -157,10 +150,7 @@ def killed_behind_a_turn(trial: Trial, case: Case, count: int) -> None:
         trial.wait([mark_of(busy)])
         if not _handed_over(trial, case, text, key):
             continue
-        case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
-        _resume(session, RESUME[session.ui.name])
-        report = _until_sure(trial, text, key)
-        session.ready()
+        report = _resumed_and_sent_again(trial, case, text, key)
         trial.wait([mark_of(text)], 12)
         if report["status"] == 0 and not trial.arrived(mark_of(text)):
             trial.enter(f"and now {marker()}")
@@ -181,11 +171,7 @@ def killed_with_it(trial: Trial, case: Case, count: int) -> None:
         for pid in [one for one, _ in process_table.descendants(root, lambda _: True)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
-        _resume(session, RESUME[session.ui.name])
-        report = _until_sure(trial, text, key)
-        session.ready()
-        trial.take(case, text, report)
+        trial.take(case, text, _resumed_and_sent_again(trial, case, text, key))
 
 
 def begun_elsewhere(trial: Trial, case: Case, count: int) -> None:
@@ -231,6 +217,15 @@ def _handed_over(trial: Trial, case: Case, text: str, key: str) -> bool:
     case.notes.append("it was not handed over: the channel was not there")
     trial.take(case, text, said)
     return False
+
+
+def _resumed_and_sent_again(trial: Trial, case: Case, text: str, key: str) -> dict[str, object]:
+    """End the UI, and send the message again while it is resumed; the report of the attempt that was sure."""
+    case.notes.append("it had arrived" if trial.arrived(mark_of(text)) else "it had not arrived")
+    _resume(trial.session, RESUME[trial.session.ui.name])
+    report = _until_sure(trial, text, key)
+    trial.session.ready()
+    return report
 
 
 def _resume(session: Session, more: list[str]) -> None:
