@@ -17,7 +17,7 @@ from worker.terminal.channels.names import CHANNELS
 
 BELOW_HOME = ".local/state/bus-watch"
 FOLDER = f"~/{BELOW_HOME}/handed"
-_CONTENT = re.compile(r"(?P<session>[\w-]{1,100})(?: (?P<pid>\d{1,10}) (?P<born>\w{1,60}))?", re.ASCII)
+_CONTENT = re.compile(r"(?P<session>[\w-]{1,100})(?: (?P<pid>\d{1,7}) (?P<born>\w{1,60}))?", re.ASCII)
 _MOST = 5000  # notes: the folder is listed at each
 _FEWER = 4000  # are left when there are too many
 
@@ -92,14 +92,14 @@ def withdraw(identity: str) -> None:
 
 
 def _has_ended(pid: int, born: str) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # its number is another user's by now
-        return True
     now = process_table.born(pid)
-    return now != born if process_table.HAS_PROC or now else False
+    if now or process_table.HAS_PROC:
+        return now != born
+    try:  # `ps` says nothing of one that has ended, nor when it cannot be run
+        os.kill(pid, 0)
+    except OSError:
+        return True
+    return False
 
 
 def _path(identity: str, channel: str) -> str:

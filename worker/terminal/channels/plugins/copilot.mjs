@@ -88,9 +88,10 @@ const noted = async (suffix, meant) => {
     const is = (line) => line.includes(wanted) && line.startsWith('{"type":"user.message"')
     const events = lines(`${all}/${name}/events.jsonl`)
     const at = events.findIndex(is)
-    if (at >= 0 && !events.slice(at).some((line) => line.startsWith('{"type":"assistant.message"')))
+    if (at >= 0) {
+      if (events.slice(at).some((line) => line.startsWith('{"type":"assistant.message"'))) return "taken"
       throw new Error("its turn began, and Copilot ended before it answered: what became of it is not known")
-    if (at >= 0) return "taken"
+    }
     if (await queued(id)) return "waiting"
   }
 }
