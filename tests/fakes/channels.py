@@ -24,9 +24,9 @@ class World(ABC):
 
     Modes: `busy`, `silent` (what is handed over is taken without an answer), `garbles` (the same, and from then on its
     answers are another version's), `dies` (the same, and from then on nobody serves it), `halves` (half of an answer
-    comes), `deaf` (it ends, and has not read what was handed over; not Codex); and ways in which it is not sure to
-    arrive: `gone` (nobody serves it), `refuses`, `drifted` (another version's shape), `exposed` (others could have made
-    it), `stranger` (it serves another session).
+    comes), `deaf` (it ends, and has not read what was handed over; Codex: the rest of something long); and ways in
+    which it is not sure to arrive: `gone` (nobody serves it), `refuses`, `drifted` (another version's shape), `exposed`
+    (others could have made it), `stranger` (it serves another session).
     """
 
     name = ""

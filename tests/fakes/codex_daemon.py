@@ -97,6 +97,9 @@ class CodexDaemon:
         said = ""
         with link, contextlib.suppress(OSError):
             while data := link.recv(65536):
+                if self.mode == "deaf" and len(data) == 65536:  # the rest stays unread
+                    self.close()
+                    return
                 protocol.receive_data(data)
                 for event in protocol.events():
                     if isinstance(event, Request):

@@ -354,6 +354,17 @@ def test_what_an_agent_that_ended_had_not_read_is_sent(terminal: Terminal, make:
         assert (handed_over(world), world.turns(), agent.submitted()) == ([], [], ["hello"])
 
 
+def test_what_an_agent_had_not_taken_whole_is_sent(world: World) -> None:
+    """Of 300 KB, a socket's buffer holds two thirds: its sender still writes when the agent ends."""
+    agent = world.open("a")
+    world.mode("deaf")
+    text = "д" * 50_000
+    outcome = wake(world, text, key="al/1-0")
+    assert (outcome.verdict, outcome.channel) == ("submitted", "type"), outcome
+    assert "did not take it" in outcome.passed[0]
+    assert (handed_over(world), world.turns(), agent.submitted()) == ([], [], [text])
+
+
 @pytest.mark.parametrize("make", [Codex, Claude, Qwen])
 def test_a_record_that_cannot_be_read_disproves_nothing(terminal: Terminal, make: type[World]) -> None:
     with contextlib.closing(make(terminal)) as world:

@@ -21,7 +21,7 @@ from worker.terminal.channels.channel import AsideError, DriftError, Message, No
 from worker.terminal.channels.codex_threads import REMOTE, Thread, home_of, interfaces, loaded, loaded_ids, only, read
 from worker.terminal.channels.jsonrpc import JsonRpc, RefusedCallError, UnknownCallError
 from worker.terminal.channels.records import Records
-from worker.terminal.channels.websocket import BrokenError, ShapeError, WebSocket
+from worker.terminal.channels.websocket import BrokenError, ShapeError, UnsentError, WebSocket
 from worker.terminal.pace import pace
 from worker.terminal.proof import Verdict
 
@@ -194,6 +194,8 @@ class CodexSession:
             submission = added.get("queuedSubmission")
         except RefusedCallError as why:
             return self._despite(str(why), message, until)
+        except UnsentError as why:
+            raise NotTakenError(f"the server did not take it whole: {why}") from None
         except BrokenError as why:
             return self._begun(message) or Verdict("unproven", f"it was handed to codex, then: {why}")
         step("channel.sent")

@@ -164,14 +164,14 @@ class InboxSession(ABC):
             frames = self._frames(message, f"{unforged(message.text)}\n\n{tag(message)}", replies.path)
             data = "".join(f"{json.dumps(one)}\n" for one in frames).encode()
             self._link.settimeout(max(0.1, until - time.monotonic()))
+            sent = 0
             try:
-                sent = self._link.send(data)
+                while sent < len(data):
+                    sent += self._link.send(data[sent:])
             except OSError as why:
-                raise NotTakenError(f"its session has ended: {why.strerror or why}") from None
-            try:
-                self._link.sendall(data[sent:])
-            except OSError as why:
-                words = f"it was handed to {self.agent}, then the connection broke: {why.strerror or why}"
+                words = f"its session did not take it whole: {why.strerror or why}"
+                if sent < len(data) - 1:  # half a line is none; a line may do without its end
+                    raise NotTakenError(words) from None
                 return Verdict("unproven", words)
             step("channel.sent")
             return self._follow(message, replies, start, until)

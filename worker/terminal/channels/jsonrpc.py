@@ -34,6 +34,7 @@ class JsonRpc:
         Raises:
             RefusedCallError: the server's error.
             UnknownCallError: the server does not know such a request.
+            UnsentError: the request was not written whole.
             BrokenError: silence, or a broken connection.
             ShapeError: an answer of another shape.
         """

@@ -19,6 +19,12 @@ class BrokenError(BusWatchError):
     exit_status = 76
 
 
+class UnsentError(BrokenError):
+    """The connection broke before a message was written whole: the other end can know nothing of it."""
+
+    code = "unsent"
+
+
 class ShapeError(BrokenError):
     """What came is not of the shape that was measured."""
 
@@ -55,8 +61,11 @@ class WebSocket:
             raise AsideError(str(why)) from None
 
     def send(self, text: str, until: float) -> None:
-        """Send one message. BrokenError: it may have arrived or not."""
-        self._write(self._protocol.send(self._events.TextMessage(text)), until)
+        """Send one message. UnsentError: not whole; whether one that was written arrives is not known."""
+        try:
+            self._write(self._protocol.send(self._events.TextMessage(text)), until)
+        except BrokenError as why:
+            raise UnsentError(str(why)) from None
 
     def receive(self, until: float) -> str:
         """The next message. BrokenError: none came in time, or the connection broke."""
