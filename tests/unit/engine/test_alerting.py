@@ -320,6 +320,7 @@ def test_nothing_is_written_while_nothing_changes(tmp_path: Path) -> None:
         assert observer.execute("pragma data_version").fetchone() == before
         watch.mended()
         assert observer.execute("pragma data_version").fetchone() != before, "it would be seen"
+    watch.db.close()
 
 
 def test_without_channels_it_does_not_even_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
