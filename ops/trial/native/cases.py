@@ -256,6 +256,8 @@ CASES: dict[str, Run] = {
     "5 lines": simple(lambda number: f"one {number} @@\ntwo\n\n\tfour\nfive"),
     "8 KB": simple(lambda _: "@@ " + "word " * 1639 + "end"),
     "100 KB": simple(lambda _: "@@ " + "word " * 19999 + "end"),
+    # Three times as long in JSON, which is more than a socket's buffer holds.
+    "100 KB of Cyrillic": simple(lambda _: "@@ " + "слово " * 9090 + "конец"),
     "specials": simple(lambda number: SPECIAL[number % len(SPECIAL)]),
     "odd texts": simple(lambda number: ODD[number % len(ODD)]),
     "mentions": mentions,
