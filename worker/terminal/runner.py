@@ -84,7 +84,8 @@ class LocalRunner:
         except subprocess.TimeoutExpired:
             raise HostError(f"`{argv[0]}` did not answer within {timeout:.1f} s") from None
         except OSError as why:
-            return Result(127, f"{argv[0]}: {why.strerror} in {self._environment['PATH']}".encode())
+            searched = "" if "/" in argv[0] else f" in {self._environment['PATH']}"
+            return Result(127, f"{why.strerror}{searched}: {argv[0]}".encode())
         return Result(done.returncode, done.stdout)
 
     def close(self) -> None:

@@ -33,6 +33,16 @@ def test_every_mode_is_left(terminal: Terminal, modes: list[str]) -> None:
     assert agent.submitted() == ["two\nlines"]
 
 
+@pytest.mark.parametrize("program", ["/no/such/tmux", "no-such-tmux"])
+def test_a_tmux_that_is_not_there_is_named(terminal: Terminal, program: str) -> None:
+    """Also where PATH is long, of which a sentence has room for the end only."""
+    path = f"{terminal.environment['PATH']}:{':/long' * 100}"
+    said = terminal.run("send_message", "--tmux", program, "-t", "a", "-m", "hello", PATH=path)
+    assert said.returncode == 69, said
+    assert f": {program} (--tmux or --remote-tmux names its path)" in said.stderr
+    assert ("/opt/homebrew/bin" in said.stderr) == ("/" not in program)
+
+
 def test_each_name_of_a_pane(terminal: Terminal) -> None:
     agent = terminal.agent("work")
     terminal.tmux("new-session", "-d", "-t", "work", "-s", "a viewer")
