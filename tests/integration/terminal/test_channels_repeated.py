@@ -5,8 +5,10 @@ import errno
 import os
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +29,7 @@ from tests.world.waiting import until
 from worker import process_table
 from worker.terminal.channels import chain, handed
 from worker.terminal.channels.chain import deliver
+from worker.terminal.channels.sites import site_of
 from worker.terminal.submit import Options, Outcome
 
 
@@ -450,3 +453,20 @@ def test_handed_over_without_an_answer_it_is_not_typed_either_when_only_typing_i
     outcome = wake(world, "hello", key="al/1-0", via="type", timeout=3.0)
     assert (outcome.exit_status, agent.submitted()) == (76, []), outcome
     assert wake(world, "another", key="al/2-0", via="type").exit_status == 0
+
+
+def test_an_agent_that_was_there_before_was_not_started_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the look at its pane takes: on a busy machine, as long as the agent is old."""
+    world.open("a")
+    world.mode("silent")
+    assert wake(world, "hello", key="al/1-0", timeout=3.0).exit_status == 76
+    world.mode("gone")
+    ahead, now = [0.0], time.time
+
+    def slowly(*of: Any) -> Any:
+        ahead[0] += 20.0
+        return site_of(*of)
+
+    monkeypatch.setattr(chain, "site_of", slowly)
+    monkeypatch.setattr("time.time", lambda: now() + ahead[0])
+    assert wake(world, "hello", key="al/1-0", timeout=3.0).exit_status == 76

@@ -104,8 +104,9 @@ class _Chain:
         self._agent = agent
         if agent.process is None:
             return self._type()
+        born = time.time() - agent.process.age
         site = self._site(pane, agent.process)
-        if (known := self._earlier(pane, agent.process, site)) is not None:
+        if (known := self._earlier(pane, agent.process, born, site)) is not None:
             return self._outcome(known[0], known[1])
         return self._by_turns(pane, site, agent.profile)
 
@@ -162,15 +163,21 @@ class _Chain:
                 f"whether an earlier attempt handed it to a channel cannot be read: {why.filename}: {why.strerror}"
             ) from None
 
-    def _earlier(self, pane: Pane, process: Process, site: Site) -> tuple[str, Verdict] | None:
+    def _earlier(self, pane: Pane, process: Process, born: float, site: Site) -> tuple[str, Verdict] | None:
         """What became of this message if an earlier attempt has handed it to a channel; None: it may be sent.
+
+        Args:
+            pane: the pane.
+            process: its agent's.
+            born: when that started, in seconds since 1970.
+            site: where the agent was found.
 
         Raises:
             HandedOverError: that cannot be known.
         """
         if (note := self._note()) is None:
             return None
-        starting = process.age < min(_STARTS, time.time() - note.at)
+        starting = born > max(note.at, time.time() - _STARTS)
         if (left := note.at + _FRESH - time.time()) > 0:
             time.sleep(min(left, _FRESH))
         began = time.monotonic()
