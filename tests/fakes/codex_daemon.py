@@ -27,7 +27,9 @@ class CodexDaemon:
 
     `mode`: `busy`, `stopped` (a queue), `refuses`, `drifted`, `complains` (of what it has done), `fails` (the same, and
     then it is gone). What is added is taken, then it is `drifted` (`garbles`) or gone (`dies`), half of an answer comes
-    (`halves`), or none: `silent` (it waits), `mute` (its turn begins).
+    (`halves`), or none: `silent` (it waits), `mute` (its turn begins). Of a turn that begins, the server was killed
+    before it was answered (`cut`), or even before the record said whose it is (`nameless`); a person ended it
+    (`ended`). `stays cut`: no turn begins without a message.
     """
 
     def __init__(self, home: Path) -> None:
@@ -160,6 +162,13 @@ class CodexDaemon:
             if self.mode in {"complains", "fails"}:
                 return {"error": {"code": -32603, "message": "internal error"}}
             return {"result": {"queuedSubmission": item}}
+        if method == "turn/start":
+            assert params["input"] == []
+            if self.mode == "stays cut":
+                return {"error": {"code": -32603, "message": "internal error"}}
+            thread = next(one for one in self.threads if one["id"] == params["threadId"])
+            self.record(thread, "event_msg", {"type": "task_started"}, {"type": "task_complete"})
+            return {"result": {"turn": {"id": str(uuid.uuid4()), "items": [], "status": "inProgress"}}}
         if method == "thread/queue/start":
             if self.mode == "stopped":
                 self.mode = ""
@@ -173,10 +182,21 @@ class CodexDaemon:
             item = self.queue.pop(0)
             thread = next(one for one in (*self.threads, *self._left) if one["id"] == item["thread"])
             self.turns.append(item["input"][0]["text"])
+            content = [{"type": "input_text", "text": item["input"][0]["text"]}]
+            self.record(thread, "response_item", {"type": "message", "role": "user", "content": content})
+            if self.mode == "nameless":
+                continue
             said = {"type": "UserMessage", "client_id": item["clientUserMessageId"], "content": item["input"]}
-            payload = {"type": "item_completed", "thread_id": thread["id"], "item": said}
-            with Path(thread["path"]).open("a") as file:
-                file.write(json.dumps({"timestamp": _now(), "type": "event_msg", "payload": payload}) + "\n")
+            self.record(thread, "event_msg", {"type": "item_completed", "thread_id": thread["id"], "item": said})
+            if self.mode != "cut":
+                self.record(thread, "event_msg", {"type": "turn_aborted" if self.mode == "ended" else "task_complete"})
+
+    def record(self, thread: dict[str, Any], kind: str, *payloads: dict[str, Any]) -> None:
+        """Written as it writes it: without blanks."""
+        with Path(thread["path"]).open("a") as file:
+            for payload in payloads:
+                said = {"timestamp": _now(), "type": kind, "payload": payload}
+                file.write(json.dumps(said, separators=(",", ":")) + "\n")
 
 
 def _now() -> str:

@@ -19,6 +19,7 @@ from worker.terminal.channels.names import TYPE
 
 STEPS = ("channel.found", "channel.noted", "channel.sent")
 POINTS = 10
+_MOMENTS = (0.0, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.17, 0.23, 0.3)  # seconds behind a hand-over
 RESUME = {
     "codex": ["resume", "--last"],
     "claude": ["--continue"],
@@ -166,7 +167,7 @@ def killed_with_it(trial: Trial, case: Case, count: int) -> None:
         text, key = f"with it {marker()}", uuid.uuid4().hex
         if not _handed_over(trial, case, text, key):
             continue
-        time.sleep(0.03 * (number % 10))
+        time.sleep(_MOMENTS[number % len(_MOMENTS)])
         root = int(session.server.run("display-message", "-p", "-t", session.pane, "#{pane_pid}"))
         for pid in [one for one, _ in process_table.descendants(root, lambda _: True)]:
             with contextlib.suppress(ProcessLookupError):

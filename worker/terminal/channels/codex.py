@@ -4,20 +4,21 @@ Facts are codex-cli 0.171.0's, found by running it. Every plain `codex` of one C
 server (`codex app-server --managed-daemon`); `--remote unix://PATH` names another. `thread/queue/add` heeds no
 id that it has seen already, so a message is looked up before it is added; its answer proves nothing, so the thread's
 record (rollout) is read. An interrupted turn stops the queue, `thread/queue/start` starts it again. With `turn/start` a
-message was lost when a person pressed Esc, so it is not used.
+message was lost when a person pressed Esc, so it brings none; without one it goes on with what the record ends with,
+where the server was killed right behind a message.
 """
 
 import glob
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker import process_table
 from worker.fault_steps import step
-from worker.terminal.channels import owned, records
-from worker.terminal.channels.answers import parsed
+from worker.terminal.channels import owned
 from worker.terminal.channels.channel import AsideError, DriftError, Message, NotTakenError, Site
+from worker.terminal.channels.codex_record import Record
 from worker.terminal.channels.codex_threads import REMOTE, Thread, home_of, interfaces, loaded, loaded_ids, only, read
 from worker.terminal.channels.jsonrpc import JsonRpc, RefusedCallError, UnknownCallError
 from worker.terminal.channels.records import Records
@@ -28,7 +29,6 @@ from worker.terminal.proof import Verdict
 SOCKET = "app-server-control/app-server-control.sock"
 PREFIX = "bus-watch:"
 """Of the ids that we give to turns."""
-_PROVEN = b'"UserMessage"'
 _UNTAKEN = 0.4  # seconds after which the queue of an idle thread has stopped: else a turn begins within 0.1
 _SETTLED = 0.3  # seconds for which a message must wait in the queue of a busy thread
 
@@ -65,8 +65,13 @@ def _shown(site: Site, home: str, until: float, handed: str) -> "CodexSession":
 def _records(home: str, session: str, why: AsideError) -> Records:
     """What stands for a thread that cannot be reached for that reason."""
 
-    def took(line: bytes, message: Message) -> bool:
-        return message.id.encode() in line and _is_turn(line, PREFIX + message.id)
+    def took(path: str, message: Message) -> bool:
+        record = Record(path)
+        if not record.has_turn(PREFIX + message.id, message.text):
+            return False
+        if record.ends_with_it():
+            raise AsideError("its turn was cut off before anything was answered")
+        return True
 
     paths = glob.glob(f"{glob.escape(home)}/sessions/*/*/*/rollout-*{glob.escape(session)}.jsonl")  # noqa: PTH207 - no pathlib here
     return Records(session, paths, took, why)
@@ -137,7 +142,7 @@ class CodexSession:
     def __init__(self, rpc: JsonRpc, thread: Thread, home: str) -> None:
         self._rpc, self._thread, self._home = rpc, thread, home
         self.id = thread.id
-        self._read = 0
+        self._record = Record(thread.rollout)
         self.busy = thread.active
         self.client_id = ""
         """How messages are called in the thread; empty: by their own id."""
@@ -151,20 +156,15 @@ class CodexSession:
             BrokenError: see `JsonRpc.call`; RefusedCallError: the same.
         """
         self._queued(until)
-        ended = known = False
-        for line in self._lines():
-            known = known or (_PROVEN in line and b'"client_id"' in line)
-            ended = ended or b'"task_complete"' in line
-            if known:
-                break
-        self._read = 0
-        if ended and not known:
-            raise DriftError("its record does not say which turn was whose")
+        self._record.check()
 
     def lookup(self, message: Message) -> Verdict | None:
-        """See `channel.Session.lookup`."""
+        """See `channel.Session.lookup`. A turn that was cut off before anything followed the message is begun again."""
+        until = time.monotonic() + 5
         try:
-            found = self._there(message, time.monotonic() + 5)
+            found = self._there(message, until)
+            if self._is_cut_off(message, found, until):
+                return self._begin(until)
         except (RefusedCallError, BrokenError) as why:
             raise AsideError(str(why)) from None
         if found is None and message.session not in {"", self.id}:
@@ -180,6 +180,30 @@ class CodexSession:
             return turn
         mine = [one["id"] for one in queued if one.get("clientUserMessageId") == self._name(message)]
         return self._follow(message, str(mine[0]), time.monotonic() + 3) if mine else None
+
+    def _is_cut_off(self, message: Message, found: Verdict | None, until: float) -> bool:
+        """Whether no turn runs, and the record ends with the message: no model may have it.
+
+        Raises:
+            AsideError: it may be somebody else's of the same words.
+        """
+        nameless = found is None and self._record.is_nameless and message.session != ""
+        if not nameless and (found is None or found.verdict != "submitted"):
+            return False
+        if not self._is_active(until) and self._record.ends_with_it():
+            return True
+        if nameless:
+            raise AsideError("its record has the text, and does not say whose it is")
+        return False
+
+    def _begin(self, until: float) -> Verdict:
+        """Have the thread go on with what its record ends with."""
+        self._rpc.call("turn/start", until, threadId=self._thread.id, input=[])
+        while not self._record.has_more():
+            if time.monotonic() > until:
+                raise AsideError("its turn was cut off before anything was answered, and does not begin again")
+            time.sleep(0.05)
+        return Verdict("submitted", "its turn was cut off, and has begun again", f"record {self._record.path}")
 
     def send(self, message: Message, until: float) -> Verdict:
         """See `channel.Session.send`."""
@@ -242,13 +266,16 @@ class CodexSession:
 
     def _waits(self, message: Message, until: float) -> Verdict | None:
         """`queued`, if a turn runs and the message waits behind it."""
-        said = self._rpc.call("thread/read", until, threadId=self._thread.id).get("thread")
-        thread = read(said, originators=())
-        self.busy = thread is not None and thread.active
+        self.busy = self._is_active(until)
         mine = any(one.get("clientUserMessageId") == self._name(message) for one in self._queued(until))
         if self.busy and mine:
             return Verdict("queued", "it waits behind the turn that runs", "codex's queue has it")
         return None
+
+    def _is_active(self, until: float) -> bool:
+        """Whether a turn runs."""
+        thread = read(self._rpc.call("thread/read", until, threadId=self._thread.id).get("thread"), originators=())
+        return thread is not None and thread.active
 
     def _start(self, submission: str, until: float) -> None:
         """Start a queue that an interrupted turn has stopped, at the oldest message of ours; a person's stay theirs."""
@@ -275,23 +302,6 @@ class CodexSession:
 
     def _begun(self, message: Message, why: str = "its turn began") -> Verdict | None:
         """`submitted`, if the record has its turn."""
-        if not self._recorded(message):
+        if not self._record.has_turn(self._name(message), message.text):
             return None
-        return Verdict("submitted", why, f"record {self._thread.rollout}")
-
-    def _recorded(self, message: Message) -> bool:
-        """Whether the thread's record has the message as the start of a turn; what was read is not read again."""
-        wanted = self._name(message).encode()
-        return any(wanted in line and _is_turn(line, wanted.decode()) for line in self._lines())
-
-    def _lines(self) -> Iterator[bytes]:
-        """The record's lines that were not read yet. AsideError: it cannot be read."""
-        for line, end in records.lines(self._thread.rollout, self._read):
-            self._read = end
-            yield line
-
-
-def _is_turn(line: bytes, client_id: str) -> bool:
-    payload = parsed(line).get("payload")
-    item = payload.get("item") if isinstance(payload, dict) and payload.get("type") == "item_completed" else None
-    return isinstance(item, dict) and item.get("client_id") == client_id
+        return Verdict("submitted", why, f"record {self._record.path}")

@@ -82,8 +82,9 @@ class InboxSession(ABC):
     def records(cls, projects: str, folder: str, session: str, why: AsideError) -> Records:
         """What stands for a session of a folder that cannot be reached for that reason."""
 
-        def took(line: bytes, message: Message) -> bool:
-            return tag(message).encode() in line and cls._state(parsed(line)) == "submitted"
+        def took(path: str, message: Message) -> bool:
+            wanted = tag(message).encode()
+            return any(wanted in line and cls._state(parsed(line)) == "submitted" for line, _ in records.lines(path))
 
         theirs = f"{projects}/{dashed(folder)}/{cls.below}"
         return Records(session, {*cls._of(projects, session), *_late(theirs)}, took, why)

@@ -36,16 +36,16 @@ class Records:
     busy = False
 
     def __init__(
-        self, session: str, paths: Iterable[str], took: Callable[[bytes, Message], bool], why: AsideError
+        self, session: str, paths: Iterable[str], took: Callable[[str, Message], bool], why: AsideError
     ) -> None:
-        """`took`: whether a line says that a turn took the message; `why`: the reason why its session is not asked."""
+        """`took`: whether a record says that a turn took the message; `why`: why its session is not asked."""
         self.id = session
         self._paths, self._took, self._why = paths, took, why
 
     def lookup(self, message: Message) -> Verdict:
         """See `channel.Session.lookup`."""
         for path in self._paths:
-            if any(self._took(line, message) for line, _ in lines(path)):
+            if self._took(path, message):
                 return Verdict("submitted", "its turn began earlier", f"record {path}")
         raise self._why
 
