@@ -164,10 +164,17 @@ def say(words: str) -> None:
     print("\n" + textwrap.fill(f"== {words}", WIDTH, subsequent_indent="   "), flush=True)
 
 
-def run(home: Path, *words: str, quiet: bool = False) -> str:
-    """One bus-watch command, shown with what it printed."""
-    command = [str(BIN / "bus-watch"), *words]
-    done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
+def run(home: Path, *words: str, quiet: bool = False, until: str = "") -> str:
+    """One bus-watch command, shown with what it printed; again and again, and then shown, until it prints `until`."""
+    done = subprocess.CompletedProcess[str]([], 0)
+
+    def says_it() -> bool:
+        nonlocal done
+        command = [str(BIN / "bus-watch"), *words]
+        done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=False)
+        return until in done.stdout
+
+    wait_until(f"{until!r} of {words[0]}", says_it)
     if not quiet:
         show(home, f"$ {shlex.join(['bus-watch', *words])}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -242,8 +249,7 @@ def tell(home: Path, agents: Scripts, started: list[subprocess.Popen[bytes] | su
     agents.close("bob")
     for text in WHILE_AWAY:
         run(home, "send", "bob", text, "--as", "alice")
-    wait_until("a try that finds nobody", lambda: "nobody there" in run(home, "queue", quiet=True))
-    run(home, "queue")
+    run(home, "queue", until="nobody there since")
     say("Nothing is lost while it waits; not by kill -9 of the worker either:")
     print(f"$ kill -9 {worker.pid}", flush=True)
     worker.kill()

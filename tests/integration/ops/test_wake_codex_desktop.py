@@ -207,4 +207,4 @@ def test_by_the_background_server_it_takes_no_app_server(short_home: Path) -> No
         daemon.close()
     assert daemon.turns[0] == "[agent:alice -> bob] hello"
     key = uuid.uuid5(NAMES["NAMESPACE"], "bob/1-0")
-    assert f'"client_id": "{key}"' in Path(daemon.threads[0]["path"]).read_text(), "as its own app-server would call it"
+    assert f'"client_id":"{key}"' in Path(daemon.threads[0]["path"]).read_text(), "as its own app-server would call it"
