@@ -71,6 +71,13 @@ class Agent:
             self._read = len(asked)
             return list(self._seen)
 
+    def misplaced(self) -> list[str]:
+        """What was sent and has arrived, but in another's place."""
+        sent = set(self.sent)
+        first = [one for one in dict.fromkeys(self.seen()) if one in sent]
+        there = set(first)
+        return [b for a, b in zip(first, [one for one in self.sent if one in there], strict=True) if a != b]
+
     def missing(self) -> list[str]:
         """What was sent and has not arrived."""
         there = set(self.seen())
@@ -250,12 +257,14 @@ class Week:
         return {name: dict(Counter(_passed(self.stack.printed(name)))) for name in self.agents}
 
     def _explain(self) -> None:
-        """The whole story of each message that was lost or doubled."""
+        """The whole story of each message that was lost, doubled or out of order."""
         for name, agent in self.agents.items():
-            times = Counter(agent.seen())
-            wrong = [one for one in agent.sent if times[one] != 1]
+            times, misplaced = Counter(agent.seen()), agent.misplaced()
+            wrong = {one for one in agent.sent if times[one] != 1} | set(misplaced)
             if not wrong:
                 continue
+            if misplaced:
+                print(f"! {name}: out of order", [one for one in agent.seen() if one in misplaced], "sent", misplaced)
             for row in self.stack.json("history", "--agent", name, "-n", str(2 * self._messages)):
                 text = str(self.stack.json("show", row["key"])["text"])
                 if mark_of(text) in wrong:
@@ -266,11 +275,9 @@ class Week:
         lost, doubled, disorder = 0, 0, 0
         for agent in self.agents.values():
             seen = agent.seen()
-            first = [one for one in dict.fromkeys(seen) if one in set(agent.sent)]
             lost += len(set(agent.sent) - set(seen))
             doubled += sum(times > 1 for mark, times in Counter(seen).items() if mark in set(agent.sent))
-            wanted = [one for one in agent.sent if one in set(seen)]
-            disorder += sum(a != b for a, b in zip(first, wanted, strict=True))
+            disorder += len(agent.misplaced())
         return result | {
             "sent": sum(len(one.sent) for one in self.agents.values()),
             "lost": lost,

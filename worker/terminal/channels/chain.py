@@ -20,7 +20,7 @@ from worker.errors import BusWatchError
 from worker.fault_steps import step
 from worker.terminal import processes, target
 from worker.terminal.catalogue import Catalogue
-from worker.terminal.channels import handed
+from worker.terminal.channels import handed, queued
 from worker.terminal.channels.channel import AsideError, Message, NotTakenError, Session, Site
 from worker.terminal.channels.names import TYPE, links, no_link
 from worker.terminal.channels.sites import module, site_of
@@ -140,10 +140,25 @@ class _Chain:
     def _type(self) -> Outcome:
         """Type it. HandedOverError: an earlier attempt has handed it to a channel, and nothing was typed."""
         left = self._deadline - time.monotonic()
-        options = replace(self._options, timeout=left, may_type=self._may_type)
+        overtakes = self._would_overtake()
+        when_idle = self._options.when_idle or overtakes
+        options = replace(self._options, timeout=left, may_type=self._may_type, when_idle=when_idle)
         outcome = submit(self._server, self._place, self._text, options, self._profiles, self._resolved)
+        if overtakes and outcome.verdict == "deferred":
+            outcome.reason += "; an earlier message waits in the agent's own queue, which typing would overtake"
         outcome.channel = TYPE
         return outcome
+
+    def _would_overtake(self) -> bool:
+        """Whether an earlier message waits in a queue of the agent's own, and this one would be read before it."""
+        if self._remote or not self._options.key or not queued.is_any():
+            return False
+        try:
+            pane = self._resolved or target.resolve(self._server, self._place, self._profiles)
+            agent = self._agent or target.identify(self._server, pane, self._profiles, chosen=self._options.agent)
+            return agent.process is not None and queued.waits(self._site(pane, agent.process))
+        except BusWatchError:
+            return False  # typing says what is wrong
 
     def _may_type(self) -> None:
         if (note := self._note()) is None:
@@ -288,6 +303,9 @@ class _Chain:
         return look
 
     def _outcome(self, channel: str, verdict: Verdict) -> Outcome:
+        process = self._agent.process if self._agent is not None else None
+        if (channel, verdict.verdict) == (queued.AGENT, "queued") and self._options.key and process is not None:
+            queued.note(process.pid, self._message.id)
         took = round(time.monotonic() - self._began, 3)
         outcome = Outcome(
             verdict.verdict,

@@ -73,8 +73,17 @@ def _records(home: str, session: str, why: AsideError) -> Records:
             raise AsideError("its turn was cut off before anything was answered")
         return True
 
-    paths = glob.glob(f"{glob.escape(home)}/sessions/*/*/*/rollout-*{glob.escape(session)}.jsonl")  # noqa: PTH207 - no pathlib here
-    return Records(session, paths, took, why)
+    return Records(session, _paths(home, session), took, why)
+
+
+def has_begun(site: Site, session: str, identity: str) -> bool:
+    """Whether a record of that thread has the turn of the message of that id. AsideError: it cannot be read."""
+    paths = _paths(home_of(site.where.environment, site.where.home), session)
+    return any(Record(path).has_turn(PREFIX + identity, "") for path in paths)
+
+
+def _paths(home: str, session: str) -> list[str]:
+    return glob.glob(f"{glob.escape(home)}/sessions/*/*/*/rollout-*{glob.escape(session)}.jsonl")  # noqa: PTH207 - no pathlib here
 
 
 def of_thread(home: str, identity: str, client_id: str, until: float) -> "CodexSession":
