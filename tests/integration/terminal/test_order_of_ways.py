@@ -1,4 +1,4 @@
-"""One message by Codex's own queue, and the next one typed: that goes into the turn that runs, and so must wait."""
+"""One message by an agent's own queue, and the next one typed: that goes into the turn that runs, and so must wait."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.channels import Codex, wake
+from tests.fakes.channels import Codex, Copilot, Pi, World, wake
 from tests.fakes.terminals import Agent, Terminal
 
 
@@ -16,33 +16,42 @@ def codex(terminal: Terminal) -> Iterator[Codex]:
         yield world
 
 
-def queued(codex: Codex) -> Agent:
+def queued(world: World) -> Agent:
     """A turn runs, and a message waits behind it."""
-    agent = codex.open("a")
+    agent = world.open("a")
     agent.tell("busy")
-    codex.mode("busy")
-    outcome = wake(codex, "one", key="al/1-0")
-    assert (outcome.verdict, outcome.channel) == ("queued", "codex"), outcome
+    world.mode("busy")
+    outcome = wake(world, "one", key="al/1-0")
+    assert (outcome.verdict, outcome.channel) == ("queued", world.name), outcome
     return agent
 
 
-def notes(codex: Codex) -> list[Path]:
-    return list((codex.terminal.home / ".local/state/bus-watch").glob("*.waits"))
+def notes(world: World) -> list[Path]:
+    return list((world.terminal.home / ".local/state/bus-watch").glob("*.waits"))
 
 
-@pytest.mark.parametrize("why", ["asked for", "not certain"])
-def test_what_is_typed_does_not_overtake_it(codex: Codex, why: str) -> None:
+@pytest.mark.parametrize("make", [Codex, Copilot, Pi])
+def test_what_is_typed_does_not_overtake_it(terminal: Terminal, make: type[World]) -> None:
+    with contextlib.closing(make(terminal)) as world:
+        agent = queued(world)
+        held = wake(world, "two", key="al/2-0", via="type", timeout=4.0)
+        assert (held.exit_status, "earlier message waits in" in held.reason, agent.submitted()) == (75, True, []), held
+        world.end_turn()
+        agent.tell("idle")
+        assert world.turns() == ["one"]
+        assert wake(world, "two", key="al/2-0", via="type").verdict == "submitted"
+        assert (agent.submitted(), notes(world)) == (["two"], [])
+
+
+def test_nor_where_the_queue_is_not_certain_any_more(codex: Codex) -> None:
     agent = queued(codex)
-    if why == "not certain":
-        codex.open("b")
-    via = "type" if why == "asked for" else "auto"
-    held = wake(codex, "two", key="al/2-0", via=via, timeout=4.0)
+    codex.open("b")
+    held = wake(codex, "two", key="al/2-0", timeout=4.0)
     assert (held.exit_status, "earlier message waits in" in held.reason, agent.submitted()) == (75, True, []), held
     codex.end_turn()
     agent.tell("idle")
-    assert codex.turns() == ["one"]
-    assert wake(codex, "two", key="al/2-0", via=via).verdict == "submitted"
-    assert (agent.submitted(), notes(codex)) == (["two"], [])
+    assert wake(codex, "two", key="al/2-0").verdict == "submitted"
+    assert (codex.turns(), agent.submitted()) == (["one"], ["two"])
 
 
 def test_once_it_has_begun_what_is_typed_goes_into_its_turn(codex: Codex) -> None:

@@ -156,7 +156,8 @@ class _Chain:
         try:
             pane = self._resolved or target.resolve(self._server, self._place, self._profiles)
             agent = self._agent or target.identify(self._server, pane, self._profiles, chosen=self._options.agent)
-            return agent.process is not None and queued.waits(self._site(pane, agent.process))
+            name, process = agent.profile.name, agent.process
+            return name in queued.AGENTS and process is not None and queued.waits(name, self._site(pane, process))
         except BusWatchError:
             return False  # typing says what is wrong
 
@@ -304,8 +305,8 @@ class _Chain:
 
     def _outcome(self, channel: str, verdict: Verdict) -> Outcome:
         process = self._agent.process if self._agent is not None else None
-        if (channel, verdict.verdict) == (queued.AGENT, "queued") and self._options.key and process is not None:
-            queued.note(process.pid, self._message.id)
+        if channel in queued.AGENTS and verdict.verdict == "queued" and self._options.key and process is not None:
+            queued.note(channel, process.pid, self._message.id)
         took = round(time.monotonic() - self._began, 3)
         outcome = Outcome(
             verdict.verdict,

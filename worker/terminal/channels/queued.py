@@ -1,28 +1,33 @@
-"""What waits in Codex's own queue, and would be overtaken: what is typed there goes into the turn that runs.
+"""What waits in a queue of an agent's own, and would be overtaken: what is typed there goes into the turn that runs.
 
-A file beside the plugins' sockets, `codex-PID.waits`, names the last message that a terminal UI's queue was given.
+So it is with codex 0.171.0, pi 1.6.0 and Copilot CLI 1.0.102, found by running them; Claude Code 2.1.332, OpenCode
+1.18.33 and Qwen Code 0.24.4 keep the order. A file beside the plugins' sockets, `AGENT-PID.waits`, names the last
+message that a UI's queue was given.
 """
 
 import contextlib
 import glob
 import os
+import time
 
 from worker import process_table
 from worker.terminal.channels import handed
-from worker.terminal.channels.channel import AsideError, Site
+from worker.terminal.channels.channel import AsideError, Message, Site
+from worker.terminal.channels.sites import module
 
-AGENT = "codex"
-_NAME = f"~/{handed.BELOW_HOME}/{AGENT}-"
+AGENTS = ("codex", "copilot", "pi")
 _SUFFIX = ".waits"
 
 
-def note(process: int, identity: str) -> None:
+def note(agent: str, process: int, identity: str) -> None:
     """That the message of that id waits in the queue of that UI; those of UIs that have ended are forgotten."""
     with contextlib.suppress(OSError, ValueError):
         for path in _paths():
             if not process_table.born(int(path.rpartition("-")[2].removesuffix(_SUFFIX))):
                 os.unlink(path)  # noqa: PTH108 - these commands start without pathlib
-        handle = os.open(_path(process), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(
+            _path(agent, process), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
         try:
             os.write(handle, identity.encode())
         finally:
@@ -34,11 +39,9 @@ def is_any() -> bool:
     return bool(_paths())
 
 
-def waits(site: Site) -> bool:
+def waits(agent: str, site: Site) -> bool:
     """Whether something still waits there; what has begun a turn since is forgotten."""
-    from worker.terminal.channels import codex  # noqa: PLC0415 - seldom
-
-    path = _path(site.process.pid)
+    path = _path(agent, site.process.pid)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -46,7 +49,7 @@ def waits(site: Site) -> bool:
         finally:
             os.close(handle)
         there = handed.noted(identity) if identity.isalnum() else None
-        if there is not None and not there.ended and not codex.has_begun(site, there.session, identity):
+        if there is not None and not there.ended and _is_queued(agent, site, there.session, identity):
             return True
         os.unlink(path)  # noqa: PTH108 - these commands start without pathlib
     except (OSError, AsideError):  # what cannot be read holds nothing up
@@ -54,9 +57,23 @@ def waits(site: Site) -> bool:
     return False
 
 
+def _is_queued(agent: str, site: Site, session: str, identity: str) -> bool:
+    if agent == "codex":  # its record says so whichever thread the pane shows
+        from worker.terminal.channels import codex  # noqa: PLC0415 - seldom
+
+        return not codex.has_begun(site, session, identity)
+    asked = module(agent).find(site, time.monotonic() + 2, session)
+    try:
+        found = asked.lookup(Message(identity, "", session))
+    finally:
+        asked.close()
+    return found is not None and found.verdict == "queued"
+
+
 def _paths() -> list[str]:
-    return glob.glob(glob.escape(os.path.expanduser(_NAME)) + f"[0-9]*{_SUFFIX}")  # noqa: PTH111, PTH207 - the same
+    folder = os.path.expanduser(f"~/{handed.BELOW_HOME}")  # noqa: PTH111 - the same
+    return glob.glob(f"{glob.escape(folder)}/*-*{_SUFFIX}")  # noqa: PTH207 - the same
 
 
-def _path(process: int) -> str:
-    return os.path.expanduser(f"{_NAME}{process}{_SUFFIX}")  # noqa: PTH111 - the same
+def _path(agent: str, process: int) -> str:
+    return os.path.expanduser(f"~/{handed.BELOW_HOME}/{agent}-{process}{_SUFFIX}")  # noqa: PTH111 - the same
