@@ -51,9 +51,7 @@ class Record:
 
     def ends_with_it(self) -> bool:
         """Whether nothing stands behind the message that `has_turn` has found, or its text."""
-        while self.has_more():
-            pass
-        return self._message == self._read
+        return self._message == self._read and not self.has_more()
 
     def has_more(self) -> bool:
         """Whether there is another line."""
